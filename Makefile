@@ -1,0 +1,60 @@
+# Each target works as the only command in a fresh clone: the first run makes .venv and installs everything into it.
+
+BIN     := .venv/bin
+STAMP   := .venv/.installed
+# Rooms where every branch is tested; their coverage is a gate, not a figure.
+FULL    := capnet/engine/*,capnet/wire/*,capnet/contract/*
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types docs bench format clean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(STAMP)  ## see it work
+	$(BIN)/python -m capnet demo
+
+test: $(STAMP)  ## everything a change must pass, coverage gate included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --include='$(FULL)' --fail-under=100
+
+check: test lint types docs  ## test, lint, types and docs
+
+lint: $(STAMP)  ## format, style and import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+
+types: $(STAMP)  ## mypy --strict and pyright strict
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(STAMP)  ## build the documentation; a warning fails
+	$(BIN)/sphinx-build -n -W --keep-going -q docs build/docs
+
+bench: $(STAMP)  ## performance against the floors, as ratios
+	$(BIN)/python -m benchmarks
+
+format: $(STAMP)  ## rewrite files in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## remove whatever was built, .venv included
+	rm -rf .venv build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# `make PYTHON=/path/to/python` chooses the interpreter; otherwise the first that is new enough and can make a venv.
+$(STAMP): pyproject.toml
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+		then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "capnet needs Python 3.11 or newer with the venv module (on Debian: apt install python3-venv)." >&2; \
+		echo "None of python3.11 … python3.14, python3, python is that; name one with: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	set -ex; $$found -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

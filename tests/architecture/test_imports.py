@@ -1,0 +1,43 @@
+"""Who may import whom: the contracts of import-linter in pyproject.toml, and what they cannot say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# These stand above every room and use the library as its users do.
+USERS = ("capnet/__main__.py", "capnet/cli/", "capnet/testing/")
+MODULES = [
+    path.relative_to(ROOT).as_posix()
+    for package in ("capnet", "capnet_transports")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Every module that is named after `import` or `from`, relative ones left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+
+
+def test_rooms_import_downwards_only() -> None:
+    """Every import contract is kept, and every room is listed in them."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(USERS)])
+def test_rooms_do_not_import_the_front_door(name: str) -> None:
+    """`import capnet` from inside would be a way around the layers: a room names the room it means."""
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    assert "capnet" not in set(imported(tree))

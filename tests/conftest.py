@@ -1,0 +1,33 @@
+"""What every test shares: the loops it runs on and how hard Hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("quick", max_examples=50, stateful_step_count=30, deadline=None)
+# The same examples in every run: a red build must be red because of the change.
+settings.register_profile(
+    "ci",
+    max_examples=200,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("deep", parent=settings.get_profile("ci"), max_examples=10_000, derandomize=False)
+settings.load_profile(os.environ.get("CAPNET_HYPOTHESIS", "quick"))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True}), "trio"],
+    ids=["asyncio", "asyncio+uvloop", "trio"],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Each asynchronous test runs once on each of these."""
+    return request.param

@@ -1,0 +1,69 @@
+"""Every Python block of the README and of docs/ runs, top to bottom, with one namespace for each document."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+SYBIL = Sybil(parsers=[PythonCodeBlockParser()])
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory with a short path, so that `unix:chat.sock` fits an address."""
+    with TemporaryDirectory() as name:
+        monkeypatch.chdir(name)
+        yield Path(name)
+        monkeypatch.undo()
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A real module for the document's names: contracts look up their annotations in the module that declares them."""
+    module = ModuleType("document")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def run(page: Path, module: ModuleType) -> int:
+    """Run the blocks of `page` in `module`; how many there were."""
+    document = SYBIL.parse(page)
+    document.namespace = module.__dict__
+    examples = list(document.examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_runs(page: Path, module: ModuleType) -> None:
+    """What the document shows works as it is shown."""
+    assert run(page, module) > 0
+
+
+def test_blocks_share_the_names_of_their_document(folder: Path, module: ModuleType) -> None:
+    """A later block uses what an earlier one made; text between them is left alone."""
+    page = folder / "page.md"
+    page.write_text("```python\nx = 1\n```\ntext\n```python\ny = x + 1\n```\n```console\nnot python\n```\n", "utf-8")
+    assert run(page, module) == 2
+    assert vars(module)["y"] == 2
+
+
+def test_a_block_that_fails_fails_the_test(folder: Path, module: ModuleType) -> None:
+    """The error comes out, with the document and the line in its traceback."""
+    page = folder / "page.md"
+    page.write_text("line one\n\n```python\n1 / 0\n```\n", "utf-8")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(page, module)
+    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == (str(page), 4)
