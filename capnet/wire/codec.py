@@ -1,0 +1,144 @@
+"""The codec: one frame to bytes and back, with cbor2 held to the safe subset of P-FRAME-4.
+
+The decoder's options close every hang and blow-up that is known of cbor2 (reliability §5); what it has no option for is
+checked here: the number of items (`scan`, for large frames), bytes after the item, simple values and byte-string keys.
+The encoder trusts its input: only values that `values.lower` has let through may be encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from os import urandom
+from typing import Any, Final, NoReturn
+
+from cbor2 import CBORDecodeError, CBOREncoder, CBORError, loads
+
+from capnet.errors import InvalidArgument, ProtocolViolation
+from capnet.limits import Limits
+
+from .references import TAG_ANSWER, TAG_CAP, TAG_STREAM, AnswerRef, CapRef, Reference, StreamRef, check_reference
+from .scan import scan
+
+__all__ = ["SCAN_ABOVE", "Codec"]
+
+SCAN_ABOVE: Final = 16 * 1024
+"""Frames longer than this many bytes are scanned before they are decoded; smaller ones cannot grow beyond 2.4 MB."""
+
+_REFERENCE_TAGS: Final = frozenset((TAG_CAP, TAG_ANSWER, TAG_STREAM))
+_REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
+_SCALARS: Final = frozenset((str, bytes, int, float, bool, type(None)))
+_NONE: Final[tuple[Reference, ...]] = ()
+
+# A frame is decoded as the first of two items; the second is these secret bytes. So bytes after the frame's own item show
+# themselves at the price of one concatenation, where asking a decoder for its position costs as much as the decoding.
+_SEAL: Final = urandom(8)
+_OPEN: Final = b"\x82"
+_CLOSE: Final = b"\x48" + _SEAL
+
+
+class _Tags(dict[int, Any]):
+    """The tags a decoder may meet. A tag that is not in the table is refused at its head, before its content is read."""
+
+    def __missing__(self, tag: int) -> NoReturn:
+        raise CBORDecodeError(f"tag {tag}")
+
+
+class Codec:
+    """Encodes and decodes the frames of one connection.
+
+    Args:
+        limits: bounds on depth, items, references and names, both ways.
+    """
+
+    __slots__ = ("_encode", "_found", "_limits", "_tags")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._found: list[Reference] = []
+        self._tags = _Tags({tag: self._reader(tag) for tag in _REFERENCE_TAGS})
+        self._encode = CBOREncoder(BytesIO(), default=_encode_reference).encode_to_bytes
+
+    def encode(self, frame: list[Any]) -> bytes:
+        """The bytes of `frame`, without the length before it.
+
+        Raises:
+            InvalidArgument: a text holds a lone surrogate.
+        """
+        try:
+            return self._encode(frame)
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"text cannot travel: {error.reason}") from None
+
+    def decode(self, frame: bytes) -> tuple[list[Any], tuple[Reference, ...] | list[Reference]]:
+        """The frame that `frame` holds, and the references in it in the order they stand.
+
+        Raises:
+            ProtocolViolation: P-FRAME-1, P-FRAME-4 or P-REF; nothing else, whatever the bytes.
+        """
+        limits = self._limits
+        if len(frame) > SCAN_ABOVE:
+            scan(
+                frame,
+                max_depth=limits.max_depth,
+                max_items=limits.max_items,
+                tags=_REFERENCE_TAGS,
+                max_tags=limits.max_references,
+            )
+        try:
+            value, seal = loads(
+                _OPEN + frame + _CLOSE,
+                max_depth=limits.max_depth + 1,
+                allow_indefinite=False,
+                allow_duplicate_keys=False,
+                strict_hashable_types=True,
+                semantic_decoders=self._tags,
+            )
+        except CBORError as error:
+            cause = error.__cause__
+            raise cause if isinstance(cause, ProtocolViolation) else _undecodable(error) from None
+        finally:
+            references, self._found = self._found or _NONE, []
+        if seal != _SEAL:
+            raise ProtocolViolation("P-FRAME-1", "bytes after the frame's item")
+        if type(value) is not list:
+            raise ProtocolViolation("P-FRAME-1", "a frame is an array")
+        if len(references) > limits.max_references:
+            raise ProtocolViolation("P-FRAME-4", f"more than {limits.max_references} references")
+        _check_plain(value)
+        return value, references
+
+    def _reader(self, tag: int) -> Callable[[object, bool], Reference]:
+        def read(content: object, immutable: bool) -> Reference:
+            reference = check_reference(tag, content, self._limits.max_name_bytes)
+            self._found.append(reference)
+            return reference
+
+        return read
+
+
+def _encode_reference(encoder: CBOREncoder, value: Reference) -> None:
+    encoder.encode_semantic(value.tag, value.content())
+
+
+def _undecodable(error: CBORError) -> ProtocolViolation:
+    # The decoder's words may quote the frame: only its first line, printable and short, goes anywhere.
+    words = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:120])
+    return ProtocolViolation("P-FRAME-4", words)
+
+
+def _check_plain(container: list[Any] | dict[str, Any]) -> None:
+    """Refuse what the decoder has no option for: simple values, undefined and byte-string keys."""
+    items: Iterable[Any] = container
+    if type(container) is dict:
+        for key in container:
+            if type(key) is not str:
+                raise ProtocolViolation("P-FRAME-4", "a map key that is not text")
+        items = container.values()
+    for item in items:
+        kind = type(item)
+        if kind not in _SCALARS:
+            if kind is dict or kind is list:
+                _check_plain(item)
+            elif kind not in _REFERENCES:
+                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")

@@ -1,0 +1,172 @@
+"""The frames: op codes, and the shape that each frame must have (P-OP).
+
+A frame is a list whose first item is its op. `check` lets through exactly the shapes of the table in the wire reference;
+what the numbers in it refer to is the engine's to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from capnet.errors import ProtocolViolation
+
+from .references import MAX_ID, is_id, is_name
+
+__all__ = ["Op", "check"]
+
+
+class Op:
+    """Op codes of version 1; those from 64 on are room to grow and are ignored when unknown."""
+
+    HELLO: Final = 0
+    GOAWAY: Final = 1
+    CALL: Final = 2
+    RESULT: Final = 3
+    ERROR: Final = 4
+    CANCEL: Final = 5
+    DROP: Final = 11
+    CAP_REVOKED: Final = 12
+    CAP_REPLACED: Final = 13
+    PING: Final = 14
+    PONG: Final = 15
+    ABORT: Final = 16
+
+
+FIRST_IGNORED: Final = 64
+MAX_NAME_BYTES: Final = 256
+_Frame = list[Any]
+
+
+def check(frame: _Frame) -> bool:
+    """Whether the frame is one to act on; False for an unknown op that may be ignored.
+
+    Raises:
+        ProtocolViolation: P-OP, an unknown op below 64 or a known one with another shape.
+    """
+    op = frame[0] if frame else None
+    shape = _SHAPES.get(op) if type(op) is int else None
+    if shape is None:
+        if type(op) is int and op >= FIRST_IGNORED:
+            return False
+        raise ProtocolViolation("P-OP", f"unknown op {op}" if type(op) is int else "the op is not an integer")
+    if not shape(frame):
+        raise ProtocolViolation("P-OP", f"malformed frame with op {op}")
+    return True
+
+
+def _number(value: object) -> bool:
+    return type(value) is int and 0 <= value < MAX_ID
+
+
+def _hello(frame: _Frame) -> bool:
+    return len(frame) == 4  # the rest is `Hello.from_frame`'s
+
+
+def _goaway(frame: _Frame) -> bool:
+    return (
+        len(frame) == 5
+        and _number(frame[1])
+        and type(frame[2]) is str
+        and type(frame[3]) is str
+        and _number(frame[4])
+    )
+
+
+def _call(frame: _Frame) -> bool:
+    size = len(frame)
+    return (
+        (size == 5 or (size == 6 and _meta(frame[5])))
+        and _number(frame[1])
+        and (_number(frame[2]) or _path(frame[2]))
+        and type(frame[3]) is str
+        and is_name(frame[3], MAX_NAME_BYTES)
+        and type(frame[4]) is dict
+    )
+
+
+def _path(target: object) -> bool:
+    return (
+        type(target) is list
+        and len(target) > 0
+        and _number(target[0])
+        and all(type(step) in (str, int) for step in target[1:])
+    )
+
+
+def _meta(meta: object) -> bool:
+    if type(meta) is not dict:
+        return False
+    context = meta.get("context", {})
+    return (
+        _number(meta.get("deadline", 0))
+        and type(meta.get("keep", False)) is bool
+        and type(meta.get("idempotent", False)) is bool
+        and type(context) is dict
+        and all(type(value) is str for value in context.values())
+    )
+
+
+def _result(frame: _Frame) -> bool:
+    return len(frame) == 3 and _number(frame[1])
+
+
+def _error(frame: _Frame) -> bool:
+    size = len(frame)
+    return (
+        (size == 4 or (size == 5 and type(frame[4]) is dict))
+        and _number(frame[1])
+        and type(frame[2]) is str
+        and type(frame[3]) is str
+    )
+
+
+def _cancel(frame: _Frame) -> bool:
+    return (len(frame) == 2 or (len(frame) == 3 and type(frame[2]) is str)) and _number(frame[1])
+
+
+def _drop(frame: _Frame) -> bool:
+    return (
+        len(frame) == 2
+        and type(frame[1]) is list
+        and all(
+            type(pair) is list and len(pair) == 2 and _number(pair[0]) and _number(pair[1]) and pair[1] > 0
+            for pair in frame[1]
+        )
+    )
+
+
+def _cap_revoked(frame: _Frame) -> bool:
+    return len(frame) == 3 and _ids(frame[1]) and type(frame[2]) is str
+
+
+def _cap_replaced(frame: _Frame) -> bool:
+    return len(frame) == 3 and _ids(frame[1]) and _number(frame[2])
+
+
+def _ids(value: object) -> bool:
+    return type(value) is list and all(_number(id) for id in value)
+
+
+def _ping(frame: _Frame) -> bool:
+    return len(frame) == 2 and is_id(frame[1])
+
+
+def _abort(frame: _Frame) -> bool:
+    return len(frame) == 3 and type(frame[1]) is str and type(frame[2]) is str
+
+
+_SHAPES: Final[dict[int, Callable[[_Frame], bool]]] = {
+    Op.HELLO: _hello,
+    Op.GOAWAY: _goaway,
+    Op.CALL: _call,
+    Op.RESULT: _result,
+    Op.ERROR: _error,
+    Op.CANCEL: _cancel,
+    Op.DROP: _drop,
+    Op.CAP_REVOKED: _cap_revoked,
+    Op.CAP_REPLACED: _cap_replaced,
+    Op.PING: _ping,
+    Op.PONG: _ping,
+    Op.ABORT: _abort,
+}

@@ -1,0 +1,102 @@
+"""The hello: what each side says of itself first, and what follows from the two (P-CONN-1, P-CONN-2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from capnet.errors import ProtocolViolation
+from capnet.limits import EARLY, Limits
+
+from .references import MAX_ID, is_name
+
+__all__ = ["MAGIC", "VERSIONS", "Hello", "looks_like_capnet"]
+
+MAGIC: Final = "capnet"
+VERSIONS: Final = (1, 1)
+"""Lowest and highest protocol version spoken here."""
+
+_ANNOUNCED: Final = ("max_frame", "max_calls", "max_caps", "stream_items", "stream_bytes")
+_START: Final = b"\x84\x00\x66capnet"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """One side's introduction.
+
+    Args:
+        name: what the peer calls itself; for logs, proves nothing.
+        limits: its receive limits; only the announced fields differ from the early ones.
+        features: what it can do beyond the base; what is in use is the intersection.
+        auth: opaque to the protocol, handed to the admission policy.
+        versions: lowest and highest version it speaks.
+    """
+
+    name: str = ""
+    limits: Limits = field(default_factory=Limits)
+    features: tuple[str, ...] = ()
+    auth: Any = None
+    versions: tuple[int, int] = VERSIONS
+
+    def to_frame(self) -> list[Any]:
+        """The hello frame."""
+        options: dict[str, Any] = {key: getattr(self.limits, key) for key in _ANNOUNCED}
+        if self.name:
+            options["name"] = self.name
+        if self.features:
+            options["features"] = list(self.features)
+        if self.auth is not None:
+            options["auth"] = self.auth
+        return [0, MAGIC, list(self.versions), options]
+
+    @classmethod
+    def from_frame(cls, frame: list[Any]) -> Hello:
+        """What the peer's hello says.
+
+        Raises:
+            ProtocolViolation: P-CONN-1, it does not have the shape of a hello.
+        """
+        match frame:
+            case [0, "capnet", [int() as low, int() as high], dict() as options] if _is_range(low, high):
+                pass
+            case _:
+                raise ProtocolViolation("P-CONN-1", "malformed hello")
+        name = options.get("name", "")
+        features = options.get("features", [])
+        if type(name) is not str or (name and not is_name(name, EARLY.max_name_bytes)):
+            raise ProtocolViolation("P-CONN-1", "malformed peer name")
+        if type(features) is not list or not all(type(feature) is str for feature in features):
+            raise ProtocolViolation("P-CONN-1", "malformed features")
+        return cls(name, _announced(options), tuple(features), options.get("auth"), (low, high))
+
+    def version_with(self, theirs: Hello) -> int:
+        """The highest version both speak.
+
+        Raises:
+            ProtocolViolation: P-CONN-1, there is none.
+        """
+        version = min(self.versions[1], theirs.versions[1])
+        if version < max(self.versions[0], theirs.versions[0]):
+            raise ProtocolViolation(
+                "P-CONN-1", f"no common version: we speak {self.versions}, the peer {theirs.versions}"
+            )
+        return version
+
+
+def looks_like_capnet(frame: bytes) -> bool:
+    """Whether a first frame can be a hello at all; if not, a stranger is talking (P-CONN-3)."""
+    return frame.startswith(_START)
+
+
+def _is_range(low: int, high: int) -> bool:
+    return type(low) is int and type(high) is int and 0 < low <= high < MAX_ID
+
+
+def _announced(options: dict[str, Any]) -> Limits:
+    announced: dict[str, int] = {}
+    for key in _ANNOUNCED:
+        value = options.get(key, getattr(EARLY, key))
+        if type(value) is not int or not 0 <= value < MAX_ID:
+            raise ProtocolViolation("P-CONN-1", f"malformed limit {key}")
+        announced[key] = value
+    return replace(EARLY, **announced)

@@ -1,0 +1,108 @@
+"""References as they travel inside values: three private CBOR tags (P-REF).
+
+The same classes serve both directions. On the way out the sender fills in `subject` (what is referred to) and the engine
+`id`; on the way in the codec fills in what the peer wrote and the engine `subject` (the import, or the export that came home).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from capnet.errors import ProtocolViolation
+
+__all__ = ["TAG_ANSWER", "TAG_CAP", "TAG_STREAM", "AnswerRef", "CapRef", "Reference", "StreamRef", "check_reference"]
+
+TAG_CAP: Final = 52411
+TAG_ANSWER: Final = 52412
+TAG_STREAM: Final = 52413
+
+MAX_ID: Final = 2**53
+"""Ids stay below this, so that they are exact in every language (P-ID-1)."""
+
+
+class CapRef:
+    """A capability: `[id, interface, version]`; id > 0: hosted by the sender, id < 0: by the receiver."""
+
+    __slots__ = ("id", "interface", "subject", "version")
+    tag = TAG_CAP
+
+    def __init__(self, interface: str, version: int, subject: Any = None, id: int = 0) -> None:
+        self.interface = interface
+        self.version = version
+        self.subject = subject
+        self.id = id
+
+    def content(self) -> list[Any]:
+        """What stands under the tag."""
+        return [self.id, self.interface, self.version]
+
+    def __repr__(self) -> str:
+        return f"<CapRef {self.id} {self.interface}/{self.version}>"
+
+
+class AnswerRef:
+    """A future value: `[call_id, step, …]`, the value at that path in the result of an earlier call."""
+
+    __slots__ = ("id", "path")
+    tag = TAG_ANSWER
+
+    def __init__(self, id: int, path: tuple[str | int, ...] = ()) -> None:
+        self.id = id
+        self.path = path
+
+    def content(self) -> list[Any]:
+        """What stands under the tag."""
+        return [self.id, *self.path]
+
+    def __repr__(self) -> str:
+        return f"<AnswerRef {self.id} {'/'.join(map(str, self.path))}>"
+
+
+class StreamRef:
+    """A stream opened by being mentioned: `[id, direction]`, `out` when the sender produces the items, else `in`."""
+
+    __slots__ = ("direction", "id")
+    tag = TAG_STREAM
+
+    def __init__(self, id: int, direction: str) -> None:
+        self.id = id
+        self.direction = direction
+
+    def content(self) -> list[Any]:
+        """What stands under the tag."""
+        return [self.id, self.direction]
+
+    def __repr__(self) -> str:
+        return f"<StreamRef {self.id} {self.direction}>"
+
+
+Reference = CapRef | AnswerRef | StreamRef
+
+
+def is_id(value: object) -> bool:
+    """Whether `value` is an integer that can be an id, of either sign; booleans are not integers here."""
+    return type(value) is int and -MAX_ID < value < MAX_ID
+
+
+def check_reference(tag: int, content: object, max_name_bytes: int) -> Reference:
+    """The reference that `content` under `tag` stands for.
+
+    Raises:
+        ProtocolViolation: P-REF, the content does not have the tag's shape.
+    """
+    match tag, content:
+        case 52411, [int() as id, str() as interface, int() as version] if (
+            is_id(id) and id and type(version) is int and 0 <= version < MAX_ID and is_name(interface, max_name_bytes)
+        ):
+            return CapRef(interface, version, None, id)
+        case 52412, [int() as id, *path] if is_id(id) and id > 0 and all(type(step) in (str, int) for step in path):
+            return AnswerRef(id, tuple(path))
+        case 52413, [int() as id, ("in" | "out") as direction] if is_id(id) and id:
+            return StreamRef(id, direction)
+        case _:
+            raise ProtocolViolation("P-REF", f"malformed reference under tag {tag}")
+
+
+def is_name(text: str, max_bytes: int) -> bool:
+    """Whether `text` can name a method, an interface or a registration: not empty, printable, of bounded size."""
+    return 0 < len(text) <= max_bytes and text.isprintable() and (text.isascii() or len(text.encode()) <= max_bytes)

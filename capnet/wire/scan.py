@@ -1,0 +1,93 @@
+"""The pre-scan: walks the heads of a large frame and builds nothing (P-FRAME-4, reliability §5.3).
+
+cbor2 has no budget for items, so a frame of a megabyte can become a hundred; this walk refuses such a frame before a
+single value of it exists. It also sees everything else that P-FRAME-4 forbids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from capnet.errors import ProtocolViolation
+
+__all__ = ["scan"]
+
+_BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = 2, 3, 4, 5, 6, 7
+_SIMPLE_VALUES = frozenset((0xF4, 0xF5, 0xF6))
+_FLOAT_BYTES = {0xF9: 2, 0xFA: 4, 0xFB: 8}
+_ARGUMENT_BYTES = {24: 1, 25: 2, 26: 4, 27: 8}
+
+
+def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], max_tags: int) -> None:
+    """Check the whole of `frame` without decoding it.
+
+    Args:
+        max_depth: containers and tags that may be open at once.
+        max_items: values in the frame, keys included.
+        tags: tag numbers that are allowed; any other is refused at its head.
+        max_tags: how many tags there may be.
+
+    Raises:
+        ProtocolViolation: P-FRAME-4, or P-FRAME-1 for bytes after the item; nothing else, whatever the bytes.
+    """
+    position, size = 0, len(frame)
+    open_items: list[int] = []  # values still to come in each open container
+    open_maps: list[bool] = []  # whether that container is a map (then even counts left are keys)
+    left, is_map = 1, False
+    items = tags_seen = 0
+    while True:
+        while left == 0:
+            if not open_items:
+                if position != size:
+                    raise ProtocolViolation("P-FRAME-1", f"{size - position} bytes after the frame's item")
+                return
+            left, is_map = open_items.pop(), open_maps.pop()
+        left -= 1
+        items += 1
+        if items > max_items:
+            raise _refused(f"more than {max_items} values")
+        if position >= size:
+            raise _refused("the frame ends inside an item")
+        initial = frame[position]
+        position += 1
+        major, info = initial >> 5, initial & 31
+        if major == _SIMPLE:
+            if initial not in _SIMPLE_VALUES and initial not in _FLOAT_BYTES:
+                raise _refused(f"simple value or break 0x{initial:02x}")
+            if is_map and left % 2:
+                raise _refused("a map key that is not text")
+            position += _FLOAT_BYTES.get(initial, 0)
+            continue
+        if info < 24:
+            argument = info
+        else:
+            width = _ARGUMENT_BYTES.get(info)
+            if width is None:
+                raise _refused("indefinite length or reserved head")
+            argument = int.from_bytes(frame[position : position + width])
+            position += width
+        if is_map and left % 2 and major != _TEXT:
+            raise _refused("a map key that is not text")
+        if major in (_BYTES, _TEXT):
+            position += argument
+        elif major >= _ARRAY:
+            if len(open_items) >= max_depth:
+                raise _refused(f"deeper than {max_depth}")
+            if major == _TAG:
+                tags_seen += 1
+                if argument not in tags or tags_seen > max_tags:
+                    raise _refused(f"tag {argument}" if argument not in tags else f"more than {max_tags} references")
+                count = 1
+            else:
+                count = argument * 2 if major == _MAP else argument
+                if count > max_items - items:
+                    raise _refused(f"more than {max_items} values")
+            open_items.append(left)
+            open_maps.append(is_map)
+            left, is_map = count, major == _MAP
+        if position > size:
+            raise _refused("the frame ends inside an item")
+
+
+def _refused(message: str) -> ProtocolViolation:
+    return ProtocolViolation("P-FRAME-4", message)
