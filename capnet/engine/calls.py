@@ -1,0 +1,112 @@
+"""Calls: what we asked of the peer and have not been answered yet (P-CALL).
+
+    held ──the peer has room──▶ sent ──result or error──▶ gone
+      └──cancel──▶ gone          └──cancel──▶ cancelled ──result or error, discarded──▶ gone
+
+A cancelled call keeps its place until the peer has answered, so that both sides count the same calls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from capnet.errors import ProtocolViolation
+from capnet.wire.references import Reference
+
+from .imports import Import
+
+__all__ = ["Call", "Calls"]
+
+
+class Call:
+    """One call of ours.
+
+    Attributes:
+        id: 0 for one-way calls, which are only ever held or gone.
+        target: the import it is made on.
+        token: the driver's; None once the call was cancelled.
+        frame, references: what will be sent, while it is held.
+    """
+
+    __slots__ = ("frame", "id", "references", "target", "token")
+
+    def __init__(self, id: int, target: Import, token: Any) -> None:
+        self.id = id
+        self.target = target
+        self.token = token
+        self.frame: bytes | None = None
+        self.references: Sequence[Reference] = ()
+
+
+class Calls:
+    """Calls by id, in the order they were made, and those held back until the peer has room."""
+
+    __slots__ = ("_by_id", "_next", "held", "limit")
+
+    def __init__(self) -> None:
+        self.limit = 0
+        """How many calls the peer takes at once; set from its hello."""
+        self._by_id: dict[int, Call] = {}
+        self._next = 1
+        self.held: deque[Call] = deque()
+
+    def __len__(self) -> int:
+        """Calls that were sent and not answered."""
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._by_id.values())
+
+    def next_id(self) -> int:
+        """A call id that was never used."""
+        id = self._next
+        self._next = id + 1
+        return id
+
+    def sent(self, call: Call) -> None:
+        """The frame is on its way; an answer may come."""
+        if call.id:
+            self._by_id[call.id] = call
+
+    def find(self, id: int) -> Call | None:
+        """The call with that id, if it was sent and is not answered."""
+        return self._by_id.get(id)
+
+    def answered(self, id: int) -> Call:
+        """The call that the peer has answered, taken out.
+
+        Raises:
+            ProtocolViolation: P-ID-4, we never made it; P-CALL-1, it was answered before.
+        """
+        call = self._by_id.pop(id, None)
+        if call is None:
+            if id >= self._next:
+                raise ProtocolViolation("P-ID-4", f"answer to call {id}, which was never made")
+            raise ProtocolViolation("P-CALL-1", f"second answer to call {id}")
+        return call
+
+    def unseen(self, last_id: int) -> list[Call]:
+        """The calls above `last_id` that were sent, and the held ones, which are taken out.
+
+        A peer that goes away has not seen them. Those that were sent stay: the peer still answers them if it reads on.
+        """
+        unseen = [call for id, call in self._by_id.items() if id > last_id]
+        unseen += self.held
+        self.held.clear()
+        return unseen
+
+    def clear(self) -> list[Call]:
+        """Forget every call, sent and held, oldest first."""
+        calls = [*self._by_id.values(), *self.held]
+        self._by_id = {}
+        self.held.clear()
+        return calls
+
+    def check_invariants(self) -> None:
+        """I3, I5: ids below the next, and nothing is held while the peer has room."""
+        for id, call in self._by_id.items():
+            assert call.id == id < self._next
+        for call in self.held:
+            assert call.id < self._next and call.id not in self._by_id

@@ -1,0 +1,525 @@
+"""The engine: one connection's state, its inputs, intents and drains.
+
+A driver does three things. It feeds inputs (`receive_data`, `receive_eof`, `handle_timeout`), it turns what users want into
+intents (`call`, `reply`, `fail`, `cancel`, `release`, `revoke`, `replace`, `ping`, `close`), and after each of either it
+drains, in this order: `events()`, `data_to_send()`, `next_deadline()`.
+
+Values that an intent takes have been through `wire.values.lower`; the references it found are passed along, so that nothing
+is searched twice. An intent that raises has changed nothing. After `Closed` every input is ignored, every intent that
+would ask the peer for something raises what the close cause says, and the others do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from capnet.errors import (
+    CapnetError,
+    DeadlineExceeded,
+    InvalidArgument,
+    ProtocolViolation,
+    ResourceExhausted,
+    Revoked,
+    cut_text,
+)
+from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
+from capnet.wire.codec import Codec
+from capnet.wire.frames import Op
+from capnet.wire.framing import FrameReader
+from capnet.wire.hello import Hello
+from capnet.wire.references import CapRef, Reference
+from capnet.wire.values import lower
+
+from . import events as event
+from .answers import Answer, Answers, AnswerState
+from .calls import Call, Calls
+from .exports import CapTable, Export
+from .imports import Import, ImportTable
+from .inbound import Inbound
+from .lifecycle import CloseCause, Lifecycle, State
+from .outbox import Outbox
+from .strikes import Strikes
+from .timers import Timer, Timers
+
+__all__ = ["Engine"]
+
+MAX_ERROR_DETAILS: Final = 16 * 1024
+"""Longest encoded details of an error; longer ones are left out."""
+STRANGER_LINE: Final = b"this is a capnet/1 endpoint; it speaks length-prefixed CBOR, see the capnet wire reference\r\n"
+
+
+class Engine:
+    """One side of one connection.
+
+    Args:
+        hello: what we say first; its limits are the ones we keep.
+        now: the time at which the handshake begins.
+        bootstrap: subject of cap-id 0, opaque here.
+        runtime: subject of cap-id 1, opaque here.
+
+    Raises:
+        InvalidArgument: the hello does not fit into the frame that every peer takes.
+    """
+
+    __slots__ = (
+        "answers",
+        "calls",
+        "codec",
+        "exports",
+        "heard",
+        "imports",
+        "inbound",
+        "lifecycle",
+        "limits",
+        "now",
+        "outbox",
+        "peer",
+        "ping_number",
+        "pinged",
+        "reader",
+        "strikes",
+        "timers",
+        "_events",
+    )
+
+    def __init__(self, hello: Hello, now: float, *, bootstrap: Any = None, runtime: Any = None) -> None:
+        self.limits: Limits = hello.limits
+        self.now = self.heard = now
+        self.peer: Hello | None = None
+        """What the peer said of itself, once the handshake is done."""
+        self.lifecycle = Lifecycle()
+        self.exports = CapTable(bootstrap, runtime)
+        self.imports = ImportTable(self.limits.max_caps)
+        self.calls = Calls()
+        self.answers = Answers(self.limits.max_calls)
+        self.timers = Timers()
+        self.strikes = Strikes(self.limits)
+        self.codec = Codec(self.limits)
+        self.outbox = Outbox(self.codec, self.exports)
+        self.reader = FrameReader(HANDSHAKE_FRAME)
+        self.inbound = Inbound(self, hello)
+        self.ping_number = 0
+        self.pinged = False
+        self._events: list[event.Event] = []
+        self._keep_to(EARLY)
+        self._introduce(hello)
+        self.timers.set(Timer.HANDSHAKE, now + self.limits.handshake_timeout)
+
+    # Inputs
+
+    def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Bytes from the peer, cut anywhere."""
+        self.now = self.heard = now
+        if self.lifecycle.state is State.CLOSED:
+            return
+        try:
+            for frame in self.reader.frames(data):
+                self.timers.clear(Timer.PARTIAL_FRAME)
+                self.inbound.receive(frame)
+                if self.lifecycle.state is State.CLOSED:
+                    return
+        except ProtocolViolation as violation:
+            self.abort(violation)
+            return
+        if self.reader.partial and not self.timers.is_set(Timer.PARTIAL_FRAME):
+            self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
+
+    def receive_eof(self, now: float, message: str = "the peer's end of the transport closed") -> None:
+        """The transport has ended; everything that waits is told (P-CONN-6)."""
+        self.now = now
+        self.finish(self.lifecycle.cause or CloseCause("lost", message))
+
+    def handle_timeout(self, now: float) -> None:
+        """The time is `now`; to be called when `next_deadline` has come, harmless otherwise."""
+        self.now = now
+        for answer in self.timers.overdue(now):
+            self.end_answer(answer, DeadlineExceeded("the deadline that came with the call has passed"))
+        for timer in self.timers.due(now):
+            if self.lifecycle.state is not State.CLOSED:
+                self._ring(timer)
+
+    # Intents: calls of ours
+
+    def call(
+        self,
+        target: Import,
+        method: str,
+        arguments: dict[str, Any],
+        references: Sequence[Reference] = (),
+        token: Any = None,
+        *,
+        timeout: float | None = None,
+        context: Mapping[str, str] | None = None,
+        one_way: bool = False,
+    ) -> Call:
+        """Make a call; a `CallReturned` or `CallFailed` with `token` follows, unless it is cancelled or one-way.
+
+        Args:
+            timeout: seconds until the callee gives up.
+
+        Raises:
+            Unavailable: the connection is closing. The import's own error: it is broken. InvalidArgument,
+            ResourceExhausted: the frame cannot be sent.
+        """
+        if not self.lifecycle.accepts_calls:
+            raise self._closing()
+        if target.broken is not None:
+            raise target.broken.again()
+        calls = self.calls
+        id = 0 if one_way else calls.next_id()
+        frame: list[Any] = [Op.CALL, id, target.id, method, arguments]
+        if timeout is not None or context:
+            frame.append(_meta(timeout, context))
+        call = Call(id, target, token)
+        if len(calls) < calls.limit and not calls.held and self.peer is not None:
+            self.outbox.send(frame, references)
+            calls.sent(call)
+        else:
+            self._hold_or_send(call, frame, references)
+        return call
+
+    def cancel(self, call: Call, reason: str = "") -> None:
+        """Give up on a call of ours: its token hears no more of it. Once is enough; later ones do nothing."""
+        if call.frame is not None:
+            self.calls.held.remove(call)
+            self.outbox.uncount(call.references)
+            call.frame = None
+        elif call.token is not None and self.calls.find(call.id) is call:
+            self.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
+        call.token = None
+
+    # Intents: answers we owe
+
+    def reply(self, answer: Answer, value: Any, references: Sequence[Reference] = ()) -> None:
+        """The handler of `answer` is done and this is its result.
+
+        Raises:
+            InvalidArgument, ResourceExhausted: the result cannot be sent; the answer is still owed.
+        """
+        if answer.id and answer.state is AnswerState.RUNNING:
+            self.outbox.send([Op.RESULT, answer.id, value], references)
+        self._finish_answer(answer)
+
+    def fail(self, answer: Answer, error: CapnetError) -> None:
+        """The handler of `answer` is done and this is its error."""
+        if answer.state is AnswerState.RUNNING:
+            self.send_error(answer.id, error)
+        self._finish_answer(answer)
+
+    # Intents: references
+
+    def hold(self, imported: Import) -> None:
+        """One more local owner of a capability that is held already."""
+        assert imported.holders, "only what is held can be held again"
+        imported.holders += 1
+
+    def release(self, imported: Import) -> None:
+        """One local owner less; the last gives all references back. The built-in two are never given back."""
+        if imported.id > 1:
+            count = self.imports.release(imported)
+            if count and self.lifecycle.state is not State.CLOSED:
+                self.outbox.drop(imported.id, count)
+
+    def release_all(self, references: Iterable[Reference]) -> None:
+        """Release what references in a value that nobody will see brought along."""
+        for reference in references:
+            if type(reference) is CapRef and type(reference.subject) is Import:
+                self.release(reference.subject)
+
+    def revoke(self, exports: Iterable[Export], reason: str) -> None:
+        """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive."""
+        revoked = [export for export in exports if export.revoked is None]
+        if not revoked or self.lifecycle.state is State.CLOSED:
+            return
+        for export in revoked:
+            self.exports.revoke(export, reason)
+            self.emit(event.ExportEnded(export, "revoked"))
+        self.outbox.send([Op.CAP_REVOKED, [export.id for export in revoked], cut_text(reason)])
+        for answer in list(self.answers):
+            if answer.export.revoked is not None:
+                self.end_answer(answer, Revoked(answer.export.revoked))
+
+    def replace(self, exports: Sequence[Export], subject: Any, generation: int) -> None:
+        """Put another subject behind the ids of live exports, for calls that arrive from now on (P-CAP-5)."""
+        if not exports or self.lifecycle.state is State.CLOSED:
+            return
+        for export in exports:
+            self.exports.replace(export, subject)
+        self.outbox.send([Op.CAP_REPLACED, [export.id for export in exports], generation])
+
+    def end_answer(self, answer: Answer, error: CapnetError) -> None:
+        """Answer with `error` now, whatever the handler does, and have the handler stopped. Once answered: no-op."""
+        if answer.state is AnswerState.RUNNING:
+            answer.state = AnswerState.ENDED
+            self.send_error(answer.id, error)
+            self.timers.unwatch(answer)
+            self.emit(event.AnswerEnded(answer, error))
+        elif answer.state is AnswerState.QUEUED:
+            answer.state = AnswerState.GONE
+            self.answers.queue.remove(answer)
+            self.send_error(answer.id, error)
+            self.timers.unwatch(answer)
+            self.release_all(answer.references)
+            self._check_drained()
+
+    # Intents: the connection
+
+    def ping(self) -> int:
+        """Ask for a sign of life; `PongReceived` brings the returned number back.
+
+        Raises:
+            Unavailable: the connection is closing.
+        """
+        if self.lifecycle.state is State.CLOSED:
+            raise self._closing()
+        self.ping_number += 1
+        self.outbox.send([Op.PING, self.ping_number])
+        return self.ping_number
+
+    def strike(self, reason: str) -> None:
+        """The peer ran into a limit that the driver keeps."""
+        try:
+            self.count_strike(reason)
+        except ProtocolViolation as violation:
+            self.abort(violation)
+
+    def close(self, message: str, grace: float, now: float) -> None:
+        """Say goaway; what is in flight may end within `grace` seconds, then everything does (P-CONN-4)."""
+        self.now = now
+        if self.lifecycle.state is State.CLOSED:
+            return
+        if self.lifecycle.accepts_calls:
+            self._drain(CloseCause("local", message))
+            self.outbox.send([Op.GOAWAY, self.answers.last_id, "unavailable", cut_text(message), int(grace * 1000)])
+        self.timers.set(Timer.GRACE, now + grace)
+        if grace <= 0:
+            self._end_grace()
+        else:
+            self._check_drained()
+
+    def abort(self, violation: ProtocolViolation) -> None:
+        """The peer broke a clause: say so and end (P-ERR-3)."""
+        if self.lifecycle.state is State.CLOSED:
+            return
+        if self.peer is None and not self.inbound.greeted:
+            self.outbox.send_line(STRANGER_LINE)
+        else:
+            self.outbox.send([Op.ABORT, violation.clause, cut_text(violation.message)])
+        self.finish(CloseCause("violation", violation.message, violation.clause))
+
+    # Drains
+
+    def events(self) -> list[event.Event]:
+        """What has happened since the last drain, in order."""
+        drained, self._events = self._events, []
+        return drained
+
+    def data_to_send(self) -> list[bytes]:
+        """Chunks to be written in order, in one write if possible."""
+        if self.outbox.has_drops and not self.calls.held:
+            # A call that is held back may name a capability whose last owner has gone: its drop must not overtake it.
+            self.outbox.take_drops()
+        return self.outbox.take()
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timeout` is due, or None."""
+        return self.timers.next()
+
+    # For the parts of the engine
+
+    def emit(self, happened: event.Event) -> None:
+        """Put an event before the driver."""
+        self._events.append(happened)
+
+    def introduce_peer(self, hello: Hello, version: int) -> None:
+        """The peer's hello is in: the handshake is done, and what was held for it goes out."""
+        self.peer = hello
+        self.reader.limit = self.limits.max_frame
+        self._keep_to(hello.limits)
+        self.timers.clear(Timer.HANDSHAKE)
+        if self.limits.keepalive:
+            self.timers.set(Timer.KEEPALIVE, self.now + self.limits.keepalive)
+        if self.lifecycle.state is State.OPENING:
+            self.lifecycle.move(State.OPEN)
+        self.emit(event.PeerIntroduced(hello, version))
+        self.send_held()
+
+    def go_away(self, last_call_id: int, cause: CloseCause, grace: float) -> None:
+        """The peer takes no new calls; those it has not seen fail at once and may be made elsewhere."""
+        if self.lifecycle.accepts_calls:
+            self._drain(cause)
+            self.timers.set(Timer.GRACE, self.now + grace + self.limits.handshake_timeout)
+        for call in self.calls.unseen(last_call_id):
+            if call.frame is not None:
+                self.outbox.uncount(call.references)
+            if call.token is not None:
+                self.emit(event.CallFailed(call.token, cause.error()))
+                call.token = None
+        self._check_drained()
+
+    def send_held(self) -> None:
+        """Send the calls that were held back, as far as the peer has room."""
+        held = self.calls.held
+        while held and len(self.calls) < self.calls.limit:
+            call = held.popleft()
+            payload, call.frame = call.frame, None
+            assert payload is not None
+            try:
+                self.outbox.check_size(payload, call.references)
+            except ResourceExhausted as error:
+                self.emit(event.CallFailed(call.token, error))
+                continue
+            self.outbox.put(payload)
+            self.calls.sent(call)
+
+    def call_ended(self) -> None:
+        """The peer has answered a call: there may be room for one that was held, or nothing left to wait for."""
+        if self.calls.held:
+            self.send_held()
+        if self.lifecycle.state is State.DRAINING:
+            self._check_drained()
+
+    def send_error(self, id: int, error: CapnetError) -> None:
+        """Send the error terminal of a call; nothing for a one-way call."""
+        if id == 0:
+            return
+        code, message, details = error.to_wire()
+        frame: list[Any] = [Op.ERROR, id, code, message]
+        if details is not None:
+            try:
+                plain, _ = lower(details, _only_data, self.limits)
+                if len(self.codec.encode(plain)) <= MAX_ERROR_DETAILS:
+                    frame.append(plain)
+            except InvalidArgument:
+                frame.append({"reason": error.reason} if error.reason else {})
+        self.outbox.send(frame)
+
+    def count_strike(self, reason: str) -> None:
+        """Count a limit error of the peer; raises ProtocolViolation when they are too many."""
+        self.emit(event.LimitReached(reason))
+        self.strikes.add(self.now)
+
+    def finish(self, cause: CloseCause) -> None:
+        """End everything, each thing once, and the connection last."""
+        if self.lifecycle.state is State.CLOSED:
+            return
+        self.lifecycle.move(State.CLOSED, cause)
+        cause = self.lifecycle.cause or cause
+        for call in self.calls.clear():
+            if call.token is not None:
+                self.emit(event.CallFailed(call.token, cause.error()))
+        for answer in self.answers.clear():
+            self.emit(event.AnswerEnded(answer, cause.error()))
+        for export in self.exports.clear():
+            self.emit(event.ExportEnded(export, "closed"))
+        for imported in self.imports.clear():
+            imported.broken = cause.error()
+            self.emit(event.ImportBroken(imported, imported.broken))
+        for builtin in (self.imports.bootstrap, self.imports.runtime):
+            builtin.broken = cause.error()
+        self.outbox.forget_drops()
+        self.timers.clear_all()
+        self.emit(event.Closed(cause))
+
+    # Private
+
+    def _introduce(self, hello: Hello) -> None:
+        payload = self.codec.encode(hello.to_frame())
+        if len(payload) > HANDSHAKE_FRAME:
+            raise InvalidArgument(f"hello of {len(payload)} bytes, every peer takes {HANDSHAKE_FRAME}")
+        self.outbox.put(payload)
+
+    def _keep_to(self, announced: Limits) -> None:
+        self.outbox.limit = min(announced.max_frame, self.limits.max_frame)
+        self.exports.limit = min(announced.max_caps, self.limits.max_caps)
+        self.calls.limit = announced.max_calls
+
+    def _hold_or_send(self, call: Call, frame: list[Any], references: Sequence[Reference]) -> None:
+        """The careful way: the peer may have no room, or may not have said yet how much it takes."""
+        payload = self.outbox.encode(frame, references)
+        early = self.peer is None
+        if not early:
+            self.outbox.check_size(payload, references)
+        if len(self.calls) < self.calls.limit and not self.calls.held and len(payload) <= self.outbox.limit:
+            self.outbox.put(payload)
+            self.calls.sent(call)
+        elif len(self.calls.held) < self.limits.max_outgoing_calls:
+            call.frame, call.references = payload, references
+            self.calls.held.append(call)
+        else:
+            self.outbox.uncount(references)
+            raise ResourceExhausted(
+                f"{self.limits.max_outgoing_calls} calls wait for the peer already", reason="max_concurrent_calls"
+            )
+
+    def _finish_answer(self, answer: Answer) -> None:
+        if answer.state is AnswerState.RUNNING:
+            self.timers.unwatch(answer)
+        elif answer.state is not AnswerState.ENDED:
+            return  # the connection closed meanwhile
+        self.answers.finish(answer)
+        waiting = self.answers.next_queued()
+        if waiting is not None:
+            self.emit(event.CallArrived(waiting))
+        elif self.lifecycle.state is State.DRAINING:
+            self._check_drained()
+
+    def _drain(self, cause: CloseCause) -> None:
+        self.lifecycle.move(State.DRAINING, cause)
+        self.emit(event.Draining(cause))
+
+    def _check_drained(self) -> None:
+        if self.lifecycle.state is State.DRAINING and not (self.answers or self.calls or self.calls.held):
+            assert self.lifecycle.cause is not None
+            self.finish(self.lifecycle.cause)
+
+    def _end_grace(self) -> None:
+        cause = self.lifecycle.cause
+        assert cause is not None
+        for answer in list(self.answers):
+            self.end_answer(answer, cause.error())
+        self.finish(cause)
+
+    def _ring(self, timer: Timer) -> None:
+        match timer:
+            case Timer.HANDSHAKE:
+                self.abort(ProtocolViolation("P-CONN-3", f"no hello in {self.limits.handshake_timeout:g} s"))
+            case Timer.PARTIAL_FRAME:
+                self.abort(ProtocolViolation("P-FRAME-2", "a frame was begun and not finished in time"))
+            case Timer.GRACE:
+                self._end_grace()
+            case Timer.KEEPALIVE:
+                self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """Ping after silence; give up when nothing at all came after the ping (P-CONN-5)."""
+        limits = self.limits
+        silent = self.now - self.heard
+        if self.pinged and silent >= limits.keepalive + limits.keepalive_timeout:
+            self.finish(CloseCause("idle", f"not a byte for {silent:.0f} s"))
+        elif silent >= limits.keepalive:
+            if not self.pinged:
+                self.ping()
+            self.pinged = True
+            self.timers.set(Timer.KEEPALIVE, self.heard + limits.keepalive + limits.keepalive_timeout)
+        else:
+            self.pinged = False
+            self.timers.set(Timer.KEEPALIVE, self.heard + limits.keepalive)
+
+    def _closing(self) -> CapnetError:
+        cause = self.lifecycle.cause or CloseCause("local")
+        return cause.error()
+
+
+def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:
+    meta: dict[str, Any] = {}
+    if timeout is not None:
+        meta["deadline"] = max(0, int(timeout * 1000))
+    if context:
+        meta["context"] = dict(context)
+    return meta
+
+
+def _only_data(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is not data")

@@ -1,0 +1,185 @@
+"""The `CapTable`: what this side hosts for the peer (P-CAP-1, P-REF-1…3).
+
+An export lives from the first appearance of its subject on the wire until its count is zero:
+
+    live ──revoke──▶ revoked (the subject is let go, the id stays until the peer has dropped it)
+      └────────── count reaches zero, from either ──────────▶ gone (the id is never used again)
+
+The count is the number of appearances that were queued for the peer less those it has given back. It never falls below
+zero: a peer that drops more than it was given is refused before anything changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from capnet.errors import ProtocolViolation, ResourceExhausted
+from capnet.wire.references import CapRef, Reference
+
+__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "RUNTIME_ID", "CapTable", "Export"]
+
+BOOTSTRAP_ID: Final = 0
+RUNTIME_ID: Final = 1
+FIRST_USER_ID: Final = 2
+_MAX_COUNT: Final = 2**31 - 1
+
+
+class Export:
+    """One capability that the peer may call.
+
+    Attributes:
+        id: its cap-id on this connection.
+        subject: what answers its calls; opaque here. None once it was revoked.
+        interface, version: the contract it is exported under.
+        references: appearances that the peer has not given back.
+        revoked: why it was revoked, or None.
+    """
+
+    __slots__ = ("id", "interface", "references", "revoked", "subject", "version")
+
+    def __init__(self, id: int, subject: Any, interface: str, version: int) -> None:
+        self.id = id
+        self.subject = subject
+        self.interface = interface
+        self.version = version
+        self.references = 0
+        self.revoked: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Export {self.id} {self.interface} refs={self.references}{' revoked' if self.revoked else ''}>"
+
+
+class CapTable:
+    """Exports by id and by subject. Finding "already exported?" is one look-up."""
+
+    __slots__ = ("_by_id", "_by_subject", "_next", "limit")
+
+    def __init__(self, bootstrap: Any, runtime: Any) -> None:
+        self.limit = 0
+        """How many user exports the peer takes; set from its hello."""
+        self._by_id: dict[int, Export] = {
+            BOOTSTRAP_ID: Export(BOOTSTRAP_ID, bootstrap, "capnet.Bootstrap", 1),
+            RUNTIME_ID: Export(RUNTIME_ID, runtime, "capnet.Runtime", 1),
+        }
+        self._by_subject: dict[tuple[int, str], Export] = {}
+        self._next = FIRST_USER_ID
+
+    def __len__(self) -> int:
+        """User exports; the two built in do not count (P-ID-3)."""
+        return len(self._by_id) - FIRST_USER_ID
+
+    def __iter__(self) -> Iterator[Export]:
+        """The user exports, oldest first."""
+        return (export for export in self._by_id.values() if export.id >= FIRST_USER_ID)
+
+    def find(self, id: int) -> Export | None:
+        """The export with that id, unless it is gone.
+
+        Raises:
+            ProtocolViolation: P-ID-4, the id was never issued.
+        """
+        export = self._by_id.get(id)
+        if export is None and not 0 <= id < self._next:
+            raise ProtocolViolation("P-ID-4", f"cap-id {id} was never issued")
+        return export
+
+    def of(self, subject: Any, interface: str) -> Export | None:
+        """The live export of `subject` under `interface`, if there is one."""
+        return self._by_subject.get((id(subject), interface))
+
+    def count(self, references: Iterable[Reference]) -> list[Export]:
+        """Count one appearance for each reference to a subject of ours, exporting it first where it is not yet.
+
+        Fills in the ids. Returns the exports that are new. Undo with `uncount` when the frame is not queued.
+
+        Raises:
+            ResourceExhausted: `max_caps_per_connection`; nothing has been counted.
+        """
+        new: list[Export] = []
+        counted: list[CapRef] = []
+        for reference in references:
+            if type(reference) is not CapRef or reference.id < 0:
+                continue
+            export = self._by_subject.get((id(reference.subject), reference.interface))
+            if export is None:
+                if len(self) >= self.limit:
+                    self.uncount(counted)
+                    raise ResourceExhausted(
+                        f"the peer holds {self.limit} capabilities already", reason="max_caps_per_connection"
+                    )
+                export = self._add(reference)
+                new.append(export)
+            export.references += 1
+            reference.id = export.id
+            counted.append(reference)
+        return new
+
+    def uncount(self, references: Iterable[Reference]) -> None:
+        """Take back what `count` counted for these references; exports it made are gone again."""
+        for reference in references:
+            if type(reference) is CapRef and reference.id >= FIRST_USER_ID:
+                export = self._by_id[reference.id]
+                export.references -= 1
+                if not export.references:
+                    self._remove(export)
+
+    def drop(self, id: int, count: int) -> Export | None:
+        """The peer gives back `count` references. Returns the export when that was its last.
+
+        Raises:
+            ProtocolViolation: P-REF-2, it was given fewer; P-ID-3, the id cannot be dropped. Nothing has changed.
+        """
+        if id < FIRST_USER_ID:
+            raise ProtocolViolation("P-ID-3", f"cap-id {id} cannot be dropped")
+        export = self.find(id)
+        if export is None or export.references < count:
+            held = 0 if export is None else export.references
+            raise ProtocolViolation("P-REF-2", f"drop of {count} references to cap-id {id}, {held} were given")
+        export.references -= count
+        if export.references:
+            return None
+        self._remove(export)
+        return export
+
+    def revoke(self, export: Export, reason: str) -> None:
+        """Let go of the subject; the id stays until the peer has dropped it."""
+        self._by_subject.pop((id(export.subject), export.interface), None)
+        export.subject = None
+        export.revoked = reason
+
+    def replace(self, export: Export, subject: Any) -> None:
+        """Put another subject behind the same id (P-CAP-5)."""
+        del self._by_subject[(id(export.subject), export.interface)]
+        export.subject = subject
+        self._by_subject[(id(subject), export.interface)] = export
+
+    def clear(self) -> list[Export]:
+        """Forget every user export; returns those that were live."""
+        live = [export for export in self if export.revoked is None]
+        self._by_subject.clear()
+        self._by_id = {id: self._by_id[id] for id in (BOOTSTRAP_ID, RUNTIME_ID)}
+        return live
+
+    def check_invariants(self) -> None:
+        """I2, I3: positive counts, ids below the next, and the two indexes agree."""
+        assert self._by_id[BOOTSTRAP_ID].id == BOOTSTRAP_ID and self._by_id[RUNTIME_ID].id == RUNTIME_ID
+        for id_, export in self._by_id.items():
+            assert export.id == id_ < self._next
+        for export in self:
+            assert 0 < export.references <= _MAX_COUNT, export
+            found = self._by_subject.get((id(export.subject), export.interface))
+            assert (found is export) == (export.revoked is None), export
+        assert len(self._by_subject) == sum(export.revoked is None for export in self)
+
+    def _add(self, reference: CapRef) -> Export:
+        export = Export(self._next, reference.subject, reference.interface, reference.version)
+        self._next += 1
+        self._by_id[export.id] = export
+        self._by_subject[(id(export.subject), export.interface)] = export
+        return export
+
+    def _remove(self, export: Export) -> None:
+        del self._by_id[export.id]
+        if export.revoked is None:
+            del self._by_subject[(id(export.subject), export.interface)]

@@ -1,0 +1,238 @@
+"""What the peer sends: one method for each frame (P-OP).
+
+A method judges its frame completely before it changes anything. What an honest peer can never send raises
+`ProtocolViolation`; what it may send under load becomes an error reply and a strike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.errors import (
+    CallCancelled,
+    CapnetError,
+    NotFound,
+    ProtocolViolation,
+    ResourceExhausted,
+    Revoked,
+    Unavailable,
+    Unimplemented,
+    cut_text,
+    from_wire,
+)
+from capnet.wire.frames import Op, check
+from capnet.wire.hello import Hello, looks_like_capnet
+from capnet.wire.references import CapRef, Reference
+
+from . import events as event
+from .answers import Answer
+from .exports import Export
+from .imports import Import
+from .lifecycle import CloseCause
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Inbound"]
+
+_MAX_GRACE: Final = 3600.0
+"""Seconds of grace a peer's goaway can ask for; a bound for hostile ones."""
+
+_Frame = list[Any]
+_References = Sequence[Reference]
+
+
+class Inbound:
+    """Takes the peer's frames, one at a time, in order."""
+
+    __slots__ = ("_engine", "_handlers", "_ours", "greeted")
+
+    def __init__(self, engine: Engine, ours: Hello) -> None:
+        self._engine = engine
+        self._ours = ours
+        self.greeted = False
+        """Whether the peer has begun with something that looks like capnet."""
+        self._handlers: dict[int, Callable[[_Frame, _References], None]] = {
+            Op.HELLO: self._hello,
+            Op.GOAWAY: self._goaway,
+            Op.CALL: self._call,
+            Op.RESULT: self._result,
+            Op.ERROR: self._error,
+            Op.CANCEL: self._cancel,
+            Op.DROP: self._drop,
+            Op.CAP_REVOKED: self._cap_revoked,
+            Op.CAP_REPLACED: self._cap_replaced,
+            Op.PING: self._ping,
+            Op.PONG: self._pong,
+            Op.ABORT: self._abort,
+        }
+
+    def receive(self, payload: bytes) -> None:
+        """Act on one frame.
+
+        Raises:
+            ProtocolViolation: the peer broke a clause; nothing of this frame has been done.
+        """
+        engine = self._engine
+        if engine.peer is None:
+            self._greet(payload)
+        frame, references = engine.codec.decode(payload)
+        if check(frame):
+            self._handlers[frame[0]](frame, references)
+
+    def _greet(self, payload: bytes) -> None:
+        if not self.greeted:
+            self.greeted = looks_like_capnet(payload)
+            if not self.greeted:
+                raise ProtocolViolation("P-CONN-1", "the first frame is not a hello")
+
+    def _hello(self, frame: _Frame, references: _References) -> None:
+        if self._engine.peer is not None:
+            raise ProtocolViolation("P-CONN-1", "a second hello")
+        hello = Hello.from_frame(frame)
+        if references:
+            raise ProtocolViolation("P-REF", "references in a hello")
+        self._engine.introduce_peer(hello, self._ours.version_with(hello))
+
+    def _goaway(self, frame: _Frame, references: _References) -> None:
+        _, last_call_id, _code, message, grace_ms = frame
+        grace = min(grace_ms / 1000, _MAX_GRACE)
+        self._engine.go_away(last_call_id, CloseCause("remote", cut_text(message)), grace)
+
+    def _call(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        id, target, method, arguments = frame[1:5]
+        engine.answers.admit(id)
+        export = engine.exports.find(target) if type(target) is int else None
+        refusal = self._resolve(references) if references else None
+        if refusal is None:
+            refusal = self._refusal(target, export)
+        if refusal is not None or export is None:
+            engine.release_all(references)
+            engine.send_error(id, refusal or NotFound("no such capability"))
+            return
+        answer = Answer(id, export, method, arguments, references)
+        if len(frame) == 6:
+            self._take_meta(answer, frame[5])
+        if engine.answers.full:
+            engine.answers.queue.append(answer)
+        else:
+            engine.answers.start(answer)
+            engine.emit(event.CallArrived(answer))
+
+    def _refusal(self, target: Any, export: Export | None) -> CapnetError | None:
+        """Why a call may not start, when its frame is in order."""
+        engine = self._engine
+        if type(target) is not int:
+            return Unimplemented("pipelined calls are not supported by this peer")
+        if export is None:
+            engine.count_strike("released")
+            return NotFound(f"capability {target} was given back", reason="released")
+        if export.revoked is not None:
+            return Revoked(export.revoked)
+        if not engine.lifecycle.accepts_calls:
+            return Unavailable("this side is closing", reason="peer_closing", retry="transparent")
+        if engine.answers.full and len(engine.answers.queue) >= engine.limits.max_queued_calls:
+            engine.count_strike("max_concurrent_calls")
+            return ResourceExhausted(
+                f"{engine.limits.max_calls} calls run and {engine.limits.max_queued_calls} wait",
+                reason="max_concurrent_calls",
+            )
+        return None
+
+    def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
+        answer.context = meta.get("context", answer.context)
+        if "deadline" in meta:
+            answer.deadline = self._engine.now + meta["deadline"] / 1000
+            self._engine.timers.watch(answer)
+
+    def _result(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        call = engine.calls.answered(frame[1])
+        refusal = self._resolve(references) if references else None
+        if call.token is None or refusal is not None:
+            engine.release_all(references)
+        if call.token is not None:
+            if refusal is not None:
+                engine.emit(event.CallFailed(call.token, refusal))
+            else:
+                engine.emit(event.CallReturned(call.token, frame[2], references))
+        engine.call_ended()
+
+    def _error(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        if references:
+            raise ProtocolViolation("P-REF", "references in an error")
+        call = engine.calls.answered(frame[1])
+        if call.token is not None:
+            details = frame[4] if len(frame) == 5 else None
+            engine.emit(event.CallFailed(call.token, from_wire(frame[2], cut_text(frame[3]), details)))
+        engine.call_ended()
+
+    def _cancel(self, frame: _Frame, references: _References) -> None:
+        answer = self._engine.answers.find(frame[1])
+        if answer is not None:
+            reason = cut_text(frame[2]) if len(frame) == 3 else ""
+            self._engine.end_answer(answer, CallCancelled(reason or "cancelled by the caller"))
+
+    def _drop(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        for id, count in frame[1]:
+            export = engine.exports.drop(id, count)
+            if export is not None and export.revoked is None:
+                engine.emit(event.ExportEnded(export, "dropped"))
+
+    def _cap_revoked(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        told = [engine.imports.told(id) for id in frame[1]]
+        error = Revoked(cut_text(frame[2]))
+        for imported in told:
+            if imported is not None and imported.broken is None:
+                imported.broken = error
+                engine.emit(event.ImportBroken(imported, error))
+
+    def _cap_replaced(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        told = [engine.imports.told(id) for id in frame[1]]
+        for imported in told:
+            if imported is not None:
+                imported.generation = frame[2]
+                engine.emit(event.ImportReplaced(imported))
+
+    def _ping(self, frame: _Frame, references: _References) -> None:
+        self._engine.outbox.send([Op.PONG, frame[1]])
+
+    def _pong(self, frame: _Frame, references: _References) -> None:
+        engine = self._engine
+        if not 0 < frame[1] <= engine.ping_number:
+            raise ProtocolViolation("P-ID-4", f"answer to ping {frame[1]}, which was never sent")
+        engine.emit(event.PongReceived(frame[1]))
+
+    def _abort(self, frame: _Frame, references: _References) -> None:
+        self._engine.finish(CloseCause("violation", cut_text(frame[2]), cut_text(frame[1], 64), by_peer=False))
+
+    def _resolve(self, references: _References) -> CapnetError | None:
+        """Find what each reference stands for, and count those that arrive.
+
+        All of them are counted, also when one cannot be found: then the value as a whole is refused with the error
+        returned, and the caller releases them.
+        """
+        engine = self._engine
+        refusal: CapnetError | None = None
+        homes: list[Export | None] = [
+            engine.exports.find(-reference.id) if type(reference) is CapRef and reference.id < 0 else None
+            for reference in references
+        ]
+        for reference, home in zip(references, homes, strict=True):
+            if type(reference) is not CapRef:
+                refusal = Unimplemented("streams and pipelined arguments are not supported by this peer")
+            elif reference.id > 0:
+                reference.subject = engine.imports.arrive(reference.id, reference.interface, reference.version)
+            elif home is None:
+                refusal = NotFound(f"capability {-reference.id} was given back", reason="released")
+            elif home.revoked is not None:
+                refusal = Revoked(home.revoked)
+            else:
+                reference.subject = home
+        return refusal

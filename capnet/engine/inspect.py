@@ -1,0 +1,83 @@
+"""Looking into an engine: every table as plain data, the counts, and the invariants that hold after every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import Engine
+from .lifecycle import State
+
+__all__ = ["check_invariants", "snapshot", "stats"]
+
+
+def stats(engine: Engine) -> dict[str, int]:
+    """How much of each bounded thing there is now."""
+    return {
+        "exports": len(engine.exports),
+        "export_references": sum(export.references for export in engine.exports),
+        "imports": len(engine.imports),
+        "import_references": sum(imported.references for imported in engine.imports),
+        "calls": len(engine.calls),
+        "calls_held": len(engine.calls.held),
+        "answers": len(engine.answers),
+        "answers_queued": len(engine.answers.queue),
+        "strikes": engine.strikes.count,
+    }
+
+
+def snapshot(engine: Engine) -> dict[str, Any]:
+    """Every table, as plain data that can be printed, compared or sent."""
+    return {
+        "state": engine.lifecycle.state.value,
+        "cause": str(engine.lifecycle.cause) if engine.lifecycle.cause else None,
+        "peer": engine.peer.name if engine.peer else None,
+        "exports": [
+            {
+                "id": export.id,
+                "interface": export.interface,
+                "version": export.version,
+                "references": export.references,
+                "revoked": export.revoked,
+            }
+            for export in engine.exports
+        ],
+        "imports": [
+            {
+                "id": imported.id,
+                "interface": imported.interface,
+                "version": imported.version,
+                "references": imported.references,
+                "holders": imported.holders,
+                "broken": str(imported.broken) if imported.broken else None,
+                "generation": imported.generation,
+            }
+            for imported in engine.imports
+        ],
+        "calls": [
+            {"id": call.id, "target": call.target.id, "cancelled": call.token is None} for call in engine.calls
+        ],
+        "calls_held": len(engine.calls.held),
+        "answers": [
+            {
+                "id": answer.id,
+                "target": answer.export.id,
+                "method": answer.method,
+                "state": answer.state.value,
+            }
+            for answer in engine.answers
+        ],
+    }
+
+
+def check_invariants(engine: Engine) -> None:
+    """Assert what holds after every step (reliability §4); for tests and fuzzing, it looks at every entry."""
+    engine.exports.check_invariants()
+    engine.imports.check_invariants()
+    engine.calls.check_invariants()
+    engine.answers.check_invariants()
+    if engine.lifecycle.state is State.CLOSED:
+        assert not any(stats(engine)[key] for key in stats(engine) if key != "strikes"), stats(engine)
+        assert engine.next_deadline() is None
+    if engine.peer is not None and engine.lifecycle.accepts_calls:
+        assert len(engine.calls) <= engine.calls.limit
+        assert not engine.calls.held or len(engine.calls) >= engine.calls.limit

@@ -1,0 +1,85 @@
+"""The states of a connection and the only moves between them (P-CONN).
+
+    opening ──peer's hello──▶ open ──goaway, either way──▶ draining ──drained, grace over──▶ closed
+       └───────────────────────┴──── violation, loss, silence ────────┴───────────────────────▶ closed
+
+Both sides may call in `opening` (within the early limits) and `open`. In `draining` nothing new starts; in `closed`
+nothing happens at all. `Lifecycle.move` is the only place that sets the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+from capnet.errors import CapnetError, Unavailable
+
+__all__ = ["CloseCause", "Lifecycle", "State"]
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+_MOVES: Final = {
+    State.OPENING: frozenset((State.OPEN, State.DRAINING, State.CLOSED)),
+    State.OPEN: frozenset((State.DRAINING, State.CLOSED)),
+    State.DRAINING: frozenset((State.CLOSED,)),
+    State.CLOSED: frozenset[State](),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCause:
+    """Why a connection ended.
+
+    Args:
+        kind: `local` (we closed it), `remote` (the peer said goaway), `lost` (the transport ended without one),
+            `violation` (a clause was broken, see `clause`), `idle` (the peer fell silent).
+        message: for people.
+        clause: the clause broken, for a violation.
+        by_peer: for a violation, whether it was the peer's; if not, the peer accuses us.
+    """
+
+    kind: Literal["local", "remote", "lost", "violation", "idle"]
+    message: str = ""
+    clause: str | None = None
+    by_peer: bool = True
+
+    def __str__(self) -> str:
+        words = [self.kind, self.clause, self.message]
+        return ": ".join(word for word in words if word)
+
+    def error(self) -> CapnetError:
+        """What calls that this ended, or that come after, raise."""
+        reason = {"local": "peer_closing", "remote": "goaway"}.get(self.kind, "connection_lost")
+        text = f"connection closed ({self})"
+        return Unavailable(text, reason=reason, retry="transparent" if self.kind == "remote" else None)
+
+
+class Lifecycle:
+    """The state, and why it is what it is."""
+
+    __slots__ = ("cause", "state")
+
+    def __init__(self) -> None:
+        self.state = State.OPENING
+        self.cause: CloseCause | None = None
+
+    def move(self, state: State, cause: CloseCause | None = None) -> None:
+        """Go to `state`. The first cause given stays: it is why the connection ends."""
+        assert state in _MOVES[self.state], (self.state, state)
+        self.state = state
+        if self.cause is None or (state is State.CLOSED and cause is not None and cause.kind == "violation"):
+            self.cause = cause
+
+    @property
+    def accepts_calls(self) -> bool:
+        """Whether new calls may start, in either direction."""
+        return self.state is State.OPEN or self.state is State.OPENING

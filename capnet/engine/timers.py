@@ -1,0 +1,98 @@
+"""The clockwork: when the engine next wants to be told the time."""
+
+from __future__ import annotations
+
+from enum import Enum
+from heapq import heapify, heappop, heappush
+
+from .answers import Answer, AnswerState
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer(Enum):
+    """What a connection as a whole may wait for."""
+
+    HANDSHAKE = "handshake"
+    PARTIAL_FRAME = "partial_frame"
+    KEEPALIVE = "keepalive"
+    GRACE = "grace"
+
+
+class Timers:
+    """One time for each `Timer`, and a heap of the deadlines of answers.
+
+    An answer that ends leaves its deadline in the heap; when more than half of a large heap is such leavings it is made
+    anew, so memory follows the answers that are still owed.
+    """
+
+    __slots__ = ("_deadlines", "_live", "_serial", "_set")
+
+    def __init__(self) -> None:
+        self._set: dict[Timer, float] = {}
+        self._deadlines: list[tuple[float, int, Answer]] = []
+        self._serial = 0
+        self._live = 0
+
+    def set(self, timer: Timer, when: float) -> None:
+        """Ring at `when`, and no more at the time set before."""
+        self._set[timer] = when
+
+    def clear(self, timer: Timer) -> None:
+        """Do not ring."""
+        self._set.pop(timer, None)
+
+    def clear_all(self) -> None:
+        """Nothing rings any more."""
+        self._set.clear()
+        self._deadlines.clear()
+        self._live = 0
+
+    def is_set(self, timer: Timer) -> bool:
+        """Whether it will ring."""
+        return timer in self._set
+
+    def watch(self, answer: Answer) -> None:
+        """Ring at the answer's deadline, which is set."""
+        assert answer.deadline is not None
+        self._serial += 1
+        self._live += 1
+        heappush(self._deadlines, (answer.deadline, self._serial, answer))
+
+    def unwatch(self, answer: Answer) -> None:
+        """The answer has ended; its deadline no longer matters."""
+        if answer.deadline is None:
+            return
+        self._live -= 1
+        if len(self._deadlines) > 64 and self._live * 2 < len(self._deadlines):
+            self._deadlines = [entry for entry in self._deadlines if _owed(entry[2])]
+            heapify(self._deadlines)
+
+    def next(self) -> float | None:
+        """The earliest time that rings."""
+        while self._deadlines and not _owed(self._deadlines[0][2]):
+            heappop(self._deadlines)
+        earliest = min(self._set.values(), default=None)
+        if self._deadlines and (earliest is None or self._deadlines[0][0] < earliest):
+            return self._deadlines[0][0]
+        return earliest
+
+    def due(self, now: float) -> list[Timer]:
+        """The timers whose time has come; they are cleared."""
+        due = [timer for timer, when in self._set.items() if when <= now]
+        for timer in due:
+            del self._set[timer]
+        return due
+
+    def overdue(self, now: float) -> list[Answer]:
+        """The answers past their deadline that are still owed, earliest first; they are no longer watched."""
+        overdue = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            answer = heappop(self._deadlines)[2]
+            if _owed(answer):
+                overdue.append(answer)
+        return overdue
+
+
+def _owed(answer: Answer) -> bool:
+    return answer.state is AnswerState.RUNNING or answer.state is AnswerState.QUEUED
