@@ -88,17 +88,16 @@ class Calls:
         return call
 
     def unseen(self, last_id: int) -> list[Call]:
-        """The calls above `last_id` that were sent, and the held ones, which are taken out.
+        """The calls above `last_id` that were sent: a peer that goes away has not seen them.
 
-        A peer that goes away has not seen them. Those that were sent stay: the peer still answers them if it reads on.
+        They stay: the peer still answers them if it reads on.
         """
-        unseen = [call for id, call in self._by_id.items() if id > last_id]
-        unseen += self.held
-        self.held.clear()
-        return unseen
+        return [call for id, call in self._by_id.items() if id > last_id]
 
     def clear(self) -> list[Call]:
         """Forget every call, sent and held, oldest first."""
+        for held in self.held:
+            held.frame = None
         calls = [*self._by_id.values(), *self.held]
         self._by_id = {}
         self.held.clear()

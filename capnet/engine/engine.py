@@ -46,6 +46,10 @@ __all__ = ["Engine"]
 
 MAX_ERROR_DETAILS: Final = 16 * 1024
 """Longest encoded details of an error; longer ones are left out."""
+MAX_REASON: Final = 256
+"""Longest reason or retry hint, in bytes, that is kept when the details themselves cannot travel."""
+LONGEST: Final = 1e9
+"""Longest time in seconds that is put on the wire; infinity and whatever else is longer becomes this."""
 STRANGER_LINE: Final = b"this is a capnet/1 endpoint; it speaks length-prefixed CBOR, see the capnet wire reference\r\n"
 
 
@@ -100,7 +104,8 @@ class Engine:
         self.reader = FrameReader(HANDSHAKE_FRAME)
         self.inbound = Inbound(self, hello)
         self.ping_number = 0
-        self.pinged = False
+        self.pinged: float | None = None
+        """When a ping was sent because of silence."""
         self._events: list[event.Event] = []
         self._keep_to(EARLY)
         self._introduce(hello)
@@ -111,7 +116,7 @@ class Engine:
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Bytes from the peer, cut anywhere."""
         self.now = self.heard = now
-        if self.lifecycle.state is State.CLOSED:
+        if self.lifecycle.closed:
             return
         try:
             for frame in self.reader.frames(data):
@@ -171,7 +176,7 @@ class Engine:
         frame: list[Any] = [Op.CALL, id, target.id, method, arguments]
         if timeout is not None or context:
             frame.append(_meta(timeout, context))
-        call = Call(id, target, token)
+        call = Call(id, target, None if one_way else token)
         if len(calls) < calls.limit and not calls.held and self.peer is not None:
             self.outbox.send(frame, references)
             calls.sent(call)
@@ -183,8 +188,7 @@ class Engine:
         """Give up on a call of ours: its token hears no more of it. Once is enough; later ones do nothing."""
         if call.frame is not None:
             self.calls.held.remove(call)
-            self.outbox.uncount(call.references)
-            call.frame = None
+            self._take_back(call, None)
         elif call.token is not None and self.calls.find(call.id) is call:
             self.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
         call.token = None
@@ -228,25 +232,27 @@ class Engine:
                 self.release(reference.subject)
 
     def revoke(self, exports: Iterable[Export], reason: str) -> None:
-        """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive."""
-        revoked = [export for export in exports if export.revoked is None]
-        if not revoked or self.lifecycle.state is State.CLOSED:
-            return
-        for export in revoked:
-            self.exports.revoke(export, reason)
-            self.emit(event.ExportEnded(export, "revoked"))
-        self.outbox.send([Op.CAP_REVOKED, [export.id for export in revoked], cut_text(reason)])
+        """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive.
+
+        Those that are revoked or gone already, and the built-in two, stay as they are.
+        """
+        revoked: list[int] = []
+        for export in exports:
+            if self.exports.live(export):
+                self.exports.revoke(export, reason)
+                self.emit(event.ExportEnded(export, "revoked"))
+                revoked.append(export.id)
+        self.outbox.send_many(Op.CAP_REVOKED, revoked, cut_text(reason))
         for answer in list(self.answers):
             if answer.export.revoked is not None:
                 self.end_answer(answer, Revoked(answer.export.revoked))
 
     def replace(self, exports: Sequence[Export], subject: Any, generation: int) -> None:
         """Put another subject behind the ids of live exports, for calls that arrive from now on (P-CAP-5)."""
-        if not exports or self.lifecycle.state is State.CLOSED:
-            return
-        for export in exports:
+        replaced = [export for export in exports if self.exports.live(export)]
+        for export in replaced:
             self.exports.replace(export, subject)
-        self.outbox.send([Op.CAP_REPLACED, [export.id for export in exports], generation])
+        self.outbox.send_many(Op.CAP_REPLACED, [export.id for export in replaced], generation)
 
     def end_answer(self, answer: Answer, error: CapnetError) -> None:
         """Answer with `error` now, whatever the handler does, and have the handler stopped. Once answered: no-op."""
@@ -261,7 +267,6 @@ class Engine:
             self.send_error(answer.id, error)
             self.timers.unwatch(answer)
             self.release_all(answer.references)
-            self._check_drained()
 
     # Intents: the connection
 
@@ -279,16 +284,22 @@ class Engine:
 
     def strike(self, reason: str) -> None:
         """The peer ran into a limit that the driver keeps."""
+        if self.lifecycle.state is State.CLOSED:
+            return
         try:
             self.count_strike(reason)
         except ProtocolViolation as violation:
             self.abort(violation)
 
     def close(self, message: str, grace: float, now: float) -> None:
-        """Say goaway; what is in flight may end within `grace` seconds, then everything does (P-CONN-4)."""
+        """Say goaway; what is in flight may end within `grace` seconds, then everything does (P-CONN-4).
+
+        Calls that are still held back fail now: the peer would refuse them.
+        """
         self.now = now
         if self.lifecycle.state is State.CLOSED:
             return
+        grace = min(max(grace, 0.0), LONGEST)
         if self.lifecycle.accepts_calls:
             self._drain(CloseCause("local", message))
             self.outbox.send([Op.GOAWAY, self.answers.last_id, "unavailable", cut_text(message), int(grace * 1000)])
@@ -346,13 +357,11 @@ class Engine:
         self.send_held()
 
     def go_away(self, last_call_id: int, cause: CloseCause, grace: float) -> None:
-        """The peer takes no new calls; those it has not seen fail at once and may be made elsewhere."""
+        """The peer takes no new calls; those it has not seen fail at once and may be made elsewhere (P-CONN-4)."""
         if self.lifecycle.accepts_calls:
             self._drain(cause)
             self.timers.set(Timer.GRACE, self.now + grace + self.limits.handshake_timeout)
         for call in self.calls.unseen(last_call_id):
-            if call.frame is not None:
-                self.outbox.uncount(call.references)
             if call.token is not None:
                 self.emit(event.CallFailed(call.token, cause.error()))
                 call.token = None
@@ -363,13 +372,13 @@ class Engine:
         held = self.calls.held
         while held and len(self.calls) < self.calls.limit:
             call = held.popleft()
-            payload, call.frame = call.frame, None
+            payload = call.frame
             assert payload is not None
-            try:
-                self.outbox.check_size(payload, call.references)
-            except ResourceExhausted as error:
-                self.emit(event.CallFailed(call.token, error))
+            if len(payload) > self.outbox.limit:
+                self._take_back(call, self.outbox.too_long(payload))
                 continue
+            call.frame = None
+            self.exports.let_go(call.references)
             self.outbox.put(payload)
             self.calls.sent(call)
 
@@ -387,12 +396,7 @@ class Engine:
         code, message, details = error.to_wire()
         frame: list[Any] = [Op.ERROR, id, code, message]
         if details is not None:
-            try:
-                plain, _ = lower(details, _only_data, self.limits)
-                if len(self.codec.encode(plain)) <= MAX_ERROR_DETAILS:
-                    frame.append(plain)
-            except InvalidArgument:
-                frame.append({"reason": error.reason} if error.reason else {})
+            frame.append(self._details(details))
         self.outbox.send(frame)
 
     def count_strike(self, reason: str) -> None:
@@ -437,21 +441,46 @@ class Engine:
 
     def _hold_or_send(self, call: Call, frame: list[Any], references: Sequence[Reference]) -> None:
         """The careful way: the peer may have no room, or may not have said yet how much it takes."""
-        payload = self.outbox.encode(frame, references)
-        early = self.peer is None
-        if not early:
-            self.outbox.check_size(payload, references)
-        if len(self.calls) < self.calls.limit and not self.calls.held and len(payload) <= self.outbox.limit:
-            self.outbox.put(payload)
-            self.calls.sent(call)
-        elif len(self.calls.held) < self.limits.max_outgoing_calls:
+        calls, outbox = self.calls, self.outbox
+        payload = outbox.encode(frame, references)
+        fits = len(payload) <= outbox.limit
+        if fits and len(calls) < calls.limit and not calls.held:
+            outbox.put(payload)
+            calls.sent(call)
+        elif not fits and self.peer is not None:
+            self.exports.uncount(references)
+            raise outbox.too_long(payload)
+        elif len(calls.held) < self.limits.max_outgoing_calls:
             call.frame, call.references = payload, references
-            self.calls.held.append(call)
+            self.exports.hold_back(references)
+            calls.held.append(call)
         else:
-            self.outbox.uncount(references)
+            self.exports.uncount(references)
             raise ResourceExhausted(
                 f"{self.limits.max_outgoing_calls} calls wait for the peer already", reason="max_concurrent_calls"
             )
+
+    def _take_back(self, call: Call, error: CapnetError | None) -> None:
+        """A call that was held back will not be made: what it named is uncounted, and its token hears why."""
+        call.frame = None
+        self.exports.let_go(call.references)
+        for export in self.exports.uncount(call.references):
+            if export.revoked is None:
+                self.emit(event.ExportEnded(export, "dropped"))
+        if error is not None and call.token is not None:
+            self.emit(event.CallFailed(call.token, error))
+            call.token = None
+
+    def _details(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """The details of an error as they may travel: whole, or only what a caller must know to react."""
+        try:
+            plain: dict[str, Any]
+            plain, references = lower(details, _only_data, self.limits)
+            if not references and len(self.codec.encode([plain])) <= MAX_ERROR_DETAILS:
+                return plain
+        except InvalidArgument:
+            pass
+        return {key: cut_text(str(details[key]), MAX_REASON) for key in ("reason", "retry") if key in details}
 
     def _finish_answer(self, answer: Answer) -> None:
         if answer.state is AnswerState.RUNNING:
@@ -468,9 +497,11 @@ class Engine:
     def _drain(self, cause: CloseCause) -> None:
         self.lifecycle.move(State.DRAINING, cause)
         self.emit(event.Draining(cause))
+        while self.calls.held:
+            self._take_back(self.calls.held.popleft(), cause.error())
 
     def _check_drained(self) -> None:
-        if self.lifecycle.state is State.DRAINING and not (self.answers or self.calls or self.calls.held):
+        if self.lifecycle.state is State.DRAINING and not (self.answers or self.calls):
             assert self.lifecycle.cause is not None
             self.finish(self.lifecycle.cause)
 
@@ -496,15 +527,13 @@ class Engine:
         """Ping after silence; give up when nothing at all came after the ping (P-CONN-5)."""
         limits = self.limits
         silent = self.now - self.heard
-        if self.pinged and silent >= limits.keepalive + limits.keepalive_timeout:
+        if self.pinged is not None and self.heard < self.pinged:
             self.finish(CloseCause("idle", f"not a byte for {silent:.0f} s"))
         elif silent >= limits.keepalive:
-            if not self.pinged:
-                self.ping()
-            self.pinged = True
-            self.timers.set(Timer.KEEPALIVE, self.heard + limits.keepalive + limits.keepalive_timeout)
+            self.ping()
+            self.pinged = self.now
+            self.timers.set(Timer.KEEPALIVE, self.now + limits.keepalive_timeout)
         else:
-            self.pinged = False
             self.timers.set(Timer.KEEPALIVE, self.heard + limits.keepalive)
 
     def _closing(self) -> CapnetError:
@@ -515,7 +544,7 @@ class Engine:
 def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:
     meta: dict[str, Any] = {}
     if timeout is not None:
-        meta["deadline"] = max(0, int(timeout * 1000))
+        meta["deadline"] = int(min(max(timeout, 0.0), LONGEST) * 1000)
     if context:
         meta["context"] = dict(context)
     return meta

@@ -5,8 +5,9 @@ An export lives from the first appearance of its subject on the wire until its c
     live ──revoke──▶ revoked (the subject is let go, the id stays until the peer has dropped it)
       └────────── count reaches zero, from either ──────────▶ gone (the id is never used again)
 
-The count is the number of appearances that were queued for the peer less those it has given back. It never falls below
-zero: a peer that drops more than it was given is refused before anything changes.
+The count is the number of appearances in frames for the peer less those it has given back. Those in a frame that is held
+back keep the export alive and are not the peer's to drop yet. The count never falls below zero: a peer that drops more
+than it was given is refused before anything changes.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class Export:
         subject: what answers its calls; opaque here. None once it was revoked.
         interface, version: the contract it is exported under.
         references: appearances that the peer has not given back.
+        unsent: how many of them stand in frames that are held back.
         revoked: why it was revoked, or None.
     """
 
-    __slots__ = ("id", "interface", "references", "revoked", "subject", "version")
+    __slots__ = ("id", "interface", "references", "revoked", "subject", "unsent", "version")
 
     def __init__(self, id: int, subject: Any, interface: str, version: int) -> None:
         self.id = id
@@ -44,6 +46,7 @@ class Export:
         self.interface = interface
         self.version = version
         self.references = 0
+        self.unsent = 0
         self.revoked: str | None = None
 
     def __repr__(self) -> str:
@@ -84,6 +87,10 @@ class CapTable:
             raise ProtocolViolation("P-ID-4", f"cap-id {id} was never issued")
         return export
 
+    def live(self, export: Export) -> bool:
+        """Whether it is a user export of this table, neither revoked nor gone."""
+        return export.revoked is None and export.id >= FIRST_USER_ID and self._by_id.get(export.id) is export
+
     def of(self, subject: Any, interface: str) -> Export | None:
         """The live export of `subject` under `interface`, if there is one."""
         return self._by_subject.get((id(subject), interface))
@@ -115,14 +122,25 @@ class CapTable:
             counted.append(reference)
         return new
 
-    def uncount(self, references: Iterable[Reference]) -> None:
-        """Take back what `count` counted for these references; exports it made are gone again."""
-        for reference in references:
-            if type(reference) is CapRef and reference.id >= FIRST_USER_ID:
-                export = self._by_id[reference.id]
-                export.references -= 1
-                if not export.references:
-                    self._remove(export)
+    def uncount(self, references: Iterable[Reference]) -> list[Export]:
+        """Take back what `count` counted for these references. Returns the exports whose last appearance that was."""
+        ended: list[Export] = []
+        for export in self._exports_in(references):
+            export.references -= 1
+            if not export.references:
+                self._remove(export)
+                ended.append(export)
+        return ended
+
+    def hold_back(self, references: Iterable[Reference]) -> None:
+        """The frame with these references waits: the peer has not been given them."""
+        for export in self._exports_in(references):
+            export.unsent += 1
+
+    def let_go(self, references: Iterable[Reference]) -> None:
+        """The frame with these references does not wait any more."""
+        for export in self._exports_in(references):
+            export.unsent -= 1
 
     def drop(self, id: int, count: int) -> Export | None:
         """The peer gives back `count` references. Returns the export when that was its last.
@@ -133,9 +151,9 @@ class CapTable:
         if id < FIRST_USER_ID:
             raise ProtocolViolation("P-ID-3", f"cap-id {id} cannot be dropped")
         export = self.find(id)
-        if export is None or export.references < count:
-            held = 0 if export is None else export.references
-            raise ProtocolViolation("P-REF-2", f"drop of {count} references to cap-id {id}, {held} were given")
+        given = export.references - export.unsent if export is not None else 0
+        if export is None or given < count:
+            raise ProtocolViolation("P-REF-2", f"drop of {count} references to cap-id {id}, {given} were given")
         export.references -= count
         if export.references:
             return None
@@ -144,15 +162,15 @@ class CapTable:
 
     def revoke(self, export: Export, reason: str) -> None:
         """Let go of the subject; the id stays until the peer has dropped it."""
-        self._by_subject.pop((id(export.subject), export.interface), None)
+        self._forget_subject(export)
         export.subject = None
         export.revoked = reason
 
     def replace(self, export: Export, subject: Any) -> None:
-        """Put another subject behind the same id (P-CAP-5)."""
-        del self._by_subject[(id(export.subject), export.interface)]
+        """Put another subject behind the same id (P-CAP-5). One that is exported already keeps its own id as well."""
+        self._forget_subject(export)
         export.subject = subject
-        self._by_subject[(id(subject), export.interface)] = export
+        self._by_subject.setdefault((id(subject), export.interface), export)
 
     def clear(self) -> list[Export]:
         """Forget every user export; returns those that were live."""
@@ -167,10 +185,9 @@ class CapTable:
         for id_, export in self._by_id.items():
             assert export.id == id_ < self._next
         for export in self:
-            assert 0 < export.references <= _MAX_COUNT, export
-            found = self._by_subject.get((id(export.subject), export.interface))
-            assert (found is export) == (export.revoked is None), export
-        assert len(self._by_subject) == sum(export.revoked is None for export in self)
+            assert 0 <= export.unsent <= export.references <= _MAX_COUNT and export.references, export
+        for (subject, interface), export in self._by_subject.items():
+            assert self.live(export) and (id(export.subject), export.interface) == (subject, interface), export
 
     def _add(self, reference: CapRef) -> Export:
         export = Export(self._next, reference.subject, reference.interface, reference.version)
@@ -181,5 +198,17 @@ class CapTable:
 
     def _remove(self, export: Export) -> None:
         del self._by_id[export.id]
-        if export.revoked is None:
-            del self._by_subject[(id(export.subject), export.interface)]
+        self._forget_subject(export)
+
+    def _forget_subject(self, export: Export) -> None:
+        # After `replace` two ids may have one subject; the index knows the elder.
+        key = (id(export.subject), export.interface)
+        if self._by_subject.get(key) is export:
+            del self._by_subject[key]
+
+    def _exports_in(self, references: Iterable[Reference]) -> Iterator[Export]:
+        return (
+            self._by_id[reference.id]
+            for reference in references
+            if type(reference) is CapRef and reference.id >= FIRST_USER_ID
+        )

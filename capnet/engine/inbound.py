@@ -28,7 +28,6 @@ from capnet.wire.references import CapRef, Reference
 from . import events as event
 from .answers import Answer
 from .exports import Export
-from .imports import Import
 from .lifecycle import CloseCause
 
 if TYPE_CHECKING:
@@ -149,8 +148,9 @@ class Inbound:
 
     def _result(self, frame: _Frame, references: _References) -> None:
         engine = self._engine
-        call = engine.calls.answered(frame[1])
+        # A violation among the references must find the call in the table still: it is answered like all others.
         refusal = self._resolve(references) if references else None
+        call = engine.calls.answered(frame[1])
         if call.token is None or refusal is not None:
             engine.release_all(references)
         if call.token is not None:

@@ -80,6 +80,11 @@ class Lifecycle:
             self.cause = cause
 
     @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self.state is State.CLOSED
+
+    @property
     def accepts_calls(self) -> bool:
         """Whether new calls may start, in either direction."""
         return self.state is State.OPEN or self.state is State.OPENING

@@ -16,7 +16,8 @@ from .exports import CapTable
 
 __all__ = ["Outbox"]
 
-_PAIRS_PER_FRAME = 10_000
+_IDS_PER_FRAME = 4_000
+"""Ids, or ids with counts, in one frame: at most 15 bytes each, so that every peer takes it."""
 
 
 class Outbox:
@@ -47,21 +48,11 @@ class Outbox:
             self._exports.uncount(references)
             raise
 
-    def check_size(self, payload: bytes, references: Sequence[Reference]) -> None:
-        """Refuse a frame that the peer would not take, and uncount its references.
-
-        Raises:
-            ResourceExhausted: `max_frame_bytes`.
-        """
-        if len(payload) > self.limit:
-            self.uncount(references)
-            raise ResourceExhausted(
-                f"frame of {len(payload)} bytes, the peer takes {self.limit}", reason="max_frame_bytes"
-            )
-
-    def uncount(self, references: Sequence[Reference]) -> None:
-        """Take back the references of a frame that was encoded and will not be sent."""
-        self._exports.uncount(references)
+    def too_long(self, payload: bytes) -> ResourceExhausted:
+        """The error for a frame that the peer would not take."""
+        return ResourceExhausted(
+            f"frame of {len(payload)} bytes, the peer takes {self.limit}", reason="max_frame_bytes"
+        )
 
     def put(self, payload: bytes) -> None:
         """Queue the bytes of one frame."""
@@ -72,7 +63,8 @@ class Outbox:
         """Encode, check and queue one frame; nothing has changed when this raises."""
         payload = self._codec.encode(frame) if not references else self.encode(frame, references)
         if len(payload) > self.limit:
-            self.check_size(payload, references)
+            self._exports.uncount(references)
+            raise self.too_long(payload)
         self._chunks.append(header(len(payload)))
         self._chunks.append(payload)
 
@@ -87,13 +79,22 @@ class Outbox:
     def take_drops(self) -> None:
         """Queue the drops that have come together."""
         drops, self._drops = self._drops, []
-        for start in range(0, len(drops), _PAIRS_PER_FRAME):
-            self.send([Op.DROP, drops[start : start + _PAIRS_PER_FRAME]])
+        self.send_many(Op.DROP, drops)
+
+    def send_many(self, op: int, ids: Sequence[Any], *rest: Any) -> None:
+        """Queue as many frames `[op, ids, …]` as every peer can take these ids in."""
+        for start in range(0, len(ids), _IDS_PER_FRAME):
+            self.send([op, ids[start : start + _IDS_PER_FRAME], *rest])
 
     @property
     def has_drops(self) -> bool:
         """Whether references wait to be given back."""
         return bool(self._drops)
+
+    @property
+    def waiting_drops(self) -> list[list[int]]:
+        """Pairs of id and count that wait to be given back."""
+        return self._drops
 
     @property
     def pending(self) -> bool:

@@ -26,9 +26,11 @@ class Timers:
     anew, so memory follows the answers that are still owed.
     """
 
-    __slots__ = ("_deadlines", "_live", "_serial", "_set")
+    __slots__ = ("_deadlines", "_live", "_serial", "_set", "changed")
 
     def __init__(self) -> None:
+        self.changed = True
+        """Whether `next` may give another time than before; the driver resets it."""
         self._set: dict[Timer, float] = {}
         self._deadlines: list[tuple[float, int, Answer]] = []
         self._serial = 0
@@ -37,16 +39,19 @@ class Timers:
     def set(self, timer: Timer, when: float) -> None:
         """Ring at `when`, and no more at the time set before."""
         self._set[timer] = when
+        self.changed = True
 
     def clear(self, timer: Timer) -> None:
         """Do not ring."""
-        self._set.pop(timer, None)
+        if self._set.pop(timer, None) is not None:
+            self.changed = True
 
     def clear_all(self) -> None:
         """Nothing rings any more."""
         self._set.clear()
         self._deadlines.clear()
         self._live = 0
+        self.changed = True
 
     def is_set(self, timer: Timer) -> bool:
         """Whether it will ring."""
@@ -57,6 +62,7 @@ class Timers:
         assert answer.deadline is not None
         self._serial += 1
         self._live += 1
+        self.changed = True
         heappush(self._deadlines, (answer.deadline, self._serial, answer))
 
     def unwatch(self, answer: Answer) -> None:
@@ -86,7 +92,7 @@ class Timers:
 
     def overdue(self, now: float) -> list[Answer]:
         """The answers past their deadline that are still owed, earliest first; they are no longer watched."""
-        overdue = []
+        overdue: list[Answer] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             answer = heappop(self._deadlines)[2]
             if _owed(answer):

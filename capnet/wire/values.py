@@ -92,7 +92,7 @@ class _Walk:
         lowered = {}
         for key, item in value.items():
             if type(key) is not str:
-                raise Unencodable(f"map key of type {type(key).__name__}, text is needed")
+                return self._with_text_keys(value, key, depth)
             kind = type(item)
             if kind in _UNCHANGED:
                 lowered[key] = item
@@ -103,6 +103,13 @@ class _Walk:
                 error.steps.append(f".{key}"[:100])
                 raise
         return lowered
+
+    def _with_text_keys(self, value: dict[Any, Any], key: Any, depth: int) -> dict[str, Any]:
+        """`enrich` makes text of keys where that is declared; anywhere else it would change what the value says."""
+        plainer = self.enrich(value)
+        if plainer is value or not all(type(text) is str for text in plainer):
+            raise Unencodable(f"map key of type {type(key).__name__}, text is needed")
+        return self._map(plainer, depth)
 
     def _array(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         self._open(len(value), depth)

@@ -1,0 +1,134 @@
+"""capnet: two programs hand each other objects, typed, revocable, replaceable while in use.
+
+What a contract needs is imported at once; what needs a loop (`connect`, `Host`, …) when it is first asked for, so that
+`import capnet` stays cheap in programs that only declare contracts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from capnet.contract.capability import Cap, Stream, call, options, stream
+from capnet.contract.context import INJECT, CallContext
+from capnet.errors import (
+    AlreadyExists,
+    CallCancelled,
+    CapnetError,
+    ContractError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    MissingExtra,
+    NotFound,
+    PermissionDenied,
+    ProtocolViolation,
+    Released,
+    Replaced,
+    ResourceExhausted,
+    Revoked,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    VersionMismatch,
+)
+from capnet.limits import Limits
+from capnet.transport import Attestation
+
+if TYPE_CHECKING:
+    from capnet.connection.bootstrap import Admission, Denied, Policy
+    from capnet.connection.call import Call
+    from capnet.connection.connect import connect
+    from capnet.connection.connection import Connection
+    from capnet.connection.proxy import cast_cap, dup, generation, on_broken, release
+    from capnet.connection.runtime import Runtime
+    from capnet.connection.serving import ReplaceReport
+    from capnet.connection.threads import in_thread
+    from capnet.engine.lifecycle import CloseCause
+    from capnet.host import Host
+    from capnet.registry.registry import ServeHandle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "INJECT",
+    "Admission",
+    "AlreadyExists",
+    "Attestation",
+    "Call",
+    "CallCancelled",
+    "CallContext",
+    "Cap",
+    "CapnetError",
+    "CloseCause",
+    "Connection",
+    "ContractError",
+    "DeadlineExceeded",
+    "Denied",
+    "FailedPrecondition",
+    "Host",
+    "Internal",
+    "InvalidArgument",
+    "Limits",
+    "MissingExtra",
+    "NotFound",
+    "PermissionDenied",
+    "Policy",
+    "ProtocolViolation",
+    "Released",
+    "ReplaceReport",
+    "Replaced",
+    "ResourceExhausted",
+    "Revoked",
+    "Runtime",
+    "ServeHandle",
+    "Stream",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "VersionMismatch",
+    "call",
+    "cast_cap",
+    "connect",
+    "dup",
+    "generation",
+    "in_thread",
+    "on_broken",
+    "options",
+    "release",
+    "stream",
+]
+
+_LAZY = {
+    "Admission": "capnet.connection.bootstrap",
+    "Call": "capnet.connection.call",
+    "CloseCause": "capnet.engine.lifecycle",
+    "Connection": "capnet.connection.connection",
+    "Denied": "capnet.connection.bootstrap",
+    "Host": "capnet.host",
+    "Policy": "capnet.connection.bootstrap",
+    "ReplaceReport": "capnet.connection.serving",
+    "Runtime": "capnet.connection.runtime",
+    "ServeHandle": "capnet.registry.registry",
+    "cast_cap": "capnet.connection.proxy",
+    "connect": "capnet.connection.connect",
+    "dup": "capnet.connection.proxy",
+    "generation": "capnet.connection.proxy",
+    "in_thread": "capnet.connection.threads",
+    "on_broken": "capnet.connection.proxy",
+    "release": "capnet.connection.proxy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'capnet' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

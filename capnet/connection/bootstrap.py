@@ -1,0 +1,187 @@
+"""The bootstrap dispatcher, cap-id 0: names become capabilities (P-CAP-2).
+
+It is an ordinary contract with an ordinary handler, so its calls count, can be cancelled and have deadlines like all
+others. The order of its checks is the point: the policy is asked before the registry is looked at, so that served and
+unserved names look the same to those who may not have them; and nothing awaits between the last look and the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anyio import move_on_after
+
+from capnet.contract import Cap, call, differences
+from capnet.errors import (
+    CapnetError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    VersionMismatch,
+)
+from capnet.registry import Registration
+from capnet.transport import Attestation
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Admission", "Bootstrap", "BootstrapDispatcher", "Denied", "Policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A peer asks for a name.
+
+    Attributes:
+        name: what it asks for; it may not be served.
+        version: of the contract the peer has, or None.
+        attestation: what is proven about the peer.
+        auth: what the peer's hello carried for the policy, unverified.
+        peer: what it calls itself, unverified.
+    """
+
+    name: str
+    version: int | None
+    attestation: Attestation
+    auth: Any
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A no that says why.
+
+    Args:
+        reason: stable word for programs.
+        required: what would have been needed; told to the peer.
+        granted: what it had; told to the peer.
+    """
+
+    reason: str = "denied"
+    required: frozenset[str] = field(default_factory=frozenset)
+    granted: frozenset[str] = field(default_factory=frozenset)
+
+
+class Policy(Protocol):
+    """Who may have what. Only a real `True` admits (P-CAP-7)."""
+
+    def admit(self, request: Admission, /) -> bool | Denied | Awaitable[bool | Denied]:
+        """Decide about one name for one peer; may be a coroutine, within `Limits.policy_timeout`."""
+        ...
+
+
+class Bootstrap(Cap, name="capnet.Bootstrap"):
+    """Cap-id 0 of every connection."""
+
+    @call
+    async def bootstrap(
+        self, name: str, version: int | None = None, needs: dict[str, Any] | None = None, wait_ms: int = 0
+    ) -> Cap:
+        """The capability that is served as `name`.
+
+        Args:
+            version: of the contract the caller has; None is accepted by every server.
+            needs: shape of the contract the caller has, for the structural check (P-CAP-3).
+            wait_ms: milliseconds to wait for the name to be served.
+        """
+        ...
+
+
+class BootstrapDispatcher(Bootstrap):
+    """The server side, one for each connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pending = 0
+
+    async def bootstrap(
+        self, name: str, version: int | None = None, needs: dict[str, Any] | None = None, wait_ms: int = 0
+    ) -> Cap:
+        """See `Bootstrap`."""
+        connection = self._connection
+        try:
+            registration = await self._grant(name, version, wait_ms)
+            if needs is not None:
+                check_needs(registration, needs)
+        except CapnetError as error:
+            connection.announce_bootstrap(name, error)
+            raise
+        connection.announce_bootstrap(name, None)
+        implementation: Cap = registration.hosted.implementation
+        return implementation
+
+    async def _grant(self, name: str, version: int | None, wait_ms: int) -> Registration:
+        limits = self._connection.limits
+        if not name or not name.isprintable() or len(name.encode()) > limits.max_name_bytes or wait_ms < 0:
+            raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
+        if self._pending >= limits.max_pending_bootstraps:
+            self._connection.strike("max_pending_bootstraps")
+            raise ResourceExhausted(
+                f"{limits.max_pending_bootstraps} bootstraps wait already", reason="max_pending_bootstraps"
+            )
+        self._pending += 1
+        try:
+            denied = await ask_policy(self._connection, self._request(name, version))
+            if denied is not None:
+                raise PermissionDenied(
+                    f"{name!r} is not for you",
+                    reason=denied.reason,
+                    details={"required": sorted(denied.required), "granted": sorted(denied.granted)},
+                )
+            registration = self._connection.find_served(name)
+            if registration is None and wait_ms:
+                await self._connection.wait_served(name, wait_ms / 1000)
+                registration = self._connection.find_served(name)
+        finally:
+            self._pending -= 1
+        if registration is None:
+            raise NotFound(f"{name!r} is not served")
+        return registration
+
+    def _request(self, name: str, version: int | None) -> Admission:
+        connection = self._connection
+        return Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
+
+
+async def ask_policy(connection: Connection, request: Admission) -> Denied | None:
+    """The policy's no, or None when it admits: only a real `True` in time does (P-CAP-7)."""
+    policy = connection.policy
+    if policy is None:
+        return None
+    verdict: object = Denied("policy_timeout")
+    try:
+        answer = policy.admit(request)
+        if isawaitable(answer):
+            with move_on_after(connection.limits.policy_timeout):
+                verdict = await answer
+        else:
+            verdict = answer
+    except Exception as error:
+        connection.unexpected("admission policy", error)
+        return Denied("policy_failed")
+    if verdict is True:
+        return None
+    return verdict if isinstance(verdict, Denied) else Denied()
+
+
+def check_needs(registration: Registration, needs: dict[str, Any]) -> None:
+    """Whether what is served can do what a client declares.
+
+    Raises:
+        VersionMismatch: with a list of what it lacks. InvalidArgument: `needs` is no shape.
+    """
+    spec = registration.spec
+    if needs == spec.shape:
+        return
+    lacking = differences(needs, spec.shape, offered_version=spec.version)
+    if lacking:
+        raise VersionMismatch(
+            f"{registration.name} lacks what the client declares: {'; '.join(lacking)}"[:1000],
+            details={"differences": lacking[:50], "version": spec.version},
+        )
+
+

@@ -1,0 +1,115 @@
+"""`Call`: a request that has left already. Awaiting collects its result, dropping it is a one-way use."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from capnet.contract import MethodSpec
+from capnet.engine.calls import Call as EngineCall
+from capnet.errors import CapnetError, DeadlineExceeded
+
+from .loop import TimerHandle
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Call"]
+
+T = TypeVar("T")
+_PENDING: Final = object()
+
+
+class Call(Coroutine[Any, Any, T], Generic[T]):
+    """What calling a method of a proxy gives.
+
+    It can be awaited, also by `tg.start_soon(proxy.method, …)`, and awaited again once it is done. Leaving the await by
+    cancellation cancels the remote call. The connection keeps it until it is answered, so dropping it loses nothing but
+    the result; references in a result that nobody collects go back by themselves.
+    """
+
+    __slots__ = ("__weakref__", "_connection", "_error", "_runner", "_timer", "_value", "_waiter", "entry", "method", "started")
+
+    def __init__(self, connection: Connection, method: MethodSpec, started: float) -> None:
+        self.method = method
+        self.started = started
+        self.entry: EngineCall | None = None
+        """The engine's record, until the call has ended."""
+        self._connection = connection
+        self._value: Any = _PENDING
+        self._error: CapnetError | None = None
+        self._waiter: Any = None
+        self._timer: TimerHandle | None = None
+        self._runner: Generator[Any, Any, T] | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self.entry is not None:
+            connection = self._connection
+            if self._waiter is not None:
+                raise RuntimeError("another task awaits this call already")
+            connection.flush_if_alone()
+            self._waiter = waiter = connection.loop.waiter()
+            try:
+                yield from waiter.__await__()
+            except BaseException:
+                self.cancel()
+                raise
+            finally:
+                self._waiter = None
+        if self._error is not None:
+            # A new one each time: an error that is kept and raised would keep the frames it went through.
+            raise self._error.again()
+        return cast("T", self._value)
+
+    def cancel(self, reason: str = "") -> None:
+        """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""
+        if self.entry is not None:
+            self._connection.cancel_call(self, reason)
+
+    @property
+    def done(self) -> bool:
+        """Whether awaiting gives the result (or error) without waiting."""
+        return self.entry is None
+
+    # For the connection
+
+    def settle(self, value: Any, error: CapnetError | None) -> None:
+        """The end: exactly once."""
+        self.entry = None
+        self._value = value
+        self._error = error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiter is not None:
+            self._connection.loop.wake(self._waiter)
+
+    def expire_at(self, when: float) -> None:
+        """Give up at that time, whether or not the callee does."""
+        self._timer = self._connection.loop.call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        if self.entry is not None:
+            self._connection.cancel_call(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
+
+    # Coroutine, so that task groups take it
+
+    def send(self, value: Any, /) -> Any:
+        """Advance like a coroutine."""
+        if self._runner is None:
+            self._runner = self.__await__()
+        return self._runner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise inside, like a coroutine."""
+        if self._runner is None:
+            self._runner = self.__await__()
+        return self._runner.throw(*error)
+
+    def close(self) -> None:
+        """End the await, like a coroutine: a call that is being awaited is cancelled."""
+        if self._runner is not None:
+            self._runner.close()
+
+    def __repr__(self) -> str:
+        return f"<Call {self.method.contract}.{self.method.name} {'done' if self.done else 'pending'}>"

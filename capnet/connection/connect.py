@@ -1,0 +1,110 @@
+"""`connect`: from a URL to a live connection; the scheme picks the transport."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, cast
+
+from anyio import CancelScope
+
+from capnet.errors import InvalidArgument, MissingExtra
+from capnet.limits import Limits
+from capnet.transport import TransportScheme
+
+from .bootstrap import Policy
+from .connection import Connection
+from .loop import Loop, open_loop
+
+__all__ = ["connect", "find_scheme"]
+
+GROUP: Final = "capnet.transports"
+
+
+class connect:  # noqa: N801 - it reads as the verb it is
+    """`async with connect("unix:chat.sock") as conn: …` opens a connection and closes it at the end of the block.
+
+    Args:
+        url: `unix:PATH`, `memory:NAME`, `exec:COMMAND`, or any scheme of an installed transport.
+        name: what we call ourselves to the peer.
+        limits: bounds that hold for the peer; the untrusted profile by default.
+        policy: decides what the peer may bootstrap from us; without one it may have all that is served.
+        auth: plain data for the peer's policy, at most 4 KiB with the rest of the hello.
+        options: for the transport.
+
+    Entering returns when the transport is connected; the handshake goes on while the first calls leave.
+
+    Raises:
+        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
+        is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "",
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        auth: Any = None,
+        **options: Any,
+    ) -> None:
+        self._url = url
+        self._settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
+        self._options = options
+        self._scope: AbstractAsyncContextManager[Loop] | None = None
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Connection:
+        scheme, rest = find_scheme(self._url)
+        self._scope = open_loop()
+        loop = await self._scope.__aenter__()
+        try:
+            transport = await scheme.connect(rest, **self._options)
+            self._connection = Connection(loop, transport, **self._settings)
+        except BaseException as error:
+            await self._scope.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self._connection
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._scope is not None and self._connection is not None
+        try:
+            # An error on its way out does not wait for what is in flight.
+            with CancelScope(shield=exc_info[0] is not None):
+                await self._connection.aclose(grace=0.0 if exc_info[0] is not None else 1.0)
+        finally:
+            await self._scope.__aexit__(None, None, None)
+
+
+def find_scheme(url: str) -> tuple[TransportScheme, str]:
+    """The transport that a URL names, and the rest of the URL.
+
+    Raises:
+        InvalidArgument: no scheme, or one that nothing installed provides. MissingExtra: it lacks its dependency.
+    """
+    name, separator, rest = url.partition(":")
+    points = _points()
+    if not separator or name not in points:
+        raise InvalidArgument(
+            f"no transport for {url!r}"[:300],
+            hint=f"known schemes: {', '.join(sorted(points)) or 'none'}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+        )
+    return _load(points[name]), rest
+
+
+@lru_cache(maxsize=1)
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@lru_cache(maxsize=64)
+def _load(point: EntryPoint) -> TransportScheme:
+    try:
+        return cast("TransportScheme", point.load())
+    except ImportError as error:
+        raise MissingExtra(
+            f"the transport {point.name!r} needs {error.name or error}, which is not installed; "
+            f'pip install "capnet[{point.name}]"'
+        ) from error

@@ -1,0 +1,242 @@
+"""Dispatch: calls of the peer become running handlers, in the order they arrived (P-CALL-2).
+
+Calls wait in one inbox and runner tasks take them out, oldest first. A runner that finishes a handler without a pause takes
+the next call itself; when a handler waits for something, another runner is woken for the calls behind it. So calls start
+in the order they came by construction, on every loop, and a task is made only when a handler really waits. Each handler
+sees a real task and a context of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine, Generator
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from anyio import CancelScope
+
+from capnet.contract import CallContext, Handler
+from capnet.engine.answers import Answer, AnswerState
+from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, Unimplemented
+from capnet.registry import Hosted
+from capnet.wire.values import Unencodable
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Dispatcher"]
+
+IDLE_RUNNERS: Final = 4
+"""Runners that are kept for later when there is nothing to do; the others end."""
+
+
+class Dispatcher:
+    """The inbox of one connection and its runners."""
+
+    __slots__ = ("_connection", "_context", "_idle", "_inbox", "_runners", "_waking", "stopping")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._context = copy_context()
+        self._inbox: deque[Answer] = deque()
+        self._idle: list[_Runner] = []
+        self._runners: set[_Runner] = set()
+        self._waking = False
+        self.stopping = False
+
+    def put(self, answer: Answer) -> None:
+        """A call is to be handled; it starts after those that came before it."""
+        self._inbox.append(answer)
+        if not self._waking:
+            self._wake_one()
+
+    def end(self, answer: Answer) -> None:
+        """Its caller has been answered: stop the handler. One that has not started will not."""
+        runner: _Runner | None = answer.handler
+        if runner is not None and runner.scope is not None:
+            runner.scope.cancel()
+
+    def hosted_of(self, answer: Answer) -> Hosted | None:
+        """The implementation that runs for an answer, None when its handler has not started."""
+        runner: _Runner | None = answer.handler
+        return None if runner is None else runner.hosted
+
+    def stop(self) -> None:
+        """Cancel every handler and end every runner; `stopped` follows."""
+        self.stopping = True
+        for runner in tuple(self._runners):
+            if runner.scope is not None:
+                runner.scope.cancel()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no runner is left."""
+        return not self._runners
+
+    def _wake_one(self) -> None:
+        """Have one runner look at the inbox. One at a time: so the oldest call starts first whatever the loop does."""
+        if self.stopping:
+            return
+        self._waking = True
+        loop = self._connection.loop
+        if self._idle:
+            runner = self._idle.pop()
+            assert runner.waiter is not None
+            loop.wake(runner.waiter)
+        else:
+            runner = _Runner()
+            self._runners.add(runner)
+            loop.spawn(self._run, runner)
+
+    async def _run(self, runner: _Runner) -> None:
+        try:
+            while not self.stopping:
+                # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
+                with CancelScope() as runner.scope:
+                    if not await self._work(runner, runner.scope):
+                        break
+        except Exception as error:
+            self._connection.crash(error)
+        finally:
+            runner.scope = None
+            self._runners.discard(runner)
+            if runner in self._idle:
+                self._idle.remove(runner)
+            self._connection.runner_ended()
+
+    async def _work(self, runner: _Runner, scope: CancelScope) -> bool:
+        """Take calls until the scope is used up; False when the runner is not needed any more."""
+        inbox = self._inbox
+        while not scope.cancel_called:
+            self._waking = False
+            while inbox:
+                await self._handle(inbox.popleft(), runner)
+                if scope.cancel_called:
+                    break
+            else:
+                if self._connection.engine.outbox.pending:
+                    self._connection.driver.flush()
+                if len(self._idle) >= IDLE_RUNNERS:
+                    return False
+                self._idle.append(runner)
+                runner.waiter = self._connection.loop.waiter()
+                await runner.waiter
+        if inbox and not self._waking:
+            self._wake_one()
+        return True
+
+    async def _handle(self, answer: Answer, runner: _Runner) -> None:
+        """Run one call to its end: exactly one reply, whatever happens (P-CALL-1)."""
+        connection = self._connection
+        if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
+            connection.engine.release_all(answer.references)
+            connection.engine.reply(answer, None)
+            connection.driver.handle_events()
+            return
+        interface = answer.export.interface
+        hosted: Hosted = answer.export.subject
+        hosted.call_begins()
+        answer.handler = runner
+        runner.hosted = hosted
+        started = connection.call_started(answer) if connection.bus.observed else None
+        error: CapnetError | None = CallCancelled("the handler was cancelled")
+        try:
+            handler = hosted.handler(interface, answer.method)
+            if handler is None:
+                connection.engine.release_all(answer.references)
+                raise Unimplemented(f"{interface} has no method {answer.method!r}")
+            self._reply(answer, handler, await self._invoke(hosted, handler, answer))
+            error = None
+        except CapnetError as raised:
+            error = raised
+        except Exception as raised:
+            error = connection.unexpected(f"handler of {interface}.{answer.method}", raised)
+        except connection.loop.cancelled:
+            if self.stopping or (runner.scope is not None and runner.scope.cancel_called):
+                raise
+        finally:
+            answer.handler = None
+            if error is not None:
+                connection.engine.fail(answer, error)
+            hosted.call_ends(connection.close_hosted)
+            if started is not None:
+                connection.call_finished(answer, error, started)
+            connection.driver.handle_events()
+            error = None  # its traceback holds this frame
+
+    async def _invoke(self, hosted: Hosted, handler: Handler, answer: Answer) -> Any:
+        """The handler's result. Its first step runs without a task switch; most handlers have no second."""
+        method = handler.spec
+        arguments = answer.arguments
+        if answer.references:
+            arguments = self._connection.payloads.lift(arguments, answer.references)
+            answer.references = ()
+        answer.arguments = {}  # what the handler was given lives as long as it keeps it
+        if method.kind == "stream":
+            raise Unimplemented("streams are not supported by this peer")
+        positional, named = method.receive_arguments(arguments)
+        if handler.context_parameter is not None:
+            named[handler.context_parameter] = self._call_context(answer)
+        context = self._context.copy()
+        running: Coroutine[Any, Any, Any] = handler.function(hosted.implementation, *positional, **named)
+        del arguments, positional, named
+        try:
+            paused = context.run(running.send, None)
+        except StopIteration as stop:
+            return stop.value
+        if self._inbox and not self._waking:
+            self._wake_one()
+        try:
+            return await _resume(context, running, paused)
+        finally:
+            self._connection.driver.flush_soon()
+
+    def _reply(self, answer: Answer, handler: Handler, value: Any) -> None:
+        connection = self._connection
+        engine = connection.engine
+        method = handler.spec
+        try:
+            plain, references = connection.payloads.lower_result(value, method.result_contracts, method.result_text_keys)
+            engine.reply(answer, plain, references)
+        except Unencodable as error:
+            raise FailedPrecondition(
+                f"the result cannot travel: {error}",
+                reason="unregistered_cap_return" if method.result_contracts else error.reason or "unencodable_result",
+            ) from None
+        if references:
+            connection.announce_exports(references)
+
+    def _call_context(self, answer: Answer) -> CallContext:
+        connection = self._connection
+        left = None if answer.deadline is None else answer.deadline - connection.loop.now()
+        return CallContext(
+            connection.peer_name, connection.attestation, left, answer.id, answer.method, answer.context, connection
+        )
+
+
+class _Runner:
+    """One task that runs handlers, one after the other."""
+
+    __slots__ = ("hosted", "scope", "waiter")
+
+    def __init__(self) -> None:
+        self.hosted: Hosted | None = None
+        self.scope: CancelScope | None = None
+        self.waiter: Any = None
+
+
+@coroutine
+def _resume(context: Context, running: Coroutine[Any, Any, Any], paused: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that has paused, each of its steps in its own context."""
+    while True:
+        try:
+            sent = yield paused
+        except BaseException as raised:
+            step, argument = running.throw, raised
+        else:
+            step, argument = running.send, sent
+        try:
+            paused = context.run(step, argument)
+        except StopIteration as stop:
+            return stop.value

@@ -1,0 +1,173 @@
+"""The driver: feeds the engine from the transport, drains it into the transport, and keeps its clock (architecture §2).
+
+Frames that become ready in one turn of the loop leave in one write: `flush_soon` writes in the next turn, `flush` now.
+Nothing here waits; what must wait (a handler, an observer, a policy) is somebody else's task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from capnet.engine.engine import Engine
+from capnet.engine.events import Closed, Event
+from capnet.transport import Transport
+
+from .loop import Loop, TimerHandle
+
+__all__ = ["Driver"]
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that the last frames have to leave after the connection has ended (P-ERR-3)."""
+
+
+class Driver:
+    """Between one transport and one engine.
+
+    Args:
+        handle: takes each event of the engine; must not raise.
+        before_flush: called before frames are collected, for what is worth sending along.
+        ended: called once, when the transport has closed and every event has been handled.
+    """
+
+    __slots__ = (
+        "_before_flush",
+        "_ended",
+        "_flush_scheduled",
+        "_handle",
+        "_stall",
+        "_timer",
+        "_timer_at",
+        "closing",
+        "engine",
+        "loop",
+        "transport",
+        "transport_closed",
+    )
+
+    def __init__(
+        self,
+        loop: Loop,
+        transport: Transport,
+        engine: Engine,
+        handle: Callable[[Event], None],
+        before_flush: Callable[[], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self.loop = loop
+        self.transport = transport
+        self.engine = engine
+        self.closing = False
+        """The engine has closed; the last frames are leaving."""
+        self.transport_closed = False
+        self._handle = handle
+        self._before_flush = before_flush
+        self._ended = ended
+        self._flush_scheduled = False
+        self._timer: TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._stall: TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin: our hello leaves, reading starts."""
+        self.transport.start(self)
+        if self.transport.pump is not None:
+            self.loop.spawn(self.transport.pump)
+        self.drain()
+
+    # Receiver
+
+    def data_received(self, data: bytes | bytearray | memoryview) -> None:
+        """Bytes from the peer."""
+        self.engine.receive_data(data, self.loop.now())
+        self.drain()
+
+    def writable(self) -> None:
+        """The transport has caught up: read again."""
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+            self.transport.resume()
+
+    def closed(self, error: Exception | None) -> None:
+        """The transport has ended."""
+        self.transport_closed = True
+        self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
+        self.drain()
+        if self._stall is not None:
+            self._stall.cancel()
+        self._ended()
+
+    # For the connection
+
+    def drain(self) -> None:
+        """Handle what has happened, send what is ready, set the clock. After every input, and intents that cause events."""
+        self.handle_events()
+        if self.engine.outbox.pending:
+            self.flush()
+        if self.engine.timers.changed:
+            self._set_clock()
+
+    def handle_events(self) -> None:
+        """Only handle what has happened; what is ready to be sent waits for the next flush."""
+        while events := self.engine.events():
+            for event in events:
+                self._handle(event)
+                if type(event) is Closed:
+                    self._close_transport()
+
+    def flush_soon(self) -> None:
+        """Send what is ready in the next turn of the loop, with whatever else becomes ready in this one."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self.loop.call_soon(self._scheduled_flush)
+
+    def flush(self) -> None:
+        """Send what is ready now."""
+        self._before_flush()
+        chunks = self.engine.data_to_send()
+        if chunks and not self.transport_closed:
+            self.transport.send(chunks)
+            if self.transport.backlog > self.engine.limits.max_backlog and self._stall is None and not self.closing:
+                self._wait_for_reader()
+
+    def _scheduled_flush(self) -> None:
+        self._flush_scheduled = False
+        self.flush()
+
+    def _wait_for_reader(self) -> None:
+        """The peer does not read: take nothing more from it, and give up in a while (reliability T11, T12)."""
+        self.transport.pause()
+        self._stall = self.loop.call_at(self.loop.now() + self.engine.limits.write_timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        self._stall = None
+        self.engine.receive_eof(self.loop.now(), f"the peer took nothing for {self.engine.limits.write_timeout:g} s")
+        self.drain()
+        self.transport.abort()
+
+    def _close_transport(self) -> None:
+        self.closing = True
+        self.flush()
+        if not self.transport_closed:
+            self.transport.close()
+            self._stall = self.loop.call_at(self.loop.now() + CLOSE_TIMEOUT, self.transport.abort)
+
+    def _set_clock(self) -> None:
+        """Have a timer no later than the engine's next deadline. An early one is harmless, so it is not moved back."""
+        self.engine.timers.changed = False
+        deadline = self.engine.next_deadline()
+        if deadline is None:
+            if self._timer is not None and self.closing:
+                self._timer.cancel()
+                self._timer = self._timer_at = None
+        elif self._timer_at is None or deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self.loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = self._timer_at = None
+        self.engine.handle_timeout(self.loop.now())
+        self.engine.timers.changed = True
+        self.drain()

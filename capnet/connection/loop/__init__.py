@@ -1,0 +1,90 @@
+"""What a connection needs of its event loop, once for asyncio and once for trio, and nothing more.
+
+Both classes have the same methods (`Loop`); the asyncio one is built for speed and owns no task group, the trio one runs
+its tasks in a nursery. `open_loop` picks the one that is running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from anyio import current_effective_deadline, get_cancelled_exc_class
+from sniffio import current_async_library
+
+__all__ = ["Loop", "TimerHandle", "Waiter", "open_loop"]
+
+
+class TimerHandle(Protocol):
+    """A callback that has not run yet."""
+
+    def cancel(self) -> object:
+        """Do not run it."""
+
+
+class Waiter(Protocol):
+    """One task's wait for one thing: awaited by the task, woken once by somebody else."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+
+
+class Loop(Protocol):
+    """The services."""
+
+    cancelled: type[BaseException]
+    """What a cancelled task sees."""
+
+    def now(self) -> float:
+        """Seconds of the loop's clock, the one that anyio's deadlines use."""
+        ...
+
+    def call_soon(self, callback: Callable[[], None]) -> object:
+        """Run a callback in the next turn of the loop. Only from the loop's own thread."""
+        ...
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        """The same from any thread, and from a finaliser; after the loop's end it does nothing."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
+        """Run a callback at a time of `now`'s clock."""
+        ...
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a coroutine function in a task of its own; it must not raise."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """Something to wait for."""
+        ...
+
+    def wake(self, waiter: Any) -> None:
+        """Let the task that waits go on. A second time, or when it waits no more, it does nothing."""
+        ...
+
+    def time_left(self) -> float | None:
+        """Seconds until the innermost deadline around the running task, None when there is none."""
+        ...
+
+
+def scope_time_left(now: float) -> float | None:
+    """Seconds until the effective deadline of the current task's cancel scopes."""
+    deadline = current_effective_deadline()
+    return None if deadline == float("inf") else deadline - now
+
+
+@asynccontextmanager
+async def open_loop() -> AsyncIterator[Loop]:
+    """The services of the running loop, for the length of a block; at its end the tasks left are cancelled."""
+    cancelled = get_cancelled_exc_class()
+    if current_async_library() == "trio":
+        from .trio import TrioLoop
+
+        async with TrioLoop.open(cancelled) as loop:
+            yield loop
+    else:
+        from .asyncio import AsyncioLoop
+
+        async with AsyncioLoop.open(cancelled) as asyncio_loop:
+            yield asyncio_loop

@@ -1,0 +1,108 @@
+"""trio: tasks in a nursery, waiting by rescheduling, timers as one sleeping task each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from . import scope_time_left
+
+__all__ = ["TrioLoop"]
+
+
+class TrioLoop:
+    """The services on trio."""
+
+    __slots__ = ("_nursery", "_token", "call_soon", "cancelled", "now", "waiter")
+
+    def __init__(self, nursery: trio.Nursery, cancelled: type[BaseException]) -> None:
+        self._nursery = nursery
+        self._token = trio.lowlevel.current_trio_token()
+        self.cancelled = cancelled
+        self.now = trio.current_time
+        self.call_soon = self._token.run_sync_soon
+        self.waiter = TrioWaiter
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, cancelled: type[BaseException]) -> AsyncIterator[TrioLoop]:
+        """See `open_loop`."""
+        async with trio.open_nursery() as nursery:
+            try:
+                yield cls(nursery, cancelled)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        try:
+            self._token.run_sync_soon(callback)
+        except trio.RunFinishedError:
+            return
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> TrioTimer:
+        timer = TrioTimer(when, callback)
+        self._nursery.start_soon(timer.run)
+        return timer
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        self._nursery.start_soon(function, *args)
+
+    def wake(self, waiter: TrioWaiter) -> None:
+        waiter.wake()
+
+    def time_left(self) -> float | None:
+        return scope_time_left(trio.current_time())
+
+
+class TrioTimer:
+    """One callback at one time."""
+
+    __slots__ = ("_callback", "_scope")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+        self._scope = trio.CancelScope(deadline=when)
+
+    async def run(self) -> None:
+        """Sleep until it is time, or until it is cancelled."""
+        with self._scope:
+            await trio.sleep_forever()
+        if self._callback is not None:
+            self._callback()
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        self._callback = None
+        self._scope.cancel()
+
+
+class TrioWaiter:
+    """One task's wait; a wake that comes before it is remembered."""
+
+    __slots__ = ("_task", "_woken")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._woken = False
+
+    def wake(self) -> None:
+        """Let the task go on."""
+        if not self._woken:
+            self._woken = True
+            if self._task is not None:
+                trio.lowlevel.reschedule(self._task)
+                self._task = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if self._woken:
+            yield from trio.lowlevel.checkpoint().__await__()
+            return
+        self._task = trio.lowlevel.current_task()
+        yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
+
+    def _abort(self, _: Any) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,164 @@
+"""Payloads: user values to engine values and back, with capabilities at any depth.
+
+On the way out an implementation becomes a reference to its export, under the contract that the method declares (the least
+that fits, so that a narrower annotation grants less); a proxy goes home as the number the peer knows it by. On the way in
+a reference becomes a proxy, or the very object that came home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from capnet.contract import Cap, CallableCap, ContractSpec, contract_spec, plain
+from capnet.engine.exports import Export
+from capnet.engine.imports import Import
+from capnet.registry import Hosted
+from capnet.wire.references import CapRef, Reference as WireReference
+from capnet.wire.values import NO_REFERENCES, lower, lower_map
+
+from .proxy import Proxy, Reference, make_proxy
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Payloads"]
+
+Contracts = tuple[type[Cap], ...]
+References = Sequence[WireReference]
+
+
+class Payloads:
+    """Lowers and lifts the values of one connection."""
+
+    __slots__ = ("_connection", "_enrichers", "_functions", "_held")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._enrichers: dict[tuple[Contracts, bool], Callable[[Any], Any]] = {}
+        self._held: dict[int, Hosted] = {}  # by export id: what our exports keep open
+        # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
+        self._functions: WeakValueDictionary[tuple[Callable[..., Any], str], Hosted] = WeakValueDictionary()
+
+    def lower_arguments(self, arguments: dict[str, Any], contracts: Contracts, text_keys: bool) -> tuple[Any, Any]:
+        """Arguments by name as plain data, and the references in them."""
+        return lower_map(arguments, self._enricher(contracts, text_keys), self._connection.engine.limits)
+
+    def lower_result(self, value: Any, contracts: Contracts, text_keys: bool) -> tuple[Any, Any]:
+        """A result as plain data, and the references in it."""
+        if value is None:
+            return None, NO_REFERENCES
+        return lower(value, self._enricher(contracts, text_keys), self._connection.engine.limits)
+
+    def lift(self, value: Any, references: References) -> Any:
+        """A value that came, its references turned into objects. Each takes over the holder its reference brought."""
+        if not references:
+            return value
+        return _replace(value, self._object)
+
+    def queued(self, references: References) -> list[Export]:
+        """A frame with these references is on its way: their subjects stay open as long as they are exported.
+
+        Returns the exports that are new.
+        """
+        new = []
+        for reference in references:
+            if type(reference) is CapRef and reference.id > 0 and reference.id not in self._held:
+                hosted: Hosted = reference.subject
+                hosted.hold()
+                self._held[reference.id] = hosted
+                export = self._connection.engine.exports.find(reference.id)
+                assert export is not None
+                new.append(export)
+        return new
+
+    def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
+        """Another implementation answers for these exports now."""
+        for export in exports:
+            hosted.hold()
+            self._held.pop(export.id).release(self._connection.close_hosted)
+            self._held[export.id] = hosted
+
+    def ended(self, export: Export) -> None:
+        """An export is gone: it keeps its subject open no longer."""
+        hosted = self._held.pop(export.id, None)
+        if hosted is not None:
+            hosted.release(self._connection.close_hosted)
+
+    def _object(self, reference: CapRef) -> Any:
+        subject = reference.subject
+        if type(subject) is Import:
+            return make_proxy(Reference(self._connection, subject), None)
+        hosted: Hosted = subject.subject
+        return hosted.implementation
+
+    def _enricher(self, contracts: Contracts, text_keys: bool) -> Callable[[Any], Any]:
+        key = (contracts, text_keys)
+        enrich = self._enrichers.get(key)
+        if enrich is None:
+            callables = tuple(contract for contract in contracts if issubclass(contract, CallableCap))
+
+            def enrich(value: Any) -> Any:
+                if isinstance(value, Cap):
+                    return self._capability(value, contracts)
+                if callables and callable(value):
+                    return self._function(value, callables[0])
+                return plain(value, text_keys)
+
+            self._enrichers[key] = enrich
+        return enrich
+
+    def _capability(self, value: Cap, contracts: Contracts) -> CapRef:
+        if isinstance(value, Proxy):
+            return self._home(value)
+        spec = contract_spec(_declared(type(value), contracts))
+        hosted = Hosted.of(value)
+        hosted.expose(spec)
+        return CapRef(spec.name, spec.version, hosted)
+
+    def _home(self, proxy: Proxy) -> CapRef:
+        reference = proxy._capnet_reference
+        imported = reference.usable()
+        if reference.connection is not self._connection:
+            raise TypeError("a proxy of another connection does not travel: capabilities are not forwarded yet")
+        if imported.broken is not None:
+            raise imported.broken.again()
+        return CapRef(imported.interface, imported.version, imported, -imported.id)
+
+    def _function(self, function: Callable[..., Any], contract: type[Cap]) -> CapRef:
+        spec: ContractSpec = contract_spec(contract)
+        key = (function, spec.name)
+        hosted = self._functions.get(key)
+        if hosted is None:
+            hosted = self._functions[key] = Hosted(function)
+            hosted.expose(spec)
+        return CapRef(spec.name, spec.version, hosted)
+
+
+def _declared(kind: type[Cap], contracts: Contracts) -> type[Cap]:
+    """The contract to export under: the most derived of those declared that `kind` implements, else its own."""
+    fitting = [contract for contract in contracts if contract is not Cap and issubclass(kind, contract)]
+    for contract in fitting:
+        if all(issubclass(contract, other) for other in fitting):
+            return contract
+    return fitting[0] if fitting else kind
+
+
+def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
+    """`value` with what `make` gives in place of each reference; containers are ours and changed in place."""
+    kind = type(value)
+    if kind is CapRef:
+        return make(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(item) in _CONTAINERS:
+                value[key] = _replace(item, make)
+    elif kind is list:
+        for index, item in enumerate(value):
+            if type(item) in _CONTAINERS:
+                value[index] = _replace(item, make)
+    return value
+
+
+_CONTAINERS = frozenset((CapRef, dict, list))

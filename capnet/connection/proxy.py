@@ -1,0 +1,202 @@
+"""Proxies: capabilities of the peer as objects of the contract's type.
+
+A proxy class is made once per contract: a subclass of it whose methods bind their arguments and make the call, so that
+`isinstance` holds and checkers see the contract. What a proxy owns is its `Reference`; it is given back when it is closed,
+at the end of its `async with`, or when the last proxy that shares it is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from capnet.contract import Cap, ContractSpec, MethodSpec, contract_spec
+from capnet.engine.imports import Import
+from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .connection import Connection
+
+__all__ = ["Reference", "cast_cap", "dup", "generation", "make_proxy", "on_broken", "reference_of", "release"]
+
+C = TypeVar("C")
+
+
+class Reference:
+    """One local owner of an import. Giving it back twice is harmless; using it afterwards raises `Released`."""
+
+    __slots__ = ("__weakref__", "connection", "imported", "released")
+
+    def __init__(self, connection: Connection, imported: Import) -> None:
+        self.connection = connection
+        self.imported = imported
+        self.released = False
+
+    def usable(self) -> Import:
+        """The import, while it is ours.
+
+        Raises:
+            Released: it was given back.
+        """
+        if self.released:
+            raise Released(
+                f"this proxy of {self.imported.interface} was given back", hint="dup() it to keep one of your own"
+            )
+        return self.imported
+
+    def release(self) -> None:
+        """Give it back; leaves with the next frames."""
+        if not self.released:
+            self.released = True
+            self.connection.release_import(self.imported)
+
+    def __del__(self) -> None:
+        # The finaliser may run anywhere, even inside the engine: it only leaves a note (architecture §4).
+        if not self.released:
+            self.released = True
+            self.connection.note_collected(self.imported)
+
+
+class Proxy(Cap):
+    """What all proxies have. Nothing here reaches the wire but the calls of the contract's methods."""
+
+    _capnet_reference: Reference
+
+    async def aclose(self) -> None:
+        """Give the references back. Idempotent."""
+        self._capnet_reference.release()
+
+    def __capnet_narrow__(self, contract: Any) -> Any:
+        """This capability as `contract`, sharing its reference.
+
+        Raises:
+            TypeError: it is another interface.
+        """
+        reference = self._capnet_reference
+        if contract is Cap:
+            return self
+        spec = contract_spec(contract)
+        if reference.imported.interface != spec.name:
+            raise TypeError(f"Expected `{spec.name}`, got `{reference.imported.interface}`")
+        return make_proxy(reference, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Proxy):
+            return NotImplemented
+        mine, theirs = self._capnet_reference, other._capnet_reference
+        return mine.imported is theirs.imported
+
+    def __hash__(self) -> int:
+        return hash(id(self._capnet_reference.imported))
+
+    def __repr__(self) -> str:
+        reference = self._capnet_reference
+        state = "released" if reference.released else "broken" if reference.imported.broken else "live"
+        return f"<proxy of {reference.imported.interface} #{reference.imported.id} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a proxy cannot be pickled or copied; dup() gives another proxy of the same capability")
+
+
+def make_proxy(reference: Reference, spec: ContractSpec | None) -> Any:
+    """A proxy that owns (or shares) `reference`; without a spec it has no methods, until `cast_cap` gives it some."""
+    proxy = object.__new__(Proxy if spec is None else _proxy_class(spec))
+    proxy._capnet_reference = reference
+    return proxy
+
+
+@lru_cache(maxsize=1024)
+def _proxy_class(spec: ContractSpec) -> type[Proxy]:
+    methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
+    methods["__module__"] = spec.cls.__module__
+    return cast("type[Proxy]", type(Cap)(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), methods))
+
+
+def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
+    bind = method.bind
+
+    def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
+        reference = self._capnet_reference
+        imported = reference.imported if not reference.released else reference.usable()
+        return reference.connection.start_call(imported, method, bind(args, kwargs))
+
+    def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
+        offered = self._capnet_reference.imported.version
+        if offered < method.since:
+            raise Unimplemented(
+                f"{spec.name}.{method.name} exists since version {method.since}, the peer serves {offered}",
+                reason="version_mismatch",
+                details={"since": method.since, "offered": offered},
+            )
+        return start(self, *args, **kwargs)
+
+    def refuse(self: Proxy, *args: Any, **kwargs: Any) -> NoReturn:
+        raise Unimplemented(f"{spec.name}.{method.name} is a stream; this version of capnet carries calls only")
+
+    chosen = refuse if method.kind == "stream" else start_if_there if method.since > 1 else start
+    chosen.__name__, chosen.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
+    return chosen
+
+
+def reference_of(proxy: object) -> Reference:
+    """The reference behind a proxy.
+
+    Raises:
+        TypeError: it is no proxy, for instance an object of our own that came home.
+    """
+    if not isinstance(proxy, Proxy):
+        raise TypeError(f"{type(proxy).__name__} is not a proxy")
+    return proxy._capnet_reference
+
+
+def release(proxy: object) -> None:
+    """Give a proxy's references back now, without waiting. Idempotent; later use raises `Released`."""
+    reference_of(proxy).release()
+
+
+def dup(proxy: C) -> C:
+    """Another proxy of the same capability, with a reference of its own: closing one leaves the other alone.
+
+    Raises:
+        Released: `proxy` was given back.
+    """
+    reference = reference_of(proxy)
+    reference.connection.hold_import(reference.usable())
+    copy = object.__new__(type(proxy))
+    cast("Any", copy)._capnet_reference = Reference(reference.connection, reference.imported)
+    return copy
+
+
+def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
+    """Call `callback` once with the reason when the capability answers nothing any more.
+
+    It is called soon when that is so already, and not at all when the proxy is given back first. Returns a function that
+    ends it.
+    """
+    reference = reference_of(proxy)
+    return reference.connection.watch_import(reference.usable(), callback)
+
+
+def generation(proxy: object) -> int:
+    """How often the implementation behind a proxy has been replaced, as far as the peer has told; 0 at first."""
+    return reference_of(proxy).imported.generation
+
+
+def cast_cap(proxy: object, contract: type[C]) -> C:
+    """A capability that came as plain data, as a proxy of `contract`; the two share one reference.
+
+    An object of our own that came home is returned as it is.
+
+    Raises:
+        InvalidArgument: it is another interface.
+    """
+    if isinstance(proxy, Proxy):
+        try:
+            return cast("C", proxy.__capnet_narrow__(contract))
+        except TypeError as error:
+            raise InvalidArgument(str(error)) from None
+    if isinstance(proxy, contract):
+        return proxy
+    raise InvalidArgument(f"{type(proxy).__name__} is not a {contract.__name__}")

@@ -1,0 +1,28 @@
+"""`in_thread`: blocking work as a method of an implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
+
+from anyio.to_thread import run_sync
+
+__all__ = ["in_thread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make an async method of a plain one: each call runs in a worker thread while the loop goes on.
+
+    A call that is cancelled is answered at once, but its slot stays taken until the thread is done: a thread cannot be
+    stopped from outside.
+    """
+
+    @wraps(function)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await run_sync(partial(function, *args, **kwargs))
+
+    return run

@@ -1,0 +1,371 @@
+"""Annotations: what one annotation lets travel, and how msgspec is told to check it.
+
+`read_annotation` walks an annotation once, through dataclasses and their like, and refuses what cannot travel. It
+returns an `Annotation`: the shape (plain data, compared by `shape.py`), the contracts it mentions, and whether the wire
+needs help: text keys, bytes, the hook for capabilities.
+
+A shape is one of: a word such as `"int"`; `["list", T]`; `["tuple", T, …]`; `["map", K, T]`; `["union", T, …]`;
+`["literal", value, …]`; `["struct", label, {field: [T, required]}]`; `["ref", label]` for a struct that encloses it;
+`["cap", name, inherited name, …]`; `["callable", [T, …], T]`; `["stream", T]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import uuid
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NewType,
+    NotRequired,
+    Required,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
+
+from capnet.contract.callables import CallableCap, callable_contract, callable_parts
+from capnet.contract.capability import Cap, declaration_of
+from capnet.contract.generics import bindings_of, substitute
+from capnet.errors import ContractError
+
+__all__ = ["Annotation", "Shape", "read_annotation"]
+
+Shape: TypeAlias = Any
+"""Plain data that describes a type; see the module's docstring."""
+
+MAX_DEPTH: Final = 32
+"""Types nested deeper in one annotation are taken for a generic that never stops unfolding."""
+
+WORDS: Final[dict[Any, str]] = {
+    Any: "any",
+    object: "any",
+    None: "none",
+    NoneType: "none",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "str",
+    bytes: "bytes",
+    bytearray: "bytes",
+    memoryview: "bytes",
+    dt.datetime: "datetime",
+    dt.date: "date",
+    dt.time: "time",
+    dt.timedelta: "timedelta",
+    uuid.UUID: "uuid",
+    decimal.Decimal: "decimal",
+}
+ARRAYS: Final = frozenset(
+    {list, set, frozenset, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable, abc.Set, abc.MutableSet}
+)
+MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
+STREAMS: Final = frozenset({abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator})
+WRAPPERS: Final = frozenset({Annotated, Required, NotRequired, ReadOnly})
+KEYS: Final = frozenset({"any", "str", "int", "uuid", "date"})
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What one annotation lets travel.
+
+    Args:
+        hint: the type as msgspec is given it.
+        shape: plain data for `describe` and comparison.
+        contracts: contract classes (also parametrised ones) that are mentioned, each once; callables included.
+        item: of a stream, what it carries; otherwise None.
+        text_keys: the sender must turn the keys of maps to text, the receiver turns them back.
+        has_bytes: byte strings may stand in it, so text must not be read as base64.
+        has_custom: msgspec needs the hook for something in it.
+    """
+
+    hint: Any
+    shape: Shape
+    contracts: tuple[Any, ...] = ()
+    item: Annotation | None = None
+    text_keys: bool = False
+    has_bytes: bool = False
+    has_custom: bool = False
+
+    @property
+    def callable_contract(self) -> type[CallableCap] | None:
+        """The contract under which a function in the value is exported, or None."""
+        return next((contract for contract in self.contracts if _is_callable(contract)), None)
+
+
+def read_annotation(hint: Any, where: str) -> Annotation:
+    """Walk `hint`; type variables must be substituted before.
+
+    Args:
+        hint: the annotation, strings resolved.
+        where: contract, method and parameter, for the error.
+
+    Raises:
+        ContractError: something in it cannot travel.
+    """
+    walk = _Walk(where, {})
+    try:
+        shape = walk.read(hint)
+    except NameError as error:
+        raise unresolved(where, error) from error
+    if sum(map(_is_callable, walk.contracts)) > 1:
+        raise ContractError(f"{where}: mentions two different callables", hint="declare a contract with two methods")
+    hint = _for_msgspec(hint)
+    _check_msgspec(where, hint)
+    item = read_annotation(_argument(hint, 0), where) if get_origin(hint) in STREAMS else None
+    flags = {name: name in walk.flags for name in ("text_keys", "has_bytes", "has_custom")}
+    return Annotation(hint, shape, tuple(walk.contracts), item, **flags)
+
+
+def unresolved(where: str, error: NameError) -> ContractError:
+    """The error for an annotation that names something unknown at run time."""
+    return ContractError(
+        f"{where}: cannot resolve '{error.name}'", hint="import it at run time, not under TYPE_CHECKING"
+    )
+
+
+def _is_callable(contract: Any) -> bool:
+    return isinstance(contract, type) and issubclass(contract, CallableCap)
+
+
+def _for_msgspec(hint: Any) -> Any:
+    """`Iterable[T]` is unknown to msgspec, a sequence is not; deeper ones pass through the hook."""
+    sequence: Any = abc.Sequence
+    return sequence[_argument(hint, 0)] if (get_origin(hint) or hint) is abc.Iterable else hint
+
+
+def _check_msgspec(where: str, hint: Any) -> None:
+    """msgspec has rules of its own for unions and enums; a decoder that is made applies them."""
+    try:
+        msgspec.msgpack.Decoder(hint)
+    except TypeError as error:
+        raise ContractError(f"{where}: {error}") from error
+
+
+def _argument(hint: Any, index: int) -> Any:
+    arguments = get_args(hint)
+    return arguments[index] if arguments else Any
+
+
+class _Walk:
+    """One walk over one annotation; collects what is met on the way."""
+
+    def __init__(self, where: str, labels: dict[Any, str], depth: int = 0) -> None:
+        self.where = where
+        self.labels = labels  # structs we are inside of → the label a `ref` to them carries
+        self.depth = depth
+        self.contracts: list[Any] = []
+        self.flags: set[str] = set()
+
+    def refuse(self, hint: Any, why: str = "cannot travel", hint_text: str | None = None) -> ContractError:
+        name = hint.__qualname__ if isinstance(hint, type) else str(hint)
+        return ContractError(f"{self.where}: `{name}` {why}", hint=hint_text)
+
+    def read(self, hint: Any) -> Shape:
+        """The shape of `hint`."""
+        if self.depth == MAX_DEPTH:
+            raise self.refuse(hint, "is nested too deeply")
+        self.depth += 1
+        shape = self._read(hint)
+        self.depth -= 1
+        return shape
+
+    def _read(self, hint: Any) -> Shape:
+        origin = get_origin(hint) or hint
+        if origin in WORDS:
+            return self._word(origin)
+        if origin in WRAPPERS:
+            return self.read(get_args(hint)[0])
+        if origin in (Union, UnionType):
+            return self._union(hint)
+        if origin is Literal:
+            return ["literal", *get_args(hint)]
+        if isinstance(origin, NewType):
+            return self.read(origin.__supertype__)
+        if hasattr(origin, "__value__"):  # `type X = …`, whose class differs between Python and typing_extensions
+            bindings = dict(zip(origin.__type_params__, get_args(hint), strict=False))
+            return self.read(substitute(origin.__value__, bindings))
+        return self._container(origin, hint)
+
+    def _word(self, hint: Any) -> Shape:
+        word = WORDS[hint]
+        if word == "bytes":
+            self.flags.add("has_bytes")
+        if hint is object:
+            self.flags.add("has_custom")
+        return word
+
+    def _union(self, hint: Any) -> Shape:
+        members = [member for member in get_args(hint) if member is not msgspec.UnsetType]
+        shapes = [self.read(member) for member in members]
+        customs = [member for member, shape in zip(members, shapes, strict=True) if _is_custom(shape)]
+        if len(customs) > 1 or (customs and any(shape != "none" and not _is_custom(shape) for shape in shapes)):
+            raise self.refuse(hint, "mixes a capability with something else", "only None may stand beside a capability")
+        return shapes[0] if len(shapes) == 1 else ["union", *shapes]
+
+    def _container(self, origin: Any, hint: Any) -> Shape:
+        if origin is tuple:
+            return self._tuple(get_args(hint))
+        if origin in ARRAYS:
+            self.flags |= {"has_custom"} if origin is abc.Iterable else set()
+            return ["list", self.read(_argument(hint, 0))]
+        if origin in MAPS:
+            return ["map", self._key(_argument(hint, 0)), self.read(_argument(hint, 1))]
+        if origin in STREAMS:
+            return self._stream(hint)
+        if origin is Callable:
+            return self._callable(hint)
+        if isinstance(origin, type):
+            return self._class(origin, hint)
+        raise self.refuse(hint)
+
+    def _tuple(self, items: tuple[Any, ...]) -> Shape:
+        if not items or items[-1] is Ellipsis:
+            return ["list", self.read(items[0] if items else Any)]
+        return ["tuple", *map(self.read, items)]
+
+    def _key(self, hint: Any) -> Shape:
+        shape = self.read(hint)
+        if shape[0] != "literal" and shape not in KEYS:
+            raise self.refuse(hint, "cannot be the key of a map", "keys are str, int, enum, UUID or date")
+        if shape not in ("any", "str"):
+            self.flags.add("text_keys")
+        return shape
+
+    def _stream(self, hint: Any) -> Shape:
+        if get_origin(hint) is abc.AsyncGenerator and get_args(hint)[1:] not in ((None,), (NoneType,)):
+            raise self.refuse(hint, "takes items back", "write Stream[T]")
+        self.flags.add("has_custom")
+        # Items are converted one by one, so what they need is not what the value around them needs.
+        return ["stream", self._apart(_argument(hint, 0), self.contracts)]
+
+    def _callable(self, hint: Any) -> Shape:
+        parts = callable_parts(hint)
+        if parts is None:
+            raise self.refuse(hint, hint_text="write Callable[[A, B], Awaitable[R]]")
+        self.flags.add("has_custom")
+        self._mention(callable_contract(hint))
+        return ["callable", [self._apart(argument, []) for argument in parts[0]], self._apart(parts[1], [])]
+
+    def _apart(self, hint: Any, contracts: list[Any]) -> Shape:
+        walk = _Walk(self.where, self.labels, self.depth)
+        walk.contracts = contracts
+        return walk.read(hint)
+
+    def _mention(self, contract: Any) -> None:
+        if contract not in self.contracts:
+            self.contracts.append(contract)
+
+    def _class(self, cls: type, hint: Any) -> Shape:
+        if issubclass(cls, Cap):
+            return self._capability(cls, hint)
+        if issubclass(cls, enum.Enum):
+            return ["literal", *(member.value for member in cls)]
+        fields = _fields_reader(cls)
+        if fields is None:
+            raise self.refuse(cls)
+        return self._struct(cls, hint, fields)
+
+    def _capability(self, cls: type[Cap], hint: Any) -> Shape:
+        names = [declared.name for base in cls.__mro__ if (declared := declaration_of(base))]
+        if cls is not Cap and declaration_of(cls) is None:
+            raise self.refuse(cls, "is an implementation", "annotate with the contract it implements")
+        self.flags.add("has_custom")
+        self._mention(hint)
+        return ["cap", *names]
+
+    def _struct(self, cls: Any, hint: Any, fields: Callable[[type], _Fields]) -> Shape:
+        if hint in self.labels:
+            return ["ref", self.labels[hint]]
+        label = cls.__name__
+        while label in self.labels.values():
+            label += "'"
+        self.labels[hint] = label
+        shapes = _tag(cls) | self._fields(hint, fields(cls))
+        del self.labels[hint]
+        return ["tuple", *(shape for shape, _ in shapes.values())] if _is_array(cls) else ["struct", label, shapes]
+
+    def _fields(self, hint: Any, fields: _Fields) -> dict[str, Shape]:
+        hints = _member_hints(hint)
+        shapes: dict[str, Shape] = {}
+        for name, wire, required in fields:
+            # In a TypedDict under postponed evaluation only the annotation itself knows.
+            marked = {Required: True, NotRequired: False}.get(get_origin(hints[name]), required)
+            shapes[wire] = [self.read(hints[name]), marked]
+        return shapes
+
+
+_Fields: TypeAlias = list[tuple[str, str, bool]]
+"""Name in Python, name on the wire, whether it must be there."""
+
+
+def _is_custom(shape: Shape) -> bool:
+    return shape[0] in ("cap", "callable", "stream")
+
+
+def _is_array(cls: Any) -> bool:
+    return issubclass(cls, tuple) or (issubclass(cls, msgspec.Struct) and cls.__struct_config__.array_like)
+
+
+def _tag(cls: Any) -> dict[str, Shape]:
+    """The field that tells the members of a union of structs apart."""
+    config = cls.__struct_config__ if issubclass(cls, msgspec.Struct) else None
+    return {str(config.tag_field): [["literal", config.tag], True]} if config and config.tag is not None else {}
+
+
+def _fields_reader(cls: Any) -> Callable[[Any], _Fields] | None:
+    if issubclass(cls, msgspec.Struct):
+        return _struct_fields
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_fields
+    if is_typeddict(cls):
+        return _dict_fields
+    return _tuple_fields if _is_named_tuple(cls) else None
+
+
+def _is_named_tuple(cls: Any) -> bool:
+    return hasattr(cls, "_fields") and issubclass(cls, tuple)
+
+
+def _struct_fields(cls: type[msgspec.Struct]) -> _Fields:
+    return [(field.name, field.encode_name, field.required) for field in msgspec.structs.fields(cls)]
+
+
+def _dataclass_fields(cls: Any) -> _Fields:
+    missing = dataclasses.MISSING
+    return [
+        (field.name, field.name, field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(cls)
+    ]
+
+
+def _dict_fields(cls: Any) -> _Fields:
+    return [(name, name, name in cls.__required_keys__) for name in get_annotations(cls, format=Format.FORWARDREF)]
+
+
+def _tuple_fields(cls: Any) -> _Fields:
+    return [(name, name, name not in cls._field_defaults) for name in cls._fields]
+
+
+def _member_hints(hint: Any) -> dict[str, Any]:
+    """The annotations of a struct-like class and its bases, each with the type arguments of the class that wrote it."""
+    hints: dict[str, Any] = {}
+    for base, bindings in reversed(bindings_of(hint).items()):
+        if own := get_annotations(base, format=Format.FORWARDREF):
+            resolved = get_type_hints(base, include_extras=True)
+            hints |= {name: substitute(resolved[name], bindings) for name in own}
+    return hints

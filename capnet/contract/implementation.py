@@ -1,0 +1,137 @@
+"""Implementations: the table from method name to handler, made once per class; nothing else is reached (P-CALL-9)."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from capnet.contract.capability import POSITIONAL, Cap, options_of, signature_of
+from capnet.contract.context import INJECT
+from capnet.contract.spec import ContractSpec, MethodSpec
+from capnet.errors import ContractError
+
+__all__ = ["Handler", "implementation_table"]
+
+BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What runs when a method is called.
+
+    Args:
+        spec: the method as the contract declares it.
+        function: called with the implementation and the arguments; a coroutine function, or for a stream one that
+            returns the async generator.
+        context_parameter: the keyword that takes the `CallContext`, or None.
+    """
+
+    spec: MethodSpec
+    function: Callable[..., Any]
+    context_parameter: str | None = None
+
+
+def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
+    """The handlers of `impl_cls` for every method of `spec`; cached per class and contract.
+
+    Any type of function is an implementation of a callable's contract; its handler is called with the function itself.
+
+    Raises:
+        ContractError: methods are missing or do not fit what the contract declares; the text lists all of them.
+    """
+    if spec.is_callable and not issubclass(impl_cls, Cap):
+        return _function_table(spec)
+    if not issubclass(impl_cls, spec.cls):
+        raise ContractError(
+            f"{impl_cls.__qualname__} does not implement {spec.name}", hint=f"subclass {spec.cls.__qualname__}"
+        )
+    tables = cast("dict[object, Mapping[str, Handler]]", vars(impl_cls)["_capnet_tables"])
+    table = tables.get(spec)
+    if table is None:
+        table = tables[spec] = _made_table(impl_cls, spec)
+    return table
+
+
+def _function_table(spec: ContractSpec) -> Mapping[str, Handler]:
+    (method,) = spec.methods.values()
+    return {method.name: Handler(method, _call_function)}
+
+
+def _call_function(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _made_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
+    table: dict[str, Handler] = {}
+    faults: list[str] = []
+    for name, method in spec.methods.items():
+        function = inspect.getattr_static(impl_cls, name)
+        found = list(_faults(method, function))
+        faults += [f"method '{name}' {fault}" for fault in found]
+        if not found:
+            table[name] = Handler(method, function, _context_parameter(function))
+    if faults:
+        raise ContractError(
+            f"{impl_cls.__qualname__} does not implement {spec.name}: {'; '.join(faults)}",
+            hint="give the methods the signatures the contract declares",
+        )
+    return MappingProxyType(table)
+
+
+def _faults(method: MethodSpec, function: Any) -> Iterator[str]:
+    if options_of(function) is not None:
+        yield "is missing"
+    elif not inspect.isfunction(function):
+        yield "is not a plain method"
+    else:
+        yield from _kind_faults(method, function)
+        _, *parameters = signature_of(function).parameters.values() or [None]
+        yield from _signature_faults(method, [parameter for parameter in parameters if parameter])
+
+
+def _kind_faults(method: MethodSpec, function: Callable[..., Any]) -> Iterator[str]:
+    functions = (function, inspect.unwrap(function))
+    is_async = any(map(inspect.iscoroutinefunction, functions))
+    if method.kind == "call" and not is_async:
+        yield "must be `async def`"
+    if method.kind == "stream" and is_async:
+        yield "must yield its items"
+
+
+def _signature_faults(method: MethodSpec, parameters: list[inspect.Parameter]) -> Iterator[str]:
+    named = {parameter.name: parameter for parameter in parameters if parameter.kind in BY_NAME}
+    kinds = {parameter.kind for parameter in parameters}
+    takes_any = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds
+    for name, declared in method.parameters.items():
+        own = named.get(name)
+        if own is None and not takes_any:
+            yield f"lacks parameter '{name}'"
+        elif own is not None and own.default is inspect.Parameter.empty and not declared.required:
+            yield f"requires parameter '{name}', which the contract lets the caller leave out"
+    yield from _order_faults(method, parameters, takes_any)
+    yield from itertools.chain.from_iterable(_extra_faults(method, parameter) for parameter in parameters)
+
+
+def _extra_faults(method: MethodSpec, parameter: inspect.Parameter) -> Iterator[str]:
+    declared = parameter.name in method.parameters
+    if parameter.default is INJECT and (declared or parameter.kind not in BY_NAME):
+        yield f"cannot take the context as parameter '{parameter.name}'"
+    if parameter.default is inspect.Parameter.empty and not declared and parameter.kind in (*POSITIONAL, *BY_NAME):
+        yield f"requires parameter '{parameter.name}', which the contract does not have"
+
+
+def _order_faults(method: MethodSpec, parameters: list[inspect.Parameter], takes_any: bool) -> Iterator[str]:
+    """Arguments are passed by position where the contract has positions, so both must count alike."""
+    declared = [name for name, parameter in method.parameters.items() if not parameter.keyword_only]
+    own = [parameter.name for parameter in parameters if parameter.kind in POSITIONAL][: len(declared)]
+    if own != (declared[: len(own)] if takes_any else declared):
+        yield f"does not take ({', '.join(declared)}) by position, in this order"
+
+
+def _context_parameter(function: Callable[..., Any]) -> str | None:
+    parameters = signature_of(function).parameters.values()
+    return next((parameter.name for parameter in parameters if parameter.default is INJECT), None)

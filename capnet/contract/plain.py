@@ -1,0 +1,141 @@
+"""Plain data: one level of a rich Python value, taken apart for the wire (P-FRAME-4).
+
+The counterpart of `conversion.py`: what `plain` takes apart, the annotation puts together again. Containers inside are
+left to the caller, who meets capabilities there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache, partial
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+__all__ = ["plain"]
+
+_TakeApart: TypeAlias = Callable[[Any], Any]
+
+
+def plain(value: object, text_keys: bool = False) -> Any:
+    """`value` as None, bool, int, float, str, bytes, list or dict; what is inside of a container stays as it is.
+
+    Args:
+        value: a value of an annotated type.
+        text_keys: the annotation has maps whose keys are not text; they become text here.
+
+    Raises:
+        TypeError: values of this type do not travel, or a map has keys that do not.
+    """
+    flat = _take_apart(cast("Any", type(value)))(value)
+    return _with_text_keys(flat) if text_keys and _is_map(flat) else flat
+
+
+@lru_cache(maxsize=1024)
+def _take_apart(cls: Any) -> _TakeApart:
+    """How values of `cls` are taken apart. The order matters: an IntEnum is an int, a NamedTuple is a tuple."""
+    if cls in (type(None), bool, int, float, str, bytes, list, dict):
+        return _itself
+    if dataclasses.is_dataclass(cls):
+        return partial(_fields, tuple(field.name for field in dataclasses.fields(cls)))
+    for base, take_apart in _BASES:
+        if issubclass(cls, base):
+            return take_apart
+    return _refuse
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _refuse(value: Any) -> Any:
+    name = type(value).__qualname__
+    raise TypeError(f"`{name}` does not travel: it is neither plain data nor a capability")
+
+
+def _fields(names: tuple[str, ...], value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
+
+
+def _struct(value: msgspec.Struct) -> Any:
+    """A struct by its own rules: renamed fields, tag, array form; unset fields are left out of a map."""
+    config, encoded = value.__struct_config__, value.__struct_encode_fields__
+    fields = dict(zip(encoded, msgspec.structs.astuple(value), strict=True))
+    if config.tag is not None:
+        fields = {str(config.tag_field): config.tag, **fields}
+    if config.array_like:
+        return list(fields.values())
+    return {name: field for name, field in fields.items() if field is not msgspec.UNSET}
+
+
+def _member(value: enum.Enum) -> Any:
+    return value.value
+
+
+def _text(value: Any) -> str:
+    return str.__str__(value)
+
+
+def _moment(value: dt.datetime) -> Any:
+    # msgspec writes exact classes only.
+    exact = dt.datetime.combine(value.date(), value.timetz())
+    return msgspec.to_builtins(exact)
+
+
+def _date(value: dt.date) -> str:
+    return dt.date.isoformat(value)
+
+
+def _time(value: dt.time) -> Any:
+    exact = dt.time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+    return msgspec.to_builtins(exact)
+
+
+def _duration(value: dt.timedelta) -> Any:
+    return msgspec.to_builtins(dt.timedelta(value.days, value.seconds, value.microseconds))
+
+
+# The first base that fits decides.
+_BASES: tuple[tuple[type, _TakeApart], ...] = (
+    (msgspec.Struct, _struct),
+    (enum.Enum, _member),
+    (str, _text),
+    (bytes, bytes),
+    (bytearray, bytes),
+    (memoryview, bytes),
+    (int, int),
+    (float, float),
+    (dt.datetime, _moment),
+    (dt.date, _date),
+    (dt.time, _time),
+    (dt.timedelta, _duration),
+    (uuid.UUID, str),
+    (decimal.Decimal, str),
+    (Mapping, dict),
+    (Collection, list),
+)
+
+
+def _is_map(flat: object) -> bool:
+    return type(flat) is dict
+
+
+def _with_text_keys(mapping: dict[Any, Any]) -> dict[str, Any]:
+    keyed = {_text_key(key): value for key, value in mapping.items()}
+    if len(keyed) < len(mapping):
+        raise TypeError("two keys of a map have the same text")
+    return keyed
+
+
+def _text_key(key: Any) -> str:
+    flat = plain(key)
+    if isinstance(flat, str):
+        return flat
+    if isinstance(flat, int) and not isinstance(flat, bool):
+        return str(flat)
+    raise TypeError(f"`{type(key).__qualname__}` cannot be the key of a map")

@@ -1,0 +1,304 @@
+"""Specs: a contract's methods as data, made from its declarations and annotations at first use.
+
+`contract_spec` gives the `ContractSpec` of a contract, an implementation or a parametrised generic. Its `MethodSpec`s
+stand on the path of every call: `bind` turns the caller's arguments into the map that travels, `receive_arguments` and
+`receive_result` check and rebuild what came.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import NoneType
+from typing import Any, Final, cast, get_origin, get_type_hints
+
+import msgspec
+
+from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, unresolved
+from capnet.contract.callables import CallableCap, callable_contract
+from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of, options_of, signature_of
+from capnet.contract.conversion import MISSING, conversion_options, convert, record_type
+from capnet.contract.generics import Bindings, bindings_of, substitute
+from capnet.contract.shape import shape
+from capnet.errors import ContractError
+
+__all__ = ["ContractSpec", "MethodSpec", "ParameterSpec", "callable_spec", "contract_spec"]
+
+EXACT: Final = frozenset({NoneType, bool, int, float, str, bytes})
+"""Results of these types need no conversion when they already have the type."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One parameter of a method.
+
+    Args:
+        name: as it travels (P-CALL-4).
+        annotation: what it may hold; `annotation.item` is set when it is a stream.
+        required: it has no default.
+        keyword_only: it stands behind `*`.
+    """
+
+    name: str
+    annotation: Annotation
+    required: bool
+    keyword_only: bool
+
+
+class MethodSpec:
+    """One method of a contract.
+
+    Attributes:
+        contract: name of the contract.
+        name: name of the method, also on the wire.
+        kind: `call` or `stream`.
+        since: contract version that brought it.
+        timeout: seconds the caller waits without a nearer deadline, or None.
+        idempotent: it may be called again when it is not known whether it ran.
+        parameters: by name, in order.
+        result: what it returns; of a stream, `result.item` is what it yields.
+        argument_contracts, result_contracts: contracts the annotations mention, callables included; a result with
+            capabilities is kept for pipelining (P-CALL-8).
+        argument_text_keys, result_text_keys: the sender must turn the keys of maps to text.
+    """
+
+    def __init__(
+        self,
+        contract: str,
+        stub: Callable[..., Any],
+        marks: MethodOptions,
+        parameters: Sequence[ParameterSpec],
+        result: Annotation,
+    ) -> None:
+        self.contract = contract
+        self.name = stub.__name__
+        self.kind: Kind = marks.kind
+        self.since = marks.since
+        self.timeout = marks.timeout
+        self.idempotent = marks.idempotent
+        self.parameters: Mapping[str, ParameterSpec] = {parameter.name: parameter for parameter in parameters}
+        self.result = result
+        self.argument_contracts = tuple(dict.fromkeys(c for p in parameters for c in p.annotation.contracts))
+        self.result_contracts = result.contracts
+        self.argument_text_keys = any(parameter.annotation.text_keys for parameter in parameters)
+        self.result_text_keys = result.text_keys
+        self._stub = stub
+        self._prepare_bind(parameters)
+        self._prepare_arguments(parameters)
+        self._prepare_result(result)
+
+    def __repr__(self) -> str:
+        return f"<MethodSpec {self.contract}.{self.name}: {self.kind}>"
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by parameter name, as they travel; defaults that were not given are left out.
+
+        Raises:
+            TypeError: they do not fit the signature, in Python's words.
+        """
+        if not kwargs:
+            if self._fewest <= len(args) <= self._most:
+                return dict(zip(self._positional, args))  # noqa: B905 - may be shorter, and strict= costs time
+        elif len(args) <= self._most:
+            bound = dict(zip(self._positional, args))  # noqa: B905
+            count = len(bound) + len(kwargs)
+            bound.update(kwargs)
+            complete = len(args) >= self._fewest or bound.keys() >= self._required
+            if complete and len(bound) == count and self._names.issuperset(bound):
+                return bound
+        return self._bind_slowly(args, kwargs)
+
+    def receive_arguments(self, args: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """What came from the wire, as positional and keyword arguments for the handler; absent ones are left out.
+
+        Raises:
+            InvalidArgument: an argument is unknown, missing or of another type; the text names the path.
+        """
+        values = msgspec.structs.astuple(convert(args, self._record, self._options))
+        if len(args) < len(self._names):
+            return self._partial(values)
+        if not self._keywords:
+            return values, {}
+        most = self._most
+        return values[:most], dict(zip(self._keywords, values[most:]))  # noqa: B905
+
+    def receive_result(self, value: Any) -> Any:
+        """The result that came from the wire, as the declared type.
+
+        Raises:
+            InvalidArgument: it has another type; the text names the path from `$.result`.
+        """
+        if type(value) is self._exact or self._anything:
+            return value
+        return convert({"result": value}, self._result_record, self._result_options).result
+
+    def _prepare_bind(self, parameters: Sequence[ParameterSpec]) -> None:
+        required = frozenset(parameter.name for parameter in parameters if parameter.required)
+        self._order = tuple(self.parameters)
+        self._names = frozenset(self.parameters)
+        self._required = required
+        self._positional = tuple(parameter.name for parameter in parameters if not parameter.keyword_only)
+        self._keywords = tuple(parameter.name for parameter in parameters if parameter.keyword_only)
+        self._most = len(self._positional)
+        # More than `_most` when a keyword is required, so that positional arguments alone never pass.
+        self._fewest = sys.maxsize if required & set(self._keywords) else len(required)
+
+    def _prepare_arguments(self, parameters: Sequence[ParameterSpec]) -> None:
+        fields = [(parameter.name, parameter.annotation.hint, parameter.required) for parameter in parameters]
+        self._record = record_type(f"{self.name}_arguments", fields)
+        self._options = conversion_options(parameter.annotation for parameter in parameters)
+
+    def _prepare_result(self, result: Annotation) -> None:
+        hint = NoneType if result.hint is None else result.hint
+        self._exact: Any = hint if hint in EXACT else MISSING
+        self._anything = result.shape == "any"
+        self._result_record: Any = record_type(f"{self.name}_result", [("result", hint, True)])
+        self._result_options = conversion_options([result])
+
+    def _partial(self, values: tuple[Any, ...]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Positional up to the first gap, by name behind it."""
+        given = 0
+        for value in values[: self._most]:
+            if value is MISSING:
+                break
+            given += 1
+        rest = zip(self._order[given:], values[given:])  # noqa: B905
+        return values[:given], {name: value for name, value in rest if value is not MISSING}
+
+    def _bind_slowly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Let Python say what does not fit: the contract's own function is called, and fails before its body runs."""
+        if "__signature__" not in vars(self._stub):
+            inspect.unwrap(self._stub)(None, *args, **kwargs)
+        # The stub of a callable takes anything; its signature does not.
+        return dict(signature_of(self._stub).bind(None, *args, **kwargs).arguments)
+
+
+class ContractSpec:
+    """What a contract declares, inherited methods included.
+
+    Attributes:
+        cls: the contract class.
+        name: its name on the wire.
+        version: counts its additions.
+        methods: by name, inherited ones first.
+    """
+
+    def __init__(self, cls: type[Cap], name: str, version: int, methods: Mapping[str, MethodSpec]) -> None:
+        self.cls = cls
+        self.name = name
+        self.version = version
+        self.methods = methods
+
+    def __repr__(self) -> str:
+        return f"<ContractSpec {self.name} version {self.version}: {', '.join(self.methods)}>"
+
+    @cached_property
+    def shape(self) -> dict[str, Shape]:
+        """Plain data that describes every method, for `describe` and `differences`."""
+        return shape(self)
+
+    @property
+    def is_callable(self) -> bool:
+        """It stands for a function: any function is an implementation of it."""
+        return issubclass(self.cls, CallableCap)
+
+
+def contract_spec(cls: Any) -> ContractSpec:
+    """The spec of a contract class, of the contract an implementation class has, or of `Topic[int]`. Cached.
+
+    Raises:
+        ContractError: `cls` has no contract or two, or an annotation cannot be resolved or cannot travel.
+    """
+    origin = get_origin(cls) or cls
+    if not isinstance(origin, type) or not issubclass(origin, Cap):
+        raise ContractError(f"{cls!r} is not a capability", hint="pass a subclass of Cap")
+    cache = cast("dict[object, ContractSpec]", vars(origin).get("_capnet_specs", {}))
+    spec = cache.get(cls)
+    if spec is None:
+        spec = cache[cls] = _made_spec(origin, cls)
+    return spec
+
+
+def callable_spec(hint: Any) -> ContractSpec:
+    """The spec of a one-method capability `Callable[[A, B], Awaitable[R]]`.
+
+    Raises:
+        ContractError: `hint` has another form, or a type in it cannot travel.
+    """
+    return contract_spec(callable_contract(hint))
+
+
+def _made_spec(origin: type[Cap], cls: Any) -> ContractSpec:
+    contract = _contract_of(origin)
+    bindings = bindings_of(cls)
+    if contract is not origin:
+        # An implementation shares the spec of its contract, as the contract is parametrised there.
+        own = bindings[contract]
+        return contract_spec(cast("Any", contract)[tuple(own.values())] if own else contract)
+    declared = declaration_of(contract)
+    assert declared is not None  # _contract_of found it by its declaration
+    return ContractSpec(contract, declared.name, declared.version, dict(_methods(declared.name, contract, bindings)))
+
+
+def _contract_of(cls: type[Cap]) -> type[Cap]:
+    contracts = [base for base in cls.__mro__ if declaration_of(base) is not None]
+    if not contracts:
+        raise ContractError(f"{cls.__qualname__} has no contract", hint="subclass a class that declares methods")
+    first = contracts[0]
+    for other in contracts[1:]:
+        if not issubclass(first, other):
+            names = f"{_declared_name(first)} and {_declared_name(other)}"
+            raise ContractError(
+                f"{cls.__qualname__} implements two contracts, {names}",
+                hint="declare one contract that inherits both and implement that",
+            )
+    return first
+
+
+def _declared_name(contract: type) -> str:
+    declared = declaration_of(contract)
+    return declared.name if declared else contract.__qualname__
+
+
+def _methods(name: str, contract: type, bindings: Mapping[type, Bindings]) -> Iterator[tuple[str, MethodSpec]]:
+    stubs: dict[str, tuple[type, Callable[..., Any]]] = {}
+    for owner in reversed(contract.__mro__):
+        if declared := declaration_of(owner):
+            stubs |= {method: (owner, stub) for method, stub in declared.methods.items()}
+    for method, (owner, stub) in stubs.items():
+        yield method, _method(name, owner, stub, bindings[owner])
+
+
+def _method(contract: str, owner: type, stub: Callable[..., Any], bindings: Bindings) -> MethodSpec:
+    where = f"contract {contract}.{stub.__name__}"
+    hints = {name: substitute(hint, bindings) for name, hint in _hints(where, owner, stub).items()}
+    marks = options_of(stub)
+    assert marks is not None  # declared methods carry their options
+    _, *declared = signature_of(stub).parameters.values()
+    parameters = [_parameter(where, parameter, hints[parameter.name]) for parameter in declared]
+    result = read_annotation(hints["return"], f"{where}: result")
+    if marks.kind == "stream" and get_origin(result.hint) not in STREAMS:
+        raise ContractError(f"{where}: a stream returns a stream, not `{hints['return']}`", hint="write `-> Stream[T]`")
+    return MethodSpec(contract, stub, marks, parameters, result)
+
+
+def _parameter(where: str, parameter: inspect.Parameter, hint: Any) -> ParameterSpec:
+    return ParameterSpec(
+        parameter.name,
+        read_annotation(hint, f"{where}: parameter '{parameter.name}'"),
+        required=parameter.default is inspect.Parameter.empty,
+        keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+    )
+
+
+def _hints(where: str, owner: type, stub: Callable[..., Any]) -> dict[str, Any]:
+    """The stub's annotations, strings resolved; the contract's own name is known to them wherever it is defined."""
+    try:
+        return get_type_hints(stub, localns={owner.__name__: owner}, include_extras=True)
+    except NameError as error:
+        raise unresolved(where, error) from error
+    except TypeError as error:
+        raise ContractError(f"{where}: {error}") from error

@@ -1,0 +1,156 @@
+"""`Host`: one registry, many connections, their listeners."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from anyio import CancelScope, create_task_group
+
+from capnet.connection.bootstrap import Policy
+from capnet.connection.connect import find_scheme
+from capnet.connection.connection import Connection
+from capnet.connection.loop import Loop, open_loop
+from capnet.connection.serving import Serving
+from capnet.errors import CapnetError, Unavailable
+from capnet.limits import Limits
+from capnet.observe import Bus
+from capnet.registry import Hosted
+from capnet.transport import Listener, Transport
+
+__all__ = ["Host"]
+
+
+class Host(Serving):
+    """Serves names to every peer that connects, now and later.
+
+        async with Host() as host:
+            host.serve(MemLobby())
+            await host.listen("unix:chat.sock")
+            await sleep_forever()
+
+    Args:
+        name: what it calls itself to peers.
+        policy: decides which peer may have which name; without one every peer may have all that is served.
+        limits: bounds that hold for each peer; the untrusted profile by default.
+
+    `serve`, `unserve` and `replace` work on all connections, present and future. Leaving the block closes the listeners,
+    says goaway to every peer, lets calls in flight end for a second, and closes what was served.
+    """
+
+    def __init__(self, *, name: str = "", policy: Policy | None = None, limits: Limits | None = None) -> None:
+        super().__init__(Bus())
+        self._name = name
+        self._policy = policy
+        self._limits = limits or Limits()
+        self._scope: AbstractAsyncContextManager[Loop] | None = None
+        self._connections: dict[int, Connection] = {}
+        self._listeners: list[Listener] = []
+        self._closing = False
+
+    async def __aenter__(self) -> Host:
+        self._scope = open_loop()
+        self.loop = await self._scope.__aenter__()
+        self.bus.attach(self.loop.call_soon)
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._scope is not None
+        try:
+            with CancelScope(shield=exc_info[0] is not None):
+                await self.aclose(grace=0.0 if exc_info[0] is not None else 1.0)
+        finally:
+            self.bus.attach(None)
+            await self._scope.__aexit__(None, None, None)
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections that are not closed, oldest first."""
+        return tuple(self._connections.values())
+
+    async def listen(self, url: str, **options: Any) -> Listener:
+        """Accept peers at an address until the host closes, or the returned listener is closed.
+
+        Args:
+            url: `unix:PATH`, `memory:NAME`, or any scheme of an installed transport.
+            options: for the transport.
+
+        Raises:
+            AlreadyExists: somebody listens there. Unavailable, PermissionDenied, InvalidArgument: the address cannot be
+            used. Unavailable: the host is not open.
+        """
+        loop = self._running()
+        scheme, rest = find_scheme(url)
+        listener = await scheme.listen(rest, self.accept, **options)
+        self._listeners.append(listener)
+        loop.spawn(self._serve_listener, listener)
+        return listener
+
+    async def connect(self, url: str, **options: Any) -> Connection:
+        """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.
+
+        The connection ends with the host; close it earlier with its `aclose`.
+
+        Raises:
+            Unavailable: nobody answers there, or the host is not open. InvalidArgument: the URL makes no sense.
+        """
+        self._running()
+        scheme, rest = find_scheme(url)
+        return self.accept(await scheme.connect(rest, **options))
+
+    def accept(self, transport: Transport) -> Connection:
+        """Begin a connection on a transport that is connected and not started."""
+        connection = Connection(
+            self._running(),
+            transport,
+            name=self._name,
+            limits=self._limits,
+            policy=self._policy,
+            names=self.registry,
+            bus=self.bus,
+        )
+        self._connections[connection.number] = connection
+        connection.on_close(lambda _: self._connections.pop(connection.number, None))
+        return connection
+
+    async def close_all(
+        self, *, principal: str | None = None, reason: str = "closed by the host", grace: float = 1.0
+    ) -> int:
+        """Close every connection, or those whose attestation has `principal`; returns how many there were."""
+        chosen = [
+            connection
+            for connection in self.connections
+            if principal is None or connection.attestation.principal == principal
+        ]
+        async with create_task_group() as tasks:
+            for connection in chosen:
+                tasks.start_soon(_close, connection, reason, grace)
+        return len(chosen)
+
+    async def aclose(self, *, grace: float = 1.0) -> None:
+        """Close listeners, connections and what is served. Idempotent."""
+        self._closing = True
+        for listener in self._listeners:
+            await listener.aclose()
+        self._listeners.clear()
+        await self.close_all(reason="the host is closing", grace=grace)
+        self._end_all(self.registry, "the host is closing")
+
+    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> int:
+        """See `Serving`."""
+        return sum(connection.end_calls_on(hosted, error) for connection in self.connections)
+
+    def _running(self) -> Loop:
+        if self._scope is None or self._closing:
+            raise Unavailable("the host is not open", hint="use it inside `async with Host() as host:`")
+        return self.loop
+
+    async def _serve_listener(self, listener: Listener) -> None:
+        try:
+            await listener.serve()
+        except Exception as error:
+            self.unexpected(f"listener {listener.url}", error)
+
+
+async def _close(connection: Connection, reason: str, grace: float) -> None:
+    await connection.aclose(reason, grace=grace)

@@ -1,0 +1,51 @@
+"""What can be watched: the event types and the bus that carries them.
+
+Owns: one frozen class for each thing that happens on a connection or host, and `Bus`, which hands them to observers.
+Must not know: connections, hosts, the engine. Whoever has something to tell calls `Bus.publish`.
+
+Observers never stand on the data path: events wait in a bounded queue for each observer, the oldest go first when it is
+full, and what an observer raises disturbs nobody. Where nobody observes, nothing is built. Open `events.py` first.
+"""
+
+from .bus import Bus, Feed
+from .events import (
+    Bootstrapped,
+    CallFinished,
+    CallStarted,
+    CapBroken,
+    CapDropped,
+    CapExported,
+    CapReplaced,
+    CapRevoked,
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    HandlerFailed,
+    LimitHit,
+    NameReplaced,
+    NameServed,
+    NameUnserved,
+    ViolationSeen,
+)
+
+__all__ = [
+    "Bootstrapped",
+    "Bus",
+    "CallFinished",
+    "CallStarted",
+    "CapBroken",
+    "CapDropped",
+    "CapExported",
+    "CapReplaced",
+    "CapRevoked",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "Event",
+    "Feed",
+    "HandlerFailed",
+    "LimitHit",
+    "NameReplaced",
+    "NameServed",
+    "NameUnserved",
+    "ViolationSeen",
+]

@@ -1,0 +1,199 @@
+"""The events (P-CAP-8). Every start has exactly one end, also at shutdown.
+
+    ConnectionOpened … ConnectionClosed          NameServed … NameReplaced* … NameUnserved
+    CallStarted … CallFinished                   CapExported … CapDropped | CapRevoked
+
+The common envelope is in `Event`. Arguments and results are never in an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "Bootstrapped",
+    "CallFinished",
+    "CallStarted",
+    "CapBroken",
+    "CapDropped",
+    "CapExported",
+    "CapReplaced",
+    "CapRevoked",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "Event",
+    "HandlerFailed",
+    "LimitHit",
+    "NameReplaced",
+    "NameServed",
+    "NameUnserved",
+    "ViolationSeen",
+]
+
+Direction = Literal["in", "out"]
+"""`in`: the peer calls us; `out`: we call the peer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event says.
+
+    Attributes:
+        time: seconds since 1970.
+        sequence: rises by one with each event that its bus published.
+        connection: number of the connection in this process; 0 for events of a registry.
+        peer: what the peer calls itself; proves nothing.
+        generation: of the registration the event is about, else 0.
+    """
+
+    time: float
+    sequence: int
+    connection: int = 0
+    peer: str = ""
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """The handshake is done."""
+
+    transport: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed(Event):
+    """Everything of the connection has ended; `cause` is `local`, `remote`, `lost`, `violation` or `idle`."""
+
+    cause: str
+    message: str
+    clause: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameServed(Event):
+    """A name can be bootstrapped."""
+
+    name: str
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameReplaced(Event):
+    """A name has a new implementation, of `generation`."""
+
+    name: str
+    contract: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameUnserved(Event):
+    """A name can no longer be bootstrapped; what was bootstrapped from it is revoked."""
+
+    name: str
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrapped(Event):
+    """The peer asked for a name; `result` is `ok` or the code it was refused with."""
+
+    name: str
+    result: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted(Event):
+    """A handler starts (`in`) or a call has left (`out`). Call ids of the two directions are independent."""
+
+    direction: Direction
+    call: int
+    contract: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished(Event):
+    """A call that started has ended; `result` is `ok` or an error code, `seconds` since its start."""
+
+    direction: Direction
+    call: int
+    contract: str
+    method: str
+    result: str
+    reason: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapExported(Event):
+    """The peer was given a capability that it did not hold."""
+
+    cap: int
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapDropped(Event):
+    """The peer gave back its last reference, or the connection closed (`reason` says which)."""
+
+    cap: int
+    contract: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapRevoked(Event):
+    """We took a capability back from the peer."""
+
+    cap: int
+    contract: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapBroken(Event):
+    """A capability of the peer's answers nothing any more: it was revoked, or the connection closed."""
+
+    cap: int
+    contract: str
+    code: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapReplaced(Event):
+    """The peer put a new implementation, of `generation`, behind a capability that we hold."""
+
+    cap: int
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitHit(Event):
+    """The peer ran into a limit of ours."""
+
+    limit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViolationSeen(Event):
+    """The peer broke a clause; the connection closes."""
+
+    clause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerFailed(Event):
+    """Our own code raised what it did not mean to: a handler, policy, close hook or observer.
+
+    `error` is the exception with its traceback; the peer got no more than `correlation`.
+    """
+
+    where: str
+    correlation: str
+    error: BaseException

@@ -1,0 +1,12 @@
+"""Names to implementations, with generations.
+
+Owns: what is served under which name and by whom, who must be told when that changes, and how long an implementation is
+kept open (`Hosted`).
+Must not know: sockets, loops, the wire. Whoever owns a registry runs what needs a task: `on_idle` hands over the
+implementations whose close hook is due. Open `registry.py` first.
+"""
+
+from .hosted import Hosted
+from .registry import Registration, Registry, ServeHandle, Subscriber
+
+__all__ = ["Hosted", "Registration", "Registry", "ServeHandle", "Subscriber"]

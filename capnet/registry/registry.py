@@ -1,0 +1,271 @@
+"""The registry: who serves what under which name (P-CAP-4, P-CAP-5).
+
+A registration belongs to the handle that made it. A handle ends only what is still its own: after somebody else has
+replaced a registration, closing the old handle does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal, Protocol
+
+from capnet.contract import Cap, ContractSpec, contract_spec, differences
+from capnet.errors import AlreadyExists, ContractError, InvalidArgument, NotFound, VersionMismatch
+
+from .hosted import Hosted
+
+__all__ = ["IfExists", "Registration", "Registry", "ServeHandle", "Subscriber"]
+
+IfExists = Literal["raise", "replace", "skip"]
+
+RESERVED_PREFIX: Final = "capnet."
+MAX_NAME_BYTES: Final = 256
+MAX_NAMES: Final = 1024
+
+
+class Registration:
+    """One name that is served.
+
+    Attributes:
+        name: what peers ask for; the contract's name unless another was given.
+        spec: the contract.
+        hosted: the implementation behind it now.
+        generation: 1, and one more with each replace.
+        handle: who may end it.
+    """
+
+    __slots__ = ("generation", "handle", "hosted", "name", "spec")
+
+    def __init__(self, name: str, spec: ContractSpec, hosted: Hosted, handle: ServeHandle) -> None:
+        self.name = name
+        self.spec = spec
+        self.hosted = hosted
+        self.generation = 1
+        self.handle = handle
+
+
+class Subscriber(Protocol):
+    """Who must be told when a registration changes: every connection that can bootstrap from the registry."""
+
+    def registration_replaced(self, registration: Registration, old: Hosted) -> None:
+        """From now on calls go to `registration.hosted`."""
+
+    def registration_ended(self, registration: Registration, reason: str) -> None:
+        """What was bootstrapped from it is to be revoked."""
+
+
+class ServeHandle:
+    """The right to end what one `serve` registered. Closing is idempotent, and a no-op for names that others took over."""
+
+    __slots__ = ("_close", "_names")
+
+    def __init__(self, close: Callable[[ServeHandle], None]) -> None:
+        self._close = close
+        self._names: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that this `serve` registered, skipped ones left out."""
+        return tuple(self._names)
+
+    def close(self) -> None:
+        """Stop serving what is still this handle's."""
+        self._close(self)
+
+    def __repr__(self) -> str:
+        return f"<ServeHandle {', '.join(self._names) or 'nothing'}>"
+
+
+class Registry:
+    """Names to registrations.
+
+    Args:
+        close: called with a `Hosted` whose close hook is due; runs it in a task.
+    """
+
+    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters")
+
+    def __init__(self, close: Callable[[Hosted], None]) -> None:
+        self._by_name: dict[str, Registration] = {}
+        self._close = close
+        self._subscribers: dict[int, Subscriber] = {}
+        self._waiters: dict[str, list[Callable[[], None]]] = {}
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def find(self, name: str) -> Registration | None:
+        """The registration of a name, or None."""
+        return self._by_name.get(name)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` of changes from now on."""
+        self._subscribers[id(subscriber)] = subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Tell it no more."""
+        self._subscribers.pop(id(subscriber), None)
+
+    def when_served(self, name: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` each time the name begins to be served. Returns a function that ends it."""
+        waiters = self._waiters.setdefault(name, [])
+        waiters.append(wake)
+
+        def forget() -> None:
+            waiters.remove(wake)
+            if not waiters and self._waiters.get(name) is waiters:
+                del self._waiters[name]
+
+        return forget
+
+    def serve(
+        self, implementations: Sequence[Cap], name: str | None, if_exists: IfExists, end: Callable[[ServeHandle], None]
+    ) -> tuple[ServeHandle, list[Registration], list[tuple[Registration, Hosted]]]:
+        """Register all of them or none.
+
+        Returns the handle, the registrations that are new, and those that were replaced with what was there before.
+
+        Raises:
+            AlreadyExists: `name_collision` or `reserved_namespace`. ContractError: an implementation lacks methods, or
+            two of them have one name. VersionMismatch: a replacement lacks what is served now.
+        """
+        handle = ServeHandle(end)
+        planned: dict[str, tuple[ContractSpec, Hosted]] = {}
+        for implementation in implementations:
+            spec, hosted = _prepared(implementation)
+            wanted = checked_name(name or spec.name)
+            if wanted in planned:
+                raise ContractError(f"two implementations for the name {wanted!r}")
+            taken = self._by_name.get(wanted)
+            if taken is not None and if_exists == "skip":
+                continue
+            if taken is not None and if_exists == "raise":
+                raise AlreadyExists(
+                    f"{wanted!r} is served already",
+                    reason="name_collision",
+                    hint='pass if_exists="replace" or "skip", or another name',
+                )
+            if taken is not None:
+                check_replacement(taken, spec)
+                hosted.expose(taken.spec)
+            planned[wanted] = (spec, hosted)
+        if len(self._by_name.keys() | planned.keys()) > MAX_NAMES:
+            raise ContractError(f"more than {MAX_NAMES} names in one registry")
+        return self._commit(handle, planned)
+
+    def _commit(
+        self, handle: ServeHandle, planned: dict[str, tuple[ContractSpec, Hosted]]
+    ) -> tuple[ServeHandle, list[Registration], list[tuple[Registration, Hosted]]]:
+        served: list[Registration] = []
+        replaced: list[tuple[Registration, Hosted]] = []
+        for name, (spec, hosted) in planned.items():
+            handle._names.append(name)
+            taken = self._by_name.get(name)
+            if taken is not None:
+                old = self._swap(taken, hosted)
+                taken.handle = handle
+                replaced.append((taken, old))
+                continue
+            registration = self._by_name[name] = Registration(name, spec, hosted, handle)
+            hosted.generation = registration.generation
+            hosted.hold()
+            served.append(registration)
+            for wake in tuple(self._waiters.get(name, ())):
+                wake()
+        return handle, served, replaced
+
+    def replace(self, implementation: Cap, name: str | None) -> tuple[Registration, Hosted]:
+        """Put another implementation behind a name that is served; ids and proxies stay.
+
+        Returns the registration and what was behind it, which the caller must `release` when it is done with it.
+
+        Raises:
+            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something;
+            nothing has changed.
+        """
+        spec, hosted = _prepared(implementation)
+        registration = self._served(name or spec.name)
+        check_replacement(registration, spec)
+        hosted.expose(registration.spec)
+        return registration, self._swap(registration, hosted)
+
+    def _swap(self, registration: Registration, hosted: Hosted) -> Hosted:
+        old = registration.hosted
+        hosted.hold()
+        registration.hosted = hosted
+        registration.generation += 1
+        hosted.generation = registration.generation
+        for subscriber in tuple(self._subscribers.values()):
+            subscriber.registration_replaced(registration, old)
+        return old
+
+    def end(self, registration: Registration, reason: str) -> None:
+        """Stop serving a name: it cannot be bootstrapped, and what was bootstrapped from it is revoked. Idempotent."""
+        if self._by_name.get(registration.name) is not registration:
+            return
+        del self._by_name[registration.name]
+        for subscriber in tuple(self._subscribers.values()):
+            subscriber.registration_ended(registration, reason)
+        registration.hosted.release(self._close)
+
+    def owned_by(self, handle: ServeHandle) -> list[Registration]:
+        """The registrations that are still this handle's."""
+        return [
+            registration
+            for registration in (self._by_name.get(name) for name in handle.names)
+            if registration is not None and registration.handle is handle
+        ]
+
+    def served_as(self, contract: type[Cap] | str) -> list[Registration]:
+        """The registration of a contract or name, as a list of one.
+
+        Raises:
+            NotFound: it is not served.
+        """
+        return [self._served(contract if isinstance(contract, str) else contract_spec(contract).name)]
+
+    def _served(self, name: str) -> Registration:
+        registration = self._by_name.get(name)
+        if registration is None:
+            raise NotFound(f"{name!r} is not served", hint=f"served now: {', '.join(self._by_name) or 'nothing'}")
+        return registration
+
+
+def check_replacement(registration: Registration, spec: ContractSpec) -> None:
+    """Whether an implementation of `spec` can stand in for what is served; one rule with bootstrap (P-CAP-3).
+
+    Raises:
+        VersionMismatch: with what it lacks.
+    """
+    lacking = differences(registration.spec.shape, spec.shape)
+    if lacking:
+        raise VersionMismatch(
+            f"{spec.name} cannot replace {registration.name}: {'; '.join(lacking)}", details={"differences": lacking}
+        )
+
+
+def checked_name(name: str) -> str:
+    """`name`, if it may be served.
+
+    Raises:
+        AlreadyExists: `reserved_namespace`. InvalidArgument: it is empty, too long or not printable.
+    """
+    if name.startswith(RESERVED_PREFIX):
+        raise AlreadyExists(f"names that begin with {RESERVED_PREFIX!r} are reserved", reason="reserved_namespace")
+    if not name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidArgument(f"a name is printable text of 1 to {MAX_NAME_BYTES} bytes, not {name[:50]!r}")
+    return name
+
+
+def _prepared(implementation: Cap) -> tuple[ContractSpec, Hosted]:
+    if not isinstance(implementation, Cap) or isinstance(implementation, type):
+        raise ContractError(
+            f"{implementation!r} is not an implementation", hint="pass an object of a class that fills in a contract"
+        )
+    spec = contract_spec(type(implementation))
+    hosted = Hosted.of(implementation)
+    hosted.expose(spec)
+    return spec, hosted

@@ -1,0 +1,322 @@
+"""Engines without a loop: two of them with a link between, or one against frames written by hand.
+
+Everything that a connection does can be played step by step: deliver a byte, let a minute pass, cut the line. Nothing
+runs by itself, so the same steps always give the same end. After each step the invariants of both engines are checked,
+and that no reference was lost: what the exporter counts is what the importer owes plus what is still travelling.
+
+>>> pair = EnginePair()
+>>> pair.flush()
+>>> call = pair.left.engine.call(pair.left.engine.imports.bootstrap, "hello", {"name": "Ada"}, token="mine")
+>>> pair.flush()
+>>> answer = pair.right.arrived()
+>>> answer.method, answer.arguments
+('hello', {'name': 'Ada'})
+>>> pair.right.engine.reply(answer, "welcome")
+>>> pair.flush()
+>>> pair.left.take(CallReturned)[0].value
+'welcome'
+>>> pair.finish()
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from capnet.engine.answers import Answer
+from capnet.engine.engine import Engine
+from capnet.engine.events import CallArrived, CallReturned, Closed, Event, PeerIntroduced
+from capnet.engine.imports import Import
+from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.limits import Limits
+from capnet.wire.codec import Codec
+from capnet.wire.frames import Op
+from capnet.wire.framing import FrameReader, header
+from capnet.wire.hello import Hello
+from capnet.wire.references import CapRef, Reference
+
+__all__ = ["EnginePair", "EngineSide", "Link", "RawPeer"]
+
+E = TypeVar("E")
+_ANY_LENGTH: Final = 2**32
+_Frame = tuple[list[Any], Sequence[Reference]]
+
+
+class Link:
+    """One direction of a line: bytes that were sent and have not arrived.
+
+    Attributes:
+        waiting: the bytes.
+        ended: the sender has closed; the end follows the last byte.
+    """
+
+    __slots__ = ("_codec", "_frames", "_put", "_reader", "_taken", "ended", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = bytearray()
+        self.ended = False
+        self._codec = Codec(Limits.trusted())
+        self._reader = FrameReader(_ANY_LENGTH)
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self._put = self._taken = 0
+
+    def put(self, chunks: Iterable[bytes]) -> None:
+        """The sender has written these chunks."""
+        for frame in self._reader.frames(b"".join(chunks)):
+            self._put += len(header(len(frame))) + len(frame)
+            self._frames.append((self._put, frame))
+            self.waiting += header(len(frame)) + frame
+
+    def take(self, count: int | None = None) -> bytes:
+        """The next `count` bytes, or all."""
+        data = bytes(self.waiting if count is None else self.waiting[:count])
+        del self.waiting[: len(data)]
+        self._taken += len(data)
+        while self._frames and self._frames[0][0] <= self._taken:
+            self._frames.popleft()
+        return data
+
+    def frames(self) -> Iterator[_Frame]:
+        """The frames that have not arrived to the last byte, with the references in them."""
+        return (self._codec.decode(frame) for _, frame in self._frames)
+
+
+class EngineSide:
+    """One end of an `EnginePair`.
+
+    Attributes:
+        engine: to be given intents; call `EnginePair.step` or `flush` afterwards.
+        events: what it said and nobody has taken yet.
+        incoming: the line towards it.
+    """
+
+    __slots__ = ("engine", "events", "incoming", "name")
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self.name = name
+        self.engine = engine
+        self.events: list[Event] = []
+        self.incoming = Link()
+
+    def take(self, kind: type[E]) -> list[E]:
+        """The events of that kind, in order; they are taken out."""
+        taken: list[E] = [event for event in self.events if isinstance(event, kind)]
+        self.events = [event for event in self.events if not isinstance(event, kind)]
+        return taken
+
+    def arrived(self) -> Answer:
+        """The answer that the oldest `CallArrived` asks for; the event is taken out."""
+        event = next(event for event in self.events if isinstance(event, CallArrived))
+        self.events.remove(event)
+        return event.answer
+
+    def returned(self) -> tuple[Any, Sequence[Reference]]:
+        """Value and references of the oldest `CallReturned`; the event is taken out."""
+        event = next(event for event in self.events if isinstance(event, CallReturned))
+        self.events.remove(event)
+        return event.value, event.references
+
+    @property
+    def closed(self) -> bool:
+        """Whether its engine is over."""
+        return self.engine.lifecycle.closed
+
+    def __repr__(self) -> str:
+        return f"<EngineSide {self.name} {snapshot(self.engine)}>"
+
+
+class EnginePair:
+    """Two engines, the line between them, and a clock that stands still.
+
+    Args:
+        left, right: what each side says of itself; the limits in it are the ones it keeps.
+        now: seconds at which the clock stands.
+
+    A side whose engine has closed sends what it has left and then the end of its line, as a driver does.
+    """
+
+    def __init__(self, left: Hello | None = None, right: Hello | None = None, *, now: float = 0.0) -> None:
+        self.now = now
+        self.left = self._side("left", left)
+        self.right = self._side("right", right)
+        self.sides = (self.left, self.right)
+
+    def _side(self, name: str, hello: Hello | None) -> EngineSide:
+        engine = Engine(hello or Hello(name), self.now, bootstrap=f"{name} bootstrap", runtime=f"{name} runtime")
+        return EngineSide(name, engine)
+
+    def other(self, side: EngineSide) -> EngineSide:
+        """The side at the far end."""
+        return self.right if side is self.left else self.left
+
+    def step(self) -> None:
+        """Collect what both engines say and send; nothing arrives."""
+        for side in self.sides:
+            side.events += side.engine.events()
+            self.other(side).incoming.put(side.engine.data_to_send())
+            if side.closed:
+                self.other(side).incoming.ended = True
+        self.check()
+
+    def deliver(self, side: EngineSide, count: int | None = None) -> None:
+        """Let `count` bytes arrive at `side`, or all that wait for it, and the end when there are no more."""
+        self.step()
+        data = side.incoming.take(count)
+        if data:
+            side.engine.receive_data(data, self.now)
+        if side.incoming.ended and not side.incoming.waiting:
+            side.engine.receive_eof(self.now)
+        self.step()
+
+    def flush(self) -> None:
+        """Deliver everything, both ways, until nothing moves."""
+        self.step()
+        while any(side.incoming.waiting or (side.incoming.ended and not side.closed) for side in self.sides):
+            for side in self.sides:
+                self.deliver(side)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; each engine is told at each of its deadlines on the way. Nothing arrives."""
+        end = self.now + seconds
+        self.step()
+        while (due := min(self._deadlines(), default=None)) is not None and due <= end:
+            self.now = max(self.now, due)
+            for side in self.sides:
+                side.engine.handle_timeout(self.now)
+            self.step()
+        self.now = end
+
+    def _deadlines(self) -> list[float]:
+        deadlines = (side.engine.next_deadline() for side in self.sides)
+        return [deadline for deadline in deadlines if deadline is not None]
+
+    def cut(self) -> None:
+        """The line breaks: what travels is lost, both sides see the end."""
+        self.step()
+        for side in self.sides:
+            side.incoming = Link()
+            side.engine.receive_eof(self.now)
+        self.step()
+
+    def check(self) -> None:
+        """Assert the invariants of both engines and the conservation of references (I1)."""
+        for side in self.sides:
+            check_invariants(side.engine)
+        if not (self.left.closed or self.right.closed):
+            self._check_references(self.left, self.right)
+            self._check_references(self.right, self.left)
+
+    def _check_references(self, exporter: EngineSide, importer: EngineSide) -> None:
+        """What `exporter` counts: owed by `importer`, travelling either way, or held back before it has left."""
+        found: Counter[int] = Counter()
+        for imported in importer.engine.imports:
+            found[imported.id] += imported.references
+        for _, references in importer.incoming.frames():
+            found.update(ref.id for ref in references if isinstance(ref, CapRef) and ref.id > 0)
+        drops = [frame[1] for frame, _ in exporter.incoming.frames() if frame[0] == Op.DROP]
+        for id, count in [*(pair for frame in drops for pair in frame), *importer.engine.outbox.waiting_drops]:
+            found[id] += count
+        for export in exporter.engine.exports:
+            found[export.id] += export.unsent
+        counted = {export.id: export.references for export in exporter.engine.exports}
+        assert counted == dict(found), f"{exporter.name} counts {counted}, found {dict(found)}"
+
+    def finish(self) -> None:
+        """Deliver everything and assert that every table on both sides is empty, before and after a goaway.
+
+        Raises:
+            AssertionError: something is still held, owed or running; the text shows both sides.
+        """
+        self.flush()
+        for side in self.sides:
+            assert not _left_over(side.engine), side
+        if not self.left.closed:
+            self.left.engine.close("finished", 1.0, self.now)
+            self.flush()
+        for side in self.sides:
+            assert side.closed and isinstance(side.events[-1], Closed), side
+            assert side.engine.next_deadline() is None, side
+
+
+def _left_over(engine: Engine) -> dict[str, int]:
+    return {key: count for key, count in stats(engine).items() if count and key != "strikes"}
+
+
+class RawPeer:
+    """One engine, and the peer's part played by hand: any frame, any bytes, at any time.
+
+    Args:
+        hello: what the engine says of itself.
+        greet: say a proper hello first.
+    """
+
+    def __init__(self, hello: Hello | None = None, *, greet: bool = True) -> None:
+        self.now = 0.0
+        self.engine = Engine(hello or Hello("engine"), self.now, bootstrap="bootstrap", runtime="runtime")
+        self.events: list[Event] = []
+        self._codec = Codec(Limits.trusted())
+        self._reader = FrameReader(_ANY_LENGTH)
+        self.heard: list[list[Any]] = []
+        """Frames of the engine's, its hello left out."""
+        self.line = b""
+        """What the engine said that was no frame."""
+        self.collect()
+        self.hello = self.heard.pop()
+        if greet:
+            self.say(Hello("raw").to_frame())
+            assert self.take(PeerIntroduced)
+
+    def say(self, *frames: list[Any]) -> list[list[Any]]:
+        """Send frames to the engine, in one chunk; returns what it says to them."""
+        encoded = [self._codec.encode(frame) for frame in frames]
+        return self.say_bytes(b"".join(header(len(frame)) + frame for frame in encoded))
+
+    def say_bytes(self, data: bytes) -> list[list[Any]]:
+        """Send bytes to the engine; returns the frames it says to them."""
+        self.engine.receive_data(data, self.now)
+        return self.collect()
+
+    def advance(self, seconds: float) -> list[list[Any]]:
+        """Let time pass; returns what the engine says on its deadlines."""
+        end, before = self.now + seconds, len(self.heard)
+        while (due := self.engine.next_deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.engine.handle_timeout(self.now)
+            self.collect()
+        self.now = end
+        return self.heard[before:]
+
+    def reply(self, answer: Answer, value: Any = None, references: Sequence[Reference] = ()) -> list[list[Any]]:
+        """Have the engine's side answer a call; returns what it says."""
+        self.engine.reply(answer, value, references)
+        return self.collect()
+
+    def take(self, kind: type[E]) -> list[E]:
+        """The events of that kind, in order; they are taken out."""
+        taken: list[E] = [event for event in self.events if isinstance(event, kind)]
+        self.events = [event for event in self.events if not isinstance(event, kind)]
+        return taken
+
+    @property
+    def clause(self) -> str | None:
+        """The clause for which the engine has closed the connection, or None."""
+        cause = self.engine.lifecycle.cause
+        return cause.clause if cause is not None and self.engine.lifecycle.closed else None
+
+    def imported(self, id: int) -> Import:
+        """What the engine holds under the peer's cap-id."""
+        return next(imported for imported in self.engine.imports if imported.id == id)
+
+    def collect(self) -> list[list[Any]]:
+        """What the engine has said since the last time; needed after intents that were given to it directly."""
+        self.events += self.engine.events()
+        check_invariants(self.engine)
+        said: list[list[Any]] = []
+        data = b"".join(self.engine.data_to_send())
+        if self.engine.lifecycle.closed and not self.engine.inbound.greeted:
+            self.line += data
+        else:
+            said = [self._codec.decode(frame)[0] for frame in self._reader.frames(data)]
+        self.heard += said
+        return said

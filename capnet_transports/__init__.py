@@ -1,0 +1,17 @@
+"""The transports that come with capnet: one file each, found by URL scheme through the entry points `capnet.transports`.
+
+    memory.py       two ends in one process                        memory:NAME
+    unix.py         a socket file, peers known by uid and pid      unix:PATH
+    exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
+
+    sockets.py      what they share: a connected socket as a `Transport`
+    listeners.py    and a bound one as a `Listener`
+    credentials.py  who the system says is at the other end of a socket
+    failures.py     what an `OSError` becomes
+    loops.py        which loop runs, and how to reach it
+
+This package knows the interface `capnet.transport` and the errors, never frames, calls or contracts. Open `sockets.py`
+first. Importing any of it imports neither trio nor capnet's other rooms.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,46 @@
+"""Which loop runs, and how to have a callback run in it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+__all__ = ["Schedule", "in_trio", "soon", "soon_from_thread"]
+
+Schedule: TypeAlias = Callable[[Callable[[], object]], object]
+"""Has a callback run in a loop, after those that were given to it before."""
+
+
+def in_trio() -> bool:
+    """Whether the caller runs under trio. Never imports it: who runs under trio has done so already."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
+def soon() -> Schedule:
+    """How the running loop's own thread has a callback run in its next turn."""
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token().run_sync_soon
+    return asyncio.get_running_loop().call_soon
+
+
+def soon_from_thread() -> Schedule:
+    """How any thread has a callback run in the loop that runs now; once that has ended, callbacks are dropped."""
+    if in_trio():
+        import trio
+
+        return _until(trio.RunFinishedError, trio.lowlevel.current_trio_token().run_sync_soon)
+    return _until(RuntimeError, asyncio.get_running_loop().call_soon_threadsafe)
+
+
+def _until(ended: type[Exception], schedule: Schedule) -> Schedule:
+    def attempt(callback: Callable[[], object]) -> None:
+        with suppress(ended):  # nobody is left who could take it
+            schedule(callback)
+
+    return attempt

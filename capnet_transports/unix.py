@@ -1,0 +1,269 @@
+"""`unix:PATH`: a socket file that only its owner can open, and peers known by user and process.
+
+Three walls stand before a stranger on the same machine: the directory must not be open to others, the file has mode
+0600 from its first instant, and a peer whose user is not allowed is turned away even so. Abstract names (`unix:@name`)
+have neither directory nor mode and are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import sys
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+
+from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
+from capnet.transport import Attestation, Listener, Transport, TransportScheme
+from capnet_transports.credentials import credentials
+from capnet_transports.failures import failure
+from capnet_transports.listeners import SocketListener
+from capnet_transports.sockets import attach
+
+__all__ = ["connect", "listen", "scheme"]
+
+MAX_PATH: Final = 107 if sys.platform == "linux" else 103
+"""Longest path a socket can have (sun_path), in bytes."""
+_PATIENCE = 5.0
+"""Seconds to wait for a listener with a full queue, or for another process that is binding in the same directory."""
+_RETRY = 0.01
+"""Seconds between two tries."""
+
+
+async def connect(path: str) -> Transport:
+    """A transport to the listener at `path`, relative or absolute; its attestation says who listens there.
+
+    Raises:
+        InvalidArgument: no path, an abstract one, or one that is too long.
+        Unavailable: nothing there, nobody listens, or its queue stayed full for 5 s.
+        PermissionDenied: the file is another user's.
+    """
+    _check(path)
+    sock = _new_socket()
+    try:
+        await _reach(sock, path)
+        return attach(sock, _attestation(sock))
+    except OSError as error:
+        sock.close()
+        raise failure(error, f"unix:{path}") from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def listen(
+    path: str, accept: Callable[[Transport], None], *, allow_uids: Collection[int] | None = None, backlog: int = 128
+) -> Listener:
+    """A listener at `path`. A socket file there that nobody listens at is replaced; anything else is left alone.
+
+    Args:
+        path: relative or absolute; its directory is made with mode 0700 when it is missing.
+        accept: takes each new transport, not yet started.
+        allow_uids: users that may connect, our own when None; others are turned away without a word.
+        backlog: connections the system keeps until they are accepted.
+
+    Raises:
+        InvalidArgument: no path, an abstract one, or one that is too long.
+        AlreadyExists: somebody listens there (`eaddrinuse`).
+        FailedPrecondition: what is there is not a socket (`not_a_socket`).
+        PermissionDenied: the directory is another user's or open to others (`unsafe_directory`), or not ours to write.
+    """
+    _check(path)
+    path = _lasting(path)
+    allowed = frozenset((os.geteuid(),) if allow_uids is None else allow_uids)
+    try:
+        sock, identity = await _bind(path, backlog)
+    except OSError as error:
+        raise failure(error, f"unix:{path}") from error
+
+    def attest(peer: socket.socket) -> Attestation | None:
+        attestation = _attestation(peer)
+        # Where the system does not tell, the file's mode alone decides.
+        return attestation if attestation.uid is None or attestation.uid in allowed else None
+
+    return SocketListener(sock, f"unix:{path}", accept, attest, lambda: _remove(path, identity))
+
+
+class _UnixScheme:
+    async def connect(self, rest: str, /, **options: Any) -> Transport:
+        return await connect(rest, **options)
+
+    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+        return await listen(rest, accept, **options)
+
+
+scheme: TransportScheme = _UnixScheme()
+"""Entry point `unix` of the group `capnet.transports`."""
+
+
+def _new_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    return sock
+
+
+def _attestation(sock: socket.socket) -> Attestation:
+    peer = credentials(sock)
+    return Attestation(transport="unix", uid=peer.uid, pid=peer.pid)
+
+
+# --- paths ---
+
+
+def _check(path: str) -> None:
+    if not path or "\0" in path:
+        raise InvalidArgument(f"unix: needs the path of a socket, not {path!r}", hint="such as unix:run/app.sock")
+    if path.startswith("@"):
+        raise InvalidArgument(
+            f"unix:{path}: abstract socket names have no owner and no mode, so they are not supported",
+            hint=f"for a file of that name write unix:./{path}",
+        )
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise InvalidArgument(
+            f"unix:{path}: the path is longer than the {MAX_PATH} bytes a socket can have",
+            reason="enametoolong",
+            hint="use a path relative to the working directory, or a shorter directory such as $XDG_RUNTIME_DIR",
+        )
+
+
+def _lasting(path: str) -> str:
+    """`path` made absolute, so that it outlives a change of directory; as it is where that would be too long."""
+    absolute = os.path.abspath(path)
+    return absolute if len(os.fsencode(absolute)) <= MAX_PATH else path
+
+
+def _make_directory(directory: str) -> None:
+    """Make `directory` and what is missing above it, closed to others, whatever the umask is."""
+    if not os.path.isdir(directory):
+        _make_directory(os.path.dirname(directory) or os.curdir)
+        with suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+
+
+def _check_directory(directory: str) -> None:
+    """Who may write to the directory can put another socket in our place."""
+    status = os.stat(directory)
+    others_may_write = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+    if others_may_write or status.st_uid not in (os.geteuid(), 0):
+        raise PermissionDenied(
+            f"{directory}: this directory is {'open to every user' if others_may_write else 'owned by another user'}",
+            reason="unsafe_directory",
+            hint=f"chmod o-w {directory}, or use a directory of your own",
+        )
+
+
+# --- binding and connecting ---
+
+
+async def _bind(path: str, backlog: int) -> tuple[socket.socket, tuple[int, int]]:
+    """A listening socket at `path`, and the identity of its file."""
+    directory = os.path.dirname(path) or os.curdir
+    _make_directory(directory)
+    _check_directory(directory)
+    sock = _new_socket()
+    try:
+        async with _alone_in(directory):
+            _clear(path)
+            _bind_private(sock, path)
+            sock.listen(backlog)
+            return sock, _identity(os.lstat(path))
+    except BaseException:
+        sock.close()
+        raise
+
+
+@asynccontextmanager
+async def _alone_in(directory: str) -> AsyncGenerator[None]:
+    """Two starting hosts that find the same stale file must not remove each other's new one."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with anyio.move_on_after(_PATIENCE) as patience:
+            while not _lock(fd):  # noqa: ASYNC110 (nothing tells when another process is done)
+                await anyio.sleep(_RETRY)
+        if patience.cancelled_caught:
+            raise Unavailable(f"{directory}: another process has kept this directory locked", reason="locked")
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _clear(path: str) -> None:
+    """Remove a socket file that nobody listens at; raise when anything else is there."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FailedPrecondition(
+            f"unix:{path}: what is there is not a socket, so it is left alone",
+            reason="not_a_socket",
+            hint="choose another path, or remove it yourself",
+        )
+    if _is_live(path):
+        raise AlreadyExists(f"unix:{path}: somebody listens there already", reason="eaddrinuse")
+    _remove(path, _identity(status))
+
+
+def _is_live(path: str) -> bool:
+    with _new_socket() as probe:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its queue is full
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        return True
+
+
+def _bind_private(sock: socket.socket, path: str) -> None:
+    if sys.platform == "linux":
+        os.fchmod(sock.fileno(), 0o600)  # the file that bind() makes takes the socket's mode
+        sock.bind(path)
+    else:
+        umask = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(umask)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _remove(path: str, identity: tuple[int, int]) -> None:
+    """Remove the socket file unless it is another one by now."""
+    with suppress(OSError):
+        if _identity(os.lstat(path)) == identity:
+            os.unlink(path)
+
+
+async def _reach(sock: socket.socket, path: str) -> None:
+    with anyio.move_on_after(_PATIENCE) as patience:
+        while not _try_connect(sock, path):  # noqa: ASYNC110 (the system does not tell when there is room)
+            await anyio.sleep(_RETRY)
+    if patience.cancelled_caught:
+        raise OSError(errno.EAGAIN, "its queue of new connections is full")
+
+
+def _try_connect(sock: socket.socket, path: str) -> bool:
+    """Connect, unless the listener's queue is full just now."""
+    try:
+        sock.connect(path)
+    except BlockingIOError:
+        return False
+    return True
