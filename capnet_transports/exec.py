@@ -15,7 +15,6 @@ import os
 import shlex
 import signal
 import socket
-import stat
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -166,11 +165,10 @@ async def adopt() -> Transport:
     Raises:
         Unavailable: `not_a_plugin`, this program was not started by a capnet host.
     """
-    cookie, number = os.environ.get("CAPNET_PLUGIN"), os.environ.get("CAPNET_FD", "")
-    if cookie != "1" or not (number.isascii() and number.isdecimal()) or not _is_socket(int(number)):
+    sock = _inherited(os.environ.get("CAPNET_FD", "")) if os.environ.get("CAPNET_PLUGIN") == "1" else None
+    if sock is None:
         raise Unavailable("this program is a capnet plugin; start it from its host", reason="not_a_plugin")
     del os.environ["CAPNET_PLUGIN"], os.environ["CAPNET_FD"]
-    sock = socket.socket(fileno=int(number))
     sock.set_inheritable(False)
     host = credentials(sock)
     return attach(sock, Attestation(transport="exec", uid=host.uid, pid=host.pid))
@@ -234,11 +232,18 @@ def _start(
     )
 
 
-def _is_socket(fd: int) -> bool:
+def _inherited(number: str) -> socket.socket | None:
+    """The socket with that descriptor; None, and the descriptor untouched, when it is not one that `spawn` makes."""
+    if not (number.isascii() and number.isdecimal()):
+        return None
     try:
-        return stat.S_ISSOCK(os.fstat(fd).st_mode)
-    except (OSError, OverflowError):
-        return False
+        sock = socket.socket(fileno=int(number))
+    except (OSError, ValueError, OverflowError):
+        return None
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        sock.detach()
+        return None
+    return sock
 
 
 def _thread(target: Callable[..., None], *args: object, name: str, daemon: bool) -> None:

@@ -75,8 +75,6 @@ class SocketListener(Listener):
 
     def _accept_batch(self) -> None:
         for _ in range(_BATCH):
-            if self._closed:  # by what `accept` did
-                return
             try:
                 sock, _address = self._socket.accept()
             except (BlockingIOError, InterruptedError):

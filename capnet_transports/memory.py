@@ -100,6 +100,14 @@ class MemoryTransport(Transport):
         self._schedule()
 
     def close(self) -> None:
+        self._end()
+
+    def abort(self) -> None:
+        if not self._ended:
+            self._outgoing.drop()
+            self._end()
+
+    def _end(self) -> None:
         if self._ended:
             return
         self._ended = True
@@ -108,11 +116,6 @@ class MemoryTransport(Transport):
         self._outgoing.end()
         if self._soon is not None and (receiver := self._receiver) is not None:
             self._soon(lambda: receiver.closed(None))
-
-    def abort(self) -> None:
-        if not self._ended:
-            self._outgoing.drop()
-            self.close()
 
     def _schedule(self) -> None:
         """Have `_deliver` run soon when there may be something to deliver."""
@@ -130,7 +133,7 @@ class MemoryTransport(Transport):
                 self._receiver.data_received(chunk)
         lane.on_room()
         if lane.ended and not lane.chunks and not self._paused:
-            self.close()
+            self._end()
 
     def _relieve(self) -> None:
         if self._crowded and self.backlog <= LOW_WATER:

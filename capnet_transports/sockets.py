@@ -82,6 +82,7 @@ class SocketTransport(Transport):
         sock.setblocking(False)
         self.attestation = attestation
         self._socket = sock
+        self._receive_into = sock.recv_into
         self._buffer = buffer
         self._on_end = on_end
         self._receiver: Receiver | None = None
@@ -110,10 +111,14 @@ class SocketTransport(Transport):
             return
         sent = 0
         if not self._queue:
+            if len(chunks) > 1 and sum(map(len, chunks)) <= _JOIN:
+                chunks = (b"".join(chunks),)
             try:
                 sent = self._write(chunks)
             except OSError as error:
                 self._leave(failure(error, "write"))
+                return
+            if len(chunks) == 1 and sent == len(chunks[0]):
                 return
         self._keep(chunks, sent)
 
@@ -151,7 +156,7 @@ class SocketTransport(Transport):
 
     def _readable(self) -> None:
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = self._receive_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -186,8 +191,6 @@ class SocketTransport(Transport):
         try:
             if len(chunks) == 1:
                 return self._socket.send(chunks[0])
-            if sum(map(len, chunks)) <= _JOIN:
-                return self._socket.send(b"".join(chunks))
             return self._socket.sendmsg(chunks[:_CHUNKS])
         except (BlockingIOError, InterruptedError):
             return 0

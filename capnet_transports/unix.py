@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import anyio
 
-from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
+from capnet.errors import AlreadyExists, CapnetError, FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure
@@ -79,6 +79,8 @@ async def listen(
     allowed = frozenset((os.geteuid(),) if allow_uids is None else allow_uids)
     try:
         sock, identity = await _bind(path, backlog)
+    except CapnetError:
+        raise  # some of ours are OSErrors too
     except OSError as error:
         raise failure(error, f"unix:{path}") from error
 

@@ -4,8 +4,7 @@ Everything that a connection does can be played step by step: deliver a byte, le
 runs by itself, so the same steps always give the same end. After each step the invariants of both engines are checked,
 and that no reference was lost: what the exporter counts is what the importer owes plus what is still travelling.
 
->>> pair = EnginePair()
->>> pair.flush()
+>>> pair = EnginePair().open()
 >>> call = pair.left.engine.call(pair.left.engine.imports.bootstrap, "hello", {"name": "Ada"}, token="mine")
 >>> pair.flush()
 >>> answer = pair.right.arrived()
@@ -13,7 +12,7 @@ and that no reference was lost: what the exporter counts is what the importer ow
 ('hello', {'name': 'Ada'})
 >>> pair.right.engine.reply(answer, "welcome")
 >>> pair.flush()
->>> pair.left.take(CallReturned)[0].value
+>>> pair.left.returned().value
 'welcome'
 >>> pair.finish()
 """
@@ -25,10 +24,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from capnet.engine.answers import Answer
+from capnet.engine.calls import Call
 from capnet.engine.engine import Engine
-from capnet.engine.events import CallArrived, CallReturned, Closed, Event, PeerIntroduced
+from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.errors import CapnetError
 from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
@@ -36,11 +37,21 @@ from capnet.wire.framing import FrameReader, header
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, Reference
 
-__all__ = ["EnginePair", "EngineSide", "Link", "RawPeer"]
+__all__ = ["EnginePair", "EngineSide", "Link", "RawPeer", "capability", "homeward"]
 
 E = TypeVar("E")
 _ANY_LENGTH: Final = 2**32
 _Frame = tuple[list[Any], Sequence[Reference]]
+
+
+def capability(subject: object, interface: str = "test.Thing", version: int = 1) -> CapRef:
+    """A reference that exports `subject` with the frame it stands in."""
+    return CapRef(interface, version, subject)
+
+
+def homeward(imported: Import) -> CapRef:
+    """A reference that sends a capability of the peer's back to it."""
+    return CapRef(imported.interface, imported.version, imported, -imported.id)
 
 
 class Link:
@@ -88,16 +99,45 @@ class EngineSide:
     Attributes:
         engine: to be given intents; call `EnginePair.step` or `flush` afterwards.
         events: what it said and nobody has taken yet.
+        last: what it said last, taken or not.
         incoming: the line towards it.
     """
 
-    __slots__ = ("engine", "events", "incoming", "name")
+    __slots__ = ("engine", "events", "incoming", "last", "name")
 
     def __init__(self, name: str, engine: Engine) -> None:
         self.name = name
         self.engine = engine
         self.events: list[Event] = []
+        self.last: Event | None = None
         self.incoming = Link()
+
+    def call(
+        self,
+        method: str,
+        *references: Reference,
+        target: Import | None = None,
+        token: Any = None,
+        timeout: float | None = None,
+        one_way: bool = False,
+    ) -> Call:
+        """Call `method` of `target` (the bootstrap capability if none) with the references as its argument `refs`.
+
+        The token is the method's name unless one is given.
+        """
+        return self.engine.call(
+            self.engine.imports.bootstrap if target is None else target,
+            method,
+            {"refs": list(references)} if references else {},
+            references,
+            method if token is None else token,
+            timeout=timeout,
+            one_way=one_way,
+        )
+
+    def reply(self, answer: Answer, *references: Reference) -> None:
+        """Answer with the list of these references, or None when there are none."""
+        self.engine.reply(answer, list(references) or None, references)
 
     def take(self, kind: type[E]) -> list[E]:
         """The events of that kind, in order; they are taken out."""
@@ -111,11 +151,17 @@ class EngineSide:
         self.events.remove(event)
         return event.answer
 
-    def returned(self) -> tuple[Any, Sequence[Reference]]:
-        """Value and references of the oldest `CallReturned`; the event is taken out."""
+    def returned(self) -> CallReturned:
+        """The oldest `CallReturned`; it is taken out."""
         event = next(event for event in self.events if isinstance(event, CallReturned))
         self.events.remove(event)
-        return event.value, event.references
+        return event
+
+    def failed(self) -> CapnetError:
+        """The error of the oldest `CallFailed`; the event is taken out."""
+        event = next(event for event in self.events if isinstance(event, CallFailed))
+        self.events.remove(event)
+        return event.error
 
     @property
     def closed(self) -> bool:
@@ -150,10 +196,31 @@ class EnginePair:
         """The side at the far end."""
         return self.right if side is self.left else self.left
 
+    def open(self) -> EnginePair:
+        """Complete the handshake and take its events out; returns the pair itself."""
+        self.flush()
+        for side in self.sides:
+            side.take(PeerIntroduced)
+        return self
+
+    def give(self, exporter: EngineSide, subject: object) -> Import:
+        """Hand `subject` over by a call that is answered at once; returns what the other side holds now."""
+        importer = self.other(exporter)
+        exporter.call("give", capability(subject))
+        self.flush()
+        answer = importer.arrived()
+        importer.reply(answer)
+        self.flush()
+        exporter.returned()
+        (reference,) = answer.references
+        assert isinstance(reference, CapRef) and isinstance(reference.subject, Import)
+        return reference.subject
+
     def step(self) -> None:
         """Collect what both engines say and send; nothing arrives."""
         for side in self.sides:
-            side.events += side.engine.events()
+            side.events += (events := side.engine.events())
+            side.last = events[-1] if events else side.last
             self.other(side).incoming.put(side.engine.data_to_send())
             if side.closed:
                 self.other(side).incoming.ended = True
@@ -177,15 +244,14 @@ class EnginePair:
                 self.deliver(side)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; each engine is told at each of its deadlines on the way. Nothing arrives."""
+        """Let time pass; each engine is told at each of its deadlines on the way, and at the end. Nothing arrives."""
         end = self.now + seconds
         self.step()
-        while (due := min(self._deadlines(), default=None)) is not None and due <= end:
-            self.now = max(self.now, due)
+        while self.now < end or min(self._deadlines(), default=end + 1) <= end:
+            self.now = max(self.now, min([*self._deadlines(), end]))
             for side in self.sides:
                 side.engine.handle_timeout(self.now)
             self.step()
-        self.now = end
 
     def _deadlines(self) -> list[float]:
         deadlines = (side.engine.next_deadline() for side in self.sides)
@@ -235,7 +301,7 @@ class EnginePair:
             self.left.engine.close("finished", 1.0, self.now)
             self.flush()
         for side in self.sides:
-            assert side.closed and isinstance(side.events[-1], Closed), side
+            assert side.closed and isinstance(side.last, Closed), side
             assert side.engine.next_deadline() is None, side
 
 

@@ -1,0 +1,54 @@
+"""The conformance routine over every transport, both ends real."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from capnet.testing.transports import check_transport
+from capnet.transport import Listener, Transport
+from capnet_transports import exec as exec_transport
+from capnet_transports import memory, unix
+from tests.transports.door import Door
+
+ROOT = str(Path(__file__).parents[2])
+RELAY = Path(__file__).with_name("relay.py")
+
+
+async def check(listening: Awaitable[Listener], connect: Callable[[str], Awaitable[Transport]], door: Door) -> None:
+    async with door.open(await listening) as url:
+
+        async def connect_pair() -> tuple[Transport, Transport]:
+            return await connect(url.partition(":")[2]), await door.next()
+
+        await check_transport(connect_pair)
+
+
+async def test_memory() -> None:
+    door = Door()
+    await check(memory.scheme.listen("conformance", door.accept), memory.scheme.connect, door)
+
+
+async def test_memory_pair() -> None:
+    async def connect_pair() -> tuple[Transport, Transport]:
+        return memory.memory_pair()
+
+    await check_transport(connect_pair)
+
+
+async def test_unix(tmp_path: Path) -> None:
+    door = Door()
+    await check(unix.scheme.listen(str(tmp_path / "s"), door.accept), unix.scheme.connect, door)
+
+
+async def test_exec(tmp_path: Path) -> None:
+    """A program relays between the transport it inherits and a unix transport, so that both ends can be watched."""
+
+    async def start_relay(path: str) -> Transport:
+        return await exec_transport.scheme.connect(
+            "", argv=[sys.executable, str(RELAY), path], env={"PYTHONPATH": ROOT}
+        )
+
+    door = Door()
+    await check(unix.scheme.listen(str(tmp_path / "s"), door.accept), start_relay, door)
