@@ -18,7 +18,7 @@ from capnet.contract.context import INJECT, CallContext
 from capnet.contract.implementation import Handler, implementation_table
 from capnet.contract.plain import plain
 from capnet.contract.shape import differences, shape
-from capnet.contract.spec import ContractSpec, MethodSpec, ParameterSpec, callable_spec, contract_spec
+from capnet.contract.spec import ContractSpec, MethodSpec, ParameterSpec, callable_spec, contract_spec, implemented_spec
 
 __all__ = [
     "INJECT",
@@ -37,6 +37,7 @@ __all__ = [
     "contract_spec",
     "differences",
     "implementation_table",
+    "implemented_spec",
     "options",
     "plain",
     "shape",

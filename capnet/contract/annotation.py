@@ -17,7 +17,7 @@ import decimal
 import enum
 import uuid
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import (
@@ -43,7 +43,7 @@ from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import bindings_of, substitute
 from capnet.errors import ContractError
 
-__all__ = ["Annotation", "Shape", "read_annotation"]
+__all__ = ["Annotation", "Shape", "read_annotation", "resolved_hints"]
 
 Shape: TypeAlias = Any
 """Plain data that describes a type; see the module's docstring."""
@@ -76,7 +76,7 @@ ARRAYS: Final = frozenset(
 MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 STREAMS: Final = frozenset({abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator})
 WRAPPERS: Final = frozenset({Annotated, Required, NotRequired, ReadOnly})
-KEYS: Final = frozenset({"any", "str", "int", "uuid", "date"})
+KEYS: Final = ("any", "str", "int", "uuid", "date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Annotation:
     Args:
         hint: the type as msgspec is given it.
         shape: plain data for `describe` and comparison.
-        contracts: contract classes (also parametrised ones) that are mentioned, each once; callables included.
+        contracts: contract classes that are mentioned, each once, callables included; `Topic[int]` counts as `Topic`.
         item: of a stream, what it carries; otherwise None.
         text_keys: the sender must turn the keys of maps to text, the receiver turns them back.
         has_bytes: byte strings may stand in it, so text must not be read as base64.
@@ -95,7 +95,7 @@ class Annotation:
 
     hint: Any
     shape: Shape
-    contracts: tuple[Any, ...] = ()
+    contracts: tuple[type[Cap], ...] = ()
     item: Annotation | None = None
     text_keys: bool = False
     has_bytes: bool = False
@@ -104,7 +104,7 @@ class Annotation:
     @property
     def callable_contract(self) -> type[CallableCap] | None:
         """The contract under which a function in the value is exported, or None."""
-        return next((contract for contract in self.contracts if _is_callable(contract)), None)
+        return next((contract for contract in self.contracts if issubclass(contract, CallableCap)), None)
 
 
 def read_annotation(hint: Any, where: str) -> Annotation:
@@ -118,11 +118,8 @@ def read_annotation(hint: Any, where: str) -> Annotation:
         ContractError: something in it cannot travel.
     """
     walk = _Walk(where, {})
-    try:
-        shape = walk.read(hint)
-    except NameError as error:
-        raise unresolved(where, error) from error
-    if sum(map(_is_callable, walk.contracts)) > 1:
+    shape = walk.read(hint)
+    if sum(issubclass(contract, CallableCap) for contract in walk.contracts) > 1:
         raise ContractError(f"{where}: mentions two different callables", hint="declare a contract with two methods")
     hint = _for_msgspec(hint)
     _check_msgspec(where, hint)
@@ -131,15 +128,25 @@ def read_annotation(hint: Any, where: str) -> Annotation:
     return Annotation(hint, shape, tuple(walk.contracts), item, **flags)
 
 
-def unresolved(where: str, error: NameError) -> ContractError:
-    """The error for an annotation that names something unknown at run time."""
-    return ContractError(
-        f"{where}: cannot resolve '{error.name}'", hint="import it at run time, not under TYPE_CHECKING"
-    )
+def resolved_hints(annotated: Any, where: str, **names: Any) -> dict[str, Any]:
+    """The annotations of a function or class, strings resolved.
 
+    Args:
+        annotated: the function or class.
+        where: what it is, for the error.
+        names: what the strings may name beside the globals of its module.
 
-def _is_callable(contract: Any) -> bool:
-    return isinstance(contract, type) and issubclass(contract, CallableCap)
+    Raises:
+        ContractError: a name is unknown at run time, or a string is no type.
+    """
+    try:
+        return get_type_hints(annotated, localns=names or None, include_extras=True)
+    except NameError as error:
+        raise ContractError(
+            f"{where}: cannot resolve '{error.name}'", hint="import it at run time, not under TYPE_CHECKING"
+        ) from error
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise ContractError(f"{where}: cannot resolve an annotation: {error}") from error
 
 
 def _for_msgspec(hint: Any) -> Any:
@@ -168,7 +175,7 @@ class _Walk:
         self.where = where
         self.labels = labels  # structs we are inside of → the label a `ref` to them carries
         self.depth = depth
-        self.contracts: list[Any] = []
+        self.contracts: list[type[Cap]] = []
         self.flags: set[str] = set()
 
     def refuse(self, hint: Any, why: str = "cannot travel", hint_text: str | None = None) -> ContractError:
@@ -179,6 +186,8 @@ class _Walk:
         """The shape of `hint`."""
         if self.depth == MAX_DEPTH:
             raise self.refuse(hint, "is nested too deeply")
+        if not isinstance(hint, Hashable):  # such as `[int]`
+            raise self.refuse(hint, "is not a type")
         self.depth += 1
         shape = self._read(hint)
         self.depth -= 1
@@ -261,18 +270,18 @@ class _Walk:
         self._mention(callable_contract(hint))
         return ["callable", [self._apart(argument, []) for argument in parts[0]], self._apart(parts[1], [])]
 
-    def _apart(self, hint: Any, contracts: list[Any]) -> Shape:
+    def _apart(self, hint: Any, contracts: list[type[Cap]]) -> Shape:
         walk = _Walk(self.where, self.labels, self.depth)
         walk.contracts = contracts
         return walk.read(hint)
 
-    def _mention(self, contract: Any) -> None:
+    def _mention(self, contract: type[Cap]) -> None:
         if contract not in self.contracts:
             self.contracts.append(contract)
 
     def _class(self, cls: type, hint: Any) -> Shape:
         if issubclass(cls, Cap):
-            return self._capability(cls, hint)
+            return self._capability(cls)
         if issubclass(cls, enum.Enum):
             return ["literal", *(member.value for member in cls)]
         fields = _fields_reader(cls)
@@ -280,12 +289,12 @@ class _Walk:
             raise self.refuse(cls)
         return self._struct(cls, hint, fields)
 
-    def _capability(self, cls: type[Cap], hint: Any) -> Shape:
+    def _capability(self, cls: type[Cap]) -> Shape:
         names = [declared.name for base in cls.__mro__ if (declared := declaration_of(base))]
         if cls is not Cap and declaration_of(cls) is None:
             raise self.refuse(cls, "is an implementation", "annotate with the contract it implements")
         self.flags.add("has_custom")
-        self._mention(hint)
+        self._mention(cls)
         return ["cap", *names]
 
     def _struct(self, cls: Any, hint: Any, fields: Callable[[type], _Fields]) -> Shape:
@@ -300,13 +309,22 @@ class _Walk:
         return ["tuple", *(shape for shape, _ in shapes.values())] if _is_array(cls) else ["struct", label, shapes]
 
     def _fields(self, hint: Any, fields: _Fields) -> dict[str, Shape]:
-        hints = _member_hints(hint)
+        hints = self._member_hints(hint)
         shapes: dict[str, Shape] = {}
         for name, wire, required in fields:
             # In a TypedDict under postponed evaluation only the annotation itself knows.
             marked = {Required: True, NotRequired: False}.get(get_origin(hints[name]), required)
             shapes[wire] = [self.read(hints[name]), marked]
         return shapes
+
+    def _member_hints(self, hint: Any) -> dict[str, Any]:
+        """Annotations of a struct-like class and its bases, each with the type arguments of the class that wrote it."""
+        hints: dict[str, Any] = {}
+        for base, bindings in reversed(bindings_of(hint).items()):
+            if own := get_annotations(base, format=Format.FORWARDREF):
+                resolved = resolved_hints(base, self.where)
+                hints |= {name: substitute(resolved[name], bindings) for name in own}
+        return hints
 
 
 _Fields: TypeAlias = list[tuple[str, str, bool]]
@@ -359,13 +377,3 @@ def _dict_fields(cls: Any) -> _Fields:
 
 def _tuple_fields(cls: Any) -> _Fields:
     return [(name, name, name not in cls._field_defaults) for name in cls._fields]
-
-
-def _member_hints(hint: Any) -> dict[str, Any]:
-    """The annotations of a struct-like class and its bases, each with the type arguments of the class that wrote it."""
-    hints: dict[str, Any] = {}
-    for base, bindings in reversed(bindings_of(hint).items()):
-        if own := get_annotations(base, format=Format.FORWARDREF):
-            resolved = get_type_hints(base, include_extras=True)
-            hints |= {name: substitute(resolved[name], bindings) for name in own}
-    return hints

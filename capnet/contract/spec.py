@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
-from typing import Any, Final, cast, get_origin, get_type_hints
+from typing import Any, Final, cast, get_origin
 
 import msgspec
 
-from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, unresolved
+from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, resolved_hints
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of, options_of, signature_of
 from capnet.contract.conversion import MISSING, conversion_options, convert, record_type
@@ -25,7 +25,7 @@ from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.shape import shape
 from capnet.errors import ContractError
 
-__all__ = ["ContractSpec", "MethodSpec", "ParameterSpec", "callable_spec", "contract_spec"]
+__all__ = ["ContractSpec", "MethodSpec", "ParameterSpec", "callable_spec", "contract_spec", "implemented_spec"]
 
 EXACT: Final = frozenset({NoneType, bool, int, float, str, bytes})
 """Results of these types need no conversion when they already have the type."""
@@ -222,6 +222,16 @@ def contract_spec(cls: Any) -> ContractSpec:
     return spec
 
 
+def implemented_spec(cls: type[Cap], contract: type[Cap]) -> ContractSpec:
+    """The spec of `contract`, one of the bases of `cls`, with the type arguments `cls` gives it.
+
+    Raises:
+        ContractError: `contract` is no contract, or an annotation cannot be resolved or cannot travel.
+    """
+    arguments = tuple(bindings_of(cls)[contract].values())
+    return contract_spec(cast("Any", contract)[arguments] if arguments else contract)
+
+
 def callable_spec(hint: Any) -> ContractSpec:
     """The spec of a one-method capability `Callable[[A, B], Awaitable[R]]`.
 
@@ -233,14 +243,12 @@ def callable_spec(hint: Any) -> ContractSpec:
 
 def _made_spec(origin: type[Cap], cls: Any) -> ContractSpec:
     contract = _contract_of(origin)
-    bindings = bindings_of(cls)
     if contract is not origin:
-        # An implementation shares the spec of its contract, as the contract is parametrised there.
-        own = bindings[contract]
-        return contract_spec(cast("Any", contract)[tuple(own.values())] if own else contract)
+        return implemented_spec(cls, contract)
     declared = declaration_of(contract)
     assert declared is not None  # _contract_of found it by its declaration
-    return ContractSpec(contract, declared.name, declared.version, dict(_methods(declared.name, contract, bindings)))
+    methods = dict(_methods(declared.name, contract, bindings_of(cls)))
+    return ContractSpec(contract, declared.name, declared.version, methods)
 
 
 def _contract_of(cls: type[Cap]) -> type[Cap]:
@@ -274,7 +282,9 @@ def _methods(name: str, contract: type, bindings: Mapping[type, Bindings]) -> It
 
 def _method(contract: str, owner: type, stub: Callable[..., Any], bindings: Bindings) -> MethodSpec:
     where = f"contract {contract}.{stub.__name__}"
-    hints = {name: substitute(hint, bindings) for name, hint in _hints(where, owner, stub).items()}
+    # The contract's own name is known to its annotations wherever the class is defined.
+    resolved = resolved_hints(stub, where, **{owner.__name__: owner})
+    hints = {name: substitute(hint, bindings) for name, hint in resolved.items()}
     marks = options_of(stub)
     assert marks is not None  # declared methods carry their options
     _, *declared = signature_of(stub).parameters.values()
@@ -292,13 +302,3 @@ def _parameter(where: str, parameter: inspect.Parameter, hint: Any) -> Parameter
         required=parameter.default is inspect.Parameter.empty,
         keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
     )
-
-
-def _hints(where: str, owner: type, stub: Callable[..., Any]) -> dict[str, Any]:
-    """The stub's annotations, strings resolved; the contract's own name is known to them wherever it is defined."""
-    try:
-        return get_type_hints(stub, localns={owner.__name__: owner}, include_extras=True)
-    except NameError as error:
-        raise unresolved(where, error) from error
-    except TypeError as error:
-        raise ContractError(f"{where}: {error}") from error

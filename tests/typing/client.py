@@ -1,0 +1,53 @@
+"""Use of proxies: every result has the declared type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import assert_type
+
+from contract import Lobby, Member, Msg, Room, Topic
+
+from capnet import Cap, Stream, connect, dup, on_broken
+
+
+class Me(Member):
+    async def notify(self, msg: Msg) -> None: ...
+
+
+async def lines() -> Stream[str]:
+    yield "x"
+
+
+async def listen(msg: Msg) -> None: ...
+
+
+async def main() -> None:
+    async with connect("unix:chat.sock") as conn:
+        lobby = await conn.bootstrap(Lobby)
+        assert_type(lobby, Lobby)
+        async with await lobby.open("x") as room:
+            assert_type(room, Room)
+            assert_type(await room.post("hi", urgent=True), int)
+            await room.join(Me())
+            await room.watch(listen)
+            async with aclosing(room.history(10)) as msgs:
+                async for msg in msgs:
+                    assert_type(msg, Msg)
+            async for line in room.translate(lines(), to="fr"):
+                assert_type(line, str)
+            keep = dup(room)
+            assert_type(keep, Room)
+        on_broken(keep, print)
+        assert_type(await lobby.rooms(), Mapping[str, Room])
+        assert_type(await lobby.find("y"), Room | None)
+        await lobby.merge([keep, (await lobby.rooms())["x"]])
+        topic = await conn.bootstrap(Topic[int])
+        await topic.publish(5)
+        async for item in topic.items():
+            assert_type(item, int)
+        await topic.aclose()
+
+
+def anything(cap: Cap) -> Cap:
+    return cap

@@ -1,0 +1,48 @@
+"""Twelve mistakes that a type checker must find, each on the line that is marked."""
+
+from __future__ import annotations
+
+from contract import Lobby, Member, Msg, Room
+
+from capnet import Cap, Stream, call
+
+
+class Misnamed(Cap, nmae="chat.Misnamed"):  # mistake: unknown class keyword
+    @call
+    async def ping(self) -> None: ...
+
+
+class WrongArgument(Member):
+    async def notify(self, msg: int) -> None: ...  # mistake: override with another argument type
+
+
+class Chatty(Cap, name="chat.Chatty"):
+    @call
+    async def say(self, text: str, *, loud: bool = False) -> None: ...
+
+
+class Quiet(Chatty):
+    async def say(self, text: str) -> None: ...  # mistake: the keyword argument is dropped
+
+
+class WrongYield(Room):
+    async def history(self, limit: int = 100) -> Stream[Msg]:
+        yield "text"  # mistake: yields something else
+
+
+class Half(Member): ...
+
+
+Half()  # mistake: the implementation is incomplete
+
+
+async def main(lobby: Lobby, room: Room, member: Member) -> None:
+    await room.post(5)  # mistake: wrong argument
+    await room.post("hi", urgnt=True)  # mistake: misspelt keyword
+    text: str = await room.post("hi")  # mistake: wrong result type
+    number: int = room.post("hi")  # mistake: forgotten await
+    async for msg in room.history():
+        print(msg.sender)  # mistake: the item has no such attribute
+    await room.join(room)  # mistake: wrong kind of capability
+    await lobby.opne("x")  # mistake: unknown method
+    print(text, number, member)

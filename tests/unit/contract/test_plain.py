@@ -1,0 +1,287 @@
+"""Taking values apart for the wire, and that every one comes back."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import types
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capnet.contract import plain
+from capnet.contract.annotation import read_annotation
+from capnet.contract.conversion import conversion_options, convert, record_type
+
+T = TypeVar("T")
+
+
+class Color(enum.Enum):
+    RED = "r"
+    BLUE = "b"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    sku: str
+    qty: int = 1
+    when: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order(Generic[T]):
+    items: list[Item]
+    extra: T
+    by_level: dict[Level, int]
+
+
+class Point(NamedTuple):
+    x: int
+    y: float = 0.0
+
+
+class Options(TypedDict, total=False):
+    a: int
+    b: str
+
+
+class Plain(msgspec.Struct, frozen=True, rename="camel"):
+    some_name: int
+    maybe: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Cat(msgspec.Struct, frozen=True, tag="cat"):
+    lives: int
+
+
+class Dog(msgspec.Struct, frozen=True, tag="dog"):
+    name: str
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    a: int
+    b: str
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "other"
+
+
+class Count(int): ...
+
+
+class Weight(float): ...
+
+
+class Blob(bytes): ...
+
+
+class Stamp(dt.datetime): ...
+
+
+class Day(dt.date): ...
+
+
+class Clock(dt.time): ...
+
+
+class Span(dt.timedelta): ...
+
+
+def flat(value: Any, text_keys: bool) -> Any:
+    """The whole of a value, as the sender walks it."""
+    value = plain(value, text_keys)
+    match type(value).__name__:
+        case "list":
+            return [flat(item, text_keys) for item in value]
+        case "dict":
+            return {key: flat(item, text_keys) for key, item in value.items()}
+        case _:
+            return value
+
+
+def round_trip(hint: Any, value: Any) -> Any:
+    annotation = read_annotation(hint, "here")
+    record = record_type("test", [("value", annotation.hint, True)])
+    return convert({"value": flat(value, annotation.text_keys)}, record, conversion_options([annotation])).value
+
+
+WIRE = (type(None), bool, int, float, str, bytes, list, dict)
+UTC = dt.UTC
+FIXED = dt.timezone(dt.timedelta(hours=2))
+
+
+FLAT: list[Any] = [
+    (None, None),
+    (True, True),
+    (5, 5),
+    (1.5, 1.5),
+    ("x", "x"),
+    (b"x", b"x"),
+    ([1], [1]),
+    ({"a": 1}, {"a": 1}),
+    ((1, 2), [1, 2]),
+    ({1}, [1]),
+    (frozenset({1}), [1]),
+    (range(3), [0, 1, 2]),
+    (collections.deque([1]), [1]),
+    ({"a": 1}.keys(), ["a"]),
+    ({"a": 1}.values(), [1]),
+    (types.MappingProxyType({"a": 1}), {"a": 1}),
+    (collections.OrderedDict(a=1), {"a": 1}),
+    (bytearray(b"x"), b"x"),
+    (memoryview(b"x"), b"x"),
+    (Color.RED, "r"),
+    (Level.LOW, 1),
+    (Text("x"), "x"),
+    (Count(5), 5),
+    (Weight(1.5), 1.5),
+    (Blob(b"x"), b"x"),
+    (Point(1, 2.0), [1, 2.0]),
+    (Item("a"), {"sku": "a", "qty": 1, "when": None}),
+    (Plain(1), {"someName": 1}),
+    (Plain(1, 2), {"someName": 1, "maybe": 2}),
+    (Cat(9), {"type": "cat", "lives": 9}),
+    (Row(1, "x"), ["Row", 1, "x"]),
+    (dt.datetime(2026, 1, 2, 3, 4, 5, 6, UTC), "2026-01-02T03:04:05.000006Z"),
+    (dt.datetime(2026, 1, 2, 3, 4, tzinfo=FIXED), "2026-01-02T03:04:00+02:00"),
+    (dt.date(2026, 1, 2), "2026-01-02"),
+    (dt.time(3, 4), "03:04:00"),
+    (dt.timedelta(days=1, seconds=2), "P1DT2S"),
+    (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+    (decimal.Decimal("1.50"), "1.50"),
+    (Stamp(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+    (Day(2026, 1, 2), "2026-01-02"),
+    (Clock(3, 4), "03:04:00"),
+    (Span(1), "P1D"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), FLAT, ids=repr)
+def test_values_become_plain(value: Any, expected: Any) -> None:
+    """Of exactly the types the codec takes, subclasses included."""
+    found = plain(value)
+    assert found == expected
+    assert type(found) in WIRE
+
+
+def test_containers_inside_are_left_to_the_caller() -> None:
+    """One level at a time: a capability may be anywhere."""
+    inner = Point(1)
+    assert plain([inner])[0] is inner
+    assert plain((inner,))[0] is inner
+    assert plain(Order([], inner, {}))["extra"] is inner
+
+
+@pytest.mark.parametrize("value", [object(), 1j, iter([]), len, int, NotImplemented, ..., ValueError()])
+def test_other_values_do_not_travel(value: object) -> None:
+    """An iterator would be used up by a failed attempt, so it is refused as well."""
+    with pytest.raises(TypeError, match="does not travel"):
+        plain(value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["a", Text("b")], ["a", "b"]),
+        ([1, Level.HIGH], ["1", "2"]),
+        ([Color.RED], ["r"]),
+        ([uuid.UUID(int=5)], ["00000000-0000-0000-0000-000000000005"]),
+        ([dt.date(2026, 1, 2)], ["2026-01-02"]),
+    ],
+)
+def test_keys_become_text(keys: list[Any], expected: list[str]) -> None:
+    """Where the annotation says so."""
+    found = plain(dict.fromkeys(keys, 0), text_keys=True)
+    assert list(found) == expected
+    assert {type(key) for key in found} == {str}
+
+
+def test_other_values_ignore_text_keys() -> None:
+    """The flag is one for all of a method's values."""
+    assert plain((1, 2), text_keys=True) == [1, 2]
+
+
+@pytest.mark.parametrize("keys", [[1, "1"], [True], [1.5], [None], [(1, 2)]], ids=repr)
+def test_keys_that_cannot_be_text_are_refused(keys: list[Any]) -> None:
+    """Nor may two keys become one."""
+    with pytest.raises(TypeError, match="key"):
+        plain(dict.fromkeys(keys, 0), text_keys=True)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+NAIVE = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29))  # noqa: DTZ001
+MOMENTS = NAIVE | NAIVE.map(lambda moment: moment.replace(tzinfo=UTC)) | NAIVE.map(lambda m: m.replace(tzinfo=FIXED))
+SPANS = st.timedeltas(dt.timedelta(-999_999), dt.timedelta(999_999))
+ITEMS = st.builds(Item, TEXTS, WHOLE, st.none() | MOMENTS)
+ANIMALS = st.builds(Cat, WHOLE) | st.builds(Dog, TEXTS)
+
+ROUND_TRIPS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (None, st.none()),
+    (bool, st.booleans()),
+    (int, WHOLE),
+    (float, st.floats(allow_nan=False)),
+    (str, TEXTS),
+    (bytes, st.binary(max_size=5)),
+    (bytearray, st.binary(max_size=5).map(bytearray)),
+    (memoryview, st.binary(max_size=5).map(memoryview)),
+    (list[int], st.lists(WHOLE, max_size=3)),
+    (Sequence[str], st.lists(TEXTS, max_size=3)),
+    (tuple[int, ...], st.lists(WHOLE, max_size=3).map(tuple)),
+    (tuple[int, str], st.tuples(WHOLE, TEXTS)),
+    (set[int], st.sets(WHOLE, max_size=3)),
+    (frozenset[str], st.frozensets(TEXTS, max_size=3)),
+    (dict[str, float], st.dictionaries(TEXTS, st.floats(allow_nan=False), max_size=3)),
+    (Mapping[int, str], st.dictionaries(WHOLE, TEXTS, max_size=3)),
+    (dict[Color, int], st.dictionaries(st.sampled_from(Color), WHOLE, max_size=2)),
+    (dict[Level, int], st.dictionaries(st.sampled_from(Level), WHOLE, max_size=2)),
+    (dict[uuid.UUID, int], st.dictionaries(st.uuids(), WHOLE, max_size=2)),
+    (dict[dt.date, int], st.dictionaries(st.dates(), WHOLE, max_size=2)),
+    (int | str | None, st.none() | WHOLE | TEXTS),
+    (Color, st.sampled_from(Color)),
+    (Level, st.sampled_from(Level)),
+    (dt.datetime, MOMENTS),
+    (dt.date, st.dates()),
+    (dt.time, st.times()),
+    (dt.timedelta, SPANS),
+    (uuid.UUID, st.uuids()),
+    (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False, places=3)),
+    (Item, ITEMS),
+    (Order[Point], st.builds(Order, st.lists(ITEMS, max_size=2), st.builds(Point, WHOLE), st.just({Level.LOW: 1}))),
+    (Point, st.builds(Point, WHOLE, st.floats(allow_nan=False))),
+    (Options, st.fixed_dictionaries({}, optional={"a": WHOLE, "b": TEXTS})),
+    (Plain, st.builds(Plain, WHOLE) | st.builds(Plain, WHOLE, WHOLE)),
+    (Cat | Dog, ANIMALS),
+    (Row, st.builds(Row, WHOLE, TEXTS)),
+    (list[Cat | Dog], st.lists(ANIMALS, max_size=3)),
+]
+
+
+@pytest.mark.parametrize(("hint", "values"), ROUND_TRIPS, ids=lambda value: str(value)[:60])
+def test_every_value_comes_back(hint: Any, values: st.SearchStrategy[Any]) -> None:
+    """Taken apart, then rebuilt by its annotation, a value equals itself and has its type."""
+
+    @given(values)
+    def check(value: Any) -> None:
+        found = round_trip(hint, value)
+        assert found == value
+        assert type(found) is type(value)
+
+    check()
