@@ -47,7 +47,6 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
             connection = self._connection
             if self._waiter is not None:
                 raise RuntimeError("another task awaits this call already")
-            connection.flush_if_alone()
             self._waiter = waiter = connection.loop.waiter()
             try:
                 yield from waiter.__await__()

@@ -45,6 +45,7 @@ from capnet.registry import Hosted, Registration, Registry
 from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
+from capnet.wire.values import is_plain
 
 from .bootstrap import Admission, Bootstrap, BootstrapDispatcher, Policy, ask_policy
 from .call import Call
@@ -105,8 +106,7 @@ class Connection(Serving):
         )
         self.payloads = Payloads(self)
         self.dispatcher = Dispatcher(self)
-        self.driver = Driver(loop, transport, self.engine, self._handle, self._give_back, self._ended)
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        handlers: dict[type[engine_events.Event], Callable[[Any], None]] = {
             engine_events.CallArrived: self._call_arrived,
             engine_events.CallReturned: self._call_returned,
             engine_events.CallFailed: self._call_failed,
@@ -120,6 +120,7 @@ class Connection(Serving):
             engine_events.Draining: self._draining,
             engine_events.Closed: self._engine_closed,
         }
+        self.driver = Driver(loop, transport, self.engine, handlers, self._collected, self._give_back, self._ended)
         for registry in self._registries:
             registry.subscribe(self)
         self._opened = False
@@ -275,23 +276,28 @@ class Connection(Serving):
 
     def start_call(self, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
         """Make a call; it leaves with whatever else becomes ready in this turn of the loop."""
-        plain, references = self.payloads.lower_arguments(
-            arguments, method.argument_contracts, method.argument_text_keys
-        )
+        engine = self.engine
+        references: Sequence[WireReference] = ()
+        if not is_plain(arguments, self.limits):
+            arguments, references = self.payloads.lower_arguments(arguments, method)
         timeout = self.loop.time_left()
-        call: Call[Any] = Call(self, method, self.loop.now() if self.bus.observed else 0.0)
+        observed = self.bus.observed
+        call: Call[Any] = Call(self, method, self.loop.now() if observed else 0.0)
         if method.timeout is not None and (timeout is None or method.timeout < timeout):
             timeout = method.timeout
             call.expire_at(self.loop.now() + timeout)
         try:
-            call.entry = self.engine.call(target, method.name, plain, references, call, timeout=timeout)
+            call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
         except BaseException:
             call.settle(None, None)
             raise
         if references:
             self.announce_exports(references)
-        self.driver.flush_soon()
-        if self.bus.observed:
+        if len(engine.calls.by_id) == 1:
+            self.driver.flush()  # no company to wait for
+        else:
+            self.driver.flush_soon()
+        if observed:
             self._publish(
                 CallStarted, direction="out", call=call.entry.id, contract=target.interface, method=method.name
             )
@@ -305,11 +311,6 @@ class Connection(Serving):
             self._settle(call, None, error or CallCancelled(reason or "cancelled here"))
             self.driver.handle_events()
             self.driver.flush_soon()
-
-    def flush_if_alone(self) -> None:
-        """Somebody is about to wait: when this is the only call, nothing is gained by waiting for company."""
-        if len(self.engine.calls) == 1:
-            self.driver.flush()
 
     def hold_import(self, imported: Import) -> None:
         """One more local owner."""
@@ -463,15 +464,12 @@ class Connection(Serving):
 
     # Events of the engine
 
-    def _handle(self, event: engine_events.Event) -> None:
-        self._handlers[type(event)](event)
-
     def _call_arrived(self, event: engine_events.CallArrived) -> None:
         self.dispatcher.put(event.answer)
 
     def _call_returned(self, event: engine_events.CallReturned) -> None:
         call: Call[Any] = event.token
-        value = self.payloads.lift(event.value, event.references)
+        value = self.payloads.lift(event.value) if event.references else event.value
         error: CapnetError | None = None
         try:
             value = call.method.receive_result(value)

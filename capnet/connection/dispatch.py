@@ -9,7 +9,7 @@ sees a real task and a context of its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,8 @@ from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, Unimplemented
 from capnet.registry import Hosted
-from capnet.wire.values import Unencodable
+from capnet.wire.references import Reference as WireReference
+from capnet.wire.values import Unencodable, is_plain
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -108,15 +109,18 @@ class Dispatcher:
     async def _work(self, runner: _Runner, scope: CancelScope) -> bool:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
         inbox = self._inbox
+        driver = self._connection.driver
         while not scope.cancel_called:
             self._waking = False
             while inbox:
-                await self._handle(inbox.popleft(), runner)
-                if scope.cancel_called:
-                    break
+                rest = self._begin(inbox.popleft(), runner)
+                if rest is not None:
+                    await rest
+                    if scope.cancel_called:
+                        break
             else:
-                if self._connection.engine.outbox.pending:
-                    self._connection.driver.flush()
+                if driver.engine.pending:
+                    driver.flush()
                 if len(self._idle) >= IDLE_RUNNERS:
                     return False
                 self._idle.append(runner)
@@ -126,86 +130,110 @@ class Dispatcher:
             self._wake_one()
         return True
 
-    async def _handle(self, answer: Answer, runner: _Runner) -> None:
-        """Run one call to its end: exactly one reply, whatever happens (P-CALL-1)."""
+    def _begin(self, answer: Answer, runner: _Runner) -> Coroutine[Any, Any, None] | None:
+        """Run a call up to its end, or to where its handler waits; then the rest is to be awaited.
+
+        Most handlers never wait, and for those nothing but their own coroutine is made.
+        """
         connection = self._connection
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
             connection.engine.release_all(answer.references)
             connection.engine.reply(answer, None)
             connection.driver.handle_events()
-            return
-        interface = answer.export.interface
+            return None
         hosted: Hosted = answer.export.subject
         hosted.call_begins()
         answer.handler = runner
         runner.hosted = hosted
-        started = connection.call_started(answer) if connection.bus.observed else None
-        error: CapnetError | None = CallCancelled("the handler was cancelled")
+        runner.started = connection.call_started(answer) if connection.bus.observed else None
         try:
-            handler = hosted.handler(interface, answer.method)
-            if handler is None:
-                connection.engine.release_all(answer.references)
-                raise Unimplemented(f"{interface} has no method {answer.method!r}")
-            self._reply(answer, handler, await self._invoke(hosted, handler, answer))
-            error = None
-        except CapnetError as raised:
-            error = raised
-        except Exception as raised:
-            error = connection.unexpected(f"handler of {interface}.{answer.method}", raised)
-        except connection.loop.cancelled:
-            if self.stopping or (runner.scope is not None and runner.scope.cancel_called):
-                raise
-        finally:
-            answer.handler = None
-            if error is not None:
-                connection.engine.fail(answer, error)
-            hosted.call_ends(connection.close_hosted)
-            if started is not None:
-                connection.call_finished(answer, error, started)
-            connection.driver.handle_events()
-            error = None  # its traceback holds this frame
-
-    async def _invoke(self, hosted: Hosted, handler: Handler, answer: Answer) -> Any:
-        """The handler's result. Its first step runs without a task switch; most handlers have no second."""
-        method = handler.spec
-        arguments = answer.arguments
-        if answer.references:
-            arguments = self._connection.payloads.lift(arguments, answer.references)
-            answer.references = ()
-        answer.arguments = {}  # what the handler was given lives as long as it keeps it
-        if method.kind == "stream":
-            raise Unimplemented("streams are not supported by this peer")
-        positional, named = method.receive_arguments(arguments)
-        if handler.context_parameter is not None:
-            named[handler.context_parameter] = self._call_context(answer)
-        context = self._context.copy()
-        running: Coroutine[Any, Any, Any] = handler.function(hosted.implementation, *positional, **named)
-        del arguments, positional, named
-        try:
+            handler, running = self._start(hosted, answer)
+            context = self._context.copy()
             paused = context.run(running.send, None)
         except StopIteration as stop:
-            return stop.value
-        if self._inbox and not self._waking:
-            self._wake_one()
+            self._return(answer, handler, stop.value)
+        except BaseException as raised:
+            if self._fail(answer, raised):
+                raise
+        else:
+            if self._inbox and not self._waking:
+                self._wake_one()
+            return self._finish(answer, handler, _resume(context, running, paused))
+        return None
+
+    async def _finish(self, answer: Answer, handler: Handler, rest: Awaitable[Any]) -> None:
+        """The rest of a handler that waits."""
         try:
-            return await _resume(context, running, paused)
+            value = await rest
+        except BaseException as raised:
+            if self._fail(answer, raised):
+                raise
+        else:
+            self._return(answer, handler, value)
         finally:
             self._connection.driver.flush_soon()
 
-    def _reply(self, answer: Answer, handler: Handler, value: Any) -> None:
+    def _start(self, hosted: Hosted, answer: Answer) -> tuple[Handler, Coroutine[Any, Any, Any]]:
+        """The handler of a call, and its coroutine with the arguments in it.
+
+        Raises:
+            CapnetError: there is no such method, or the arguments do not fit.
+        """
+        handler = hosted.handler(answer.export.interface, answer.method)
+        if handler is None or handler.spec.kind == "stream":
+            self._connection.engine.release_all(answer.references)
+            raise Unimplemented(f"{answer.export.interface} has no method {answer.method!r} that can be called")
+        arguments = answer.arguments
+        if answer.references:
+            arguments = self._connection.payloads.lift(arguments)
+            answer.references = ()
+        answer.arguments = {}  # what the handler is given lives as long as it keeps it
+        positional, named = handler.spec.receive_arguments(arguments)
+        if handler.context_parameter is not None:
+            named[handler.context_parameter] = self._call_context(answer)
+        return handler, handler.function(hosted.implementation, *positional, **named)
+
+    def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
+        """The handler has returned: reply with its value, or with why that cannot travel."""
         connection = self._connection
-        engine = connection.engine
-        method = handler.spec
+        references: Sequence[WireReference] = ()
         try:
-            plain, references = connection.payloads.lower_result(value, method.result_contracts, method.result_text_keys)
-            engine.reply(answer, plain, references)
-        except Unencodable as error:
-            raise FailedPrecondition(
-                f"the result cannot travel: {error}",
-                reason="unregistered_cap_return" if method.result_contracts else error.reason or "unencodable_result",
-            ) from None
+            if not is_plain(value, connection.limits):
+                value, references = connection.payloads.lower_result(value, handler.spec)
+            connection.engine.reply(answer, value, references)
+        except CapnetError as raised:
+            self._fail(answer, _unfit(raised, handler))
+            return
         if references:
             connection.announce_exports(references)
+        self._end(answer, None)
+
+    def _fail(self, answer: Answer, raised: BaseException) -> bool:
+        """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""
+        connection = self._connection
+        runner: _Runner = answer.handler
+        ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
+        if isinstance(raised, CapnetError):
+            error = raised
+        elif isinstance(raised, Exception):
+            error = connection.unexpected(f"handler of {answer.export.interface}.{answer.method}", raised)
+        else:
+            error = CallCancelled("the handler was cancelled")
+        connection.engine.fail(answer, error)
+        self._end(answer, error)
+        return not isinstance(raised, Exception) and (ours or not isinstance(raised, connection.loop.cancelled))
+
+    def _end(self, answer: Answer, error: CapnetError | None) -> None:
+        """The reply is on its way: let go of what ran."""
+        connection = self._connection
+        runner: _Runner = answer.handler
+        answer.handler = None
+        hosted, runner.hosted = runner.hosted, None
+        assert hosted is not None
+        hosted.call_ends(connection.close_hosted)
+        if runner.started is not None:
+            connection.call_finished(answer, error, runner.started)
+        connection.driver.handle_events()
 
     def _call_context(self, answer: Answer) -> CallContext:
         connection = self._connection
@@ -215,13 +243,22 @@ class Dispatcher:
         )
 
 
+def _unfit(error: CapnetError, handler: Handler) -> CapnetError:
+    """What the caller is told of a result that cannot travel."""
+    if not isinstance(error, Unencodable):
+        return error
+    reason = "unregistered_cap_return" if handler.spec.result_contracts else error.reason or "unencodable_result"
+    return FailedPrecondition(f"the result cannot travel: {error}", reason=reason)
+
+
 class _Runner:
     """One task that runs handlers, one after the other."""
 
-    __slots__ = ("hosted", "scope", "waiter")
+    __slots__ = ("hosted", "scope", "started", "waiter")
 
     def __init__(self) -> None:
         self.hosted: Hosted | None = None
+        self.started: float | None = None
         self.scope: CancelScope | None = None
         self.waiter: Any = None
 

@@ -6,10 +6,13 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
+from capnet.engine.imports import Import
 from capnet.transport import Transport
 
 from .loop import Loop, TimerHandle
@@ -24,16 +27,18 @@ class Driver:
     """Between one transport and one engine.
 
     Args:
-        handle: takes each event of the engine; must not raise.
-        before_flush: called before frames are collected, for what is worth sending along.
+        handlers: what takes each type of event; must not raise.
+        collected: imports whose last proxy was collected; `give_back` is called to release them before frames leave.
         ended: called once, when the transport has closed and every event has been handled.
     """
 
     __slots__ = (
-        "_before_flush",
+        "_collected",
         "_ended",
         "_flush_scheduled",
-        "_handle",
+        "_give_back",
+        "_handlers",
+        "_max_backlog",
         "_stall",
         "_timer",
         "_timer_at",
@@ -49,8 +54,9 @@ class Driver:
         loop: Loop,
         transport: Transport,
         engine: Engine,
-        handle: Callable[[Event], None],
-        before_flush: Callable[[], None],
+        handlers: Mapping[type[Event], Callable[[Any], None]],
+        collected: deque[Import],
+        give_back: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
         self.loop = loop
@@ -59,10 +65,12 @@ class Driver:
         self.closing = False
         """The engine has closed; the last frames are leaving."""
         self.transport_closed = False
-        self._handle = handle
-        self._before_flush = before_flush
+        self._handlers = handlers
+        self._collected = collected
+        self._give_back = give_back
         self._ended = ended
         self._flush_scheduled = False
+        self._max_backlog = engine.limits.max_backlog
         self._timer: TimerHandle | None = None
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
@@ -78,8 +86,11 @@ class Driver:
 
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes from the peer."""
-        self.engine.receive_data(data, self.loop.now())
+        loop = self.loop
+        loop.in_callback = True
+        self.engine.receive_data(data, loop.now())
         self.drain()
+        loop.run_woken()
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
@@ -102,7 +113,7 @@ class Driver:
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock. After every input, and intents that cause events."""
         self.handle_events()
-        if self.engine.outbox.pending:
+        if self.engine.pending:
             self.flush()
         if self.engine.timers.changed:
             self._set_clock()
@@ -111,7 +122,7 @@ class Driver:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
         while events := self.engine.events():
             for event in events:
-                self._handle(event)
+                self._handlers[type(event)](event)
                 if type(event) is Closed:
                     self._close_transport()
 
@@ -123,11 +134,12 @@ class Driver:
 
     def flush(self) -> None:
         """Send what is ready now."""
-        self._before_flush()
+        if self._collected:
+            self._give_back()
         chunks = self.engine.data_to_send()
         if chunks and not self.transport_closed:
             self.transport.send(chunks)
-            if self.transport.backlog > self.engine.limits.max_backlog and self._stall is None and not self.closing:
+            if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
                 self._wait_for_reader()
 
     def _scheduled_flush(self) -> None:

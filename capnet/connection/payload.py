@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from capnet.contract import Cap, CallableCap, ContractSpec, contract_spec, plain
+from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, plain
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.registry import Hosted
-from capnet.wire.references import CapRef, Reference as WireReference
-from capnet.wire.values import NO_REFERENCES, lower, lower_map
+from capnet.wire.references import CapRef
+from capnet.wire.references import Reference as WireReference
+from capnet.wire.values import lower
 
 from .proxy import Proxy, Reference, make_proxy
 
@@ -41,20 +42,18 @@ class Payloads:
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         self._functions: WeakValueDictionary[tuple[Callable[..., Any], str], Hosted] = WeakValueDictionary()
 
-    def lower_arguments(self, arguments: dict[str, Any], contracts: Contracts, text_keys: bool) -> tuple[Any, Any]:
+    def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        return lower_map(arguments, self._enricher(contracts, text_keys), self._connection.engine.limits)
+        enrich = self._enricher(method.argument_contracts, method.argument_text_keys)
+        return lower(arguments, enrich, self._connection.limits)
 
-    def lower_result(self, value: Any, contracts: Contracts, text_keys: bool) -> tuple[Any, Any]:
+    def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        if value is None:
-            return None, NO_REFERENCES
-        return lower(value, self._enricher(contracts, text_keys), self._connection.engine.limits)
+        enrich = self._enricher(method.result_contracts, method.result_text_keys)
+        return lower(value, enrich, self._connection.limits)
 
-    def lift(self, value: Any, references: References) -> Any:
+    def lift(self, value: Any) -> Any:
         """A value that came, its references turned into objects. Each takes over the holder its reference brought."""
-        if not references:
-            return value
         return _replace(value, self._object)
 
     def queued(self, references: References) -> list[Export]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
 
 from capnet.errors import ProtocolViolation
 from capnet.wire.references import Reference
@@ -20,6 +21,9 @@ from capnet.wire.references import Reference
 from .exports import Export
 
 __all__ = ["Answer", "AnswerState", "Answers"]
+
+
+_NO_CONTEXT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class AnswerState(Enum):
@@ -56,7 +60,7 @@ class Answer:
         self.arguments = arguments
         self.references = references
         self.deadline: float | None = None
-        self.context: Mapping[str, str] = {}
+        self.context = _NO_CONTEXT
         self.state = AnswerState.QUEUED
         self.handler: Any = None
 
@@ -67,18 +71,14 @@ class Answer:
 class Answers:
     """Answers by id, those that wait for a slot, and how many slots are taken."""
 
-    __slots__ = ("_active", "_last", "_limit", "queue")
+    __slots__ = ("_active", "_limit", "last_id", "queue")
 
     def __init__(self, limit: int) -> None:
         self._active: dict[int | Answer, Answer] = {}  # by id; one-way ones, which have none, by themselves
-        self._last = 0
         self._limit = limit
-        self.queue: deque[Answer] = deque()
-
-    @property
-    def last_id(self) -> int:
+        self.last_id = 0
         """The highest call id the peer has used."""
-        return self._last
+        self.queue: deque[Answer] = deque()
 
     @property
     def full(self) -> bool:
@@ -94,19 +94,15 @@ class Answers:
         yield from self._active.values()
         yield from self.queue
 
-    def admit(self, id: int) -> None:
-        """Take note of a new call id.
+    def refuse(self, id: int) -> NoReturn:
+        """Say what is wrong with a call id that is not higher than all before.
 
         Raises:
-            ProtocolViolation: P-CALL-7, the id is active; P-ID-1, it is not higher than all before.
+            ProtocolViolation: P-CALL-7, the id is active; P-ID-1, it was used before.
         """
-        if id == 0:
-            return
-        if id <= self._last:
-            if id in self._active or any(answer.id == id for answer in self.queue):
-                raise ProtocolViolation("P-CALL-7", f"call id {id} is active")
-            raise ProtocolViolation("P-ID-1", f"call id {id} after {self._last}")
-        self._last = id
+        if id in self._active or any(answer.id == id for answer in self.queue):
+            raise ProtocolViolation("P-CALL-7", f"call id {id} is active")
+        raise ProtocolViolation("P-ID-1", f"call id {id} after {self.last_id}")
 
     def start(self, answer: Answer) -> None:
         """Give the answer a slot."""
@@ -121,7 +117,7 @@ class Answers:
         """
         answer = self._active.get(id)
         if answer is None:
-            if not 0 < id <= self._last:
+            if not 0 < id <= self.last_id:
                 raise ProtocolViolation("P-ID-4", f"cancel of call {id}, which was never made")
             answer = next((waiting for waiting in self.queue if waiting.id == id), None)
         return answer
@@ -152,7 +148,7 @@ class Answers:
         """I5, I10: no more slots than the limit, and states agree with the tables."""
         assert len(self._active) <= self._limit
         for key, answer in self._active.items():
-            assert key == (answer.id or answer) and answer.id <= self._last
+            assert key == (answer.id or answer) and answer.id <= self.last_id
             assert answer.state in (AnswerState.RUNNING, AnswerState.ENDED), answer
         for answer in self.queue:
             assert answer.state is AnswerState.QUEUED and answer.id not in self._active, answer

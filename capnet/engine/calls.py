@@ -43,21 +43,22 @@ class Call:
 class Calls:
     """Calls by id, in the order they were made, and those held back until the peer has room."""
 
-    __slots__ = ("_by_id", "_next", "held", "limit")
+    __slots__ = ("by_id", "_next", "held", "limit")
 
     def __init__(self) -> None:
         self.limit = 0
         """How many calls the peer takes at once; set from its hello."""
-        self._by_id: dict[int, Call] = {}
+        self.by_id: dict[int, Call] = {}
+        """Calls that were sent and not answered."""
         self._next = 1
         self.held: deque[Call] = deque()
 
     def __len__(self) -> int:
         """Calls that were sent and not answered."""
-        return len(self._by_id)
+        return len(self.by_id)
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(self._by_id.values())
+        return iter(self.by_id.values())
 
     def next_id(self) -> int:
         """A call id that was never used."""
@@ -68,11 +69,11 @@ class Calls:
     def sent(self, call: Call) -> None:
         """The frame is on its way; an answer may come."""
         if call.id:
-            self._by_id[call.id] = call
+            self.by_id[call.id] = call
 
     def find(self, id: int) -> Call | None:
         """The call with that id, if it was sent and is not answered."""
-        return self._by_id.get(id)
+        return self.by_id.get(id)
 
     def answered(self, id: int) -> Call:
         """The call that the peer has answered, taken out.
@@ -80,7 +81,7 @@ class Calls:
         Raises:
             ProtocolViolation: P-ID-4, we never made it; P-CALL-1, it was answered before.
         """
-        call = self._by_id.pop(id, None)
+        call = self.by_id.pop(id, None)
         if call is None:
             if id >= self._next:
                 raise ProtocolViolation("P-ID-4", f"answer to call {id}, which was never made")
@@ -92,20 +93,20 @@ class Calls:
 
         They stay: the peer still answers them if it reads on.
         """
-        return [call for id, call in self._by_id.items() if id > last_id]
+        return [call for id, call in self.by_id.items() if id > last_id]
 
     def clear(self) -> list[Call]:
         """Forget every call, sent and held, oldest first."""
         for held in self.held:
             held.frame = None
-        calls = [*self._by_id.values(), *self.held]
-        self._by_id = {}
+        calls = [*self.by_id.values(), *self.held]
+        self.by_id = {}
         self.held.clear()
         return calls
 
     def check_invariants(self) -> None:
         """I3, I5: ids below the next, and nothing is held while the peer has room."""
-        for id, call in self._by_id.items():
+        for id, call in self.by_id.items():
             assert call.id == id < self._next
         for call in self.held:
-            assert call.id < self._next and call.id not in self._by_id
+            assert call.id < self._next and call.id not in self.by_id

@@ -118,16 +118,19 @@ class Engine:
         self.now = self.heard = now
         if self.lifecycle.closed:
             return
+        reader = self.reader
+        if reader.held or self.peer is None:
+            self._receive_slowly(data)
+            return
         try:
-            for frame in self.reader.frames(data):
-                self.timers.clear(Timer.PARTIAL_FRAME)
+            for frame in reader.frames(data):
                 self.inbound.receive(frame)
                 if self.lifecycle.state is State.CLOSED:
                     return
         except ProtocolViolation as violation:
             self.abort(violation)
             return
-        if self.reader.partial and not self.timers.is_set(Timer.PARTIAL_FRAME):
+        if reader.held:
             self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
 
     def receive_eof(self, now: float, message: str = "the peer's end of the transport closed") -> None:
@@ -177,9 +180,10 @@ class Engine:
         if timeout is not None or context:
             frame.append(_meta(timeout, context))
         call = Call(id, target, None if one_way else token)
-        if len(calls) < calls.limit and not calls.held and self.peer is not None:
+        if len(calls.by_id) < calls.limit and not calls.held and self.peer is not None:
             self.outbox.send(frame, references)
-            calls.sent(call)
+            if id:
+                calls.by_id[id] = call
         else:
             self._hold_or_send(call, frame, references)
         return call
@@ -323,15 +327,22 @@ class Engine:
 
     def events(self) -> list[event.Event]:
         """What has happened since the last drain, in order."""
-        drained, self._events = self._events, []
+        drained = self._events
+        if drained:
+            self._events = []
         return drained
 
     def data_to_send(self) -> list[bytes]:
         """Chunks to be written in order, in one write if possible."""
-        if self.outbox.has_drops and not self.calls.held:
+        if self.outbox.drops and not self.calls.held:
             # A call that is held back may name a capability whose last owner has gone: its drop must not overtake it.
             self.outbox.take_drops()
         return self.outbox.take()
+
+    @property
+    def pending(self) -> bool:
+        """Whether `data_to_send` has anything."""
+        return bool(self.outbox.chunks or self.outbox.drops)
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` is due, or None."""
@@ -427,6 +438,20 @@ class Engine:
         self.emit(event.Closed(cause))
 
     # Private
+
+    def _receive_slowly(self, data: bytes | bytearray | memoryview) -> None:
+        """The same when a frame is under way, whose time limit must be kept, or the handshake is not done."""
+        try:
+            for frame in self.reader.frames(data):
+                self.timers.clear(Timer.PARTIAL_FRAME)
+                self.inbound.receive(frame)
+                if self.lifecycle.state is State.CLOSED:
+                    return
+        except ProtocolViolation as violation:
+            self.abort(violation)
+            return
+        if self.reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
+            self.timers.set(Timer.PARTIAL_FRAME, self.now + self.limits.partial_frame_timeout)
 
     def _introduce(self, hello: Hello) -> None:
         payload = self.codec.encode(hello.to_frame())

@@ -101,23 +101,30 @@ class Inbound:
 
     def _call(self, frame: _Frame, references: _References) -> None:
         engine = self._engine
-        id, target, method, arguments = frame[1:5]
-        engine.answers.admit(id)
+        answers = engine.answers
+        _, id, target, method, arguments, *meta = frame
+        if id > answers.last_id:
+            answers.last_id = id
+        elif id:
+            answers.refuse(id)
         export = engine.exports.find(target) if type(target) is int else None
         refusal = self._resolve(references) if references else None
-        if refusal is None:
+        full = answers.full
+        if refusal is None and (
+            export is None or full or export.revoked is not None or not engine.lifecycle.accepts_calls
+        ):
             refusal = self._refusal(target, export)
         if refusal is not None or export is None:
             engine.release_all(references)
             engine.send_error(id, refusal or NotFound("no such capability"))
             return
         answer = Answer(id, export, method, arguments, references)
-        if len(frame) == 6:
-            self._take_meta(answer, frame[5])
-        if engine.answers.full:
-            engine.answers.queue.append(answer)
+        if meta:
+            self._take_meta(answer, meta[0])
+        if full:
+            answers.queue.append(answer)
         else:
-            engine.answers.start(answer)
+            answers.start(answer)
             engine.emit(event.CallArrived(answer))
 
     def _refusal(self, target: Any, export: Export | None) -> CapnetError | None:

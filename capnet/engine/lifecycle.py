@@ -66,16 +66,19 @@ class CloseCause:
 class Lifecycle:
     """The state, and why it is what it is."""
 
-    __slots__ = ("cause", "state")
+    __slots__ = ("accepts_calls", "cause", "state")
 
     def __init__(self) -> None:
         self.state = State.OPENING
+        self.accepts_calls = True
+        """Whether new calls may start, in either direction."""
         self.cause: CloseCause | None = None
 
     def move(self, state: State, cause: CloseCause | None = None) -> None:
         """Go to `state`. The first cause given stays: it is why the connection ends."""
         assert state in _MOVES[self.state], (self.state, state)
         self.state = state
+        self.accepts_calls = state is State.OPEN
         if self.cause is None or (state is State.CLOSED and cause is not None and cause.kind == "violation"):
             self.cause = cause
 
@@ -83,8 +86,3 @@ class Lifecycle:
     def closed(self) -> bool:
         """Whether it is over."""
         return self.state is State.CLOSED
-
-    @property
-    def accepts_calls(self) -> bool:
-        """Whether new calls may start, in either direction."""
-        return self.state is State.OPEN or self.state is State.OPENING

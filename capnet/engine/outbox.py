@@ -23,13 +23,15 @@ _IDS_PER_FRAME = 4_000
 class Outbox:
     """Encodes frames and holds the bytes until the driver takes them."""
 
-    __slots__ = ("_chunks", "_codec", "_drops", "_exports", "limit")
+    __slots__ = ("_codec", "_exports", "chunks", "drops", "limit")
 
     def __init__(self, codec: Codec, exports: CapTable) -> None:
         self._codec = codec
         self._exports = exports
-        self._chunks: list[bytes] = []
-        self._drops: list[list[int]] = []
+        self.chunks: list[bytes] = []
+        """What is queued, to be written in order."""
+        self.drops: list[list[int]] = []
+        """References that wait to be given back."""
         self.limit = EARLY.max_frame
         """Longest frame in bytes that the peer takes; set from its hello."""
 
@@ -56,8 +58,7 @@ class Outbox:
 
     def put(self, payload: bytes) -> None:
         """Queue the bytes of one frame."""
-        self._chunks.append(header(len(payload)))
-        self._chunks.append(payload)
+        self.chunks += (header(len(payload)), payload)
 
     def send(self, frame: list[Any], references: Sequence[Reference] = ()) -> None:
         """Encode, check and queue one frame; nothing has changed when this raises."""
@@ -65,20 +66,19 @@ class Outbox:
         if len(payload) > self.limit:
             self._exports.uncount(references)
             raise self.too_long(payload)
-        self._chunks.append(header(len(payload)))
-        self._chunks.append(payload)
+        self.chunks += (header(len(payload)), payload)
 
     def send_line(self, line: bytes) -> None:
         """Queue bytes that are no frame, for a stranger who does not speak capnet."""
-        self._chunks.append(line)
+        self.chunks.append(line)
 
     def drop(self, id: int, count: int) -> None:
         """Give references back with the next `take_drops`."""
-        self._drops.append([id, count])
+        self.drops.append([id, count])
 
     def take_drops(self) -> None:
         """Queue the drops that have come together."""
-        drops, self._drops = self._drops, []
+        drops, self.drops = self.drops, []
         self.send_many(Op.DROP, drops)
 
     def send_many(self, op: int, ids: Sequence[Any], *rest: Any) -> None:
@@ -87,25 +87,15 @@ class Outbox:
             self.send([op, ids[start : start + _IDS_PER_FRAME], *rest])
 
     @property
-    def has_drops(self) -> bool:
-        """Whether references wait to be given back."""
-        return bool(self._drops)
-
-    @property
-    def waiting_drops(self) -> list[list[int]]:
-        """Pairs of id and count that wait to be given back."""
-        return self._drops
-
-    @property
     def pending(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self._chunks or self._drops)
+        return bool(self.chunks or self.drops)
 
     def take(self) -> list[bytes]:
         """Everything queued, as chunks to be written in order."""
-        chunks, self._chunks = self._chunks, []
+        chunks, self.chunks = self.chunks, []
         return chunks
 
     def forget_drops(self) -> None:
         """The connection is over: nothing is owed."""
-        self._drops = []
+        self.drops = []

@@ -18,6 +18,8 @@ class Timer(Enum):
     KEEPALIVE = "keepalive"
     GRACE = "grace"
 
+    __hash__ = object.__hash__  # Enum hashes its name in Python; these keys are looked up with every frame
+
 
 class Timers:
     """One time for each `Timer`, and a heap of the deadlines of answers.

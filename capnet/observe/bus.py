@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from .events import Event
 
@@ -28,12 +29,17 @@ class Bus:
         schedule: runs a function soon, on the loop and off the caller's stack. Without it events wait until `attach`.
     """
 
-    __slots__ = ("_observers", "_parent", "_schedule", "_scheduled", "_sequence")
+    __slots__ = ("__weakref__", "_children", "_observers", "_parent", "_schedule", "_scheduled", "_sequence", "observed")
 
     def __init__(self, parent: Bus | None = None, schedule: Schedule | None = None) -> None:
         self._parent = parent
         self._schedule = schedule
         self._observers: list[_Observer] = []
+        self._children: WeakSet[Bus] = WeakSet()
+        self.observed = parent is not None and parent.observed
+        """Whether anybody observes anything, here or above; ask before building an event."""
+        if parent is not None:
+            parent._children.add(self)
         self._scheduled = False
         self._sequence = 0
 
@@ -44,11 +50,6 @@ class Bus:
             self._deliver()
         elif any(observer.queue for observer in self._observers):
             self._wake()
-
-    @property
-    def observed(self) -> bool:
-        """Whether anybody observes anything; ask before building an event."""
-        return bool(self._observers) or (self._parent is not None and self._parent.observed)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call `observe` with every event of `kind` (or a subclass), soon after it happened.
@@ -97,10 +98,17 @@ class Bus:
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")
         self._observers.append(observer)
+        self._tell_children()
 
     def _remove(self, observer: _Observer) -> None:
         if observer in self._observers:
             self._observers.remove(observer)
+            self._tell_children()
+
+    def _tell_children(self) -> None:
+        self.observed = bool(self._observers) or (self._parent is not None and self._parent.observed)
+        for child in self._children:
+            child._tell_children()
 
 
 class _Observer:

@@ -51,10 +51,12 @@ class Codec:
         limits: bounds on depth, items, references and names, both ways.
     """
 
-    __slots__ = ("_encode", "_found", "_limits", "_tags")
+    __slots__ = ("_encode", "_found", "_limits", "_max_depth", "_scan_above", "_tags")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._max_depth = limits.max_depth + 1  # the seal's array is one more
+        self._scan_above = min(SCAN_ABOVE, limits.max_items)  # a frame has no more values than bytes
         self._found: list[Reference] = []
         self._tags = _Tags({tag: self._reader(tag) for tag in _REFERENCE_TAGS})
         self._encode = CBOREncoder(BytesIO(), default=_encode_reference).encode_to_bytes
@@ -76,37 +78,56 @@ class Codec:
         Raises:
             ProtocolViolation: P-FRAME-1, P-FRAME-4 or P-REF; nothing else, whatever the bytes.
         """
-        limits = self._limits
-        if len(frame) > SCAN_ABOVE:
-            scan(
-                frame,
-                max_depth=limits.max_depth,
-                max_items=limits.max_items,
-                tags=_REFERENCE_TAGS,
-                max_tags=limits.max_references,
-            )
+        if len(frame) > self._scan_above:
+            self._scan(frame)
+        if self._found:
+            self._found = []  # of a frame that was refused
         try:
             value, seal = loads(
                 _OPEN + frame + _CLOSE,
-                max_depth=limits.max_depth + 1,
+                max_depth=self._max_depth,
                 allow_indefinite=False,
                 allow_duplicate_keys=False,
                 strict_hashable_types=True,
                 semantic_decoders=self._tags,
             )
+            if seal != _SEAL:
+                raise CBORDecodeError("the seal is broken")
         except CBORError as error:
-            cause = error.__cause__
-            raise cause if isinstance(cause, ProtocolViolation) else _undecodable(error) from None
-        finally:
-            references, self._found = self._found or _NONE, []
-        if seal != _SEAL:
-            raise ProtocolViolation("P-FRAME-1", "bytes after the frame's item")
+            raise self._verdict(frame, error) from None
         if type(value) is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
-        if len(references) > limits.max_references:
-            raise ProtocolViolation("P-FRAME-4", f"more than {limits.max_references} references")
         _check_plain(value)
+        if not self._found:
+            return value, _NONE
+        references, self._found = self._found, []
+        if len(references) > self._limits.max_references:
+            raise ProtocolViolation("P-FRAME-4", f"more than {self._limits.max_references} references")
         return value, references
+
+    def _scan(self, frame: bytes) -> None:
+        limits = self._limits
+        scan(
+            frame,
+            max_depth=limits.max_depth,
+            max_items=limits.max_items,
+            tags=_REFERENCE_TAGS,
+            max_tags=limits.max_references,
+        )
+
+    def _verdict(self, frame: bytes, error: CBORError) -> ProtocolViolation:
+        """What is wrong with a frame that the decoder has refused.
+
+        Its own words go nowhere: they may quote the frame, or the seal where the frame ends too early.
+        """
+        try:
+            self._scan(frame)
+        except ProtocolViolation as violation:
+            return violation
+        cause = error.__cause__
+        if isinstance(cause, ProtocolViolation):
+            return cause
+        return ProtocolViolation("P-FRAME-4", "text that is not UTF-8, or a map key that stands twice")
 
     def _reader(self, tag: int) -> Callable[[object, bool], Reference]:
         def read(content: object, immutable: bool) -> Reference:
@@ -119,12 +140,6 @@ class Codec:
 
 def _encode_reference(encoder: CBOREncoder, value: Reference) -> None:
     encoder.encode_semantic(value.tag, value.content())
-
-
-def _undecodable(error: CBORError) -> ProtocolViolation:
-    # The decoder's words may quote the frame: only its first line, printable and short, goes anywhere.
-    words = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:120])
-    return ProtocolViolation("P-FRAME-4", words)
 
 
 def _check_plain(container: list[Any] | dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from struct import Struct
 
 from capnet.errors import ProtocolViolation
@@ -26,26 +26,34 @@ class FrameReader:
             alone, before anything of the frame is buffered.
     """
 
-    __slots__ = ("_held", "limit")
+    __slots__ = ("held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._held = bytearray()
+        self.held = bytearray()
+        """What has come of a frame that is not complete."""
 
     @property
     def partial(self) -> bool:
         """Whether a frame has begun and is not complete."""
-        return bool(self._held)
+        return bool(self.held)
 
-    def frames(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+    def frames(self, data: bytes | bytearray | memoryview) -> Iterable[bytes]:
         """The frames that `data` completes, in order, without their headers.
 
-        The iterator must be used up before the next chunk: only then is what is left of `data` kept.
+        They must be used up before the next chunk: only then is what is left of `data` kept.
 
         Raises:
             ProtocolViolation: P-FRAME-2, a header announces more than `limit`. The frames before it have been given.
         """
-        held = self._held
+        if not self.held and len(data) > HEADER_BYTES:
+            (length,) = _length.unpack_from(data)
+            if length == len(data) - HEADER_BYTES and length <= self.limit:
+                return (bytes(data[HEADER_BYTES:]),)  # a chunk that is one frame, as most are
+        return self._frames(data)
+
+    def _frames(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+        held = self.held
         if held:
             held += data
             with memoryview(held) as view:

@@ -54,7 +54,7 @@ class Hello:
         """What the peer's hello says.
 
         Raises:
-            ProtocolViolation: P-CONN-1, it does not have the shape of a hello.
+            ProtocolViolation: P-CONN-1, it does not have the shape of a hello; P-CONN-2, a limit below the early one.
         """
         match frame:
             case [0, "capnet", [int() as low, int() as high], dict() as options] if _is_range(low, high):
@@ -99,4 +99,7 @@ def _announced(options: dict[str, Any]) -> Limits:
         if type(value) is not int or not 0 <= value < MAX_ID:
             raise ProtocolViolation("P-CONN-1", f"malformed limit {key}")
         announced[key] = value
-    return replace(EARLY, **announced)
+    try:
+        return replace(EARLY, **announced)
+    except ValueError as error:
+        raise ProtocolViolation("P-CONN-2", str(error)) from None

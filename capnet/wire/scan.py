@@ -22,7 +22,7 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
     """Check the whole of `frame` without decoding it.
 
     Args:
-        max_depth: containers and tags that may be open at once.
+        max_depth: containers and tags that may be open at once; empty containers open nothing.
         max_items: values in the frame, keys included.
         tags: tag numbers that are allowed; any other is refused at its head.
         max_tags: how many tags there may be.
@@ -38,7 +38,7 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
     while True:
         while left == 0:
             if not open_items:
-                if position != size:
+                if position < size:
                     raise ProtocolViolation("P-FRAME-1", f"{size - position} bytes after the frame's item")
                 return
             left, is_map = open_items.pop(), open_maps.pop()
@@ -47,7 +47,7 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
         if items > max_items:
             raise _refused(f"more than {max_items} values")
         if position >= size:
-            raise _refused("the frame ends inside an item")
+            raise _cut_short()
         initial = frame[position]
         position += 1
         major, info = initial >> 5, initial & 31
@@ -57,6 +57,8 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
             if is_map and left % 2:
                 raise _refused("a map key that is not text")
             position += _FLOAT_BYTES.get(initial, 0)
+            if position > size:
+                raise _cut_short()
             continue
         if info < 24:
             argument = info
@@ -66,13 +68,13 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
                 raise _refused("indefinite length or reserved head")
             argument = int.from_bytes(frame[position : position + width])
             position += width
+            if position > size:
+                raise _cut_short()
         if is_map and left % 2 and major != _TEXT:
             raise _refused("a map key that is not text")
         if major in (_BYTES, _TEXT):
             position += argument
         elif major >= _ARRAY:
-            if len(open_items) >= max_depth:
-                raise _refused(f"deeper than {max_depth}")
             if major == _TAG:
                 tags_seen += 1
                 if argument not in tags or tags_seen > max_tags:
@@ -82,12 +84,19 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
                 count = argument * 2 if major == _MAP else argument
                 if count > max_items - items:
                     raise _refused(f"more than {max_items} values")
-            open_items.append(left)
-            open_maps.append(is_map)
-            left, is_map = count, major == _MAP
+            if count:
+                if len(open_items) >= max_depth:
+                    raise _refused(f"deeper than {max_depth}")
+                open_items.append(left)
+                open_maps.append(is_map)
+                left, is_map = count, major == _MAP
         if position > size:
-            raise _refused("the frame ends inside an item")
+            raise _cut_short()
 
 
 def _refused(message: str) -> ProtocolViolation:
     return ProtocolViolation("P-FRAME-4", message)
+
+
+def _cut_short() -> ProtocolViolation:
+    return _refused("the frame ends inside an item")

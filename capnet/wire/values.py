@@ -15,7 +15,7 @@ from capnet.limits import Limits
 
 from .references import AnswerRef, CapRef, Reference, StreamRef
 
-__all__ = ["NO_REFERENCES", "Unencodable", "lower", "lower_map"]
+__all__ = ["NO_REFERENCES", "Unencodable", "is_plain", "lower"]
 
 Enrich = Callable[[Any], Any]
 """Turns one object that is not plain into plainer data or a reference; raises TypeError when it is neither."""
@@ -24,13 +24,16 @@ NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
 _LOWEST, _HIGHEST = -(2**64), 2**64
+_FRAME_DEPTH: Final = 1
+_FRAME_ITEMS: Final = 64
+"""What is left for the frame around a value: one array, its other items, and a call's meta with 24 words of context."""
 
 
 class Unencodable(InvalidArgument):
     """A value that cannot travel; the text says where it stands and why. Nothing has been sent or counted."""
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message, reason=reason)
+    def __init__(self, message: str = "", **about: Any) -> None:
+        super().__init__(message, **about)
         self.steps: list[str] = []
 
     def __str__(self) -> str:
@@ -40,26 +43,45 @@ class Unencodable(InvalidArgument):
 def lower(value: Any, enrich: Enrich, limits: Limits) -> tuple[Any, tuple[Reference, ...] | list[Reference]]:
     """`value` as plain data, and the references that now stand in it.
 
-    Containers are copied, so later changes by the caller do not reach the frame.
+    What is plain already is returned as it is, so encode it before anybody can change it.
 
     Raises:
         Unencodable: with the path of what cannot travel.
     """
-    if type(value) in _UNCHANGED:
+    if type(value) in _UNCHANGED or is_plain(value, limits):
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
-    return walk.value(value, limits.max_depth), walk.references or NO_REFERENCES
+    return walk.value(value, limits.max_depth - _FRAME_DEPTH), walk.references or NO_REFERENCES
 
 
-def lower_map(values: dict[str, Any], enrich: Enrich, limits: Limits) -> tuple[dict[str, Any], Any]:
-    """Like `lower` for a map whose keys are known to be text, such as arguments by name; scalars cost one look each."""
-    for item in values.values():
+def is_plain(value: Any, limits: Limits) -> bool:
+    """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
+    return _room_left(value, limits.max_depth - _FRAME_DEPTH, limits.max_items - _FRAME_ITEMS) >= 0
+
+
+def _room_left(container: Any, depth: int, room: int) -> int:
+    """How many more values there is room for beside those of a container, if all of it is plain; else less than 0.
+
+    The room is counted on the way down: a small graph that unfolds without end is left as soon as it is too much.
+    """
+    kind = type(container)
+    if depth <= 0 or (kind is not dict and kind is not list):
+        return -1
+    room -= len(container)
+    if kind is dict:
+        for key in container:
+            if type(key) is not str:
+                return -1
+        room -= len(container)
+        container = container.values()
+    for item in container:
         kind = type(item)
-        if kind not in _UNCHANGED and not (kind is int and _LOWEST <= item < _HIGHEST):
-            break
-    else:
-        return values, NO_REFERENCES
-    return lower(values, enrich, limits)
+        if kind in _UNCHANGED or (kind is int and _LOWEST <= item < _HIGHEST):
+            continue
+        room = _room_left(item, depth - 1, room)
+        if room < 0:
+            return -1
+    return room
 
 
 class _Walk:
@@ -67,7 +89,7 @@ class _Walk:
 
     def __init__(self, enrich: Enrich, limits: Limits) -> None:
         self.enrich = enrich
-        self.budget = limits.max_items
+        self.budget = limits.max_items - _FRAME_ITEMS
         self.max_references = limits.max_references
         self.references: list[Reference] = []
 
@@ -84,7 +106,7 @@ class _Walk:
         if kind is list or kind is tuple:
             return self._array(value, depth)
         if kind in _REFERENCES:
-            return self._reference(value)
+            return self._reference(value, depth)
         return self._rich(value, depth)
 
     def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
@@ -92,7 +114,7 @@ class _Walk:
         lowered = {}
         for key, item in value.items():
             if type(key) is not str:
-                return self._with_text_keys(value, key, depth)
+                return self._with_text_keys(value, key, lowered, depth)
             kind = type(item)
             if kind in _UNCHANGED:
                 lowered[key] = item
@@ -104,12 +126,18 @@ class _Walk:
                 raise
         return lowered
 
-    def _with_text_keys(self, value: dict[Any, Any], key: Any, depth: int) -> dict[str, Any]:
+    def _with_text_keys(self, value: dict[Any, Any], key: Any, lowered: dict[str, Any], depth: int) -> dict[str, Any]:
         """`enrich` makes text of keys where that is declared; anywhere else it would change what the value says."""
-        plainer = self.enrich(value)
-        if plainer is value or not all(type(text) is str for text in plainer):
+        try:
+            plainer = self.enrich(value)
+        except TypeError as error:
+            raise Unencodable(str(error)) from None
+        if plainer is value or type(plainer) is not dict or not all(type(text) is str for text in plainer):
             raise Unencodable(f"map key of type {type(key).__name__}, text is needed")
-        return self._map(plainer, depth)
+        # What was lowered before that key was met is not lowered again: its references would be counted twice.
+        rest = dict(list(plainer.items())[len(lowered) :])
+        self.budget += 2 * len(rest)
+        return {**lowered, **self._map(rest, depth)}
 
     def _array(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         self._open(len(value), depth)
@@ -133,7 +161,8 @@ class _Walk:
         if self.budget < 0:
             raise Unencodable("too many values for one frame", reason="max_items")
 
-    def _reference(self, value: Reference) -> Reference:
+    def _reference(self, value: Reference, depth: int) -> Reference:
+        self._open(1 + len(value.content()), depth - 1)  # a tag, and an array under it
         if len(self.references) >= self.max_references:
             raise Unencodable("too many references for one frame", reason="max_references")
         self.references.append(value)

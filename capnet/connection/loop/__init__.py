@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from anyio import current_effective_deadline, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 from sniffio import current_async_library
 
 __all__ = ["Loop", "TimerHandle", "Waiter", "open_loop"]
@@ -60,18 +60,19 @@ class Loop(Protocol):
         ...
 
     def wake(self, waiter: Any) -> None:
-        """Let the task that waits go on. A second time, or when it waits no more, it does nothing."""
+        """Let the task that waits go on, in the next turn. A second time, or when it waits no more, it does nothing."""
+        ...
+
+    in_callback: bool
+    """Set at the start of a callback of the loop that calls `run_woken` at its end."""
+
+    def run_woken(self) -> None:
+        """Let woken tasks go on now, where the loop can do that; no task may be running."""
         ...
 
     def time_left(self) -> float | None:
         """Seconds until the innermost deadline around the running task, None when there is none."""
         ...
-
-
-def scope_time_left(now: float) -> float | None:
-    """Seconds until the effective deadline of the current task's cancel scopes."""
-    deadline = current_effective_deadline()
-    return None if deadline == float("inf") else deadline - now
 
 
 @asynccontextmanager

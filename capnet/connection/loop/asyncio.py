@@ -1,21 +1,22 @@
-"""asyncio: plain tasks and futures. A future is a waiter as it is."""
+"""asyncio: plain tasks, and waiters that can be woken without a turn of the loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any
 
-from . import scope_time_left
+from anyio._core._eventloop import get_async_backend
 
-__all__ = ["AsyncioLoop"]
+__all__ = ["AsyncioLoop", "AsyncioWaiter"]
 
 
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_tasks", "call_at", "call_soon", "cancelled", "loop", "now", "waiter")
+    __slots__ = ("_deadline", "_tasks", "_woken", "call_at", "call_soon", "cancelled", "in_callback", "loop", "now")
 
     def __init__(self, cancelled: type[BaseException]) -> None:
         self.loop = loop = asyncio.get_running_loop()
@@ -23,8 +24,10 @@ class AsyncioLoop:
         self.now = loop.time
         self.call_soon = loop.call_soon
         self.call_at = loop.call_at
-        self.waiter = loop.create_future
+        self._deadline = get_async_backend().current_effective_deadline
         self._tasks: set[asyncio.Task[None]] = set()
+        self._woken: list[AsyncioWaiter] = []
+        self.in_callback = False
 
     @classmethod
     @asynccontextmanager
@@ -47,18 +50,94 @@ class AsyncioLoop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def wake(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
+    def waiter(self) -> AsyncioWaiter:
+        return AsyncioWaiter(self.loop)
+
+    def wake(self, waiter: AsyncioWaiter) -> None:
+        if not waiter.done:
+            waiter.done = True
+            if waiter.callback is not None:
+                if not self._woken and not self.in_callback:
+                    self.loop.call_soon(self.run_woken)
+                self._woken.append(waiter)
+
+    def run_woken(self) -> None:
+        self.in_callback = False
+        while self._woken:
+            woken, self._woken = self._woken, []
+            for waiter in woken:
+                waiter.resume()
 
     def time_left(self) -> float | None:
-        return scope_time_left(self.loop.time())
+        deadline = self._deadline()
+        return None if deadline == _NEVER else deadline - self.loop.time()
 
     async def _end_tasks(self) -> None:
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
+
+
+_NEVER = float("inf")
+
+
+class AsyncioWaiter:
+    """One task's wait, by the protocol that asyncio's tasks speak with what they await.
+
+    A task that awaits a future is resumed by `call_soon`, one turn of the loop after the future is done. What a connection
+    waits for is done inside a callback of the loop that has nothing else to do, so it resumes the task at once: that
+    saves the turn, a third of the time of a sequential call.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "callback", "cancelled", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._context: Context | None = None
+        self.callback: Callable[[Any], object] | None = None
+        self.done = False
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if not self.done:
+            self._asyncio_future_blocking = True
+            yield self
+        self.result()
+
+    def resume(self) -> None:
+        """Run the task that waits until it waits again."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            assert self._context is not None
+            self._context.run(callback, self)
+
+    # What a task calls
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, which must be the task's."""
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
+        """The task says how it is resumed."""
+        if self.done:
+            self._loop.call_soon(callback, self, context=context)
+        else:
+            self.callback, self._context = callback, context
+
+    def cancel(self, msg: Any = None) -> bool:
+        """The task is cancelled while it waits."""
+        if self.done:
+            return False
+        self.done = self.cancelled = True
+        self._loop.call_soon(self.resume)
+        return True
+
+    def result(self) -> None:
+        """What the task sees when it goes on."""
+        if self.cancelled:
+            raise asyncio.CancelledError
 
 
 async def _run(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import trio
-
-from . import scope_time_left
 
 __all__ = ["TrioLoop"]
 
@@ -16,12 +15,13 @@ __all__ = ["TrioLoop"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_nursery", "_token", "call_soon", "cancelled", "now", "waiter")
+    __slots__ = ("_nursery", "_token", "call_soon", "cancelled", "in_callback", "now", "waiter")
 
     def __init__(self, nursery: trio.Nursery, cancelled: type[BaseException]) -> None:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
         self.cancelled = cancelled
+        self.in_callback = False
         self.now = trio.current_time
         self.call_soon = self._token.run_sync_soon
         self.waiter = TrioWaiter
@@ -53,8 +53,12 @@ class TrioLoop:
     def wake(self, waiter: TrioWaiter) -> None:
         waiter.wake()
 
+    def run_woken(self) -> None:
+        """trio resumes tasks itself, and in an order of its own."""
+
     def time_left(self) -> float | None:
-        return scope_time_left(trio.current_time())
+        deadline = trio.current_effective_deadline()
+        return None if deadline == inf else deadline - trio.current_time()
 
 
 class TrioTimer:
