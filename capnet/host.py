@@ -108,6 +108,7 @@ class Host(Serving):
             policy=self._policy,
             names=self.registry,
             bus=self.bus,
+            hooks=self.hooks,
         )
         self._connections[connection.number] = connection
         connection.on_close(lambda _: self._connections.pop(connection.number, None))
@@ -130,11 +131,14 @@ class Host(Serving):
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent."""
         self._closing = True
-        for listener in self._listeners:
-            await listener.aclose()
-        self._listeners.clear()
-        await self.close_all(reason="the host is closing", grace=grace)
-        self._end_all(self.registry, "the host is closing")
+        try:
+            for listener in self._listeners:
+                await listener.aclose()
+            self._listeners.clear()
+            await self.close_all(reason="the host is closing", grace=grace)
+        finally:
+            self._end_all(self.registry, "the host is closing")
+            await self.hooks.ended()
 
     def end_calls_on(self, hosted: Hosted, error: CapnetError) -> int:
         """See `Serving`."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from anyio import move_on_after
 
-from capnet.contract import Cap, call, differences
+from capnet.contract import INJECT, CallContext, Cap, call, differences
 from capnet.errors import (
     CapnetError,
     InvalidArgument,
@@ -92,19 +92,21 @@ class Bootstrap(Cap, name="capnet.Bootstrap"):
 
 
 class BootstrapDispatcher(Bootstrap):
-    """The server side, one for each connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._pending = 0
+    """The server side; one serves every connection, told by the call's context which."""
 
     async def bootstrap(
-        self, name: str, version: int | None = None, needs: dict[str, Any] | None = None, wait_ms: int = 0
+        self,
+        name: str,
+        version: int | None = None,
+        needs: dict[str, Any] | None = None,
+        wait_ms: int = 0,
+        *,
+        ctx: CallContext = INJECT,
     ) -> Cap:
         """See `Bootstrap`."""
-        connection = self._connection
+        connection = cast("Connection", ctx.connection)
         try:
-            registration = await self._grant(name, version, wait_ms)
+            registration = await _grant(connection, name, version, wait_ms)
             if needs is not None:
                 check_needs(registration, needs)
         except CapnetError as error:
@@ -114,44 +116,47 @@ class BootstrapDispatcher(Bootstrap):
         implementation: Cap = registration.hosted.implementation
         return implementation
 
-    async def _grant(self, name: str, version: int | None, wait_ms: int) -> Registration:
-        limits = self._connection.limits
-        if not name or not name.isprintable() or len(name.encode()) > limits.max_name_bytes or wait_ms < 0:
-            raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
-        if self._pending >= limits.max_pending_bootstraps:
-            self._connection.strike("max_pending_bootstraps")
-            raise ResourceExhausted(
-                f"{limits.max_pending_bootstraps} bootstraps wait already", reason="max_pending_bootstraps"
-            )
-        self._pending += 1
-        try:
-            denied = await ask_policy(self._connection, self._request(name, version))
-            if denied is not None:
-                raise PermissionDenied(
-                    f"{name!r} is not for you",
-                    reason=denied.reason,
-                    details={"required": sorted(denied.required), "granted": sorted(denied.granted)},
-                )
-            registration = self._connection.find_served(name)
-            if registration is None and wait_ms:
-                await self._connection.wait_served(name, wait_ms / 1000)
-                registration = self._connection.find_served(name)
-        finally:
-            self._pending -= 1
-        if registration is None:
-            raise NotFound(f"{name!r} is not served")
-        return registration
 
-    def _request(self, name: str, version: int | None) -> Admission:
-        connection = self._connection
-        return Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
+async def _grant(connection: Connection, name: str, version: int | None, wait_ms: int) -> Registration:
+    limits = connection.limits
+    if not name or not name.isprintable() or len(name.encode()) > limits.max_name_bytes or wait_ms < 0:
+        raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
+    if connection.pending_bootstraps >= limits.max_pending_bootstraps:
+        connection.strike("max_pending_bootstraps")
+        raise ResourceExhausted(
+            f"{limits.max_pending_bootstraps} bootstraps wait already", reason="max_pending_bootstraps"
+        )
+    connection.pending_bootstraps += 1
+    try:
+        if connection.policy is not None:
+            await _admit(connection, name, version)
+        registration = connection.find_served(name)
+        if registration is None and wait_ms:
+            await connection.wait_served(name, wait_ms / 1000)
+            registration = connection.find_served(name)
+    finally:
+        connection.pending_bootstraps -= 1
+    if registration is None:
+        raise NotFound(f"{name!r} is not served")
+    return registration
 
 
-async def ask_policy(connection: Connection, request: Admission) -> Denied | None:
+async def _admit(connection: Connection, name: str, version: int | None) -> None:
+    denied = await ask_policy(connection, name, version)
+    if denied is not None:
+        raise PermissionDenied(
+            f"{name!r} is not for you",
+            reason=denied.reason,
+            details={"required": sorted(denied.required), "granted": sorted(denied.granted)},
+        )
+
+
+async def ask_policy(connection: Connection, name: str, version: int | None) -> Denied | None:
     """The policy's no, or None when it admits: only a real `True` in time does (P-CAP-7)."""
     policy = connection.policy
     if policy is None:
         return None
+    request = Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
     verdict: object = Denied("policy_timeout")
     try:
         answer = policy.admit(request)
@@ -183,5 +188,3 @@ def check_needs(registration: Registration, needs: dict[str, Any]) -> None:
             f"{registration.name} lacks what the client declares: {'; '.join(lacking)}"[:1000],
             details={"differences": lacking[:50], "version": spec.version},
         )
-
-

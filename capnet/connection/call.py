@@ -28,7 +28,18 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     the result; references in a result that nobody collects go back by themselves.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_error", "_runner", "_timer", "_value", "_waiter", "entry", "method", "started")
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_error",
+        "_runner",
+        "_timer",
+        "_value",
+        "_waiter",
+        "entry",
+        "method",
+        "started",
+    )
 
     def __init__(self, connection: Connection, method: MethodSpec, started: float) -> None:
         self.method = method

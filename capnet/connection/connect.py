@@ -75,6 +75,7 @@ class connect:  # noqa: N801 - it reads as the verb it is
             with CancelScope(shield=exc_info[0] is not None):
                 await self._connection.aclose(grace=0.0 if exc_info[0] is not None else 1.0)
         finally:
+            await self._connection.hooks.ended()
             await self._scope.__aexit__(None, None, None)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
+from threading import get_ident
 from typing import Any, Final, TypeVar, cast
 
 from anyio import CancelScope, move_on_after
@@ -47,7 +49,7 @@ from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
 
-from .bootstrap import Admission, Bootstrap, BootstrapDispatcher, Policy, ask_policy
+from .bootstrap import Bootstrap, BootstrapDispatcher, Policy
 from .call import Call
 from .dispatch import Dispatcher
 from .driver import Driver
@@ -55,7 +57,7 @@ from .loop import Loop
 from .payload import Payloads
 from .proxy import Reference, make_proxy, release
 from .runtime import Runtime, RuntimeService
-from .serving import Serving
+from .serving import CloseHooks, Serving
 
 __all__ = ["Connection"]
 
@@ -83,16 +85,20 @@ class Connection(Serving):
         auth: Any = None,
         names: Registry | None = None,
         bus: Bus | None = None,
+        hooks: CloseHooks | None = None,
     ) -> None:
         self.loop = loop
         self.limits = limits or Limits()
         self.policy = policy
         self.attestation: Attestation = transport.attestation
         self.number = next(_numbers)
-        super().__init__(Bus(bus, loop.call_soon))
+        self.pending_bootstraps = 0
+        """Bootstraps of the peer that wait for the policy or for a name."""
+        super().__init__(Bus(bus, loop.call_soon), hooks)
         self._registries = (self.registry,) if names is None else (self.registry, names)
         self._collected: deque[Import] = deque()
         self._collecting = False
+        self._thread = get_ident()
         self._watchers: dict[Import, list[Callable[[CapnetError], object]]] = {}
         self._pings: dict[int, Any] = {}
         self._on_close: list[Callable[[CloseCause], object]] = []
@@ -101,26 +107,12 @@ class Connection(Serving):
         self.engine = Engine(
             Hello(name, self.limits, auth=auth),
             loop.now(),
-            bootstrap=_builtin(BootstrapDispatcher(self), Bootstrap),
-            runtime=_builtin(RuntimeService(self), Runtime),
+            bootstrap=_BOOTSTRAP,
+            runtime=_RUNTIME,
         )
         self.payloads = Payloads(self)
         self.dispatcher = Dispatcher(self)
-        handlers: dict[type[engine_events.Event], Callable[[Any], None]] = {
-            engine_events.CallArrived: self._call_arrived,
-            engine_events.CallReturned: self._call_returned,
-            engine_events.CallFailed: self._call_failed,
-            engine_events.AnswerEnded: self._answer_ended,
-            engine_events.ExportEnded: self._export_ended,
-            engine_events.ImportBroken: self._import_broken,
-            engine_events.ImportReplaced: self._import_replaced,
-            engine_events.PeerIntroduced: self._peer_introduced,
-            engine_events.PongReceived: self._pong_received,
-            engine_events.LimitReached: self._limit_reached,
-            engine_events.Draining: self._draining,
-            engine_events.Closed: self._engine_closed,
-        }
-        self.driver = Driver(loop, transport, self.engine, handlers, self._collected, self._give_back, self._ended)
+        self.driver = Driver(loop, transport, self.engine, self._handle, self._collected, self._give_back, self._ended)
         for registry in self._registries:
             registry.subscribe(self)
         self._opened = False
@@ -155,7 +147,7 @@ class Connection(Serving):
             arguments["wait_ms"] = int(wait * 1000)
         generic = await self.start_call(self.engine.imports.bootstrap, _bootstrap_method, arguments)
         reference: Reference = generic._capnet_reference
-        return cast("C", make_proxy(reference, spec))
+        return cast("C", make_proxy(reference, contract))
 
     async def bootstrap_all(self, *contracts: type[Cap], wait: float | None = None) -> tuple[Any, ...]:
         """Proxies for several contracts, in their order, asked for at once: all of them, or none.
@@ -175,9 +167,9 @@ class Connection(Serving):
         proxies: list[Any] = []
         failure: CapnetError | None = None
         try:
-            for call, spec in zip(calls, specs, strict=True):
+            for call, contract in zip(calls, contracts, strict=True):
                 try:
-                    proxies.append(make_proxy((await call)._capnet_reference, spec))
+                    proxies.append(make_proxy((await call)._capnet_reference, contract))
                 except CapnetError as error:
                     failure = failure or error
             if failure is not None:
@@ -194,7 +186,7 @@ class Connection(Serving):
 
     def runtime(self) -> Runtime:
         """The peer's runtime capability: ping, describe, stats. Needs no traffic; never has to be given back."""
-        return cast("Runtime", make_proxy(Reference(self, self.engine.imports.runtime), contract_spec(Runtime)))
+        return cast("Runtime", make_proxy(Reference(self, self.engine.imports.runtime), Runtime))
 
     async def ping(self) -> float:
         """Seconds that one ping and its pong took; answered by the peer's connection itself, before any handler.
@@ -293,7 +285,7 @@ class Connection(Serving):
             raise
         if references:
             self.announce_exports(references)
-        if len(engine.calls.by_id) == 1:
+        if len(engine.calls.by_id) == 1 and not self.driver.receiving:
             self.driver.flush()  # no company to wait for
         else:
             self.driver.flush_soon()
@@ -327,7 +319,7 @@ class Connection(Serving):
     def note_collected(self, imported: Import) -> None:
         """A finaliser's note: release this soon. May come from any thread and at any moment."""
         self._collected.append(imported)
-        if not self._collecting:
+        if not self._collecting and not (self.driver.receiving and get_ident() == self._thread):
             self._collecting = True
             self.loop.call_soon_threadsafe(self._release_collected)
 
@@ -338,11 +330,13 @@ class Connection(Serving):
             self.loop.call_soon(lambda: self._tell_broken(callback, broken))
             return lambda: None
         watchers = self._watchers.setdefault(imported, [])
-        watchers.append(callback)
+        # One that is registered twice is told twice; each `forget` ends its own.
+        watcher = partial(self._tell_broken, callback)
+        watchers.append(watcher)
 
         def forget() -> None:
-            if callback in watchers:
-                watchers.remove(callback)
+            if watcher in watchers:
+                watchers.remove(watcher)
 
         return forget
 
@@ -364,10 +358,6 @@ class Connection(Serving):
                 if registration.name not in names:
                     names.add(registration.name)
                     yield registration
-
-    async def may_have(self, name: str) -> bool:
-        """What the policy says of a name for this peer."""
-        return await ask_policy(self, Admission(name, None, self.attestation, self.peer_auth, self.peer_name)) is None
 
     async def wait_served(self, name: str, seconds: float) -> None:
         """Until the name is served, or the time is over."""
@@ -464,6 +454,9 @@ class Connection(Serving):
 
     # Events of the engine
 
+    def _handle(self, event: engine_events.Event) -> None:
+        _HANDLERS[type(event)](self, event)
+
     def _call_arrived(self, event: engine_events.CallArrived) -> None:
         self.dispatcher.put(event.answer)
 
@@ -473,9 +466,10 @@ class Connection(Serving):
         error: CapnetError | None = None
         try:
             value = call.method.receive_result(value)
-        except InvalidArgument as unfit:
+        except Exception as unfit:  # also what the __post_init__ of the user's own class raises
+            text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
             error = InvalidArgument(
-                f"result of {call.method.contract}.{call.method.name}: {unfit.message}", reason="result_type"
+                f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type"
             )
             value = None
         self._settle(call, value, error)
@@ -512,11 +506,9 @@ class Connection(Serving):
     def _import_broken(self, event: engine_events.ImportBroken) -> None:
         imported, error = event.imported, event.error
         if self.bus.observed:
-            self._publish(
-                CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason
-            )
+            self._publish(CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason)
         for callback in self._watchers.pop(imported, ()):
-            self.loop.call_soon(lambda callback=callback: self._tell_broken(callback, error))  # type: ignore[misc]
+            self.loop.call_soon(partial(callback, error))
 
     def _import_replaced(self, event: engine_events.ImportReplaced) -> None:
         imported = event.imported
@@ -612,3 +604,21 @@ def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
     hosted.expose(contract_spec(contract))
     hosted.hold()
     return hosted
+
+
+_BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
+_RUNTIME: Final = _builtin(RuntimeService(), Runtime)
+_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+    engine_events.CallArrived: Connection._call_arrived,
+    engine_events.CallReturned: Connection._call_returned,
+    engine_events.CallFailed: Connection._call_failed,
+    engine_events.AnswerEnded: Connection._answer_ended,
+    engine_events.ExportEnded: Connection._export_ended,
+    engine_events.ImportBroken: Connection._import_broken,
+    engine_events.ImportReplaced: Connection._import_replaced,
+    engine_events.PeerIntroduced: Connection._peer_introduced,
+    engine_events.PongReceived: Connection._pong_received,
+    engine_events.LimitReached: Connection._limit_reached,
+    engine_events.Draining: Connection._draining,
+    engine_events.Closed: Connection._engine_closed,
+}

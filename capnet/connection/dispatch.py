@@ -119,7 +119,7 @@ class Dispatcher:
                     if scope.cancel_called:
                         break
             else:
-                if driver.engine.pending:
+                if driver.engine.pending and not driver.receiving:
                     driver.flush()
                 if len(self._idle) >= IDLE_RUNNERS:
                     return False
@@ -233,7 +233,8 @@ class Dispatcher:
         hosted.call_ends(connection.close_hosted)
         if runner.started is not None:
             connection.call_finished(answer, error, runner.started)
-        connection.driver.handle_events()
+        if connection.engine.happened:
+            connection.driver.handle_events()
 
     def _call_context(self, answer: Answer) -> CallContext:
         connection = self._connection

@@ -7,8 +7,7 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
@@ -27,7 +26,7 @@ class Driver:
     """Between one transport and one engine.
 
     Args:
-        handlers: what takes each type of event; must not raise.
+        handle: takes each event of the engine; must not raise.
         collected: imports whose last proxy was collected; `give_back` is called to release them before frames leave.
         ended: called once, when the transport has closed and every event has been handled.
     """
@@ -37,7 +36,7 @@ class Driver:
         "_ended",
         "_flush_scheduled",
         "_give_back",
-        "_handlers",
+        "_handle",
         "_max_backlog",
         "_stall",
         "_timer",
@@ -45,6 +44,7 @@ class Driver:
         "closing",
         "engine",
         "loop",
+        "receiving",
         "transport",
         "transport_closed",
     )
@@ -54,7 +54,7 @@ class Driver:
         loop: Loop,
         transport: Transport,
         engine: Engine,
-        handlers: Mapping[type[Event], Callable[[Any], None]],
+        handle: Callable[[Event], None],
         collected: deque[Import],
         give_back: Callable[[], None],
         ended: Callable[[], None],
@@ -64,8 +64,10 @@ class Driver:
         self.engine = engine
         self.closing = False
         """The engine has closed; the last frames are leaving."""
+        self.receiving = False
+        """A chunk is being handled; at its end everything ready is sent."""
         self.transport_closed = False
-        self._handlers = handlers
+        self._handle = handle
         self._collected = collected
         self._give_back = give_back
         self._ended = ended
@@ -76,21 +78,26 @@ class Driver:
         self._stall: TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin: our hello leaves, reading starts."""
+        """Begin: reading starts, and our hello leaves, together with the first calls if they come at once."""
         self.transport.start(self)
         if self.transport.pump is not None:
             self.loop.spawn(self.transport.pump)
-        self.drain()
+        self._set_clock()
+        self.flush_soon()
 
     # Receiver
 
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes from the peer."""
-        loop = self.loop
-        loop.in_callback = True
-        self.engine.receive_data(data, loop.now())
-        self.drain()
+        loop, engine = self.loop, self.engine
+        loop.in_callback = self.receiving = True
+        engine.receive_data(data, loop.now())
+        if engine.happened:
+            self.handle_events()
+        # Tasks that were woken run now, and what they and the events have to say leaves in one write.
         loop.run_woken()
+        self.receiving = False
+        self.drain()
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
@@ -112,23 +119,25 @@ class Driver:
 
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock. After every input, and intents that cause events."""
-        self.handle_events()
-        if self.engine.pending:
+        engine = self.engine
+        if engine.happened:
+            self.handle_events()
+        if engine.pending or self._collected:
             self.flush()
-        if self.engine.timers.changed:
+        if engine.timers.changed:
             self._set_clock()
 
     def handle_events(self) -> None:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
         while events := self.engine.events():
             for event in events:
-                self._handlers[type(event)](event)
+                self._handle(event)
                 if type(event) is Closed:
                     self._close_transport()
 
     def flush_soon(self) -> None:
         """Send what is ready in the next turn of the loop, with whatever else becomes ready in this one."""
-        if not self._flush_scheduled:
+        if not self._flush_scheduled and not self.receiving:
             self._flush_scheduled = True
             self.loop.call_soon(self._scheduled_flush)
 

@@ -8,10 +8,20 @@ a reference becomes a proxy, or the very object that came home.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, plain
+from capnet.contract import (
+    Annotation,
+    CallableCap,
+    Cap,
+    ContractSpec,
+    MethodSpec,
+    contract_spec,
+    implemented_spec,
+    plain,
+)
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.registry import Hosted
@@ -40,12 +50,18 @@ class Payloads:
         self._enrichers: dict[tuple[Contracts, bool], Callable[[Any], Any]] = {}
         self._held: dict[int, Hosted] = {}  # by export id: what our exports keep open
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
-        self._functions: WeakValueDictionary[tuple[Callable[..., Any], str], Hosted] = WeakValueDictionary()
+        self._functions: WeakValueDictionary[tuple[Callable[..., Any], ContractSpec], Hosted] = WeakValueDictionary()
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        enrich = self._enricher(method.argument_contracts, method.argument_text_keys)
-        return lower(arguments, enrich, self._connection.limits)
+        limits = self._connection.limits
+        if sum(issubclass(contract, CallableCap) for contract in method.argument_contracts) > 1:
+            # A function does not say which of several callables it is; the parameter it is given for does.
+            arguments = {
+                name: lower(value, self._enricher_for(method.parameters[name].annotation), limits)[0]
+                for name, value in arguments.items()
+            }
+        return lower(arguments, self._enricher(method.argument_contracts, method.argument_text_keys), limits)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
@@ -88,9 +104,12 @@ class Payloads:
     def _object(self, reference: CapRef) -> Any:
         subject = reference.subject
         if type(subject) is Import:
-            return make_proxy(Reference(self._connection, subject), None)
+            return make_proxy(Reference(self._connection, subject))
         hosted: Hosted = subject.subject
         return hosted.implementation
+
+    def _enricher_for(self, annotation: Annotation) -> Callable[[Any], Any]:
+        return self._enricher(annotation.contracts, annotation.text_keys)
 
     def _enricher(self, contracts: Contracts, text_keys: bool) -> Callable[[Any], Any]:
         key = (contracts, text_keys)
@@ -102,7 +121,7 @@ class Payloads:
                 if isinstance(value, Cap):
                     return self._capability(value, contracts)
                 if callables and callable(value):
-                    return self._function(value, callables[0])
+                    return self._function(value, callables)
                 return plain(value, text_keys)
 
             self._enrichers[key] = enrich
@@ -111,7 +130,7 @@ class Payloads:
     def _capability(self, value: Cap, contracts: Contracts) -> CapRef:
         if isinstance(value, Proxy):
             return self._home(value)
-        spec = contract_spec(_declared(type(value), contracts))
+        spec = _exported_spec(type(value), contracts)
         hosted = Hosted.of(value)
         hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted)
@@ -125,9 +144,9 @@ class Payloads:
             raise imported.broken.again()
         return CapRef(imported.interface, imported.version, imported, -imported.id)
 
-    def _function(self, function: Callable[..., Any], contract: type[Cap]) -> CapRef:
-        spec: ContractSpec = contract_spec(contract)
-        key = (function, spec.name)
+    def _function(self, function: Callable[..., Any], contracts: Contracts) -> CapRef:
+        spec = contract_spec(contracts[0])
+        key = (function, spec)
         hosted = self._functions.get(key)
         if hosted is None:
             hosted = self._functions[key] = Hosted(function)
@@ -135,13 +154,14 @@ class Payloads:
         return CapRef(spec.name, spec.version, hosted)
 
 
-def _declared(kind: type[Cap], contracts: Contracts) -> type[Cap]:
-    """The contract to export under: the most derived of those declared that `kind` implements, else its own."""
+@lru_cache(maxsize=1024)
+def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
+    """What to export an object of `kind` as: the most derived of the declared contracts it has, else its own."""
     fitting = [contract for contract in contracts if contract is not Cap and issubclass(kind, contract)]
     for contract in fitting:
         if all(issubclass(contract, other) for other in fitting):
-            return contract
-    return fitting[0] if fitting else kind
+            return implemented_spec(kind, contract)
+    return implemented_spec(kind, fitting[0]) if fitting else contract_spec(kind)
 
 
 def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:

@@ -77,10 +77,12 @@ class Proxy(Cap):
         reference = self._capnet_reference
         if contract is Cap:
             return self
-        spec = contract_spec(contract)
-        if reference.imported.interface != spec.name:
-            raise TypeError(f"Expected `{spec.name}`, got `{reference.imported.interface}`")
-        return make_proxy(reference, spec)
+        kind, interface = _proxy_class(contract)
+        if reference.imported.interface != interface:
+            raise TypeError(f"Expected `{interface}`, got `{reference.imported.interface}`")
+        proxy = object.__new__(kind)
+        proxy._capnet_reference = reference
+        return proxy
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proxy):
@@ -100,18 +102,20 @@ class Proxy(Cap):
         raise TypeError("a proxy cannot be pickled or copied; dup() gives another proxy of the same capability")
 
 
-def make_proxy(reference: Reference, spec: ContractSpec | None) -> Any:
-    """A proxy that owns (or shares) `reference`; without a spec it has no methods, until `cast_cap` gives it some."""
-    proxy = object.__new__(Proxy if spec is None else _proxy_class(spec))
+def make_proxy(reference: Reference, contract: Any = None) -> Any:
+    """A proxy that owns (or shares) `reference`; without a contract it has no methods, until `cast_cap` gives it some."""
+    proxy = object.__new__(Proxy if contract is None else _proxy_class(contract)[0])
     proxy._capnet_reference = reference
     return proxy
 
 
 @lru_cache(maxsize=1024)
-def _proxy_class(spec: ContractSpec) -> type[Proxy]:
+def _proxy_class(contract: Any) -> tuple[type[Proxy], str]:
+    """The class of a contract's proxies, and the contract's name."""
+    spec = contract_spec(contract)
     methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
     methods["__module__"] = spec.cls.__module__
-    return cast("type[Proxy]", type(Cap)(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), methods))
+    return cast("type[Proxy]", type(Cap)(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), methods)), spec.name
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from capnet.contract import Cap, call
+from capnet.contract import INJECT, CallContext, Cap, call
+
+from .bootstrap import ask_policy
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -32,19 +34,17 @@ class Runtime(Cap, name="capnet.Runtime"):
 
 
 class RuntimeService(Runtime):
-    """The server side, one for each connection. What it tells is guarded like the names themselves."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    """The server side; one serves every connection. What it tells is guarded like the names themselves."""
 
     async def ping(self) -> None:
         """See `Runtime`."""
 
-    async def describe(self) -> dict[str, Any]:
+    async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
+        connection = cast("Connection", ctx.connection)
         served = {}
-        for registration in self._connection.all_served():
-            if await self._connection.may_have(registration.name):
+        for registration in connection.all_served():
+            if await ask_policy(connection, registration.name, None) is None:
                 spec = registration.spec
                 served[registration.name] = {
                     "contract": spec.name,
@@ -54,6 +54,6 @@ class RuntimeService(Runtime):
                 }
         return served
 
-    async def stats(self) -> dict[str, int]:
+    async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
-        return self._connection.stats()
+        return cast("Connection", ctx.connection).stats()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from uuid import uuid4
 
+from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
-from anyio import move_on_after
 
 from capnet.contract import Cap
 from capnet.errors import ContractError, Internal, Replaced
@@ -18,9 +18,11 @@ from capnet.registry.registry import IfExists
 
 from .loop import Loop
 
-__all__ = ["ReplaceReport", "Serving"]
+__all__ = ["CloseHooks", "ReplaceReport", "Serving"]
 
 E = TypeVar("E", bound=Event)
+HOOKS_TIMEOUT = 5.0
+"""Seconds that close hooks have to end when their owner closes; then they are cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,46 @@ class ReplaceReport:
     seconds: float
 
 
+class CloseHooks:
+    """The close hooks that run now, of one owner and of the connections it has."""
+
+    __slots__ = ("_idle", "_running")
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._idle: Signal | None = None
+
+    def begin(self) -> None:
+        """One more is due."""
+        self._running += 1
+
+    def end(self) -> None:
+        """One has ended."""
+        self._running -= 1
+        if not self._running and self._idle is not None:
+            self._idle.set()
+
+    async def ended(self) -> None:
+        """Wait until none is left, within `HOOKS_TIMEOUT` and also when we are cancelled: a hook frees what is dear."""
+        with CancelScope(shield=True), move_on_after(HOOKS_TIMEOUT):
+            while self._running:
+                self._idle = Signal()
+                await self._idle.wait()
+
+
 class Serving:
     """Names, events and close hooks of one owner.
 
     Args:
         bus: where its events go.
+        hooks: where its close hooks are counted.
     """
 
     loop: Loop
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, hooks: CloseHooks | None = None) -> None:
         self.bus = bus
+        self.hooks = hooks or CloseHooks()
         self.registry = Registry(self.close_hosted)
 
     def serve(self, implementation: Cap, *, name: str | None = None, if_exists: IfExists = "raise") -> ServeHandle:
@@ -137,6 +168,7 @@ class Serving:
 
     def close_hosted(self, hosted: Hosted) -> None:
         """Run the close hook of an implementation in a task of its own."""
+        self.hooks.begin()
         self.loop.spawn(self._close_hosted, hosted)
 
     def unexpected(self, where: str, error: BaseException) -> Internal:
@@ -144,7 +176,9 @@ class Serving:
         correlation = uuid4().hex
         if self.bus.observed:
             self._publish(HandlerFailed, where=where, correlation=correlation, error=error)
-        return Internal("the handler failed; the correlation id finds it in the callee's log", details={"correlation": correlation})
+        return Internal(
+            "the handler failed; the correlation id finds it in the callee's log", details={"correlation": correlation}
+        )
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
         self.bus.publish(kind, **fields)
@@ -154,6 +188,8 @@ class Serving:
             await hosted.aclose()
         except Exception as error:
             self.unexpected(f"close hook of {type(hosted.implementation).__name__}", error)
+        finally:
+            self.hooks.end()
 
     def _serve(self, implementations: list[Cap], name: str | None, if_exists: IfExists) -> ServeHandle:
         if if_exists not in ("raise", "replace", "skip"):
@@ -162,7 +198,10 @@ class Serving:
         for registration in served:
             if self.bus.observed:
                 self._publish(
-                    NameServed, name=registration.name, contract=registration.spec.name, generation=registration.generation
+                    NameServed,
+                    name=registration.name,
+                    contract=registration.spec.name,
+                    generation=registration.generation,
                 )
         for registration, old in replaced:
             self._announce_replaced(registration, "drain")
@@ -173,7 +212,10 @@ class Serving:
         self.registry.end(registration, reason)
         if self.bus.observed:
             self._publish(
-                NameUnserved, name=registration.name, contract=registration.spec.name, generation=registration.generation
+                NameUnserved,
+                name=registration.name,
+                contract=registration.spec.name,
+                generation=registration.generation,
             )
 
     def _end_all(self, registrations: Iterable[Registration], reason: str) -> None:

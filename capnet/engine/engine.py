@@ -84,7 +84,8 @@ class Engine:
         "reader",
         "strikes",
         "timers",
-        "_events",
+        "_lingering",
+        "happened",
     )
 
     def __init__(self, hello: Hello, now: float, *, bootstrap: Any = None, runtime: Any = None) -> None:
@@ -106,7 +107,9 @@ class Engine:
         self.ping_number = 0
         self.pinged: float | None = None
         """When a ping was sent because of silence."""
-        self._events: list[event.Event] = []
+        self._lingering: list[Export] = []  # given back while calls on them wait for a slot
+        self.happened: list[event.Event] = []
+        """Events that the driver has not drained."""
         self._keep_to(EARLY)
         self._introduce(hello)
         self.timers.set(Timer.HANDSHAKE, now + self.limits.handshake_timeout)
@@ -238,25 +241,36 @@ class Engine:
     def revoke(self, exports: Iterable[Export], reason: str) -> None:
         """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive.
 
-        Those that are revoked or gone already, and the built-in two, stay as they are.
+        Of those that the peer has given back only the calls are left to be answered. Those that are revoked already, and
+        the built-in two, stay as they are.
         """
         revoked: list[int] = []
         for export in exports:
-            if self.exports.live(export):
-                self.exports.revoke(export, reason)
-                self.emit(event.ExportEnded(export, "revoked"))
+            live = self.exports.live(export)
+            if not self.exports.revoke(export, reason) or not live:
+                continue
+            self.emit(event.ExportEnded(export, "revoked"))
+            if export.given:  # else the peer is told when the frame that mentions it leaves
                 revoked.append(export.id)
         self.outbox.send_many(Op.CAP_REVOKED, revoked, cut_text(reason))
         for answer in list(self.answers):
             if answer.export.revoked is not None:
                 self.end_answer(answer, Revoked(answer.export.revoked))
 
+    def exports_of(self, subject: Any) -> list[Export]:
+        """Every user export behind which `subject` answers, also those given back whose calls have not ended.
+
+        It looks at every entry: for revocation and replacement, not for calls.
+        """
+        exports = dict.fromkeys([*self.exports, *(answer.export for answer in self.answers)])
+        return [export for export in exports if export.subject is subject and export.id > 1]
+
     def replace(self, exports: Sequence[Export], subject: Any, generation: int) -> None:
         """Put another subject behind the ids of live exports, for calls that arrive from now on (P-CAP-5)."""
         replaced = [export for export in exports if self.exports.live(export)]
         for export in replaced:
             self.exports.replace(export, subject)
-        self.outbox.send_many(Op.CAP_REPLACED, [export.id for export in replaced], generation)
+        self.outbox.send_many(Op.CAP_REPLACED, [export.id for export in replaced if export.given], generation)
 
     def end_answer(self, answer: Answer, error: CapnetError) -> None:
         """Answer with `error` now, whatever the handler does, and have the handler stopped. Once answered: no-op."""
@@ -271,6 +285,7 @@ class Engine:
             self.send_error(answer.id, error)
             self.timers.unwatch(answer)
             self.release_all(answer.references)
+            self._end_lingering()
 
     # Intents: the connection
 
@@ -327,9 +342,9 @@ class Engine:
 
     def events(self) -> list[event.Event]:
         """What has happened since the last drain, in order."""
-        drained = self._events
+        drained = self.happened
         if drained:
-            self._events = []
+            self.happened = []
         return drained
 
     def data_to_send(self) -> list[bytes]:
@@ -352,7 +367,7 @@ class Engine:
 
     def emit(self, happened: event.Event) -> None:
         """Put an event before the driver."""
-        self._events.append(happened)
+        self.happened.append(happened)
 
     def introduce_peer(self, hello: Hello, version: int) -> None:
         """The peer's hello is in: the handshake is done, and what was held for it goes out."""
@@ -378,6 +393,13 @@ class Engine:
                 call.token = None
         self._check_drained()
 
+    def export_dropped(self, export: Export) -> None:
+        """Say that the peer has given an export back. Not while a call on it waits for a slot: its subject stays open."""
+        if any(answer.export is export for answer in self.answers.queue):
+            self._lingering.append(export)
+        else:
+            self.emit(event.ExportEnded(export, "dropped"))
+
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""
         held = self.calls.held
@@ -389,9 +411,11 @@ class Engine:
                 self._take_back(call, self.outbox.too_long(payload))
                 continue
             call.frame = None
-            self.exports.let_go(call.references)
+            revoked = self.exports.let_go(call.references)
             self.outbox.put(payload)
             self.calls.sent(call)
+            for export in revoked:
+                self.outbox.send([Op.CAP_REVOKED, [export.id], cut_text(export.revoked or "")])
 
     def call_ended(self) -> None:
         """The peer has answered a call: there may be room for one that was held, or nothing left to wait for."""
@@ -426,8 +450,9 @@ class Engine:
                 self.emit(event.CallFailed(call.token, cause.error()))
         for answer in self.answers.clear():
             self.emit(event.AnswerEnded(answer, cause.error()))
-        for export in self.exports.clear():
+        for export in [*self.exports.clear(), *self._lingering]:
             self.emit(event.ExportEnded(export, "closed"))
+        self._lingering.clear()
         for imported in self.imports.clear():
             imported.broken = cause.error()
             self.emit(event.ImportBroken(imported, imported.broken))
@@ -513,11 +538,19 @@ class Engine:
         elif answer.state is not AnswerState.ENDED:
             return  # the connection closed meanwhile
         self.answers.finish(answer)
-        waiting = self.answers.next_queued()
-        if waiting is not None:
-            self.emit(event.CallArrived(waiting))
+        if self.answers.queue:
+            waiting = self.answers.next_queued()
+            if waiting is not None:
+                self.emit(event.CallArrived(waiting))
+                self._end_lingering()
         elif self.lifecycle.state is State.DRAINING:
             self._check_drained()
+
+    def _end_lingering(self) -> None:
+        if self._lingering:
+            lingering, self._lingering = self._lingering, []
+            for export in lingering:
+                self.export_dropped(export)
 
     def _drain(self, cause: CloseCause) -> None:
         self.lifecycle.move(State.DRAINING, cause)
@@ -550,16 +583,15 @@ class Engine:
 
     def _keep_alive(self) -> None:
         """Ping after silence; give up when nothing at all came after the ping (P-CONN-5)."""
-        limits = self.limits
-        silent = self.now - self.heard
+        ping_at = self.heard + self.limits.keepalive
         if self.pinged is not None and self.heard < self.pinged:
-            self.finish(CloseCause("idle", f"not a byte for {silent:.0f} s"))
-        elif silent >= limits.keepalive:
+            self.finish(CloseCause("idle", f"not a byte for {self.now - self.heard:.0f} s"))
+        elif self.now >= ping_at:
             self.ping()
             self.pinged = self.now
-            self.timers.set(Timer.KEEPALIVE, self.now + limits.keepalive_timeout)
+            self.timers.set(Timer.KEEPALIVE, self.now + self.limits.keepalive_timeout)
         else:
-            self.timers.set(Timer.KEEPALIVE, self.heard + limits.keepalive)
+            self.timers.set(Timer.KEEPALIVE, ping_at)
 
     def _closing(self) -> CapnetError:
         cause = self.lifecycle.cause or CloseCause("local")

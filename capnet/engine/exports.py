@@ -49,6 +49,11 @@ class Export:
         self.unsent = 0
         self.revoked: str | None = None
 
+    @property
+    def given(self) -> int:
+        """References that the peer has, or will have when what was sent has arrived."""
+        return self.references - self.unsent
+
     def __repr__(self) -> str:
         return f"<Export {self.id} {self.interface} refs={self.references}{' revoked' if self.revoked else ''}>"
 
@@ -137,10 +142,14 @@ class CapTable:
         for export in self._exports_in(references):
             export.unsent += 1
 
-    def let_go(self, references: Iterable[Reference]) -> None:
-        """The frame with these references does not wait any more."""
+    def let_go(self, references: Iterable[Reference]) -> list[Export]:
+        """The frame with these references does not wait any more. Returns the exports in it that were revoked."""
+        revoked: list[Export] = []
         for export in self._exports_in(references):
             export.unsent -= 1
+            if export.revoked is not None:
+                revoked.append(export)
+        return revoked
 
     def drop(self, id: int, count: int) -> Export | None:
         """The peer gives back `count` references. Returns the export when that was its last.
@@ -151,8 +160,8 @@ class CapTable:
         if id < FIRST_USER_ID:
             raise ProtocolViolation("P-ID-3", f"cap-id {id} cannot be dropped")
         export = self.find(id)
-        given = export.references - export.unsent if export is not None else 0
-        if export is None or given < count:
+        if export is None or export.given < count:
+            given = 0 if export is None else export.given
             raise ProtocolViolation("P-REF-2", f"drop of {count} references to cap-id {id}, {given} were given")
         export.references -= count
         if export.references:
@@ -160,11 +169,14 @@ class CapTable:
         self._remove(export)
         return export
 
-    def revoke(self, export: Export, reason: str) -> None:
-        """Let go of the subject; the id stays until the peer has dropped it."""
+    def revoke(self, export: Export, reason: str) -> bool:
+        """Let go of the subject; the id stays until the peer has dropped it. False when there is nothing to do."""
+        if export.revoked is not None or export.id < FIRST_USER_ID:
+            return False
         self._forget_subject(export)
         export.subject = None
         export.revoked = reason
+        return True
 
     def replace(self, export: Export, subject: Any) -> None:
         """Put another subject behind the same id (P-CAP-5). One that is exported already keeps its own id as well."""

@@ -45,27 +45,13 @@ _References = Sequence[Reference]
 class Inbound:
     """Takes the peer's frames, one at a time, in order."""
 
-    __slots__ = ("_engine", "_handlers", "_ours", "greeted")
+    __slots__ = ("_engine", "_ours", "greeted")
 
     def __init__(self, engine: Engine, ours: Hello) -> None:
         self._engine = engine
         self._ours = ours
         self.greeted = False
         """Whether the peer has begun with something that looks like capnet."""
-        self._handlers: dict[int, Callable[[_Frame, _References], None]] = {
-            Op.HELLO: self._hello,
-            Op.GOAWAY: self._goaway,
-            Op.CALL: self._call,
-            Op.RESULT: self._result,
-            Op.ERROR: self._error,
-            Op.CANCEL: self._cancel,
-            Op.DROP: self._drop,
-            Op.CAP_REVOKED: self._cap_revoked,
-            Op.CAP_REPLACED: self._cap_replaced,
-            Op.PING: self._ping,
-            Op.PONG: self._pong,
-            Op.ABORT: self._abort,
-        }
 
     def receive(self, payload: bytes) -> None:
         """Act on one frame.
@@ -78,7 +64,7 @@ class Inbound:
             self._greet(payload)
         frame, references = engine.codec.decode(payload)
         if check(frame):
-            self._handlers[frame[0]](frame, references)
+            _HANDLERS[frame[0]](self, frame, references)
 
     def _greet(self, payload: bytes) -> None:
         if not self.greeted:
@@ -188,7 +174,7 @@ class Inbound:
         for id, count in frame[1]:
             export = engine.exports.drop(id, count)
             if export is not None and export.revoked is None:
-                engine.emit(event.ExportEnded(export, "dropped"))
+                engine.export_dropped(export)
 
     def _cap_revoked(self, frame: _Frame, references: _References) -> None:
         engine = self._engine
@@ -243,3 +229,19 @@ class Inbound:
             else:
                 reference.subject = home
         return refusal
+
+
+_HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
+    Op.HELLO: Inbound._hello,
+    Op.GOAWAY: Inbound._goaway,
+    Op.CALL: Inbound._call,
+    Op.RESULT: Inbound._result,
+    Op.ERROR: Inbound._error,
+    Op.CANCEL: Inbound._cancel,
+    Op.DROP: Inbound._drop,
+    Op.CAP_REVOKED: Inbound._cap_revoked,
+    Op.CAP_REPLACED: Inbound._cap_replaced,
+    Op.PING: Inbound._ping,
+    Op.PONG: Inbound._pong,
+    Op.ABORT: Inbound._abort,
+}

@@ -53,9 +53,7 @@ def snapshot(engine: Engine) -> dict[str, Any]:
             }
             for imported in engine.imports
         ],
-        "calls": [
-            {"id": call.id, "target": call.target.id, "cancelled": call.token is None} for call in engine.calls
-        ],
+        "calls": [{"id": call.id, "target": call.target.id, "cancelled": call.token is None} for call in engine.calls],
         "calls_held": len(engine.calls.held),
         "answers": [
             {

@@ -29,7 +29,16 @@ class Bus:
         schedule: runs a function soon, on the loop and off the caller's stack. Without it events wait until `attach`.
     """
 
-    __slots__ = ("__weakref__", "_children", "_observers", "_parent", "_schedule", "_scheduled", "_sequence", "observed")
+    __slots__ = (
+        "__weakref__",
+        "_children",
+        "_observers",
+        "_parent",
+        "_schedule",
+        "_scheduled",
+        "_sequence",
+        "observed",
+    )
 
     def __init__(self, parent: Bus | None = None, schedule: Schedule | None = None) -> None:
         self._parent = parent
@@ -138,8 +147,8 @@ class _Observer:
 class Feed(Generic[E]):
     """An async iterator of events; slow readers lose the oldest, and `dropped` says how many.
 
-        async with connection.events(CallFinished) as feed:
-            async for event in feed: ...
+    async with connection.events(CallFinished) as feed:
+        async for event in feed: ...
     """
 
     def __init__(self, bus: Bus, kinds: tuple[type[Event], ...]) -> None:

@@ -281,7 +281,7 @@ class EnginePair:
         for _, references in importer.incoming.frames():
             found.update(ref.id for ref in references if isinstance(ref, CapRef) and ref.id > 0)
         drops = [frame[1] for frame, _ in exporter.incoming.frames() if frame[0] == Op.DROP]
-        for id, count in [*(pair for frame in drops for pair in frame), *importer.engine.outbox.waiting_drops]:
+        for id, count in [*(pair for frame in drops for pair in frame), *importer.engine.outbox.drops]:
             found[id] += count
         for export in exporter.engine.exports:
             found[export.id] += export.unsent

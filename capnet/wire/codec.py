@@ -26,8 +26,7 @@ SCAN_ABOVE: Final = 16 * 1024
 """Frames longer than this many bytes are scanned before they are decoded; smaller ones cannot grow beyond 2.4 MB."""
 
 _REFERENCE_TAGS: Final = frozenset((TAG_CAP, TAG_ANSWER, TAG_STREAM))
-_REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
-_SCALARS: Final = frozenset((str, bytes, int, float, bool, type(None)))
+_LEAVES: Final = frozenset((str, bytes, int, float, bool, type(None), CapRef, AnswerRef, StreamRef))
 _NONE: Final[tuple[Reference, ...]] = ()
 
 # A frame is decoded as the first of two items; the second is these secret bytes. So bytes after the frame's own item show
@@ -97,7 +96,12 @@ class Codec:
             raise self._verdict(frame, error) from None
         if type(value) is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
-        _check_plain(value)
+        for item in value:
+            kind = type(item)
+            if kind is dict or kind is list:
+                _check_plain(item)
+            elif kind not in _LEAVES:
+                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
         if not self._found:
             return value, _NONE
         references, self._found = self._found, []
@@ -152,8 +156,7 @@ def _check_plain(container: list[Any] | dict[str, Any]) -> None:
         items = container.values()
     for item in items:
         kind = type(item)
-        if kind not in _SCALARS:
-            if kind is dict or kind is list:
-                _check_plain(item)
-            elif kind not in _REFERENCES:
-                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+        if kind is dict or kind is list:
+            _check_plain(item)
+        elif kind not in _LEAVES:
+            raise ProtocolViolation("P-FRAME-4", "simple value or undefined")

@@ -45,14 +45,14 @@ def check(frame: _Frame) -> bool:
         ProtocolViolation: P-OP, an unknown op below 64 or a known one with another shape.
     """
     op = frame[0] if frame else None
-    shape = _SHAPES.get(op) if type(op) is int else None
-    if shape is None:
-        if type(op) is int and op >= FIRST_IGNORED:
-            return False
-        raise ProtocolViolation("P-OP", f"unknown op {op}" if type(op) is int else "the op is not an integer")
-    if not shape(frame):
-        raise ProtocolViolation("P-OP", f"malformed frame with op {op}")
-    return True
+    if type(op) is not int:
+        raise ProtocolViolation("P-OP", "the op is not an integer")
+    shape = _SHAPES.get(op)
+    if shape is not None and shape(frame):
+        return True
+    if shape is None and op >= FIRST_IGNORED:
+        return False
+    raise ProtocolViolation("P-OP", f"unknown op {op}" if shape is None else f"malformed frame with op {op}")
 
 
 def _number(value: object) -> bool:
@@ -65,22 +65,23 @@ def _hello(frame: _Frame) -> bool:
 
 def _goaway(frame: _Frame) -> bool:
     return (
-        len(frame) == 5
-        and _number(frame[1])
-        and type(frame[2]) is str
-        and type(frame[3]) is str
-        and _number(frame[4])
+        len(frame) == 5 and _number(frame[1]) and type(frame[2]) is str and type(frame[3]) is str and _number(frame[4])
     )
 
 
 def _call(frame: _Frame) -> bool:
+    # One expression without calls for the frame that comes most.
     size = len(frame)
     return (
         (size == 5 or (size == 6 and _meta(frame[5])))
-        and _number(frame[1])
-        and (_number(frame[2]) or _path(frame[2]))
-        and type(frame[3]) is str
-        and is_name(frame[3], MAX_NAME_BYTES)
+        and type(id := frame[1]) is int
+        and 0 <= id < MAX_ID
+        and (type(target := frame[2]) is int or _path(target))
+        and (type(target) is list or 0 <= target < MAX_ID)
+        and type(method := frame[3]) is str
+        and 0 < len(method) <= MAX_NAME_BYTES
+        and method.isprintable()
+        and (method.isascii() or is_name(method, MAX_NAME_BYTES))
         and type(frame[4]) is dict
     )
 
@@ -108,7 +109,7 @@ def _meta(meta: object) -> bool:
 
 
 def _result(frame: _Frame) -> bool:
-    return len(frame) == 3 and _number(frame[1])
+    return len(frame) == 3 and type(id := frame[1]) is int and 0 <= id < MAX_ID
 
 
 def _error(frame: _Frame) -> bool:

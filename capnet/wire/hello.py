@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from capnet.errors import ProtocolViolation
@@ -93,13 +94,17 @@ def _is_range(low: int, high: int) -> bool:
 
 
 def _announced(options: dict[str, Any]) -> Limits:
-    announced: dict[str, int] = {}
-    for key in _ANNOUNCED:
-        value = options.get(key, getattr(EARLY, key))
+    values = tuple(options.get(key, getattr(EARLY, key)) for key in _ANNOUNCED)
+    for key, value in zip(_ANNOUNCED, values, strict=True):
         if type(value) is not int or not 0 <= value < MAX_ID:
             raise ProtocolViolation("P-CONN-1", f"malformed limit {key}")
-        announced[key] = value
     try:
-        return replace(EARLY, **announced)
+        return _limits(values)
     except ValueError as error:
         raise ProtocolViolation("P-CONN-2", str(error)) from None
+
+
+@lru_cache(maxsize=64)
+def _limits(values: tuple[int, ...]) -> Limits:
+    """One object for all the peers that announce the same, which are nearly all of them."""
+    return replace(EARLY, **dict(zip(_ANNOUNCED, values, strict=True)))

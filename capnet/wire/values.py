@@ -111,7 +111,7 @@ class _Walk:
 
     def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
         self._open(2 * len(value), depth)
-        lowered = {}
+        lowered: dict[str, Any] = {}
         for key, item in value.items():
             if type(key) is not str:
                 return self._with_text_keys(value, key, lowered, depth)

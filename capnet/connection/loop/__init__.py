@@ -6,11 +6,10 @@ its tasks in a nursery. `open_loop` picks the one that is running.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from anyio import get_cancelled_exc_class
 from sniffio import current_async_library
 
 __all__ = ["Loop", "TimerHandle", "Waiter", "open_loop"]
@@ -75,17 +74,12 @@ class Loop(Protocol):
         ...
 
 
-@asynccontextmanager
-async def open_loop() -> AsyncIterator[Loop]:
+def open_loop() -> AbstractAsyncContextManager[Loop]:
     """The services of the running loop, for the length of a block; at its end the tasks left are cancelled."""
-    cancelled = get_cancelled_exc_class()
     if current_async_library() == "trio":
-        from .trio import TrioLoop
+        from .trio import TrioScope
 
-        async with TrioLoop.open(cancelled) as loop:
-            yield loop
-    else:
-        from .asyncio import AsyncioLoop
+        return TrioScope()
+    from .asyncio import AsyncioLoop
 
-        async with AsyncioLoop.open(cancelled) as asyncio_loop:
-            yield asyncio_loop
+    return AsyncioLoop()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import Any
 
@@ -16,11 +15,12 @@ __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_deadline", "_tasks", "_woken", "call_at", "call_soon", "cancelled", "in_callback", "loop", "now")
+    __slots__ = ("_deadline", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
 
-    def __init__(self, cancelled: type[BaseException]) -> None:
+    cancelled: type[BaseException] = asyncio.CancelledError
+
+    def __init__(self) -> None:
         self.loop = loop = asyncio.get_running_loop()
-        self.cancelled = cancelled
         self.now = loop.time
         self.call_soon = loop.call_soon
         self.call_at = loop.call_at
@@ -29,15 +29,14 @@ class AsyncioLoop:
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, cancelled: type[BaseException]) -> AsyncIterator[AsyncioLoop]:
-        """See `open_loop`."""
-        loop = cls(cancelled)
-        try:
-            yield loop
-        finally:
-            await loop._end_tasks()
+    async def __aenter__(self) -> AsyncioLoop:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
         try:
@@ -62,21 +61,15 @@ class AsyncioLoop:
                 self._woken.append(waiter)
 
     def run_woken(self) -> None:
-        self.in_callback = False
         while self._woken:
             woken, self._woken = self._woken, []
             for waiter in woken:
                 waiter.resume()
+        self.in_callback = False
 
     def time_left(self) -> float | None:
         deadline = self._deadline()
         return None if deadline == _NEVER else deadline - self.loop.time()
-
-    async def _end_tasks(self) -> None:
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
 
 
 _NEVER = float("inf")

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
 from math import inf
+from types import TracebackType
 from typing import Any
 
 import trio
 
-__all__ = ["TrioLoop"]
+__all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 
 
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_nursery", "_token", "call_soon", "cancelled", "in_callback", "now", "waiter")
+    __slots__ = ("_nursery", "_token", "call_soon", "in_callback", "now", "waiter")
 
-    def __init__(self, nursery: trio.Nursery, cancelled: type[BaseException]) -> None:
+    cancelled: type[BaseException] = trio.Cancelled
+
+    def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
-        self.cancelled = cancelled
         self.in_callback = False
         self.now = trio.current_time
         self.call_soon = self._token.run_sync_soon
         self.waiter = TrioWaiter
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, cancelled: type[BaseException]) -> AsyncIterator[TrioLoop]:
-        """See `open_loop`."""
-        async with trio.open_nursery() as nursery:
-            try:
-                yield cls(nursery, cancelled)
-            finally:
-                nursery.cancel_scope.cancel()
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
         try:
@@ -55,10 +46,30 @@ class TrioLoop:
 
     def run_woken(self) -> None:
         """trio resumes tasks itself, and in an order of its own."""
+        self.in_callback = False
 
     def time_left(self) -> float | None:
         deadline = trio.current_effective_deadline()
         return None if deadline == inf else deadline - trio.current_time()
+
+
+class TrioScope:
+    """The nursery around a `TrioLoop`."""
+
+    def __init__(self) -> None:
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+
+    async def __aenter__(self) -> TrioLoop:
+        self._nursery = await self._manager.__aenter__()
+        return TrioLoop(self._nursery)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+        await self._manager.__aexit__(None, None, None)
 
 
 class TrioTimer:

@@ -1,0 +1,199 @@
+"""What a person or a program sees of the demo: coloured lines, plain lines, or JSON.
+
+All that comes from the plugin, and file names too, may be hostile to a terminal: nothing is printed before `clean` has
+seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.cli.demo.contract import Report
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "clean", "pick_show"]
+
+_COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
+_BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "ViolationSeen")
+"""Kinds of events that stand out."""
+
+
+class Show(ABC):
+    """Where the demo tells what happens."""
+
+    @abstractmethod
+    def step(self, text: str) -> None:
+        """Something begins."""
+
+    @abstractmethod
+    def event(self, source: str, report: Report) -> None:
+        """An event, of the `host` or the `plugin`."""
+
+    @abstractmethod
+    def result(self, text: str) -> None:
+        """Something came out as it should."""
+
+    @abstractmethod
+    def detail(self, text: str) -> None:
+        """More about it."""
+
+    @abstractmethod
+    def problem(self, text: str) -> None:
+        """Something did not."""
+
+    @abstractmethod
+    def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
+        """The end: what was done, for programs and in words."""
+
+    @contextmanager
+    def indexing(self) -> Generator[None]:
+        """A block in which `progress` is called."""
+        yield
+
+    @abstractmethod
+    def progress(self, done: int, total: int) -> None:
+        """So many files are done."""
+
+
+class PlainShow(Show):
+    """Lines of text."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def step(self, text: str) -> None:
+        """See `Show`."""
+        self._steps += 1
+        self._line(f"\n{self._steps}. {text}", "bold")
+
+    def event(self, source: str, report: Report) -> None:
+        """See `Show`."""
+        time = datetime.fromtimestamp(report.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        where = f"#{report.connection}" if report.connection else ""
+        style = "red" if report.kind in _BAD else _COLOURS[source]
+        self._line(f"   {time} {source:6} {where:3} {report.text}", style)
+
+    def progress(self, done: int, total: int) -> None:
+        """Not shown: the events say as much."""
+
+    def result(self, text: str) -> None:
+        """See `Show`."""
+        self._line(f"   ✓ {text}", "green")
+
+    def detail(self, text: str) -> None:
+        """See `Show`."""
+        self._line(f"     {text}", "")
+
+    def problem(self, text: str) -> None:
+        """See `Show`."""
+        self._line(f"   ✗ {text}", "bold red")
+
+    def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
+        """See `Show`."""
+        ok = bool(facts["ok"])
+        self._line(
+            "\nAll of it went as it should." if ok else "\nSomething went wrong.", "bold green" if ok else "bold red"
+        )
+        for name, text in lines.items():
+            self._line(f"   {name:9} {text}", "")
+
+    def _line(self, text: str, style: str) -> None:
+        print(clean(text), flush=True)
+
+
+class RichShow(PlainShow):
+    """The same lines in colour, and a bar below them while the plugin indexes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    @contextmanager
+    def indexing(self) -> Generator[None]:
+        """See `Show`."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        # It is drawn by nobody but us: a thread that redraws would need the interpreter while calls wait for it.
+        columns = (TextColumn("   indexing"), BarColumn(), MofNCompleteColumn())
+        with ExitStack() as drawn:
+            self._bar = drawn.enter_context(
+                Progress(*columns, console=self._console, auto_refresh=False, transient=True)
+            )
+            self._task = self._bar.add_task("", total=None)
+            yield
+        self._bar = self._task = None
+
+    def progress(self, done: int, total: int) -> None:
+        """See `Show`."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, refresh=True)
+
+    def _line(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(clean(text), style), soft_wrap=True)
+
+
+class JsonShow(Show):
+    """One JSON object a line; the field `type` says which."""
+
+    def step(self, text: str) -> None:
+        """See `Show`."""
+        self._line("step", text=text)
+
+    def event(self, source: str, report: Report) -> None:
+        """See `Show`."""
+        self._line("event", source=source, **asdict(report))
+
+    def result(self, text: str) -> None:
+        """See `Show`."""
+        self._line("result", text=text)
+
+    def detail(self, text: str) -> None:
+        """See `Show`."""
+        self._line("detail", text=text)
+
+    def problem(self, text: str) -> None:
+        """See `Show`."""
+        self._line("problem", text=text)
+
+    def progress(self, done: int, total: int) -> None:
+        """See `Show`."""
+        self._line("progress", done=done, total=total)
+
+    def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
+        """See `Show`."""
+        self._line("summary", **facts)
+
+    def _line(self, kind: str, **fields: Any) -> None:
+        print(json.dumps({"type": kind, **fields}), flush=True)
+
+
+def pick_show(*, as_json: bool) -> Show:
+    """What suits standard output: JSON when asked for, colour on a terminal if `rich` is there, else plain lines."""
+    if as_json:
+        return JsonShow()
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        return RichShow()
+    return PlainShow()
+
+
+def clean(text: str) -> str:
+    """`text` without what could steer a terminal, and with what standard output cannot encode replaced."""
+    shown = "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, "replace").decode(encoding)
