@@ -110,9 +110,9 @@ class BootstrapDispatcher(Bootstrap):
             if needs is not None:
                 check_needs(registration, needs)
         except CapnetError as error:
-            connection.announce_bootstrap(name, error)
+            connection.reports.bootstrapped(name, error)
             raise
-        connection.announce_bootstrap(name, None)
+        connection.reports.bootstrapped(name, None)
         implementation: Cap = registration.hosted.implementation
         return implementation
 

@@ -1,16 +1,13 @@
 """`Connection`: one live link to a peer, symmetric. Both ends serve, bootstrap and call.
 
-It wires the parts together and holds no protocol rules: the engine has those. Events of the engine come in through a table
-(`_handlers`), what users ask goes out as intents.
+It wires the parts together and holds no protocol rules: the engine has those. What users ask goes to the part that does
+it; what the engine tells comes in through one table at the end of this file.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import count
-from threading import get_ident
 from typing import Any, Final, TypeVar, cast
 
 from anyio import CancelScope, move_on_after
@@ -19,43 +16,29 @@ from typing_extensions import TypeForm
 
 from capnet.contract import Cap, MethodSpec, contract_spec
 from capnet.engine import events as engine_events
-from capnet.engine.answers import Answer, AnswerState
+from capnet.engine.answers import AnswerState
 from capnet.engine.engine import Engine
 from capnet.engine.exports import Export
-from capnet.engine.imports import Import
 from capnet.engine.inspect import snapshot, stats
 from capnet.engine.lifecycle import CloseCause
-from capnet.errors import CallCancelled, CapnetError, InvalidArgument
+from capnet.errors import CapnetError
 from capnet.limits import Limits
-from capnet.observe import (
-    Bootstrapped,
-    Bus,
-    CallFinished,
-    CallStarted,
-    CapBroken,
-    CapDropped,
-    CapExported,
-    CapReplaced,
-    CapRevoked,
-    ConnectionClosed,
-    ConnectionOpened,
-    Event,
-    LimitHit,
-    ViolationSeen,
-)
+from capnet.observe import Bus, Event
 from capnet.registry import Hosted, Registration, Registry
 from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import is_plain
 
 from .bootstrap import Bootstrap, BootstrapDispatcher, Policy
 from .call import Call
+from .caller import Caller
 from .dispatch import Dispatcher
 from .driver import Driver
+from .holdings import Holdings
 from .loop import Loop
 from .payload import Payloads
-from .proxy import Reference, make_proxy, release
+from .proxy import Reference, make_proxy, reference_of, release
+from .reports import Reports
 from .runtime import Runtime, RuntimeService
 from .serving import CloseHooks, Serving
 
@@ -96,10 +79,6 @@ class Connection(Serving):
         """Bootstraps of the peer that wait for the policy or for a name."""
         super().__init__(Bus(bus, loop.call_soon), hooks)
         self._registries = (self.registry,) if names is None else (self.registry, names)
-        self._collected: deque[Import] = deque()
-        self._collecting = False
-        self._thread = get_ident()
-        self._watchers: dict[Import, list[Callable[[CapnetError], object]]] = {}
         self._pings: dict[int, Any] = {}
         self._on_close: list[Callable[[CloseCause], object]] = []
         self._closed: Signal | None = None
@@ -110,12 +89,14 @@ class Connection(Serving):
             bootstrap=_BOOTSTRAP,
             runtime=_RUNTIME,
         )
+        self.reports = Reports(self.bus, self.number)
         self.payloads = Payloads(self)
+        self.holdings = Holdings(self)
+        self.caller = Caller(self)
         self.dispatcher = Dispatcher(self)
-        self.driver = Driver(loop, transport, self.engine, self._handle, self._collected, self._give_back, self._ended)
+        self.driver = Driver(loop, transport, self.engine, self._handle, self.holdings, self.finish_if_over)
         for registry in self._registries:
             registry.subscribe(self)
-        self._opened = False
         self.driver.start()
 
     # What users call
@@ -141,35 +122,20 @@ class Connection(Serving):
             NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. Unavailable: the
             connection is closing.
         """
-        spec = contract_spec(contract)
-        arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
-        if wait is not None:
-            arguments["wait_ms"] = int(wait * 1000)
-        generic = await self.start_call(self.engine.imports.bootstrap, _bootstrap_method, arguments)
-        reference: Reference = generic._capnet_reference
-        return cast("C", make_proxy(reference, contract))
+        return cast("C", make_proxy(reference_of(await self._ask_for(contract, wait, name)), contract))
 
     async def bootstrap_all(self, *contracts: type[Cap], wait: float | None = None) -> tuple[Any, ...]:
         """Proxies for several contracts, in their order, asked for at once: all of them, or none.
 
         When one fails, the first failure in the order of the arguments is raised and what the others got is given back.
         """
-        specs = [contract_spec(contract) for contract in contracts]
-        extra = {} if wait is None else {"wait_ms": int(wait * 1000)}
-        calls = [
-            self.start_call(
-                self.engine.imports.bootstrap,
-                _bootstrap_method,
-                {"name": spec.name, "version": spec.version, "needs": spec.shape, **extra},
-            )
-            for spec in specs
-        ]
+        calls = [self._ask_for(contract, wait) for contract in contracts]
         proxies: list[Any] = []
         failure: CapnetError | None = None
         try:
             for call, contract in zip(calls, contracts, strict=True):
                 try:
-                    proxies.append(make_proxy((await call)._capnet_reference, contract))
+                    proxies.append(make_proxy(reference_of(await call), contract))
                 except CapnetError as error:
                     failure = failure or error
             if failure is not None:
@@ -264,83 +230,7 @@ class Connection(Serving):
     def __repr__(self) -> str:
         return f"<Connection {self.number} to {self.peer_name or 'peer'} {self.engine.lifecycle.state.value}>"
 
-    # For calls and proxies
-
-    def start_call(self, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
-        """Make a call; it leaves with whatever else becomes ready in this turn of the loop."""
-        engine = self.engine
-        references: Sequence[WireReference] = ()
-        if not is_plain(arguments, self.limits):
-            arguments, references = self.payloads.lower_arguments(arguments, method)
-        timeout = self.loop.time_left()
-        observed = self.bus.observed
-        call: Call[Any] = Call(self, method, self.loop.now() if observed else 0.0)
-        if method.timeout is not None and (timeout is None or method.timeout < timeout):
-            timeout = method.timeout
-            call.expire_at(self.loop.now() + timeout)
-        try:
-            call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
-        except BaseException:
-            call.settle(None, None)
-            raise
-        if references:
-            self.announce_exports(references)
-        if len(engine.calls.by_id) == 1 and not self.driver.receiving:
-            self.driver.flush()  # no company to wait for
-        else:
-            self.driver.flush_soon()
-        if observed:
-            self._publish(
-                CallStarted, direction="out", call=call.entry.id, contract=target.interface, method=method.name
-            )
-        return call
-
-    def cancel_call(self, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
-        """Give up on a call: the peer is told, the call ends with `error`."""
-        entry = call.entry
-        if entry is not None:
-            self.engine.cancel(entry, reason)
-            self._settle(call, None, error or CallCancelled(reason or "cancelled here"))
-            self.driver.handle_events()
-            self.driver.flush_soon()
-
-    def hold_import(self, imported: Import) -> None:
-        """One more local owner."""
-        if imported.id > 1 and imported.holders:
-            self.engine.hold(imported)
-
-    def release_import(self, imported: Import) -> None:
-        """One local owner less; with the last, nobody here watches it any more."""
-        self.engine.release(imported)
-        if not imported.holders:
-            self._watchers.pop(imported, None)
-        self.driver.flush_soon()
-
-    def note_collected(self, imported: Import) -> None:
-        """A finaliser's note: release this soon. May come from any thread and at any moment."""
-        self._collected.append(imported)
-        if not self._collecting and not (self.driver.receiving and get_ident() == self._thread):
-            self._collecting = True
-            self.loop.call_soon_threadsafe(self._release_collected)
-
-    def watch_import(self, imported: Import, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
-        """See `proxy.on_broken`."""
-        broken = imported.broken
-        if broken is not None:
-            self.loop.call_soon(lambda: self._tell_broken(callback, broken))
-            return lambda: None
-        watchers = self._watchers.setdefault(imported, [])
-        # One that is registered twice is told twice; each `forget` ends its own.
-        watcher = partial(self._tell_broken, callback)
-        watchers.append(watcher)
-
-        def forget() -> None:
-            if watcher in watchers:
-                watchers.remove(watcher)
-
-        return forget
-
-    # For dispatch and the built-in capabilities
+    # For the parts of the connection
 
     def find_served(self, name: str) -> Registration | None:
         """What a peer gets for a name: the connection's own registration first, then the host's."""
@@ -375,47 +265,9 @@ class Connection(Serving):
         self.engine.strike(reason)
         self.driver.handle_events()
 
-    def announce_bootstrap(self, name: str, error: CapnetError | None) -> None:
-        """Tell observers how a bootstrap ended."""
-        if self.bus.observed:
-            result, reason = ("ok", None) if error is None else (error.code, error.reason)
-            self._publish(Bootstrapped, name=name, result=result, reason=reason)
-
-    def announce_exports(self, references: Sequence[WireReference]) -> None:
+    def exports_queued(self, references: Sequence[WireReference]) -> None:
         """A frame with references is on its way."""
-        for export in self.payloads.queued(references):
-            if self.bus.observed:
-                self._publish(CapExported, cap=export.id, contract=export.interface)
-
-    def call_started(self, answer: Answer) -> float:
-        """Tell observers that a handler starts; returns the time."""
-        self._publish(
-            CallStarted,
-            direction="in",
-            call=answer.id,
-            contract=answer.export.interface,
-            method=answer.method,
-            generation=self._generation(answer.export),
-        )
-        return self.loop.now()
-
-    def call_finished(self, answer: Answer, error: CapnetError | None, started: float) -> None:
-        """Tell observers how it ended."""
-        self._publish(
-            CallFinished,
-            direction="in",
-            call=answer.id,
-            contract=answer.export.interface,
-            method=answer.method,
-            generation=self._generation(answer.export),
-            result="ok" if error is None else error.code,
-            reason=None if error is None else error.reason,
-            seconds=self.loop.now() - started,
-        )
-
-    def runner_ended(self) -> None:
-        """A runner of the dispatcher is gone."""
-        self._finish_if_over()
+        self.reports.exported(self.payloads.queued(references))
 
     def crash(self, error: Exception) -> None:
         """A fault of capnet itself: end this connection, and no other."""
@@ -457,85 +309,30 @@ class Connection(Serving):
     def _handle(self, event: engine_events.Event) -> None:
         _HANDLERS[type(event)](self, event)
 
-    def _call_arrived(self, event: engine_events.CallArrived) -> None:
-        self.dispatcher.put(event.answer)
+    def export_ended(self, event: engine_events.ExportEnded) -> None:
+        """The peer holds a capability of ours no longer."""
+        self.reports.export_ended(event.export, event.reason)
+        self.payloads.ended(event.export)
 
-    def _call_returned(self, event: engine_events.CallReturned) -> None:
-        call: Call[Any] = event.token
-        value = self.payloads.lift(event.value) if event.references else event.value
-        error: CapnetError | None = None
-        try:
-            value = call.method.receive_result(value)
-        except Exception as unfit:  # also what the __post_init__ of the user's own class raises
-            text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
-            error = InvalidArgument(
-                f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type"
-            )
-            value = None
-        self._settle(call, value, error)
+    def import_broken(self, event: engine_events.ImportBroken) -> None:
+        """A capability of the peer's answers nothing any more."""
+        self.reports.import_broken(event.imported, event.error)
+        self.holdings.broken(event.imported, event.error)
 
-    def _call_failed(self, event: engine_events.CallFailed) -> None:
-        self._settle(event.token, None, event.error)
+    def peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
+        """The handshake is done."""
+        self.reports.peer_name = event.hello.name
+        self.reports.opened(self.attestation.transport, event.version)
 
-    def _settle(self, call: Call[Any], value: Any, error: CapnetError | None) -> None:
-        entry = call.entry
-        call.settle(value, error)
-        if call.started and entry is not None:
-            self._publish(
-                CallFinished,
-                direction="out",
-                call=entry.id,
-                contract=entry.target.interface,
-                method=call.method.name,
-                result="ok" if error is None else error.code,
-                reason=None if error is None else error.reason,
-                seconds=self.loop.now() - call.started,
-            )
-
-    def _answer_ended(self, event: engine_events.AnswerEnded) -> None:
-        self.dispatcher.end(event.answer)
-
-    def _export_ended(self, event: engine_events.ExportEnded) -> None:
-        export = event.export
-        if self.bus.observed:
-            kind = CapRevoked if event.reason == "revoked" else CapDropped
-            reason = export.revoked or event.reason
-            self._publish(kind, cap=export.id, contract=export.interface, reason=reason)
-        self.payloads.ended(export)
-
-    def _import_broken(self, event: engine_events.ImportBroken) -> None:
-        imported, error = event.imported, event.error
-        if self.bus.observed:
-            self._publish(CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason)
-        for callback in self._watchers.pop(imported, ()):
-            self.loop.call_soon(partial(callback, error))
-
-    def _import_replaced(self, event: engine_events.ImportReplaced) -> None:
-        imported = event.imported
-        if self.bus.observed:
-            self._publish(CapReplaced, cap=imported.id, contract=imported.interface, generation=imported.generation)
-
-    def _peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
-        self._opened = True
-        if self.bus.observed:
-            self._publish(ConnectionOpened, transport=self.attestation.transport, version=event.version)
-
-    def _pong_received(self, event: engine_events.PongReceived) -> None:
+    def pong_received(self, event: engine_events.PongReceived) -> None:
+        """A ping of ours came back."""
         waiter = self._pings.get(event.number)
         if waiter is not None:
             self.loop.wake(waiter)
 
-    def _limit_reached(self, event: engine_events.LimitReached) -> None:
-        if self.bus.observed:
-            self._publish(LimitHit, limit=event.reason)
-
-    def _draining(self, event: engine_events.Draining) -> None:
-        """Nothing new starts; the engine refuses it."""
-
-    def _engine_closed(self, event: engine_events.Closed) -> None:
-        cause = event.cause
-        if cause.kind == "violation" and self.bus.observed:
-            self._publish(ViolationSeen, clause=cause.clause or "", message=cause.message)
+    def engine_closed(self, event: engine_events.Closed) -> None:
+        """Nothing more will happen: end what is ours."""
+        self.reports.closing(event.cause)
         for registry in self._registries:
             registry.unsubscribe(self)
         self._end_all(self.registry, "the connection closed")
@@ -543,11 +340,7 @@ class Connection(Serving):
 
     # The end
 
-    def _ended(self) -> None:
-        """The transport has closed."""
-        self._finish_if_over()
-
-    def _finish_if_over(self) -> None:
+    def finish_if_over(self) -> None:
         """When the transport has closed and no handler is left, everything has ended: say so, once."""
         if self._over or not self.driver.transport_closed or not self.dispatcher.stopped:
             return
@@ -556,8 +349,7 @@ class Connection(Serving):
         assert cause is not None
         for waiter in tuple(self._pings.values()):
             self.loop.wake(waiter)
-        if self._opened and self.bus.observed:
-            self._publish(ConnectionClosed, cause=cause.kind, message=cause.message, clause=cause.clause)
+        self.reports.closed(cause)
         for callback in self._on_close:
             self._call_back(callback)
         self._on_close.clear()
@@ -570,33 +362,16 @@ class Connection(Serving):
         except Exception as error:
             self.unexpected("on_close callback", error)
 
-    def _tell_broken(self, callback: Callable[[CapnetError], object], error: CapnetError) -> None:
-        try:
-            callback(error)
-        except Exception as raised:
-            self.unexpected("on_broken callback", raised)
-
-    # References that were collected
-
-    def _give_back(self) -> None:
-        collected = self._collected
-        while collected:
-            imported = collected.popleft()
-            self.engine.release(imported)
-            if not imported.holders:
-                self._watchers.pop(imported, None)
-
-    def _release_collected(self) -> None:
-        self._collecting = False
-        if self._collected:
-            self.driver.flush()
-
-    def _generation(self, export: Export) -> int:
-        hosted: Hosted | None = export.subject
-        return 0 if hosted is None else hosted.generation
+    def _ask_for(self, contract: Any, wait: float | None, name: str | None = None) -> Call[Any]:
+        """Call the bootstrap dispatcher of the peer."""
+        spec = contract_spec(contract)
+        arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
+        if wait is not None:
+            arguments["wait_ms"] = int(wait * 1000)
+        return self.caller.start(self.engine.imports.bootstrap, _bootstrap_method, arguments)
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
-        self.bus.publish(kind, connection=self.number, peer=self.peer_name, **fields)
+        self.reports.publish(kind, **fields)
 
 
 def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
@@ -609,16 +384,16 @@ def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
 _BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
 _RUNTIME: Final = _builtin(RuntimeService(), Runtime)
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
-    engine_events.CallArrived: Connection._call_arrived,
-    engine_events.CallReturned: Connection._call_returned,
-    engine_events.CallFailed: Connection._call_failed,
-    engine_events.AnswerEnded: Connection._answer_ended,
-    engine_events.ExportEnded: Connection._export_ended,
-    engine_events.ImportBroken: Connection._import_broken,
-    engine_events.ImportReplaced: Connection._import_replaced,
-    engine_events.PeerIntroduced: Connection._peer_introduced,
-    engine_events.PongReceived: Connection._pong_received,
-    engine_events.LimitReached: Connection._limit_reached,
-    engine_events.Draining: Connection._draining,
-    engine_events.Closed: Connection._engine_closed,
+    engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
+    engine_events.CallReturned: lambda self, event: self.caller.returned(event),
+    engine_events.CallFailed: lambda self, event: self.caller.failed(event),
+    engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
+    engine_events.ExportEnded: Connection.export_ended,
+    engine_events.ImportBroken: Connection.import_broken,
+    engine_events.ImportReplaced: lambda self, event: self.reports.import_replaced(event.imported),
+    engine_events.PeerIntroduced: Connection.peer_introduced,
+    engine_events.PongReceived: Connection.pong_received,
+    engine_events.LimitReached: lambda self, event: self.reports.limit_hit(event.reason),
+    engine_events.Draining: lambda self, event: None,  # nothing new starts: the engine refuses it
+    engine_events.Closed: Connection.engine_closed,
 }

@@ -104,7 +104,7 @@ class Dispatcher:
             self._runners.discard(runner)
             if runner in self._idle:
                 self._idle.remove(runner)
-            self._connection.runner_ended()
+            self._connection.finish_if_over()
 
     async def _work(self, runner: _Runner, scope: CancelScope) -> bool:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
@@ -145,7 +145,10 @@ class Dispatcher:
         hosted.call_begins()
         answer.handler = runner
         runner.hosted = hosted
-        runner.started = connection.call_started(answer) if connection.bus.observed else None
+        runner.started = None
+        if connection.bus.observed:
+            runner.started = connection.loop.now()
+            connection.reports.handler_started(answer)
         try:
             handler, running = self._start(hosted, answer)
             context = self._context.copy()
@@ -205,7 +208,7 @@ class Dispatcher:
             self._fail(answer, _unfit(raised, handler))
             return
         if references:
-            connection.announce_exports(references)
+            connection.exports_queued(references)
         self._end(answer, None)
 
     def _fail(self, answer: Answer, raised: BaseException) -> bool:
@@ -232,7 +235,7 @@ class Dispatcher:
         assert hosted is not None
         hosted.call_ends(connection.close_hosted)
         if runner.started is not None:
-            connection.call_finished(answer, error, runner.started)
+            connection.reports.handler_finished(answer, error, connection.loop.now() - runner.started)
         if connection.engine.happened:
             connection.driver.handle_events()
 

@@ -6,14 +6,13 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
-from capnet.engine.imports import Import
 from capnet.transport import Transport
 
+from .holdings import Holdings
 from .loop import Loop, TimerHandle
 
 __all__ = ["Driver"]
@@ -27,7 +26,7 @@ class Driver:
 
     Args:
         handle: takes each event of the engine; must not raise.
-        collected: imports whose last proxy was collected; `give_back` is called to release them before frames leave.
+        holdings: are asked to release what was collected before frames leave.
         ended: called once, when the transport has closed and every event has been handled.
     """
 
@@ -35,8 +34,8 @@ class Driver:
         "_collected",
         "_ended",
         "_flush_scheduled",
-        "_give_back",
         "_handle",
+        "_holdings",
         "_max_backlog",
         "_stall",
         "_timer",
@@ -55,8 +54,7 @@ class Driver:
         transport: Transport,
         engine: Engine,
         handle: Callable[[Event], None],
-        collected: deque[Import],
-        give_back: Callable[[], None],
+        holdings: Holdings,
         ended: Callable[[], None],
     ) -> None:
         self.loop = loop
@@ -68,8 +66,8 @@ class Driver:
         """A chunk is being handled; at its end everything ready is sent."""
         self.transport_closed = False
         self._handle = handle
-        self._collected = collected
-        self._give_back = give_back
+        self._holdings = holdings
+        self._collected = holdings.collected
         self._ended = ended
         self._flush_scheduled = False
         self._max_backlog = engine.limits.max_backlog
@@ -144,7 +142,7 @@ class Driver:
     def flush(self) -> None:
         """Send what is ready now."""
         if self._collected:
-            self._give_back()
+            self._holdings.release_collected()
         chunks = self.engine.data_to_send()
         if chunks and not self.transport_closed:
             self.transport.send(chunks)

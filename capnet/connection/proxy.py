@@ -50,13 +50,13 @@ class Reference:
         """Give it back; leaves with the next frames."""
         if not self.released:
             self.released = True
-            self.connection.release_import(self.imported)
+            self.connection.holdings.release(self.imported)
 
     def __del__(self) -> None:
         # The finaliser may run anywhere, even inside the engine: it only leaves a note (architecture §4).
         if not self.released:
             self.released = True
-            self.connection.note_collected(self.imported)
+            self.connection.holdings.note_collected(self.imported)
 
 
 class Proxy(Cap):
@@ -124,7 +124,7 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
     def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         reference = self._capnet_reference
         imported = reference.imported if not reference.released else reference.usable()
-        return reference.connection.start_call(imported, method, bind(args, kwargs))
+        return reference.connection.caller.start(imported, method, bind(args, kwargs))
 
     def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         offered = self._capnet_reference.imported.version
@@ -167,7 +167,7 @@ def dup(proxy: C) -> C:
         Released: `proxy` was given back.
     """
     reference = reference_of(proxy)
-    reference.connection.hold_import(reference.usable())
+    reference.connection.holdings.hold(reference.usable())
     copy = object.__new__(type(proxy))
     cast("Any", copy)._capnet_reference = Reference(reference.connection, reference.imported)
     return copy
@@ -180,7 +180,7 @@ def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Calla
     ends it.
     """
     reference = reference_of(proxy)
-    return reference.connection.watch_import(reference.usable(), callback)
+    return reference.connection.holdings.watch(reference.usable(), callback)
 
 
 def generation(proxy: object) -> int:

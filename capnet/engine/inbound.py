@@ -72,7 +72,8 @@ class Inbound:
             if not self.greeted:
                 raise ProtocolViolation("P-CONN-1", "the first frame is not a hello")
 
-    def _hello(self, frame: _Frame, references: _References) -> None:
+    def hello(self, frame: _Frame, references: _References) -> None:
+        """The peer introduces itself (P-CONN-1)."""
         if self._engine.peer is not None:
             raise ProtocolViolation("P-CONN-1", "a second hello")
         hello = Hello.from_frame(frame)
@@ -80,12 +81,14 @@ class Inbound:
             raise ProtocolViolation("P-REF", "references in a hello")
         self._engine.introduce_peer(hello, self._ours.version_with(hello))
 
-    def _goaway(self, frame: _Frame, references: _References) -> None:
+    def goaway(self, frame: _Frame, references: _References) -> None:
+        """The peer takes no new calls (P-CONN-4)."""
         _, last_call_id, _code, message, grace_ms = frame
         grace = min(grace_ms / 1000, _MAX_GRACE)
         self._engine.go_away(last_call_id, CloseCause("remote", cut_text(message)), grace)
 
-    def _call(self, frame: _Frame, references: _References) -> None:
+    def call(self, frame: _Frame, references: _References) -> None:
+        """The peer asks for something (P-CALL)."""
         engine = self._engine
         answers = engine.answers
         _, id, target, method, arguments, *meta = frame
@@ -139,7 +142,8 @@ class Inbound:
             answer.deadline = self._engine.now + meta["deadline"] / 1000
             self._engine.timers.watch(answer)
 
-    def _result(self, frame: _Frame, references: _References) -> None:
+    def result(self, frame: _Frame, references: _References) -> None:
+        """The peer answers with a value."""
         engine = self._engine
         # A violation among the references must find the call in the table still: it is answered like all others.
         refusal = self._resolve(references) if references else None
@@ -153,7 +157,8 @@ class Inbound:
                 engine.emit(event.CallReturned(call.token, frame[2], references))
         engine.call_ended()
 
-    def _error(self, frame: _Frame, references: _References) -> None:
+    def error(self, frame: _Frame, references: _References) -> None:
+        """The peer answers with an error."""
         engine = self._engine
         if references:
             raise ProtocolViolation("P-REF", "references in an error")
@@ -163,20 +168,23 @@ class Inbound:
             engine.emit(event.CallFailed(call.token, from_wire(frame[2], cut_text(frame[3]), details)))
         engine.call_ended()
 
-    def _cancel(self, frame: _Frame, references: _References) -> None:
+    def cancel(self, frame: _Frame, references: _References) -> None:
+        """The peer gives up on a call (P-CALL-6)."""
         answer = self._engine.answers.find(frame[1])
         if answer is not None:
             reason = cut_text(frame[2]) if len(frame) == 3 else ""
             self._engine.end_answer(answer, CallCancelled(reason or "cancelled by the caller"))
 
-    def _drop(self, frame: _Frame, references: _References) -> None:
+    def drop(self, frame: _Frame, references: _References) -> None:
+        """The peer gives references back (P-REF-2)."""
         engine = self._engine
         for id, count in frame[1]:
             export = engine.exports.drop(id, count)
             if export is not None and export.revoked is None:
                 engine.export_dropped(export)
 
-    def _cap_revoked(self, frame: _Frame, references: _References) -> None:
+    def cap_revoked(self, frame: _Frame, references: _References) -> None:
+        """The peer has taken capabilities back (P-CAP-6)."""
         engine = self._engine
         told = [engine.imports.told(id) for id in frame[1]]
         error = Revoked(cut_text(frame[2]))
@@ -185,7 +193,8 @@ class Inbound:
                 imported.broken = error
                 engine.emit(event.ImportBroken(imported, error))
 
-    def _cap_replaced(self, frame: _Frame, references: _References) -> None:
+    def cap_replaced(self, frame: _Frame, references: _References) -> None:
+        """The peer has put new implementations behind capabilities (P-CAP-5)."""
         engine = self._engine
         told = [engine.imports.told(id) for id in frame[1]]
         for imported in told:
@@ -193,16 +202,19 @@ class Inbound:
                 imported.generation = frame[2]
                 engine.emit(event.ImportReplaced(imported))
 
-    def _ping(self, frame: _Frame, references: _References) -> None:
+    def ping(self, frame: _Frame, references: _References) -> None:
+        """The peer wants a sign of life."""
         self._engine.outbox.send([Op.PONG, frame[1]])
 
-    def _pong(self, frame: _Frame, references: _References) -> None:
+    def pong(self, frame: _Frame, references: _References) -> None:
+        """The peer gives a sign of life."""
         engine = self._engine
         if not 0 < frame[1] <= engine.ping_number:
             raise ProtocolViolation("P-ID-4", f"answer to ping {frame[1]}, which was never sent")
         engine.emit(event.PongReceived(frame[1]))
 
-    def _abort(self, frame: _Frame, references: _References) -> None:
+    def abort(self, frame: _Frame, references: _References) -> None:
+        """The peer says that we broke a clause."""
         self._engine.finish(CloseCause("violation", cut_text(frame[2]), cut_text(frame[1], 64), by_peer=False))
 
     def _resolve(self, references: _References) -> CapnetError | None:
@@ -232,16 +244,16 @@ class Inbound:
 
 
 _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
-    Op.HELLO: Inbound._hello,
-    Op.GOAWAY: Inbound._goaway,
-    Op.CALL: Inbound._call,
-    Op.RESULT: Inbound._result,
-    Op.ERROR: Inbound._error,
-    Op.CANCEL: Inbound._cancel,
-    Op.DROP: Inbound._drop,
-    Op.CAP_REVOKED: Inbound._cap_revoked,
-    Op.CAP_REPLACED: Inbound._cap_replaced,
-    Op.PING: Inbound._ping,
-    Op.PONG: Inbound._pong,
-    Op.ABORT: Inbound._abort,
+    Op.HELLO: Inbound.hello,
+    Op.GOAWAY: Inbound.goaway,
+    Op.CALL: Inbound.call,
+    Op.RESULT: Inbound.result,
+    Op.ERROR: Inbound.error,
+    Op.CANCEL: Inbound.cancel,
+    Op.DROP: Inbound.drop,
+    Op.CAP_REVOKED: Inbound.cap_revoked,
+    Op.CAP_REPLACED: Inbound.cap_replaced,
+    Op.PING: Inbound.ping,
+    Op.PONG: Inbound.pong,
+    Op.ABORT: Inbound.abort,
 }

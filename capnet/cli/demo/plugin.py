@@ -127,8 +127,8 @@ class Reporter:
             await console.saw(reports)
 
     async def run(self, console: Console) -> None:
-        """Tell everything, until the connection closes."""
-        with suppress(Unavailable):
+        """Tell everything, until the connection closes or nobody listens."""
+        with suppress(CapnetError):
             while True:
                 await self._news.wait()
                 await self.flush(console)

@@ -179,8 +179,8 @@ class JsonShow(Show):
         """See `Show`."""
         self._line("summary", **facts)
 
-    def _line(self, kind: str, **fields: Any) -> None:
-        print(json.dumps({"type": kind, **fields}), flush=True)
+    def _line(self, type_: str, /, **fields: Any) -> None:
+        print(json.dumps({"type": type_, **fields}), flush=True)
 
 
 def pick_show(*, as_json: bool) -> Show:

@@ -1,0 +1,97 @@
+"""Calls of ours: from bound arguments to a frame, and from the answer back to whoever waits (P-CALL-1, P-CALL-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from capnet.contract import MethodSpec
+from capnet.engine.events import CallFailed, CallReturned
+from capnet.engine.imports import Import
+from capnet.errors import CallCancelled, CapnetError, InvalidArgument
+from capnet.wire.references import Reference as WireReference
+from capnet.wire.values import is_plain
+
+from .call import Call
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Caller"]
+
+
+class Caller:
+    """Makes and settles the calls of one connection."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(self, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
+        """Make a call; it leaves with whatever else becomes ready in this turn of the loop.
+
+        Raises:
+            CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel,
+            a limit of the peer's); nothing has changed then.
+        """
+        connection = self._connection
+        engine, loop, driver = connection.engine, connection.loop, connection.driver
+        references: Sequence[WireReference] = ()
+        if not is_plain(arguments, connection.limits):
+            arguments, references = connection.payloads.lower_arguments(arguments, method)
+        timeout = loop.time_left()
+        observed = connection.bus.observed
+        call: Call[Any] = Call(connection, method, loop.now() if observed else 0.0)
+        if method.timeout is not None and (timeout is None or method.timeout < timeout):
+            timeout = method.timeout
+            call.expire_at(loop.now() + timeout)
+        try:
+            call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
+        except BaseException:
+            call.settle(None, None)
+            raise
+        if references:
+            connection.exports_queued(references)
+        if len(engine.calls.by_id) == 1 and not driver.receiving:
+            driver.flush()  # no company to wait for
+        else:
+            driver.flush_soon()
+        if observed:
+            connection.reports.call_left(call.entry, method.name)
+        return call
+
+    def cancel(self, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
+        """Give up on a call: the peer is told, the call ends with `error`. Once it has ended this does nothing."""
+        if call.entry is not None:
+            connection = self._connection
+            connection.engine.cancel(call.entry, reason)
+            self._settle(call, None, error or CallCancelled(reason or "cancelled here"))
+            connection.driver.handle_events()
+            connection.driver.flush_soon()
+
+    def returned(self, event: CallReturned) -> None:
+        """The peer has answered with a result."""
+        call: Call[Any] = event.token
+        value = self._connection.payloads.lift(event.value) if event.references else event.value
+        error: CapnetError | None = None
+        try:
+            value = call.method.receive_result(value)
+        except Exception as unfit:  # also what the __post_init__ of the user's own class raises
+            text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
+            error = InvalidArgument(
+                f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type"
+            )
+            value = None
+        self._settle(call, value, error)
+
+    def failed(self, event: CallFailed) -> None:
+        """The peer has answered with an error, or never will."""
+        self._settle(event.token, None, event.error)
+
+    def _settle(self, call: Call[Any], value: Any, error: CapnetError | None) -> None:
+        entry = call.entry
+        call.settle(value, error)
+        if call.started and entry is not None:
+            seconds = self._connection.loop.now() - call.started
+            self._connection.reports.call_answered(entry, call.method.name, error, seconds)
