@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from anyio import CancelScope, create_task_group
+from typing_extensions import Self
 
 from capnet.connection.bootstrap import Policy
 from capnet.connection.connect import find_scheme
@@ -48,13 +49,13 @@ class Host(Serving):
         self._listeners: list[Listener] = []
         self._closing = False
 
-    async def __aenter__(self) -> Host:
+    async def __aenter__(self) -> Self:
         self._scope = open_loop()
         self.loop = await self._scope.__aenter__()
         self.bus.attach(self.loop.call_soon)
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None
         try:
             with CancelScope(shield=exc_info[0] is not None):

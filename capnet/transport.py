@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "Attestation", "Listener", "Receiver", "Transport", "TransportScheme"]
@@ -44,7 +44,7 @@ class Attestation:
     tls_subject: str | None = None
     origin: str | None = None
     principal: str | None = None
-    grants: frozenset[str] = field(default_factory=frozenset)
+    grants: frozenset[str] = frozenset()
 
 
 class Receiver(Protocol):
@@ -124,6 +124,6 @@ class TransportScheme(Protocol):
         """A connected transport, not yet started."""
         ...
 
-    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         """A bound listener that hands every new transport, not yet started, to `accept`."""
         ...

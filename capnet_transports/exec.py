@@ -50,6 +50,7 @@ def spawn(
     cwd: str | os.PathLike[str] | None = None,
     stdout: _Output = None,
     stderr: _Output = None,
+    on_exit: Callable[[int], object] | None = None,
 ) -> Child:
     """Start a program at the other end of a new transport. Must be called in the loop that will use the transport.
 
@@ -59,6 +60,7 @@ def spawn(
         cwd: where it runs; where we run when None.
         stdout: what `subprocess.Popen` takes; ours when None.
         stderr: the same.
+        on_exit: called in the loop, once, with the `returncode` when it has exited; must not raise.
 
     Raises:
         InvalidArgument: `argv` is empty or has a NUL in it.
@@ -70,7 +72,8 @@ def spawn(
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            return Child(_start(argv, theirs.fileno(), _environment(env), cwd, stdout, stderr), ours, in_loop)
+            process = _start(argv, theirs.fileno(), _environment(env), cwd, stdout, stderr)
+            return Child(process, ours, in_loop, on_exit)
     except OSError as error:
         ours.close()
         cause = failure(error, "")
@@ -88,9 +91,16 @@ class Child:
     pid: int
     """Its process, which leads its own session and process group."""
 
-    def __init__(self, process: subprocess.Popen[Any], ours: socket.socket, in_loop: Schedule) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[Any],
+        ours: socket.socket,
+        in_loop: Schedule,
+        on_exit: Callable[[int], object] | None = None,
+    ) -> None:
         self.pid = process.pid
         self._process = process
+        self._on_exit = on_exit
         self._lock = threading.Lock()
         """Held to send a signal and to reap: so no signal can reach a stranger that got the number afterwards."""
         self._exited = threading.Event()
@@ -144,6 +154,8 @@ class Child:
 
     def _has_exited(self) -> None:
         self._news.set()
+        if self._on_exit is not None:
+            self._on_exit(self._process.returncode)
         self._transport.expect_end()  # a grandchild may hold the other end, then no end of file comes
 
     def _dismiss(self) -> None:
@@ -180,7 +192,7 @@ class _ExecScheme:
             raise InvalidArgument("exec: takes a command line or argv, not both")
         return spawn(_split(rest) if argv is None else argv, **options).transport
 
-    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument(f"exec:{rest}: a program can be started but not listened at")
 
 
@@ -190,7 +202,7 @@ class _InheritedScheme:
             raise InvalidArgument("fd: takes neither a number nor options: CAPNET_FD says which descriptor it is")
         return await adopt()
 
-    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument("fd: is one connection and cannot be listened at")
 
 

@@ -39,7 +39,7 @@ class SocketListener(Listener):
         self,
         sock: socket.socket,
         url: str,
-        accept: Callable[[Transport], None],
+        accept: Callable[[Transport], object],
         attest: Callable[[socket.socket], Attestation | None],
         on_close: Callable[[], None] | None = None,
     ) -> None:

@@ -145,7 +145,7 @@ class MemoryTransport(Transport):
 class MemoryListener(Listener):
     """A name that transports can be asked from. Made by `listen`."""
 
-    def __init__(self, name: str, accept: Callable[[Transport], None]) -> None:
+    def __init__(self, name: str, accept: Callable[[Transport], object]) -> None:
         self.url = f"memory:{name}"
         self._name = name
         self._accept = accept
@@ -178,7 +178,7 @@ class _MemoryScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
         return connect(rest, **options)
 
-    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         return listen(rest, accept, **options)
 
 
@@ -196,7 +196,7 @@ def connect(name: str) -> Transport:
     return ours
 
 
-def listen(name: str, accept: Callable[[Transport], None]) -> Listener:
+def listen(name: str, accept: Callable[[Transport], object]) -> Listener:
     """A listener called `name`.
 
     Raises:

@@ -58,7 +58,7 @@ async def connect(path: str) -> Transport:
 
 
 async def listen(
-    path: str, accept: Callable[[Transport], None], *, allow_uids: Collection[int] | None = None, backlog: int = 128
+    path: str, accept: Callable[[Transport], object], *, allow_uids: Collection[int] | None = None, backlog: int = 128
 ) -> Listener:
     """A listener at `path`. A socket file there that nobody listens at is replaced; anything else is left alone.
 
@@ -96,7 +96,7 @@ class _UnixScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
         return await connect(rest, **options)
 
-    async def listen(self, rest: str, accept: Callable[[Transport], None], /, **options: Any) -> Listener:
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         return await listen(rest, accept, **options)
 
 

@@ -8,7 +8,7 @@ unserved names look the same to those who may not have them; and nothing awaits 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -62,8 +62,8 @@ class Denied:
     """
 
     reason: str = "denied"
-    required: frozenset[str] = field(default_factory=frozenset)
-    granted: frozenset[str] = field(default_factory=frozenset)
+    required: frozenset[str] = frozenset()
+    granted: frozenset[str] = frozenset()
 
 
 class Policy(Protocol):

@@ -22,7 +22,7 @@ __all__ = ["connect", "find_scheme"]
 GROUP: Final = "capnet.transports"
 
 
-class connect:  # noqa: N801 - it reads as the verb it is
+class connect:
     """`async with connect("unix:chat.sock") as conn: …` opens a connection and closes it at the end of the block.
 
     Args:
@@ -68,7 +68,7 @@ class connect:  # noqa: N801 - it reads as the verb it is
             raise
         return self._connection
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None and self._connection is not None
         try:
             # An error on its way out does not wait for what is in flight.

@@ -89,11 +89,11 @@ class Connection(Serving):
             bootstrap=_BOOTSTRAP,
             runtime=_RUNTIME,
         )
-        self.reports = Reports(self.bus, self.number)
-        self.payloads = Payloads(self)
-        self.holdings = Holdings(self)
-        self.caller = Caller(self)
-        self.dispatcher = Dispatcher(self)
+        self.reports: Reports = Reports(self.bus, self.number)
+        self.payloads: Payloads = Payloads(self)
+        self.holdings: Holdings = Holdings(self)
+        self.caller: Caller = Caller(self)
+        self.dispatcher: Dispatcher = Dispatcher(self)
         self.driver = Driver(loop, transport, self.engine, self._handle, self.holdings, self.finish_if_over)
         for registry in self._registries:
             registry.subscribe(self)

@@ -9,7 +9,7 @@ sees a real task and a context of its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -110,13 +110,13 @@ class Dispatcher:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
         inbox = self._inbox
         driver = self._connection.driver
-        while not scope.cancel_called:
+        while not _used_up(scope):
             self._waking = False
             while inbox:
                 rest = self._begin(inbox.popleft(), runner)
                 if rest is not None:
                     await rest
-                    if scope.cancel_called:
+                    if _used_up(scope):
                         break
             else:
                 if driver.engine.pending and not driver.receiving:
@@ -151,7 +151,11 @@ class Dispatcher:
             connection.reports.handler_started(answer)
         try:
             handler, running = self._start(hosted, answer)
-            context = self._context.copy()
+        except Exception as raised:
+            self._fail(answer, raised)
+            return None
+        context = self._context.copy()
+        try:
             paused = context.run(running.send, None)
         except StopIteration as stop:
             self._return(answer, handler, stop.value)
@@ -247,6 +251,11 @@ class Dispatcher:
         )
 
 
+def _used_up(scope: CancelScope) -> bool:
+    """A function, because a checker takes a property that it has seen for one that stays."""
+    return scope.cancel_called
+
+
 def _unfit(error: CapnetError, handler: Handler) -> CapnetError:
     """What the caller is told of a result that cannot travel."""
     if not isinstance(error, Unencodable):
@@ -271,12 +280,11 @@ class _Runner:
 def _resume(context: Context, running: Coroutine[Any, Any, Any], paused: Any) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that has paused, each of its steps in its own context."""
     while True:
+        step: Callable[[Any], Any] = running.send
         try:
-            sent = yield paused
+            argument = yield paused
         except BaseException as raised:
             step, argument = running.throw, raised
-        else:
-            step, argument = running.send, sent
         try:
             paused = context.run(step, argument)
         except StopIteration as stop:

@@ -29,7 +29,7 @@ from capnet.wire.references import CapRef
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import lower
 
-from .proxy import Proxy, Reference, make_proxy
+from .proxy import Proxy, Reference, make_proxy, reference_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -77,7 +77,7 @@ class Payloads:
 
         Returns the exports that are new.
         """
-        new = []
+        new: list[Export] = []
         for reference in references:
             if type(reference) is CapRef and reference.id > 0 and reference.id not in self._held:
                 hosted: Hosted = reference.subject
@@ -113,18 +113,19 @@ class Payloads:
 
     def _enricher(self, contracts: Contracts, text_keys: bool) -> Callable[[Any], Any]:
         key = (contracts, text_keys)
-        enrich = self._enrichers.get(key)
-        if enrich is None:
-            callables = tuple(contract for contract in contracts if issubclass(contract, CallableCap))
+        known = self._enrichers.get(key)
+        if known is not None:
+            return known
+        callables = tuple(contract for contract in contracts if issubclass(contract, CallableCap))
 
-            def enrich(value: Any) -> Any:
-                if isinstance(value, Cap):
-                    return self._capability(value, contracts)
-                if callables and callable(value):
-                    return self._function(value, callables)
-                return plain(value, text_keys)
+        def enrich(value: Any) -> Any:
+            if isinstance(value, Cap):
+                return self._capability(value, contracts)
+            if callables and callable(value):
+                return self._function(value, callables)
+            return plain(value, text_keys)
 
-            self._enrichers[key] = enrich
+        self._enrichers[key] = enrich
         return enrich
 
     def _capability(self, value: Cap, contracts: Contracts) -> CapRef:
@@ -136,7 +137,7 @@ class Payloads:
         return CapRef(spec.name, spec.version, hosted)
 
     def _home(self, proxy: Proxy) -> CapRef:
-        reference = proxy._capnet_reference
+        reference = reference_of(proxy)
         imported = reference.usable()
         if reference.connection is not self._connection:
             raise TypeError("a proxy of another connection does not travel: capabilities are not forwarded yet")
@@ -166,7 +167,7 @@ def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
 
 def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
     """`value` with what `make` gives in place of each reference; containers are ours and changed in place."""
-    kind = type(value)
+    kind: type[Any] = type(value)
     if kind is CapRef:
         return make(value)
     if kind is dict:

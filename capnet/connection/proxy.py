@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import new_class
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from capnet.contract import Cap, ContractSpec, MethodSpec, contract_spec
@@ -115,7 +116,8 @@ def _proxy_class(contract: Any) -> tuple[type[Proxy], str]:
     spec = contract_spec(contract)
     methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
     methods["__module__"] = spec.cls.__module__
-    return cast("type[Proxy]", type(Cap)(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), methods)), spec.name
+    kind = new_class(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), {}, lambda namespace: namespace.update(methods))
+    return cast("type[Proxy]", kind), spec.name
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
@@ -152,7 +154,7 @@ def reference_of(proxy: object) -> Reference:
     """
     if not isinstance(proxy, Proxy):
         raise TypeError(f"{type(proxy).__name__} is not a proxy")
-    return proxy._capnet_reference
+    return proxy._capnet_reference  # noqa: SLF001 - contracts may use every public name, so this one is not
 
 
 def release(proxy: object) -> None:
@@ -168,9 +170,9 @@ def dup(proxy: C) -> C:
     """
     reference = reference_of(proxy)
     reference.connection.holdings.hold(reference.usable())
-    copy = object.__new__(type(proxy))
-    cast("Any", copy)._capnet_reference = Reference(reference.connection, reference.imported)
-    return copy
+    copy: Any = object.__new__(type(proxy))
+    copy._capnet_reference = Reference(reference.connection, reference.imported)  # noqa: SLF001 - the same
+    return cast("C", copy)
 
 
 def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:

@@ -42,7 +42,7 @@ class RuntimeService(Runtime):
     async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
         connection = cast("Connection", ctx.connection)
-        served = {}
+        served: dict[str, Any] = {}
         for registration in connection.all_served():
             if await ask_policy(connection, registration.name, None) is None:
                 spec = registration.spec

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
 from .events import Event
@@ -14,7 +14,7 @@ from .events import Event
 __all__ = ["Bus", "Feed", "MAX_OBSERVERS", "QUEUE_EVENTS"]
 
 E = TypeVar("E", bound=Event)
-Schedule = Callable[[Callable[[], None]], None]
+Schedule = Callable[[Callable[[], None]], object]
 
 MAX_OBSERVERS = 64
 QUEUE_EVENTS = 1024
@@ -45,7 +45,7 @@ class Bus:
         self._schedule = schedule
         self._observers: list[_Observer] = []
         self._children: WeakSet[Bus] = WeakSet()
-        self.observed = parent is not None and parent.observed
+        self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before building an event."""
         if parent is not None:
             parent._children.add(self)
@@ -102,7 +102,8 @@ class Bus:
             observer.deliver()
 
     def _add(self, observer: _Observer) -> None:
-        if not all(isinstance(kind, type) and issubclass(kind, Event) for kind in observer.kinds):
+        given = cast("tuple[object, ...]", observer.kinds)  # checked also where no type checker has been
+        if not all(isinstance(kind, type) and issubclass(kind, Event) for kind in given):
             raise TypeError("observe event types, such as capnet.CallFinished")
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")

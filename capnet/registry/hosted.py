@@ -7,7 +7,7 @@ in the life of the implementation, whatever happens to it later (P-REF-3).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import ref
 
 from capnet.contract import Cap, ContractSpec, Handler, implementation_table
@@ -41,7 +41,7 @@ class Hosted:
     @classmethod
     def of(cls, implementation: Cap) -> Hosted:
         """The one `Hosted` of an implementation while anything holds it."""
-        known: ref[Hosted] | None = implementation.__dict__.get(_HOSTED)
+        known = cast("ref[Hosted] | None", implementation.__dict__.get(_HOSTED))
         hosted = known() if known is not None else None
         if hosted is None:
             hosted = cls(implementation)
@@ -56,11 +56,8 @@ class Hosted:
             ContractError: it lacks some.
         """
         if spec.name not in self._tables:
-            self._tables[spec.name] = implementation_table(type(self.implementation), spec)
-
-    def expose_as(self, interface: str, table: Mapping[str, Handler]) -> None:
-        """The same with a table that was made elsewhere."""
-        self._tables[interface] = table
+            kind: type[Any] = type(self.implementation)
+            self._tables[spec.name] = implementation_table(kind, spec)
 
     def handler(self, interface: str, method: str) -> Handler | None:
         """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9)."""
@@ -73,9 +70,8 @@ class Hosted:
     def release(self, close: Callable[[Hosted], None]) -> None:
         """One holder less; `close` is called when that was the last and a close hook is due."""
         self.holders -= 1
-        if not self.holders and isinstance(self.implementation, Cap):
-            if type(self.implementation).aclose is not Cap.aclose:
-                close(self)
+        if not self.holders and self._has_close_hook():
+            close(self)
 
     def call_begins(self) -> None:
         """A call runs on it, and holds it."""
@@ -94,6 +90,9 @@ class Hosted:
     def when_idle(self, wake: Callable[[], None]) -> None:
         """Call `wake` once, when the last running call has ended."""
         self._idle.append(wake)
+
+    def _has_close_hook(self) -> bool:
+        return isinstance(self.implementation, Cap) and type(self.implementation).aclose is not Cap.aclose
 
     async def aclose(self) -> None:
         """Run the close hook, unless it ran before."""

@@ -59,7 +59,7 @@ class SearchPlugin(Plugin):
     async def index(self) -> Indexed:
         """See `Plugin`."""
         listing = await self._folder.files()
-        skipped: Counter[str] = Counter()
+        skipped = Counter(not_offered=listing.skipped, beyond_the_limit=not listing.complete)
         count = size = 0
         for done, file in enumerate(listing.files, 1):
             if size + file.size > MAX_INDEX_BYTES:

@@ -38,11 +38,11 @@ class Loop(Protocol):
         """Seconds of the loop's clock, the one that anyio's deadlines use."""
         ...
 
-    def call_soon(self, callback: Callable[[], None]) -> object:
+    def call_soon(self, callback: Callable[[], object]) -> object:
         """Run a callback in the next turn of the loop. Only from the loop's own thread."""
         ...
 
-    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """The same from any thread, and from a finaliser; after the loop's end it does nothing."""
         ...
 

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any
 
 from anyio._core._eventloop import get_async_backend
+from typing_extensions import Self
 
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 
@@ -29,7 +30,7 @@ class AsyncioLoop:
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
 
-    async def __aenter__(self) -> AsyncioLoop:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -38,7 +39,7 @@ class AsyncioLoop:
                 task.cancel()
             await asyncio.wait(self._tasks)
 
-    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         try:
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError:  # the loop is closed: there is nobody left to tell

@@ -15,7 +15,7 @@ __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_nursery", "_token", "call_soon", "in_callback", "now", "waiter")
+    __slots__ = ("_nursery", "_token", "in_callback")
 
     cancelled: type[BaseException] = trio.Cancelled
 
@@ -23,11 +23,17 @@ class TrioLoop:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
         self.in_callback = False
-        self.now = trio.current_time
-        self.call_soon = self._token.run_sync_soon
-        self.waiter = TrioWaiter
 
-    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+    def now(self) -> float:
+        return trio.current_time()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._token.run_sync_soon(callback)
+
+    def waiter(self) -> TrioWaiter:
+        return TrioWaiter()
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         try:
             self._token.run_sync_soon(callback)
         except trio.RunFinishedError:
