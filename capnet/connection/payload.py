@@ -167,7 +167,7 @@ def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
 
 def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
     """`value` with what `make` gives in place of each reference; containers are ours and changed in place."""
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     if kind is CapRef:
         return make(value)
     if kind is dict:

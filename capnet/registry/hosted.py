@@ -56,7 +56,7 @@ class Hosted:
             ContractError: it lacks some.
         """
         if spec.name not in self._tables:
-            kind: type[Any] = type(self.implementation)
+            kind: Any = type(self.implementation)
             self._tables[spec.name] = implementation_table(kind, spec)
 
     def handler(self, interface: str, method: str) -> Handler | None:
