@@ -9,7 +9,7 @@ from anyio import CancelScope, create_task_group
 from typing_extensions import Self
 
 from capnet.connection.bootstrap import Policy
-from capnet.connection.connect import find_scheme
+from capnet.connection.connect import begin, find_scheme
 from capnet.connection.connection import Connection
 from capnet.connection.loop import Loop, open_loop
 from capnet.connection.serving import Serving
@@ -18,6 +18,7 @@ from capnet.limits import Limits
 from capnet.observe import Bus
 from capnet.registry import Hosted
 from capnet.transport import Listener, Transport
+from capnet.wire.hello import Hello
 
 __all__ = ["Host"]
 
@@ -35,12 +36,16 @@ class Host(Serving):
         policy: decides which peer may have which name; without one every peer may have all that is served.
         limits: bounds that hold for each peer; the untrusted profile by default.
 
+    Raises:
+        InvalidArgument: the name is not printable or longer than 256 bytes.
+
     `serve`, `unserve` and `replace` work on all connections, present and future. Leaving the block closes the listeners,
     says goaway to every peer, lets calls in flight end for a second, and closes what was served.
     """
 
     def __init__(self, *, name: str = "", policy: Policy | None = None, limits: Limits | None = None) -> None:
         super().__init__(Bus())
+        Hello(name, limits or Limits()).check()
         self._name = name
         self._policy = policy
         self._limits = limits or Limits()
@@ -82,7 +87,7 @@ class Host(Serving):
         """
         loop = self._running()
         scheme, rest = find_scheme(url)
-        listener = await scheme.listen(rest, self.accept, **options)
+        listener = await scheme.listen(rest, self._accept, **options)
         self._listeners.append(listener)
         loop.spawn(self._serve_listener, listener)
         return listener
@@ -101,7 +106,7 @@ class Host(Serving):
 
     def accept(self, transport: Transport) -> Connection:
         """Begin a connection on a transport that is connected and not started."""
-        connection = Connection(
+        connection = begin(
             self._running(),
             transport,
             name=self._name,
@@ -144,6 +149,13 @@ class Host(Serving):
     def end_calls_on(self, hosted: Hosted, error: CapnetError) -> int:
         """See `Serving`."""
         return sum(connection.end_calls_on(hosted, error) for connection in self.connections)
+
+    def _accept(self, transport: Transport) -> None:
+        """One that a listener brings; it may still come while the host closes."""
+        if self._closing:
+            transport.abort()
+        else:
+            self.accept(transport)
 
     def _running(self) -> Loop:
         if self._scope is None or self._closing:

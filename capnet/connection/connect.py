@@ -11,13 +11,13 @@ from anyio import CancelScope
 
 from capnet.errors import InvalidArgument, MissingExtra
 from capnet.limits import Limits
-from capnet.transport import TransportScheme
+from capnet.transport import Transport, TransportScheme
 
 from .bootstrap import Policy
 from .connection import Connection
 from .loop import Loop, open_loop
 
-__all__ = ["connect", "find_scheme"]
+__all__ = ["begin", "connect", "find_scheme"]
 
 GROUP: Final = "capnet.transports"
 
@@ -62,7 +62,7 @@ class connect:
         loop = await self._scope.__aenter__()
         try:
             transport = await scheme.connect(rest, **self._options)
-            self._connection = Connection(loop, transport, **self._settings)
+            self._connection = begin(loop, transport, **self._settings)
         except BaseException as error:
             await self._scope.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -77,6 +77,19 @@ class connect:
         finally:
             await self._connection.hooks.ended()
             await self._scope.__aexit__(None, None, None)
+
+
+def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:
+    """A connection on a transport that is connected and not started; the transport is closed when that fails.
+
+    Raises:
+        InvalidArgument: our hello does not fit into the frame that every peer takes.
+    """
+    try:
+        return Connection(loop, transport, **settings)
+    except BaseException:
+        transport.abort()
+        raise
 
 
 def find_scheme(url: str) -> tuple[TransportScheme, str]:

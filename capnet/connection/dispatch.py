@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
+from math import inf
+from math import inf
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ from anyio import CancelScope
 
 from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
-from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, Unimplemented
+from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, FailedPrecondition, Unimplemented
 from capnet.registry import Hosted
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Unencodable, is_plain
@@ -145,6 +147,8 @@ class Dispatcher:
         hosted.call_begins()
         answer.handler = runner
         runner.hosted = hosted
+        if answer.deadline is not None and runner.scope is not None:
+            runner.scope.deadline = answer.deadline  # so nested calls inherit what is left (P-CALL-5)
         runner.started = None
         if connection.bus.observed:
             runner.started = connection.loop.now()
@@ -154,6 +158,8 @@ class Dispatcher:
         except Exception as raised:
             self._fail(answer, raised)
             return None
+        if answer.deadline is not None and runner.scope is not None:
+            runner.scope.deadline = answer.deadline  # what the handler calls in turn inherits it (P-CALL-5)
         context = self._context.copy()
         try:
             paused = context.run(running.send, None)
@@ -224,6 +230,10 @@ class Dispatcher:
             error = raised
         elif isinstance(raised, Exception):
             error = connection.unexpected(f"handler of {answer.export.interface}.{answer.method}", raised)
+        elif answer.deadline is not None and connection.loop.now() >= answer.deadline:
+            error = DeadlineExceeded("the deadline that came with the call has passed")
+        elif answer.deadline is not None and answer.deadline <= connection.loop.now():
+            error = DeadlineExceeded("the deadline that came with the call has passed")
         else:
             error = CallCancelled("the handler was cancelled")
         connection.engine.fail(answer, error)
@@ -235,8 +245,12 @@ class Dispatcher:
         connection = self._connection
         runner: _Runner = answer.handler
         answer.handler = None
+        if answer.deadline is not None and runner.scope is not None:
+            runner.scope.deadline = inf
         hosted, runner.hosted = runner.hosted, None
         assert hosted is not None
+        if answer.deadline is not None and runner.scope is not None:
+            runner.scope.deadline = inf
         hosted.call_ends(connection.close_hosted)
         if runner.started is not None:
             connection.reports.handler_finished(answer, error, connection.loop.now() - runner.started)

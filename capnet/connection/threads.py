@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial, wraps
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
 from anyio.to_thread import run_sync
@@ -14,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+def in_thread(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
     """Make an async method of a plain one: each call runs in a worker thread while the loop goes on.
 
     A call that is cancelled is answered at once, but its slot stays taken until the thread is done: a thread cannot be

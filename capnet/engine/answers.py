@@ -3,8 +3,8 @@
     queued ──slot free──▶ running ──reply or fail──▶ gone
       └─ cancel, deadline ─▶ gone   └─ cancel, deadline, revocation: terminal sent ─▶ ended ──handler done──▶ gone
 
-A slot is held from `running` to `gone`, so a peer that cancels as fast as it calls has no more handlers running than one
-that waits.
+A slot is held from `running` to `gone`, so a peer that cancels as fast as it calls has no more handlers running than
+one that waits.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The engine: one connection's state, its inputs, intents and drains.
 
-A driver does three things. It feeds inputs (`receive_data`, `receive_eof`, `handle_timeout`), it turns what users want into
-intents (`call`, `reply`, `fail`, `cancel`, `release`, `revoke`, `replace`, `ping`, `close`), and after each of either it
-drains, in this order: `events()`, `data_to_send()`, `next_deadline()`.
+A driver does three things. It feeds inputs (`receive_data`, `receive_eof`, `handle_timeout`), it turns what users want
+into intents (`call`, `reply`, `fail`, `cancel`, `release`, `revoke`, `replace`, `ping`, `close`), and after each of
+either it drains, in this order: `events()`, `data_to_send()`, `next_deadline()`.
 
-Values that an intent takes have been through `wire.values.lower`; the references it found are passed along, so that nothing
-is searched twice. An intent that raises has changed nothing. After `Closed` every input is ignored, every intent that
-would ask the peer for something raises what the close cause says, and the others do nothing.
+Values that an intent takes have been through `wire.values.lower`; the references it found are passed along, so that
+nothing is searched twice. An intent that raises has changed nothing. After `Closed` every input is ignored, every
+intent that would ask the peer for something raises what the close cause says, and the others do nothing.
 """
 
 from __future__ import annotations
@@ -241,8 +241,8 @@ class Engine:
     def revoke(self, exports: Iterable[Export], reason: str) -> None:
         """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive.
 
-        Of those that the peer has given back only the calls are left to be answered. Those that are revoked already, and
-        the built-in two, stay as they are.
+        Of those that the peer has given back only the calls are left to be answered. Those that are revoked already,
+        and the built-in two, stay as they are.
         """
         revoked: list[int] = []
         for export in exports:
@@ -394,7 +394,7 @@ class Engine:
         self._check_drained()
 
     def export_dropped(self, export: Export) -> None:
-        """Say that the peer has given an export back. Not while a call on it waits for a slot: its subject stays open."""
+        """Say that the peer has given an export back; not while a call on it waits for a slot, which keeps it open."""
         if any(answer.export is export for answer in self.answers.queue):
             self._lingering.append(export)
         else:
@@ -538,11 +538,10 @@ class Engine:
         elif answer.state is not AnswerState.ENDED:
             return  # the connection closed meanwhile
         self.answers.finish(answer)
-        if self.answers.queue:
-            waiting = self.answers.next_queued()
-            if waiting is not None:
-                self.emit(event.CallArrived(waiting))
-                self._end_lingering()
+        waiting = self.answers.next_queued() if self.answers.queue else None
+        if waiting is not None:
+            self.emit(event.CallArrived(waiting))
+            self._end_lingering()
         elif self.lifecycle.state is State.DRAINING:
             self._check_drained()
 
@@ -578,7 +577,7 @@ class Engine:
                 self.abort(ProtocolViolation("P-FRAME-2", "a frame was begun and not finished in time"))
             case Timer.GRACE:
                 self._end_grace()
-            case Timer.KEEPALIVE:
+            case _:
                 self._keep_alive()
 
     def _keep_alive(self) -> None:

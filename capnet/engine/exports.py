@@ -5,9 +5,9 @@ An export lives from the first appearance of its subject on the wire until its c
     live ──revoke──▶ revoked (the subject is let go, the id stays until the peer has dropped it)
       └────────── count reaches zero, from either ──────────▶ gone (the id is never used again)
 
-The count is the number of appearances in frames for the peer less those it has given back. Those in a frame that is held
-back keep the export alive and are not the peer's to drop yet. The count never falls below zero: a peer that drops more
-than it was given is refused before anything changes.
+The count is the number of appearances in frames for the peer less those it has given back. Those in a frame that is
+held back keep the export alive and are not the peer's to drop yet. The count never falls below zero: a peer that drops
+more than it was given is refused before anything changes.
 """
 
 from __future__ import annotations

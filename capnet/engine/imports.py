@@ -1,7 +1,8 @@
 """Imports: what the peer hosts for us (P-REF-2).
 
-An import lives while somebody here holds it. Every arrival of its id adds one reference that we owe and one holder; when
-the last holder lets go, all that is owed goes back in one drop, and a later arrival of the same id begins a new import.
+An import lives while somebody here holds it. Every arrival of its id adds one reference that we owe and one holder;
+when the last holder lets go, all that is owed goes back in one drop, and a later arrival of the same id begins a new
+import.
 
     live ──cap_revoked──▶ broken (its holders get the error) ──last holder──▶ gone
 """
@@ -113,4 +114,4 @@ class ImportTable:
         """I1, I2: an import has holders, and owes at least as much as came."""
         for id, imported in self._by_id.items():
             assert imported.id == id < self._next
-            assert 0 < imported.holders and 0 < imported.references <= _MAX_COUNT, imported
+            assert imported.holders > 0 and 0 < imported.references <= _MAX_COUNT, imported

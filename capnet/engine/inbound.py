@@ -67,10 +67,10 @@ class Inbound:
             _HANDLERS[frame[0]](self, frame, references)
 
     def _greet(self, payload: bytes) -> None:
+        # Only the first frame comes here: a hello introduces the peer or ends the connection.
+        self.greeted = looks_like_capnet(payload)
         if not self.greeted:
-            self.greeted = looks_like_capnet(payload)
-            if not self.greeted:
-                raise ProtocolViolation("P-CONN-1", "the first frame is not a hello")
+            raise ProtocolViolation("P-CONN-1", "the first frame is not a hello")
 
     def hello(self, frame: _Frame, references: _References) -> None:
         """The peer introduces itself (P-CONN-1)."""

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call
-from capnet.engine.engine import Engine
+from capnet.engine.engine import STRANGER_LINE, Engine
 from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, snapshot, stats
@@ -378,11 +378,9 @@ class RawPeer:
         """What the engine has said since the last time; needed after intents that were given to it directly."""
         self.events += self.engine.events()
         check_invariants(self.engine)
-        said: list[list[Any]] = []
         data = b"".join(self.engine.data_to_send())
-        if self.engine.lifecycle.closed and not self.engine.inbound.greeted:
-            self.line += data
-        else:
-            said = [self._codec.decode(frame)[0] for frame in self._reader.frames(data)]
+        if data.endswith(STRANGER_LINE):
+            self.line, data = STRANGER_LINE, data.removesuffix(STRANGER_LINE)
+        said = [self._codec.decode(frame)[0] for frame in self._reader.frames(data)]
         self.heard += said
         return said

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from capnet.errors import ProtocolViolation
+from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import EARLY, Limits
 
 from .references import MAX_ID, is_name
+from .values import lower
 
 __all__ = ["MAGIC", "VERSIONS", "Hello", "looks_like_capnet"]
 
@@ -39,15 +40,30 @@ class Hello:
     auth: Any = None
     versions: tuple[int, int] = VERSIONS
 
+    def check(self) -> None:
+        """Whether a peer would take it.
+
+        Raises:
+            InvalidArgument: the name is not printable or too long, or `auth` is not plain data.
+        """
+        self.to_frame()
+
     def to_frame(self) -> list[Any]:
-        """The hello frame."""
+        """The hello frame.
+
+        Raises:
+            InvalidArgument: as `check`.
+        """
+        if self.name and not is_name(self.name, EARLY.max_name_bytes):
+            raise InvalidArgument(f"a peer's name is printable text of at most {EARLY.max_name_bytes} bytes")
+
         options: dict[str, Any] = {key: getattr(self.limits, key) for key in _ANNOUNCED}
         if self.name:
             options["name"] = self.name
         if self.features:
             options["features"] = list(self.features)
         if self.auth is not None:
-            options["auth"] = self.auth
+            options["auth"] = lower(self.auth, _only_data, self.limits)[0]
         return [0, MAGIC, list(self.versions), options]
 
     @classmethod
@@ -82,6 +98,10 @@ class Hello:
                 "P-CONN-1", f"no common version: we speak {self.versions}, the peer {theirs.versions}"
             )
         return version
+
+
+def _only_data(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
 def looks_like_capnet(frame: bytes) -> bool:

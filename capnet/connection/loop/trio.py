@@ -45,7 +45,10 @@ class TrioLoop:
         return timer
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._nursery.start_soon(function, *args)
+        try:
+            self._nursery.start_soon(function, *args)
+        except RuntimeError:  # the nursery has ended, and with it everything the task was for
+            return
 
     def wake(self, waiter: TrioWaiter) -> None:
         waiter.wake()
