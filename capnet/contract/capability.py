@@ -45,7 +45,7 @@ Stream: TypeAlias = AsyncGenerator[T, None]
 
 MAX_NAME_BYTES: Final = 256
 """Longest contract name, in UTF-8 bytes (`Limits.max_name_bytes` holds the same for names that arrive)."""
-MAX_VERSION: Final = 2**63 - 1
+MAX_VERSION: Final = 2**53 - 1
 MARK: Final = "_capnet_options"
 RESERVED: Final = "capnet."
 POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -19,6 +19,7 @@ VERSIONS: Final = (1, 1)
 """Lowest and highest protocol version spoken here."""
 
 _ANNOUNCED: Final = ("max_frame", "max_calls", "max_caps", "stream_items", "stream_bytes")
+_AUTH: Final = replace(EARLY, max_depth=32)
 _START: Final = b"\x84\x00\x66capnet"
 
 
@@ -56,14 +57,15 @@ class Hello:
         """
         if self.name and not is_name(self.name, EARLY.max_name_bytes):
             raise InvalidArgument(f"a peer's name is printable text of at most {EARLY.max_name_bytes} bytes")
-
         options: dict[str, Any] = {key: getattr(self.limits, key) for key in _ANNOUNCED}
         if self.name:
             options["name"] = self.name
         if self.features:
             options["features"] = list(self.features)
         if self.auth is not None:
-            options["auth"] = lower(self.auth, _only_data, self.limits)[0]
+            options["auth"], references = lower(self.auth, _only_data, _AUTH)
+            if references:
+                raise InvalidArgument("auth is plain data, there are no capabilities before the handshake")
         return [0, MAGIC, list(self.versions), options]
 
     @classmethod

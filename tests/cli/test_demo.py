@@ -1,0 +1,241 @@
+"""The demo as people run it: a process of its own, with a plugin of its own, and nothing left of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import capnet
+from capnet.cli.demo import default_folder, host
+from capnet.cli.demo.folder import MAX_FILE_BYTES, DirectoryFolder
+from capnet.cli.demo.host import Demo
+from capnet.cli.demo.show import JsonShow, PlainShow
+from tests.cli.processes import COMMAND, ROOT, environment, run, run_on_terminal
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where temporary files go."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return scratch
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with something of everything."""
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.md").write_text("# A capability\nand more\n", "utf-8")
+    (folder / "sub" / "b.md").write_text("capability\n", "utf-8")
+    return folder
+
+
+def summary(*words: str, scratch: Path) -> dict[str, Any]:
+    """Run the demo with `--json`; its summary, after checking that all lines are JSON and nothing is left."""
+    done = run(scratch, "demo", "--json", *words)
+    assert done.stderr == ""
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1].pop("type") == "summary"
+    assert done.returncode == (0 if lines[-1]["ok"] else 1)
+    assert list(scratch.iterdir()) == []
+    return dict(lines[-1])
+
+
+def test_default_folder_is_our_documentation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert default_folder() == ROOT / "docs"
+    monkeypatch.setattr(capnet, "__file__", str(tmp_path / "site-packages" / "capnet" / "__init__.py"))
+    assert default_folder() == tmp_path / "site-packages" / "capnet"
+
+
+def test_plain_lines_without_a_terminal(scratch: Path) -> None:
+    done = run(scratch, "demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout
+    assert "All of it went as it should." in done.stdout
+    assert " plugin #1  lost demo.Folder" in done.stdout  # what on_broken told the plugin
+    assert " host   #1  demo.Search, capability 3, is now of generation 2" in done.stdout
+    assert list(scratch.iterdir()) == []
+
+
+def test_json_has_the_whole_story(folder: Path, scratch: Path) -> None:
+    facts = summary(str(folder), scratch=scratch)
+    assert facts["calls"] >= 2 * host.CALLERS
+    assert {name: facts[name] for name in facts if name not in ("calls", "events", "seconds")} == {
+        "ok": True,
+        "folder": str(folder),
+        "query": "capability",
+        "files": 2,
+        "bytes": 35,
+        "skipped": 0,
+        "refused": 6,
+        "matches": 2,
+        "failed": 0,
+        "in_flight": host.CALLERS,
+        "generation": 2,
+        "revoked": True,
+        "plugin_exit": 0,
+    }
+
+
+def test_coloured_lines_and_a_bar_on_a_terminal(folder: Path, scratch: Path) -> None:
+    code, seen = run_on_terminal(scratch, "demo", str(folder))
+    assert code == 0
+    assert "\x1b[36m" in seen and "indexing" in seen and "2/2" in seen
+    assert seen.rstrip().splitlines()[-1].lstrip().startswith("ended")
+
+
+def test_no_color_is_respected(folder: Path, scratch: Path) -> None:
+    code, seen = run_on_terminal(scratch, "demo", str(folder), NO_COLOR="1")
+    assert code == 0
+    assert "\x1b[3" not in seen and "All of it went as it should." in seen
+
+
+def test_output_that_takes_ascii_only(folder: Path, scratch: Path) -> None:
+    assert run(scratch, "demo", str(folder), PYTHONIOENCODING="ascii").returncode == 0
+
+
+def test_empty_folder(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    facts = summary(str(tmp_path / "empty"), scratch=scratch)
+    assert (facts["ok"], facts["files"], facts["matches"]) == (True, 0, 0)
+
+
+def test_a_query_that_matches_nothing(folder: Path, scratch: Path) -> None:
+    facts = summary(str(folder), "nowhere to be found", scratch=scratch)
+    assert (facts["ok"], facts["files"], facts["matches"]) == (True, 2, 0)
+
+
+def test_folder_with_everything_in_it(folder: Path, tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "outside.md").write_text("capability\n", "utf-8")
+    (folder / "link.md").symlink_to("../outside.md")
+    (folder / "door").symlink_to("..")
+    (folder / "binary.bin").write_bytes(b"capability\0")
+    (folder / "latin.txt").write_bytes(b"capabilit\xe9 \x1b[2J capability\n")
+    (folder / "locked.md").write_text("capability\n", "utf-8")
+    (folder / "locked.md").chmod(0)
+    with (folder / "huge.md").open("wb") as stream:
+        stream.truncate(MAX_FILE_BYTES + 1)
+    readable = os.access(folder / "locked.md", os.R_OK)  # to the superuser it is
+    facts = summary(str(folder), scratch=scratch)
+    assert facts["ok"]
+    assert facts["files"] == 4 + readable
+    assert facts["matches"] == 3 + readable
+    assert facts["skipped"] == 4 + (not readable)  # two links, binary, huge, locked
+
+
+def many(folder: Path) -> Path:
+    """So many files that the events do not fit into a pipe: the demo waits for its reader, and cannot end before."""
+    for number in range(400):
+        (folder / f"{number}.md").touch()
+    return folder
+
+
+@pytest.mark.parametrize("moment", ["serves demo.Console", "demo.Folder as capability 2", "demo.Folder.read"])
+def test_interrupt_leaves_nothing_behind(folder: Path, scratch: Path, moment: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "demo", str(many(folder))],
+        cwd=ROOT,
+        env=environment(scratch),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert any(moment in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        # The plugin holds the other end of the error output: its end of file says that the plugin has gone too.
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert out.rstrip().endswith("✗ interrupted")
+    assert list(scratch.iterdir()) == []
+
+
+def test_reader_that_goes_away(folder: Path, scratch: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "demo", str(many(folder))],
+        cwd=ROOT,
+        env=environment(scratch),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 1
+
+
+async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = Demo("folder", DirectoryFolder(folder), "capability", PlainShow())
+    assert await demo.run()
+    assert demo.summary.generation == 2
+    assert "All of it went as it should." in capsys.readouterr().out
+
+
+PLUGIN = (
+    "import sys; from anyio import run; from capnet.cli.demo import plugin; from capnet.cli.demo.contract import *\n"
+)
+ROGUES = {
+    "cannot start": ("", "cannot start"),
+    "exits at once": ("sys.exit(3)", "unavailable"),
+    "exits with a code": ("run(plugin.main); sys.exit(3)", "the plugin ended with exit code 3"),
+    "got out": (
+        "async def read(folder, path): return 'read'\nplugin._try = read\nrun(plugin.main)",
+        "'link.txt' got out",
+    ),
+    "lies about what it read": (
+        "async def lie(self): return Indexed(7, 7, {})\nplugin.SearchPlugin.index = lie\nrun(plugin.main)",
+        "the plugin did not get what was read",
+    ),
+    "does not replace": (
+        "async def lie(self):\n"
+        "    await self._host.replace(plugin.RankedSearch(self._index))\n"
+        "    return Swapped(1, 0, 0)\n"
+        "plugin.SearchPlugin.upgrade = lie\nrun(plugin.main)",
+        "generation 2",
+    ),
+    "fails to replace": (
+        "async def fail(self): raise plugin.CapnetError('no')\nplugin.SearchPlugin.upgrade = fail\nrun(plugin.main)",
+        "internal: no",
+    ),
+    "dies while it searches": (
+        "import os\nasync def die(self): os._exit(9)\nplugin.SearchPlugin.upgrade = die\nrun(plugin.main)",
+        "unavailable",
+    ),
+    "serves a search that fails": (
+        "async def fail(self, query): raise plugin.CapnetError('no')\n"
+        "plugin.RankedSearch.find = fail\nrun(plugin.main)",
+        "calls failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("rogue", ROGUES)
+async def test_a_plugin_that_misbehaves_is_found_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rogue: str
+) -> None:
+    program, finding = ROGUES[rogue]
+    command = (sys.executable, "-c", PLUGIN + program) if program else (str(folder / "a.md"),)
+    monkeypatch.setattr(host, "COMMAND", command)
+    demo = Demo("folder", DirectoryFolder(folder), "capability", JsonShow())
+    assert not await demo.run()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any(finding in line["text"] for line in lines if line["type"] == "problem"), lines
+    assert lines[-1]["type"] == "summary" and not lines[-1]["ok"]
+
+
+def test_a_plugin_started_by_hand_says_how() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "capnet.cli.demo.plugin"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("capnet demo\n") and "Traceback" not in done.stderr

@@ -1,0 +1,127 @@
+"""What is printed, and that a peer's text cannot do more than be printed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from capnet import observe
+from capnet.cli.demo import show as show_module
+from capnet.cli.demo.contract import Report
+from capnet.cli.demo.report import concerns_console, report
+from capnet.cli.demo.show import JsonShow, PlainShow, RichShow, Show, clean, pick_show
+
+HOSTILE = "a\x1b[2J\x9b\rb\u202e"
+
+
+def tell(show: Show) -> None:
+    """One of everything."""
+    show.step("begin")
+    with show.indexing():
+        show.progress(1, 2)
+        show.event("plugin", Report(0.0, 1, "CallStarted", HOSTILE))
+    show.result("good")
+    show.detail("more")
+    show.problem("bad")
+    show.summary({"ok": False}, {"read": "nothing"})
+
+
+def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(PlainShow())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "1. begin"
+    assert lines[2].endswith("plugin #1  a�[2J��b�")
+    assert lines[3:6] == ["   ✓ good", "     more", "   ✗ bad"]
+    assert lines[-2:] == ["Something went wrong.", "   read      nothing"]
+
+
+def test_coloured_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(RichShow())
+    out = capsys.readouterr().out
+    assert "\x1b[2J" not in out and "✓ good" in out
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(JsonShow())
+    out = capsys.readouterr().out
+    assert out.isascii()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["type"] for line in lines] == [
+        "step", "progress", "event", "result", "detail", "problem", "summary",
+    ]  # fmt: skip
+    assert lines[2] == {
+        "type": "event", "source": "plugin", "time": 0.0, "connection": 1, "kind": "CallStarted", "text": HOSTILE,
+    }  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_picks_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(pick_show(as_json=True)) is JsonShow
+    assert type(pick_show(as_json=False)) is PlainShow
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert type(pick_show(as_json=False)) is RichShow
+
+    def nothing_installed(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(show_module, "find_spec", nothing_installed)
+    assert type(pick_show(as_json=False)) is PlainShow
+
+
+def test_what_the_output_cannot_encode_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert clean("✓ good\nyes") == "? good\nyes"
+
+
+EVENTS: list[tuple[type[observe.Event], dict[str, Any], str]] = [
+    (observe.CallStarted, {"direction": "out", "call": 3, "contract": "C", "method": "m"}, "→ C.m #3"),
+    (
+        observe.CallFinished,
+        {"direction": "in", "call": 3, "contract": "C", "method": "m", "result": "ok", "reason": None, "seconds": 0.5},
+        "← C.m #3 ok 500.0 ms",
+    ),
+    (observe.CapExported, {"cap": 2, "contract": "C"}, "gave C as capability 2"),
+    (observe.CapDropped, {"cap": 2, "contract": "C", "reason": "dropped"}, "got C back, capability 2: dropped"),
+    (observe.CapRevoked, {"cap": 2, "contract": "C", "reason": "x"}, "revoked C, capability 2: x"),
+    (observe.CapBroken, {"cap": 2, "contract": "C", "code": "c", "reason": "r"}, "lost C, capability 2: c/r"),
+    (observe.CapReplaced, {"cap": 2, "contract": "C", "generation": 2}, "C, capability 2, is now of generation 2"),
+    (observe.ConnectionOpened, {"transport": "exec", "version": 1}, "connected to a peer by exec, protocol 1"),
+    (observe.ConnectionClosed, {"cause": "lost", "message": "m", "clause": None}, "connection closed: lost, m"),
+    (observe.Bootstrapped, {"name": "C", "result": "ok", "reason": None}, "was asked for C: ok"),
+    (observe.NameServed, {"name": "C", "contract": "C"}, "serves C"),
+    (
+        observe.NameReplaced,
+        {"name": "C", "contract": "C", "mode": "drain", "generation": 2},
+        "replaced C: generation 2",
+    ),
+    (observe.NameUnserved, {"name": "C", "contract": "C"}, "serves C no more"),
+    (observe.LimitHit, {"limit": "l"}, "limit l"),
+    (observe.ViolationSeen, {"clause": "P-X-1", "message": "m"}, "violation of P-X-1: m"),
+    (observe.HandlerFailed, {"where": "w", "correlation": "c", "error": KeyError("k")}, "w failed: KeyError: 'k'"),
+    (observe.Event, {}, ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "words"), EVENTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_event_in_words(kind: type[observe.Event], fields: dict[str, Any], words: str) -> None:
+    told = report(kind(time=5.0, sequence=1, connection=7, **fields))
+    assert told == Report(5.0, 7, kind.__name__, words)
+
+
+def test_every_kind_of_event_has_words() -> None:
+    known = {kind for kind in vars(observe).values() if isinstance(kind, type) and issubclass(kind, observe.Event)}
+    assert {kind for kind, _, _ in EVENTS} == known
+
+
+def test_calls_that_carry_reports_are_not_reported() -> None:
+    call: dict[str, Any] = {"time": 0.0, "sequence": 1, "direction": "in", "call": 1, "method": "saw"}
+    assert concerns_console(observe.CallStarted(**call, contract="demo.Console"))
+    assert not concerns_console(observe.CallStarted(**call, contract="demo.Folder"))

@@ -1,0 +1,45 @@
+"""What every test of live connections ends with: no task, file descriptor or unclosed resource is left (fault of tests
+that pass and leak). Imported by the conftest of each folder that runs connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import anyio
+import pytest
+import trio
+from anyio.lowlevel import checkpoint
+from sniffio import current_async_library
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncGenerator[None]:
+    """Fails when a test leaves tasks running or descriptors open; collecting brings ResourceWarnings, which are errors."""
+    tasks, descriptors = running_tasks(), open_descriptors()
+    yield
+    gc.collect(1)
+    with anyio.move_on_after(3):
+        while running_tasks() > tasks or open_descriptors() > descriptors:
+            await checkpoint()
+    assert running_tasks() <= tasks, "tasks are left running"
+    assert open_descriptors() <= descriptors, "file descriptors are left open"
+
+
+def running_tasks() -> int:
+    """Tasks of the running loop that have not ended, whoever started them."""
+    if current_async_library() == "trio":
+        return trio.lowlevel.current_statistics().tasks_living
+    return len(asyncio.all_tasks())
+
+
+def open_descriptors() -> int:
+    """How many sockets and pipes this process has open."""
+    found: list[str] = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sum(target.startswith(("socket:", "pipe:")) for target in found)

@@ -1,0 +1,258 @@
+"""Cancelling and deadlines: both travel, and a slot is free only when its handler has really ended (P-CALL-5, P-CALL-6)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from capnet import CallCancelled, Cap, DeadlineExceeded, Limits, call, options
+from capnet.testing import assert_no_leaks, connected
+from tests.connection.shop import Gate, MemShop, Shop, socket_pair, until
+
+
+async def test_leaving_the_scope_cancels_the_handler() -> None:
+    """P-CALL-6, first half."""
+    async with socket_pair(implementation := MemShop()) as (server, client):
+        shop = await client.bootstrap(Shop)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shop.wait, "a")
+            await until(lambda: implementation.gate.entered)
+            tasks.cancel_scope.cancel()
+        await until(lambda: implementation.gate.cancelled == ["a"])
+        assert await shop.add(1) == 11
+        del shop
+        await assert_no_leaks(server, client)
+
+
+async def test_a_scope_around_the_call_is_its_deadline_there() -> None:
+    """P-CALL-5: `fail_after` travels by itself; a scope that ends sends a cancel at the latest."""
+    async with connected(implementation := MemShop()) as (server, client):
+        shop = await client.bootstrap(Shop)
+        with anyio.move_on_after(60):
+            left = (await shop.who())["left"]
+        assert 59 < left <= 60
+        assert (await shop.who())["left"] is None
+        with pytest.raises(TimeoutError), anyio.fail_after(0.01):
+            await shop.wait("late")
+        await until(lambda: implementation.gate.cancelled == ["late"])
+        del shop
+        await assert_no_leaks(server, client)
+
+
+class Timed(Cap, name="test.Timed"):
+    """Methods with a time of their own."""
+
+    @options(timeout=0.02)
+    @call
+    async def short(self) -> None: ...
+    @options(timeout=30)
+    @call
+    async def long(self) -> float | None: ...
+
+
+class MemTimed(Timed):
+    def __init__(self) -> None:
+        self.gate = Gate()
+
+    async def short(self) -> None:
+        await self.gate.pass_through("short")
+
+    async def long(self) -> float | None:
+        with anyio.CancelScope(deadline=anyio.current_time() + 40):
+            return anyio.current_effective_deadline() - anyio.current_time()
+
+
+async def test_the_timeout_of_a_method_ends_the_call_on_both_sides() -> None:
+    """Fault 4: a time and a way to cancel for every call."""
+    async with connected(implementation := MemTimed()) as (server, client):
+        timed = await client.bootstrap(Timed)
+        with anyio.fail_after(5), pytest.raises(DeadlineExceeded):
+            await timed.short()
+        await until(lambda: implementation.gate.cancelled == ["short"])
+        del timed
+        await assert_no_leaks(server, client)
+
+
+async def test_the_callee_answers_a_deadline_although_the_caller_does_not_watch() -> None:
+    """P-CALL-5: enforced where the handler runs, fault 41. The caller here is frames only: it keeps no clock."""
+    async with connected(implementation := MemShop()) as (server, client):
+        shop = cast("Any", await client.bootstrap(Shop))
+        method = type(shop).wait
+        assert callable(method)
+        token = shop.wait("unwatched")
+        token.cancel()
+        with anyio.move_on_after(0.02):
+            watched = shop.wait("watched")
+            await checkpoint()
+        with anyio.fail_after(5), pytest.raises(DeadlineExceeded):
+            await watched
+        await until(lambda: "watched" in implementation.gate.cancelled)
+        await until(lambda: not server.stats()["answers"])
+
+
+class Relay(Cap, name="test.Relay"):
+    """Calls a shop that it was given, or one on another connection."""
+
+    @call
+    async def wait_at(self, shop: Shop, key: str) -> str: ...
+    @call
+    async def wait_elsewhere(self, key: str) -> str: ...
+    @call
+    async def left_elsewhere(self) -> float | None: ...
+
+
+class MemRelay(Relay):
+    def __init__(self, elsewhere: Shop | None = None) -> None:
+        self._elsewhere = elsewhere
+
+    async def wait_at(self, shop: Shop, key: str) -> str:
+        return await shop.wait(key)
+
+    async def wait_elsewhere(self, key: str) -> str:
+        assert self._elsewhere is not None
+        return await self._elsewhere.wait(key)
+
+    async def left_elsewhere(self) -> float | None:
+        assert self._elsewhere is not None
+        return cast("float | None", (await self._elsewhere.who())["left"])
+
+
+async def test_a_nested_call_back_is_cancelled_with_its_parent() -> None:
+    """P-CALL-6: by structure, not by ids: the handler's task is cancelled, and with it what it waits for."""
+    mine = MemShop("mine")
+    async with connected(MemRelay()) as (server, client):
+        relay = await client.bootstrap(Relay)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(relay.wait_at, mine, "nested")
+            await until(lambda: mine.gate.entered)
+            tasks.cancel_scope.cancel()
+        await until(lambda: mine.gate.cancelled == ["nested"])
+        del relay
+        await assert_no_leaks(server, client)
+    assert mine.closed == 1
+
+
+async def test_a_nested_call_on_another_connection_is_cancelled_with_its_parent() -> None:
+    """Fault 38: the ancestor kept the parent's number without its connection, and cancelled the wrong call or none."""
+    far = MemShop("far")
+    async with connected(far) as (far_end, near_end):
+        shop = await near_end.bootstrap(Shop)
+        bystander = shop.wait("bystander")
+        async with socket_pair(MemRelay(shop)) as (_, client):
+            relay = await client.bootstrap(Relay)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(relay.wait_elsewhere, "nested")
+                await until(lambda: len(far.gate.entered) == 2)
+                tasks.cancel_scope.cancel()
+            await until(lambda: far.gate.cancelled == ["nested"])
+            far.gate.open()
+            assert await bystander == "far:bystander", "only the child of the cancelled call was cancelled"
+        del shop, relay, bystander
+        await assert_no_leaks(far_end, near_end)
+
+
+async def test_a_nested_call_inherits_what_is_left() -> None:
+    """P-CALL-5, fault 41: the deadline goes along, hop by hop."""
+    async with connected(MemShop()) as (_, near_end):
+        shop = await near_end.bootstrap(Shop)
+        async with connected(MemRelay(shop)) as (_, client):
+            relay = await client.bootstrap(Relay)
+            with anyio.fail_after(30):
+                left = await relay.left_elsewhere()
+            assert left is not None and 20 < left <= 30
+            assert await relay.left_elsewhere() is None
+
+
+async def test_a_cancelled_call_keeps_its_slot_until_its_handler_has_ended() -> None:
+    """P-CALL-6: call+cancel at full speed does not run more handlers than the limit (rapid reset)."""
+    running = peak = 0
+    release = anyio.Event()
+
+    class Stubborn(MemShop):
+        async def wait(self, key: str = "") -> str:
+            nonlocal running, peak
+            running += 1
+            peak = max(peak, running)
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+            running -= 1
+            return key
+
+    async with connected(Stubborn(), limits=Limits(max_calls=16)) as (server, client):
+        shop = await client.bootstrap(Shop)
+        first = [cast("Any", shop.wait()) for _ in range(16)]
+        try:
+            await until(lambda: running == 16)
+            for call in first:
+                call.cancel()
+            for _ in range(10):
+                more = [cast("Any", shop.wait()) for _ in range(16)]
+                await client.ping()
+                for call in more:
+                    call.cancel()
+            await client.ping()
+            assert running == peak == 16 and server.stats()["answers"] == 16
+        finally:
+            release.set()
+        await until(lambda: not server.stats()["answers"] and not server.stats()["answers_queued"])
+        assert peak == 16 and server.close_cause is None
+        assert await shop.add(1) == 11
+
+
+async def test_a_result_after_the_cancel_is_discarded() -> None:
+    """P-CALL-6: the caller has its `CallCancelled`; the result that was on its way changes nothing."""
+
+    class Stubborn(MemShop):
+        async def wait(self, key: str = "") -> str:
+            try:
+                await self.gate.pass_through(key)
+            except BaseException:
+                return "too late"
+            return key
+
+    async with connected(implementation := Stubborn()) as (server, client):
+        shop = await client.bootstrap(Shop)
+        call = cast("Any", shop.wait("a"))
+        await until(lambda: implementation.gate.entered)
+        call.cancel("enough")
+        with pytest.raises(CallCancelled, match="enough"):
+            await call
+        await until(lambda: not server.stats()["answers"] and not client.stats()["calls"])
+        assert await shop.add(1) == 11
+
+
+async def test_one_that_has_not_started_never_starts() -> None:
+    async with connected(implementation := MemShop(), limits=Limits(max_calls=16)) as (_, client):
+        shop = await client.bootstrap(Shop)
+        running = [shop.wait(str(number)) for number in range(16)]
+        queued = cast("Any", shop.wait("queued"))
+        queued.cancel()
+        implementation.gate.open()
+        for one in running:
+            await one
+        assert "queued" not in implementation.gate.entered
+        await client.ping()
+        assert client.stats()["calls_held"] == 0
+
+
+async def test_a_deadline_that_has_passed_already() -> None:
+    """The caller is cancelled at its first wait; the handler, if it starts at all, has no time."""
+    async with connected(MemShop()) as (server, client):
+        shop = await client.bootstrap(Shop)
+        with anyio.move_on_after(0) as scope:
+            await shop.wait("never")
+        assert scope.cancelled_caught
+        del shop
+        await assert_no_leaks(server, client)
+
+
+async def test_the_shorter_of_scope_and_method_is_the_deadline_there() -> None:
+    """P-CALL-5: what is left is seen in the handler by `current_effective_deadline`, as by any nested call."""
+    async with connected(MemTimed()) as (_, client):
+        timed = await client.bootstrap(Timed)
+        assert 29 < (await timed.long() or 0) <= 30
+        with anyio.fail_after(10):
+            assert 9 < (await timed.long() or 0) <= 10

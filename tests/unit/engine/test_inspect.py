@@ -1,0 +1,105 @@
+"""Looking into an engine: `stats`, `snapshot`, and invariants that notice what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from capnet.engine.answers import Answer
+from capnet.engine.engine import Engine
+from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.testing.engines import EnginePair, RawPeer, capability
+
+
+def busy() -> EnginePair:
+    """A pair with something in every table of the left side."""
+    pair = EnginePair().open()
+    pair.give(pair.right, "theirs")
+    pair.give(pair.left, "ours")
+    pair.left.call("out")
+    pair.right.call("in")
+    pair.flush()
+    return pair
+
+
+def test_stats_count_every_bounded_thing() -> None:
+    """Each table has its figure."""
+    pair = busy()
+    counts = stats(pair.left.engine)
+    assert counts == {
+        "exports": 1, "export_references": 1, "imports": 1, "import_references": 1, "calls": 1, "calls_held": 0,
+        "answers": 1, "answers_queued": 0, "strikes": 0,
+    }  # fmt: skip
+    pair.left.engine.strike("x")
+    assert stats(pair.left.engine)["strikes"] == 1
+
+
+def test_a_snapshot_is_plain_data() -> None:
+    """It can be printed, compared and sent: names, numbers and lists, no subjects."""
+    pair = busy()
+    left = snapshot(pair.left.engine)
+    assert (left["state"], left["cause"], left["peer"]) == ("open", None, "right")
+    assert [export["references"] for export in left["exports"]] == [1]
+    assert [imported["holders"] for imported in left["imports"]] == [1]
+    assert [call["cancelled"] for call in left["calls"]] == [False]
+    assert [answer["method"] for answer in left["answers"]] == ["in"]
+    pair.left.engine.codec.encode([left])
+    pair.cut()
+    assert snapshot(pair.left.engine)["cause"] is not None
+    assert snapshot(Engine(RawPeer().engine.inbound._ours, 0.0))["peer"] is None
+
+
+def test_a_broken_import_is_shown() -> None:
+    """What it answers is in words."""
+    raw = RawPeer()
+    reference = capability(None)
+    reference.id = 2
+    raw.say([2, 1, 0, "m", {"x": reference}], [12, [2], "gone"])
+    assert "gone" in snapshot(raw.engine)["imports"][0]["broken"]
+
+
+def lose_a_reference(engine: Engine) -> None:
+    """A count that says nothing is held."""
+    next(iter(engine.exports)).references = 0
+
+
+def lose_a_holder(engine: Engine) -> None:
+    """An import that nobody holds."""
+    next(iter(engine.imports)).holders = 0
+
+
+def lose_the_index(engine: Engine) -> None:
+    """An index that names what is gone."""
+    export = next(iter(engine.exports))
+    del engine.exports._by_id[export.id]
+
+
+def run_too_many(engine: Engine) -> None:
+    """More handlers than slots."""
+    engine.answers._limit = 0
+
+
+def queue_what_runs(engine: Engine) -> None:
+    """An answer that waits and runs."""
+    answer: Answer = next(iter(engine.answers))
+    engine.answers.queue.append(answer)
+
+
+def call_too_much(engine: Engine) -> None:
+    """More calls than the peer takes."""
+    engine.calls.limit = 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lose_a_reference, lose_a_holder, lose_the_index, run_too_many, queue_what_runs, call_too_much],
+    ids=lambda fault: fault.__name__,
+)
+def test_invariants_notice(fault: Callable[[Engine], None]) -> None:
+    """I1, I2, I3, I5, I10: an assert that cannot fail would prove nothing."""
+    pair = busy()
+    check_invariants(pair.left.engine)
+    fault(pair.left.engine)
+    with pytest.raises(AssertionError):
+        check_invariants(pair.left.engine)

@@ -1,0 +1,94 @@
+"""`Outbox`: frames on their way out, with their references counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from capnet.engine.exports import CapTable
+from capnet.engine.outbox import Outbox
+from capnet.errors import InvalidArgument, ResourceExhausted
+from capnet.limits import EARLY, Limits
+from capnet.testing.engines import capability
+from capnet.wire.codec import Codec
+from capnet.wire.framing import FrameReader
+
+
+def outbox() -> tuple[Outbox, CapTable]:
+    """An empty outbox and the table it counts in."""
+    exports = CapTable(None, None)
+    exports.limit = 100
+    return Outbox(Codec(Limits()), exports), exports
+
+
+def sent(box: Outbox) -> list[list[Any]]:
+    """The frames that were queued."""
+    return [Codec(Limits()).decode(frame)[0] for frame in FrameReader(2**32).frames(b"".join(box.take()))]
+
+
+def test_frames_leave_whole_and_in_order() -> None:
+    """P-FRAME-1: header and payload, one after the other."""
+    box, _ = outbox()
+    box.send([14, 1])
+    box.put(Codec(Limits()).encode([14, 2]))
+    assert sent(box) == [[14, 1], [14, 2]]
+    assert not box.pending and box.take() == []
+
+
+def test_a_failed_send_counts_nothing() -> None:
+    """P-REF-1, P-FRAME-2: unencodable, too long, or over the peer's limit: the tables are as before."""
+    box, exports = outbox()
+    assert box.limit == EARLY.max_frame
+    with pytest.raises(InvalidArgument):
+        box.send([3, 1, "\ud800"], [capability("x")])
+    with pytest.raises(ResourceExhausted) as raised:
+        box.send([3, 1, bytes(box.limit)], [capability("x")])
+    assert raised.value.reason == "max_frame_bytes"
+    exports.limit = 0
+    with pytest.raises(ResourceExhausted):
+        box.send([3, 1, None], [capability("x")])
+    assert len(exports) == 0 and not box.pending
+
+
+def test_a_sent_reference_is_counted() -> None:
+    """P-REF-1: committed when the frame is queued, with its id filled in."""
+    box, exports = outbox()
+    reference = capability("x")
+    box.send([3, 1, reference], [reference])
+    (export,) = exports
+    assert (export.references, reference.id) == (1, 2)
+
+
+def test_drops_are_collected_and_cut() -> None:
+    """P-FRAME-2: what is given back together leaves together, in frames of bounded size."""
+    box, _ = outbox()
+    for number in range(4001):
+        box.drop(2**52 + number, 2**31 - 1)
+    box.take_drops()
+    assert [len(frame[1]) for frame in sent(box)] == [4000, 1]
+    assert not box.pending
+
+
+def test_nothing_makes_no_frame() -> None:
+    """P-OP: no empty lists on the wire."""
+    box, _ = outbox()
+    box.send_many(12, [], "reason")
+    box.take_drops()
+    assert not box.pending
+
+
+def test_drops_are_forgotten_with_the_connection() -> None:
+    """P-CONN-6: nothing is owed any more."""
+    box, _ = outbox()
+    box.drop(2, 1)
+    box.forget_drops()
+    box.take_drops()
+    assert not box.pending
+
+
+def test_a_line_for_strangers_is_no_frame() -> None:
+    """P-CONN-3: sent as it is."""
+    box, _ = outbox()
+    box.send_line(b"hello\r\n")
+    assert box.take() == [b"hello\r\n"]

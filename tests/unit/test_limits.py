@@ -1,0 +1,59 @@
+"""The limits: defaults, profiles, and what every peer must take (P-CONN-2)."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+
+from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
+
+FLOORS = {"max_frame": 65536, "max_calls": 16, "max_caps": 16, "stream_items": 1, "stream_bytes": 1}
+
+
+def test_the_default_is_the_untrusted_profile() -> None:
+    """Whoever says nothing gets the bounds for strangers."""
+    assert Limits() == Limits.untrusted()
+
+
+def test_the_trusted_profile_is_wider() -> None:
+    """In frames and calls; nothing of it is narrower."""
+    trusted, untrusted = Limits.trusted(), Limits.untrusted()
+    assert (trusted.max_frame, trusted.max_calls) == (64 * 1024 * 1024, 1024)
+    assert all(getattr(trusted, field.name) >= getattr(untrusted, field.name) for field in fields(Limits))
+
+
+def test_a_backlog_holds_more_than_a_frame() -> None:
+    """Else one honest answer of full size could stop the reading."""
+    for limits in (Limits.untrusted(), Limits.trusted()):
+        assert limits.max_backlog > limits.max_frame
+
+
+def test_limits_do_not_change() -> None:
+    """A connection that runs keeps what it announced."""
+    with pytest.raises(FrozenInstanceError):
+        Limits().max_frame = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("name", "floor"), FLOORS.items())
+def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
+    """P-CONN-2: a smaller bound could not be kept, since the peer may have used more before it knows."""
+    assert getattr(replace(EARLY, **{name: floor}), name) == floor
+    with pytest.raises(ValueError, match=name):
+        replace(EARLY, **{name: floor - 1})
+
+
+def test_the_early_profile() -> None:
+    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, a window of one item."""
+    assert (EARLY.max_frame, EARLY.max_calls, EARLY.max_caps, EARLY.stream_items) == (65536, 16, 16, 1)
+
+
+def test_a_hello_is_bounded() -> None:
+    """P-FRAME-2: before the handshake is done a frame has at most 4 KiB."""
+    assert HANDSHAKE_FRAME == 4096
+
+
+def test_the_bounds_of_a_frame() -> None:
+    """P-FRAME-4: the figures of the protocol are the defaults."""
+    limits = Limits()
+    assert (limits.max_depth, limits.max_items, limits.max_references) == (64, 65536, 1024)

@@ -1,0 +1,169 @@
+"""The frames: every shape of the table in the wire reference, and nothing else (P-OP)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from capnet.errors import ProtocolViolation
+from capnet.wire.frames import Op, check
+from capnet.wire.references import CapRef
+
+TOP = 2**53 - 1
+
+VALID: list[list[Any]] = [
+    [Op.HELLO, "capnet", [1, 1], {}],
+    [Op.GOAWAY, 0, "unavailable", "", 0],
+    [Op.GOAWAY, TOP, "unavailable", "bye", TOP],
+    [Op.CALL, 1, 2, "post", {}],
+    [Op.CALL, 0, 0, "p" * 256, {"text": "hi"}],
+    [Op.CALL, TOP, TOP, "post", {}, {}],
+    [Op.CALL, 1, [5], "post", {}],
+    [Op.CALL, 1, [5, "room", 0, -1], "post", {}],
+    [Op.CALL, 1, 2, "post", {}, {"deadline": 0, "keep": True, "idempotent": False, "context": {"traceparent": "00"}}],
+    [Op.CALL, 1, 2, "post", {}, {"unknown": [1]}],
+    [Op.RESULT, 0, None],
+    [Op.RESULT, TOP, CapRef("a", 1, None, 2)],
+    [Op.ERROR, 1, "internal", ""],
+    [Op.ERROR, 1, "new_code", "text", {"reason": "x"}],
+    [Op.CANCEL, 1],
+    [Op.CANCEL, 1, "gave up"],
+    [Op.DROP, []],
+    [Op.DROP, [[2, 1], [TOP, TOP]]],
+    [Op.CAP_REVOKED, [], ""],
+    [Op.CAP_REVOKED, [2, 3], "over"],
+    [Op.CAP_REPLACED, [], 0],
+    [Op.CAP_REPLACED, [2, TOP], TOP],
+    [Op.PING, 1],
+    [Op.PING, -1],
+    [Op.PONG, TOP],
+    [Op.PONG, 1 - 2**53],
+    [Op.ABORT, "P-FRAME-4", "why"],
+]
+
+INVALID: list[list[Any]] = [
+    [Op.HELLO],
+    [Op.HELLO, "capnet", [1, 1]],
+    [Op.HELLO, "capnet", [1, 1], {}, 0],
+    [Op.GOAWAY, 1, "unavailable", "bye"],
+    [Op.GOAWAY, 1, "unavailable", "bye", 0, 0],
+    [Op.GOAWAY, -1, "unavailable", "bye", 0],
+    [Op.GOAWAY, True, "unavailable", "bye", 0],
+    [Op.GOAWAY, 1, 5, "bye", 0],
+    [Op.GOAWAY, 1, "unavailable", None, 0],
+    [Op.GOAWAY, 1, "unavailable", "bye", 0.5],
+    [Op.CALL, 1, 2, "post"],
+    [Op.CALL, 1, 2, "post", {}, {}, {}],
+    [Op.CALL, -1, 2, "post", {}],
+    [Op.CALL, True, 2, "post", {}],
+    [Op.CALL, 2**53, 2, "post", {}],
+    [Op.CALL, 1, -2, "post", {}],
+    [Op.CALL, 1, True, "post", {}],
+    [Op.CALL, 1, CapRef("a", 1, None, 2), "post", {}],
+    [Op.CALL, 1, [], "post", {}],
+    [Op.CALL, 1, ["room"], "post", {}],
+    [Op.CALL, 1, [-5], "post", {}],
+    [Op.CALL, 1, [5, None], "post", {}],
+    [Op.CALL, 1, [5, True], "post", {}],
+    [Op.CALL, 1, 2, b"post", {}],
+    [Op.CALL, 1, 2, "", {}],
+    [Op.CALL, 1, 2, "p" * 257, {}],
+    [Op.CALL, 1, 2, "a\0b", {}],
+    [Op.CALL, 1, 2, "post", []],
+    [Op.CALL, 1, 2, "post", None],
+    [Op.CALL, 1, 2, "post", {}, None],
+    [Op.CALL, 1, 2, "post", {}, []],
+    [Op.CALL, 1, 2, "post", {}, {"deadline": -1}],
+    [Op.CALL, 1, 2, "post", {}, {"deadline": True}],
+    [Op.CALL, 1, 2, "post", {}, {"deadline": 1.5}],
+    [Op.CALL, 1, 2, "post", {}, {"deadline": None}],
+    [Op.CALL, 1, 2, "post", {}, {"keep": 1}],
+    [Op.CALL, 1, 2, "post", {}, {"idempotent": None}],
+    [Op.CALL, 1, 2, "post", {}, {"context": []}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {"a": 1}}],
+    [Op.RESULT, 1],
+    [Op.RESULT, 1, 2, 3],
+    [Op.RESULT, -1, None],
+    [Op.RESULT, "1", None],
+    [Op.ERROR, 1, "internal"],
+    [Op.ERROR, 1, "internal", "", {}, 0],
+    [Op.ERROR, None, "internal", ""],
+    [Op.ERROR, 1, 5, ""],
+    [Op.ERROR, 1, "internal", b""],
+    [Op.ERROR, 1, "internal", "", None],
+    [Op.ERROR, 1, "internal", "", []],
+    [Op.CANCEL],
+    [Op.CANCEL, 1, None],
+    [Op.CANCEL, 1, "x", "y"],
+    [Op.CANCEL, -1],
+    [Op.CANCEL, 1.0],
+    [Op.DROP],
+    [Op.DROP, [], []],
+    [Op.DROP, {}],
+    [Op.DROP, [2, 1]],
+    [Op.DROP, [[2]]],
+    [Op.DROP, [[2, 1, 1]]],
+    [Op.DROP, [[2, 0]]],
+    [Op.DROP, [[2, -1]]],
+    [Op.DROP, [[2, True]]],
+    [Op.DROP, [[-2, 1]]],
+    [Op.DROP, [[2, 1], [2, 2**53]]],
+    [Op.CAP_REVOKED, [2]],
+    [Op.CAP_REVOKED, [2], "", 0],
+    [Op.CAP_REVOKED, 2, ""],
+    [Op.CAP_REVOKED, [-2], ""],
+    [Op.CAP_REVOKED, [2, True], ""],
+    [Op.CAP_REVOKED, [2], None],
+    [Op.CAP_REPLACED, [2]],
+    [Op.CAP_REPLACED, [2], 1, 1],
+    [Op.CAP_REPLACED, [2], -1],
+    [Op.CAP_REPLACED, [2], True],
+    [Op.CAP_REPLACED, None, 1],
+    [Op.PING],
+    [Op.PING, 1, 1],
+    [Op.PING, True],
+    [Op.PING, 2**53],
+    [Op.PONG, 1.0],
+    [Op.PONG, None],
+    [Op.ABORT, "P-FRAME-4"],
+    [Op.ABORT, "P-FRAME-4", "why", {}],
+    [Op.ABORT, 4, "why"],
+    [Op.ABORT, "P-FRAME-4", None],
+]
+
+
+@pytest.mark.parametrize("frame", VALID, ids=repr)
+def test_every_shape_of_the_table_passes(frame: list[Any]) -> None:
+    """P-OP: with and without the optional items, at both ends of every range."""
+    assert check(frame)
+
+
+@pytest.mark.parametrize("frame", INVALID, ids=repr)
+def test_any_other_shape_is_refused(frame: list[Any]) -> None:
+    """P-OP: too short, too long, a wrong type or a number out of range, in each place."""
+    with pytest.raises(ProtocolViolation) as caught:
+        check(frame)
+    assert caught.value.clause == "P-OP"
+
+
+@pytest.mark.parametrize("op", [6, 7, 8, 9, 10, 17, 20, 24, 63, -1, None, True, 2.0, "2", [2]])
+def test_unknown_ops_are_refused(op: object) -> None:
+    """P-OP: an op below 64 that version 1 does not have, or none at all."""
+    with pytest.raises(ProtocolViolation) as caught:
+        check([op, 1])
+    assert caught.value.clause == "P-OP"
+
+
+def test_an_empty_frame_is_refused() -> None:
+    """P-OP: a frame has an op."""
+    with pytest.raises(ProtocolViolation) as caught:
+        check([])
+    assert caught.value.clause == "P-OP"
+
+
+@pytest.mark.parametrize("op", [64, 1000, 2**64 - 1])
+def test_ops_from_64_on_are_ignored(op: int) -> None:
+    """P-OP: room to grow, whatever else such a frame holds."""
+    assert not check([op])
+    assert not check([op, {"anything": None}])

@@ -1,0 +1,101 @@
+"""Framing: bytes into frames (P-FRAME-1, P-FRAME-2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from capnet.errors import ProtocolViolation
+from capnet.wire.framing import HEADER_BYTES, FrameReader, header
+
+
+def framed(*payloads: bytes) -> bytes:
+    """The payloads as they travel."""
+    return b"".join(header(len(payload)) + payload for payload in payloads)
+
+
+def test_the_header_is_four_bytes_big_endian() -> None:
+    """P-FRAME-1: the length stands before the frame, most significant byte first."""
+    assert header(0x01020304) == b"\x01\x02\x03\x04"
+    assert len(header(0)) == HEADER_BYTES
+
+
+def test_one_chunk_may_hold_several_frames() -> None:
+    """P-FRAME-1: frames come out in order, without their headers; a frame of no bytes is one too."""
+    reader = FrameReader(16)
+    assert list(reader.frames(framed(b"one", b"", b"three"))) == [b"one", b"", b"three"]
+    assert not reader.partial
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_every_kind_of_buffer_is_taken(kind: type[bytes | bytearray | memoryview]) -> None:
+    """P-FRAME-1: frames are `bytes` of their own, whatever the transport's buffer is."""
+    reader = FrameReader(16)
+    stream = framed(b"abc", b"de")
+    frames = [*reader.frames(kind(stream[:9])), *reader.frames(kind(stream[9:]))]
+    assert frames == [b"abc", b"de"]
+    assert all(type(frame) is bytes for frame in frames)
+
+
+def test_a_frame_outlives_the_buffer_it_came_in() -> None:
+    """P-FRAME-1: the transport may reuse its buffer after the call."""
+    reader = FrameReader(16)
+    buffer = bytearray(framed(b"abc", b"de")[:9])
+    (frame,) = reader.frames(buffer)
+    buffer[:] = b"\xff" * len(buffer)
+    assert frame == b"abc"
+    assert list(reader.frames(framed(b"de")[2:])) == [b"de"]
+
+
+def test_a_frame_may_come_byte_by_byte() -> None:
+    """P-FRAME-2: `partial` says from the first byte of a header to the last of the frame that one has begun."""
+    reader = FrameReader(16)
+    stream = framed(b"abc")
+    for position in range(len(stream) - 1):
+        assert list(reader.frames(stream[position : position + 1])) == []
+        assert reader.partial
+    assert list(reader.frames(stream[-1:])) == [b"abc"]
+    assert not reader.partial
+
+
+def test_what_follows_a_completed_frame_is_kept() -> None:
+    """P-FRAME-1: the end of one frame and the beginning of the next may share a chunk."""
+    reader = FrameReader(16)
+    stream = framed(b"abc", b"defg")
+    assert list(reader.frames(stream[:5])) == []
+    assert list(reader.frames(stream[5:12])) == [b"abc"]
+    assert reader.partial
+    assert list(reader.frames(stream[12:])) == [b"defg"]
+
+
+def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not() -> None:
+    """P-FRAME-2: the bound is inclusive."""
+    assert list(FrameReader(3).frames(framed(b"abc"))) == [b"abc"]
+    with pytest.raises(ProtocolViolation) as caught:
+        list(FrameReader(3).frames(framed(b"abcd")))
+    assert caught.value.clause == "P-FRAME-2"
+
+
+@pytest.mark.parametrize("announced", [4097, 2**31, 2**32 - 1])
+def test_a_long_frame_is_refused_from_its_header_alone(announced: int) -> None:
+    """P-FRAME-2: nothing of it needs to arrive, and nothing is buffered for it."""
+    reader = FrameReader(4096)
+    with pytest.raises(ProtocolViolation) as caught:
+        list(reader.frames(header(announced)))
+    assert caught.value.clause == "P-FRAME-2"
+
+
+def test_frames_before_a_long_one_are_given_first() -> None:
+    """P-FRAME-2: what was in order before the violation still counts."""
+    frames = iter(FrameReader(3).frames(framed(b"abc", b"defg")))
+    assert next(frames) == b"abc"
+    with pytest.raises(ProtocolViolation):
+        next(frames)
+
+
+def test_the_limit_may_change_between_frames() -> None:
+    """P-FRAME-2: the hello raises the limit for the frame right behind it in the same chunk."""
+    reader = FrameReader(3)
+    frames = iter(reader.frames(framed(b"abc", b"defg")))
+    assert next(frames) == b"abc"
+    reader.limit = 4
+    assert list(frames) == [b"defg"]
