@@ -74,7 +74,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""
         if self.entry is not None:
-            self._connection.caller.cancel(self, reason)
+            self._connection.cancel_call(self, reason)
 
     @property
     def done(self) -> bool:
@@ -100,7 +100,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def _expire(self) -> None:
         if self.entry is not None:
-            self._connection.caller.cancel(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
+            self._connection.cancel_call(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
 
     # Coroutine, so that task groups take it
 

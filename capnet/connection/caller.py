@@ -17,81 +17,77 @@ from .call import Call
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Caller"]
+__all__ = ["call_failed", "call_returned", "cancel_call", "start_call"]
 
 
-class Caller:
-    """Makes and settles the calls of one connection."""
+def start_call(connection: Connection, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
+    """Make a call; it leaves with whatever else becomes ready in this turn of the loop.
 
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def start(self, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
-        """Make a call; it leaves with whatever else becomes ready in this turn of the loop.
-
-        Raises:
-            CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel,
-            a limit of the peer's); nothing has changed then.
-        """
-        connection = self._connection
-        engine, loop, driver = connection.engine, connection.loop, connection.driver
-        references: Sequence[WireReference] = ()
-        if not is_plain(arguments, connection.limits):
-            arguments, references = connection.payloads.lower_arguments(arguments, method)
-        timeout = loop.time_left()
-        observed = connection.bus.observed
-        call: Call[Any] = Call(connection, method, loop.now() if observed else 0.0)
-        if method.timeout is not None and (timeout is None or method.timeout < timeout):
-            timeout = method.timeout
-            call.expire_at(loop.now() + timeout)
-        try:
-            call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
-        except BaseException:
-            call.settle(None, None)
-            raise
-        if references:
-            connection.exports_queued(references)
-        if len(engine.calls.by_id) == 1 and not driver.receiving:
+    Raises:
+        CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel, a
+        limit of the peer's); nothing has changed then.
+    """
+    engine, loop, driver = connection.engine, connection.loop, connection.driver
+    references: Sequence[WireReference] = ()
+    if not is_plain(arguments, connection.limits):
+        arguments, references = connection.payloads.lower_arguments(arguments, method)
+    timeout = loop.time_left()
+    observed = connection.bus.observed
+    call: Call[Any] = Call(connection, method, loop.now() if observed else 0.0)
+    if method.timeout is not None and (timeout is None or method.timeout < timeout):
+        timeout = method.timeout
+        call.expire_at(loop.now() + timeout)
+    try:
+        call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
+    except BaseException:
+        call.settle(None, None)
+        raise
+    if references:
+        connection.exports_queued(references)
+    if not driver.receiving:
+        if len(engine.calls.by_id) == 1:
             driver.flush()  # no company to wait for
         else:
             driver.flush_soon()
-        if observed:
-            connection.reports.call_left(call.entry, method.name)
-        return call
+    if observed:
+        connection.reports.call_left(call.entry, method.name)
+    return call
 
-    def cancel(self, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
-        """Give up on a call: the peer is told, the call ends with `error`. Once it has ended this does nothing."""
-        if call.entry is not None:
-            connection = self._connection
-            connection.engine.cancel(call.entry, reason)
-            self._settle(call, None, error or CallCancelled(reason or "cancelled here"))
-            connection.driver.handle_events()
-            connection.driver.flush_soon()
 
-    def returned(self, event: CallReturned) -> None:
-        """The peer has answered with a result."""
-        call: Call[Any] = event.token
-        value = self._connection.payloads.lift(event.value) if event.references else event.value
-        error: CapnetError | None = None
-        try:
-            value = call.method.receive_result(value)
-        except Exception as unfit:  # also what the __post_init__ of the user's own class raises
-            text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
-            error = InvalidArgument(
-                f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type"
-            )
-            value = None
-        self._settle(call, value, error)
+def cancel_call(connection: Connection, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
+    """Give up on a call: the peer is told, the call ends with `error`. Once it has ended this does nothing."""
+    if call.entry is not None:
+        connection.engine.cancel(call.entry, reason)
+        _settle(connection, call, None, error or CallCancelled(reason or "cancelled here"))
+        connection.driver.handle_events()
+        connection.driver.flush_soon()
 
-    def failed(self, event: CallFailed) -> None:
-        """The peer has answered with an error, or never will."""
-        self._settle(event.token, None, event.error)
 
-    def _settle(self, call: Call[Any], value: Any, error: CapnetError | None) -> None:
-        entry = call.entry
+def call_returned(connection: Connection, event: CallReturned) -> None:
+    """The peer has answered with a result."""
+    call: Call[Any] = event.token
+    value = connection.payloads.lift(event.value) if event.references else event.value
+    error: CapnetError | None = None
+    try:
+        value = call.method.receive_result(value)
+    except Exception as unfit:  # also what the __post_init__ of the user's own class raises
+        text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
+        error = InvalidArgument(f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type")
+        value = None
+    if call.started:
+        _settle(connection, call, value, error)
+    else:
         call.settle(value, error)
-        if call.started and entry is not None:
-            seconds = self._connection.loop.now() - call.started
-            self._connection.reports.call_answered(entry, call.method.name, error, seconds)
+
+
+def call_failed(connection: Connection, event: CallFailed) -> None:
+    """The peer has answered with an error, or never will."""
+    _settle(connection, event.token, None, event.error)
+
+
+def _settle(connection: Connection, call: Call[Any], value: Any, error: CapnetError | None) -> None:
+    entry = call.entry
+    call.settle(value, error)
+    if call.started and entry is not None:
+        seconds = connection.loop.now() - call.started
+        connection.reports.call_answered(entry, call.method.name, error, seconds)

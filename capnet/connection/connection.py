@@ -31,7 +31,7 @@ from capnet.wire.references import Reference as WireReference
 
 from .bootstrap import Bootstrap, BootstrapDispatcher, Policy
 from .call import Call
-from .caller import Caller
+from .caller import call_failed, call_returned, cancel_call, start_call
 from .dispatch import Dispatcher
 from .driver import Driver
 from .holdings import Holdings
@@ -92,9 +92,8 @@ class Connection(Serving):
         self.reports: Reports = Reports(self.bus, self.number)
         self.payloads: Payloads = Payloads(self)
         self.holdings: Holdings = Holdings(self)
-        self.caller: Caller = Caller(self)
         self.dispatcher: Dispatcher = Dispatcher(self)
-        self.driver = Driver(loop, transport, self.engine, self._handle, self.holdings, self.finish_if_over)
+        self.driver = Driver(self, transport, _HANDLERS)
         for registry in self._registries:
             registry.subscribe(self)
         self.driver.start()
@@ -265,6 +264,10 @@ class Connection(Serving):
         self.engine.strike(reason)
         self.driver.handle_events()
 
+    def cancel_call(self, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
+        """Give up on a call of ours; it ends with `error`, or as cancelled."""
+        cancel_call(self, call, reason, error)
+
     def exports_queued(self, references: Sequence[WireReference]) -> None:
         """A frame with references is on its way."""
         self.reports.exported(self.payloads.queued(references))
@@ -305,9 +308,6 @@ class Connection(Serving):
         return [] if export is None else [export]
 
     # Events of the engine
-
-    def _handle(self, event: engine_events.Event) -> None:
-        _HANDLERS[type(event)](self, event)
 
     def export_ended(self, event: engine_events.ExportEnded) -> None:
         """The peer holds a capability of ours no longer."""
@@ -368,7 +368,7 @@ class Connection(Serving):
         arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
         if wait is not None:
             arguments["wait_ms"] = int(wait * 1000)
-        return self.caller.start(self.engine.imports.bootstrap, _bootstrap_method, arguments)
+        return start_call(self, self.engine.imports.bootstrap, _bootstrap_method, arguments)
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
         self.reports.publish(kind, **fields)
@@ -385,8 +385,8 @@ _BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
 _RUNTIME: Final = _builtin(RuntimeService(), Runtime)
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
-    engine_events.CallReturned: lambda self, event: self.caller.returned(event),
-    engine_events.CallFailed: lambda self, event: self.caller.failed(event),
+    engine_events.CallReturned: call_returned,
+    engine_events.CallFailed: call_failed,
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
     engine_events.ExportEnded: Connection.export_ended,
     engine_events.ImportBroken: Connection.import_broken,

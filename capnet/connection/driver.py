@@ -6,14 +6,17 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
 from capnet.transport import Transport
 
-from .holdings import Holdings
 from .loop import Loop, TimerHandle
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 __all__ = ["Driver"]
 
@@ -25,17 +28,16 @@ class Driver:
     """Between one transport and one engine.
 
     Args:
-        handle: takes each event of the engine; must not raise.
-        holdings: are asked to release what was collected before frames leave.
-        ended: called once, when the transport has closed and every event has been handled.
+        connection: whose engine, loop and holdings these are; told by `finish_if_over` when the transport has closed.
+        handlers: what takes each type of event of the engine, with the connection before it; must not raise.
     """
 
     __slots__ = (
         "_collected",
-        "_ended",
+        "_connection",
+        "_direct",
         "_flush_scheduled",
-        "_handle",
-        "_holdings",
+        "_handlers",
         "_max_backlog",
         "_stall",
         "_timer",
@@ -50,27 +52,25 @@ class Driver:
 
     def __init__(
         self,
-        loop: Loop,
+        connection: Connection,
         transport: Transport,
-        engine: Engine,
-        handle: Callable[[Event], None],
-        holdings: Holdings,
-        ended: Callable[[], None],
+        handlers: Mapping[type[Event], Callable[[Connection, Any], None]],
     ) -> None:
-        self.loop = loop
+        self.loop: Loop = connection.loop
         self.transport = transport
-        self.engine = engine
+        self.engine: Engine = connection.engine
         self.closing = False
         """The engine has closed; the last frames are leaving."""
         self.receiving = False
         """A chunk is being handled; at its end everything ready is sent."""
         self.transport_closed = False
-        self._handle = handle
-        self._holdings = holdings
-        self._collected = holdings.collected
-        self._ended = ended
+        self._connection = connection
+        # Without a pump the transport is called by the loop, where no task runs and woken ones may go on at once.
+        self._direct = transport.pump is None
+        self._handlers = handlers
+        self._collected = connection.holdings.collected
         self._flush_scheduled = False
-        self._max_backlog = engine.limits.max_backlog
+        self._max_backlog = connection.limits.max_backlog
         self._timer: TimerHandle | None = None
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
@@ -88,12 +88,14 @@ class Driver:
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes from the peer."""
         loop, engine = self.loop, self.engine
-        loop.in_callback = self.receiving = True
+        self.receiving = True
+        loop.in_callback = self._direct
         engine.receive_data(data, loop.now())
         if engine.happened:
             self.handle_events()
-        # Tasks that were woken run now, and what they and the events have to say leaves in one write.
-        loop.run_woken()
+        if loop.in_callback:
+            # Tasks that were woken run now, and what they and the events have to say leaves in one write.
+            loop.run_woken()
         self.receiving = False
         self.drain()
 
@@ -111,7 +113,7 @@ class Driver:
         self.drain()
         if self._stall is not None:
             self._stall.cancel()
-        self._ended()
+        self._connection.finish_if_over()
 
     # For the connection
 
@@ -127,10 +129,12 @@ class Driver:
 
     def handle_events(self) -> None:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
-        while events := self.engine.events():
-            for event in events:
-                self._handle(event)
-                if type(event) is Closed:
+        engine, connection, handlers = self.engine, self._connection, self._handlers
+        while engine.happened:
+            for event in engine.events():
+                kind = type(event)
+                handlers[kind](connection, event)
+                if kind is Closed:
                     self._close_transport()
 
     def flush_soon(self) -> None:
@@ -142,7 +146,7 @@ class Driver:
     def flush(self) -> None:
         """Send what is ready now."""
         if self._collected:
-            self._holdings.release_collected()
+            self._connection.holdings.release_collected()
         chunks = self.engine.data_to_send()
         if chunks and not self.transport_closed:
             self.transport.send(chunks)

@@ -16,6 +16,8 @@ from capnet.contract import Cap, ContractSpec, MethodSpec, contract_spec
 from capnet.engine.imports import Import
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
 
+from .caller import start_call
+
 if TYPE_CHECKING:
     from .call import Call
     from .connection import Connection
@@ -126,7 +128,7 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
     def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         reference = self._capnet_reference
         imported = reference.imported if not reference.released else reference.usable()
-        return reference.connection.caller.start(imported, method, bind(args, kwargs))
+        return start_call(reference.connection, imported, method, bind(args, kwargs))
 
     def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         offered = self._capnet_reference.imported.version

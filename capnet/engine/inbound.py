@@ -114,7 +114,7 @@ class Inbound:
             answers.queue.append(answer)
         else:
             answers.start(answer)
-            engine.emit(event.CallArrived(answer))
+            engine.happened.append(event.CallArrived(answer))
 
     def _refusal(self, target: Any, export: Export | None) -> CapnetError | None:
         """Why a call may not start, when its frame is in order."""
@@ -148,14 +148,15 @@ class Inbound:
         # A violation among the references must find the call in the table still: it is answered like all others.
         refusal = self._resolve(references) if references else None
         call = engine.calls.answered(frame[1])
-        if call.token is None or refusal is not None:
+        if references and (call.token is None or refusal is not None):
             engine.release_all(references)
         if call.token is not None:
             if refusal is not None:
                 engine.emit(event.CallFailed(call.token, refusal))
             else:
-                engine.emit(event.CallReturned(call.token, frame[2], references))
-        engine.call_ended()
+                engine.happened.append(event.CallReturned(call.token, frame[2], references))
+        if engine.calls.held or not engine.lifecycle.accepts_calls:
+            engine.call_ended()
 
     def error(self, frame: _Frame, references: _References) -> None:
         """The peer answers with an error."""

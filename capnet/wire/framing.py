@@ -13,9 +13,8 @@ HEADER_BYTES = 4
 _length = Struct(">I")
 
 
-def header(size: int) -> bytes:
-    """The length that goes before a frame of `size` bytes."""
-    return _length.pack(size)
+header = _length.pack
+"""The length that goes before a frame of so many bytes."""
 
 
 class FrameReader:

@@ -63,7 +63,7 @@ class Loop(Protocol):
         ...
 
     in_callback: bool
-    """Set at the start of a callback of the loop that calls `run_woken` at its end."""
+    """Set at the start of a callback of the loop that calls `run_woken` at its end; woken tasks wait for that."""
 
     def run_woken(self) -> None:
         """Let woken tasks go on now, where the loop can do that; no task may be running."""

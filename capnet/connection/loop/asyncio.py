@@ -62,15 +62,13 @@ class AsyncioLoop:
                 self._woken.append(waiter)
 
     def run_woken(self) -> None:
-        if self._woken and asyncio.current_task(self.loop) is not None:
+        try:
+            while self._woken:
+                woken, self._woken = self._woken, []
+                for waiter in woken:
+                    waiter.resume()
+        finally:
             self.in_callback = False
-            self.loop.call_soon(self.run_woken)  # a transport that calls from a task of its own
-            return
-        while self._woken:
-            woken, self._woken = self._woken, []
-            for waiter in woken:
-                waiter.resume()
-        self.in_callback = False
 
     def time_left(self) -> float | None:
         deadline = self._deadline()
