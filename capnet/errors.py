@@ -86,7 +86,7 @@ class CapnetError(Exception):
         hint: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)
         self.reason = reason if reason is not None else self.default_reason
         self.details: dict[str, Any] = dict(details) if details else {}
         self.retry = retry

@@ -67,7 +67,9 @@ class Limits:
     def __post_init__(self) -> None:
         for name, floor in _FLOORS.items():
             if getattr(self, name) < floor:
-                raise ValueError(f"{name} must be at least {floor}: a peer may send that much before it knows our limits")
+                raise ValueError(
+                    f"{name} must be at least {floor}: a peer may send that much before it knows our limits"
+                )
 
     @classmethod
     def untrusted(cls) -> Limits:

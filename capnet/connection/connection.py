@@ -205,12 +205,14 @@ class Connection(Serving):
             reason: told to the peer.
             grace: seconds that calls in flight have, both ways; 0 ends them at once.
 
-        Returns when everything has ended. Cancelling the wait ends the grace.
+        Returns when everything has ended. Cancelling the wait ends the grace. A handler of this connection cannot wait
+        for its own end: there the close only begins, and goes on when the handler has returned or the grace is over.
         """
         try:
             self.engine.close(reason, grace, self.loop.now())
             self.driver.drain()
-            await self.wait_closed()
+            if not self.dispatcher.in_handler:
+                await self.wait_closed()
         except self.loop.cancelled:
             self.engine.close(reason, 0, self.loop.now())
             self.driver.drain()
@@ -304,8 +306,8 @@ class Connection(Serving):
         self.driver.drain()
 
     def _exports_of(self, registration: Registration, hosted: Hosted) -> list[Export]:
-        export = self.engine.exports.of(hosted, registration.spec.name)
-        return [] if export is None else [export]
+        name = registration.spec.name
+        return [export for export in self.engine.exports_of(hosted) if export.interface == name]
 
     # Events of the engine
 

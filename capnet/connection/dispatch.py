@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from math import inf
-from math import inf
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import CancelScope
+from anyio import CancelScope, get_current_task
 
 from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
@@ -42,15 +41,17 @@ class Dispatcher:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._context = copy_context()
-        self._inbox: deque[Answer] = deque()
+        self._inbox: deque[tuple[Answer, Hosted]] = deque()
         self._idle: list[_Runner] = []
         self._runners: set[_Runner] = set()
         self._waking = False
         self.stopping = False
 
     def put(self, answer: Answer) -> None:
-        """A call is to be handled; it starts after those that came before it."""
-        self._inbox.append(answer)
+        """A call is to be handled; it starts after those that came before it. What it is made on stays open for it."""
+        hosted: Hosted = answer.export.subject
+        hosted.hold()
+        self._inbox.append((answer, hosted))
         if not self._waking:
             self._wake_one()
 
@@ -66,11 +67,19 @@ class Dispatcher:
         return None if runner is None else runner.hosted
 
     def stop(self) -> None:
-        """Cancel every handler and end every runner; `stopped` follows."""
+        """Cancel every handler and end every runner; `stopped` follows. Calls that have not started never will."""
         self.stopping = True
+        while self._inbox:
+            self._inbox.popleft()[1].release(self._connection.close_hosted)
         for runner in tuple(self._runners):
             if runner.scope is not None:
                 runner.scope.cancel()
+
+    @property
+    def in_handler(self) -> bool:
+        """Whether the running task is one of the runners, so that a handler asks."""
+        current = get_current_task().id
+        return any(runner.task == current for runner in self._runners)
 
     @property
     def stopped(self) -> bool:
@@ -93,6 +102,7 @@ class Dispatcher:
             loop.spawn(self._run, runner)
 
     async def _run(self, runner: _Runner) -> None:
+        runner.task = get_current_task().id
         try:
             while not self.stopping:
                 # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
@@ -115,7 +125,7 @@ class Dispatcher:
         while not _used_up(scope):
             self._waking = False
             while inbox:
-                rest = self._begin(inbox.popleft(), runner)
+                rest = self._begin(*inbox.popleft(), runner)
                 if rest is not None:
                     await rest
                     if _used_up(scope):
@@ -132,7 +142,7 @@ class Dispatcher:
             self._wake_one()
         return True
 
-    def _begin(self, answer: Answer, runner: _Runner) -> Coroutine[Any, Any, None] | None:
+    def _begin(self, answer: Answer, arrived_for: Hosted, runner: _Runner) -> Coroutine[Any, Any, None] | None:
         """Run a call up to its end, or to where its handler waits; then the rest is to be awaited.
 
         Most handlers never wait, and for those nothing but their own coroutine is made.
@@ -141,10 +151,12 @@ class Dispatcher:
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
             connection.engine.release_all(answer.references)
             connection.engine.reply(answer, None)
+            arrived_for.release(connection.close_hosted)
             connection.driver.handle_events()
             return None
-        hosted: Hosted = answer.export.subject
+        hosted: Hosted = answer.export.subject  # another one than it arrived for, when that was replaced meanwhile
         hosted.call_begins()
+        arrived_for.release(connection.close_hosted)
         answer.handler = runner
         runner.hosted = hosted
         if answer.deadline is not None and runner.scope is not None:
@@ -158,8 +170,6 @@ class Dispatcher:
         except Exception as raised:
             self._fail(answer, raised)
             return None
-        if answer.deadline is not None and runner.scope is not None:
-            runner.scope.deadline = answer.deadline  # what the handler calls in turn inherits it (P-CALL-5)
         context = self._context.copy()
         try:
             paused = context.run(running.send, None)
@@ -214,7 +224,7 @@ class Dispatcher:
             if not is_plain(value, connection.limits):
                 value, references = connection.payloads.lower_result(value, handler.spec)
             connection.engine.reply(answer, value, references)
-        except CapnetError as raised:
+        except Exception as raised:  # also what the user's own classes raise when they are taken apart
             self._fail(answer, _unfit(raised, handler))
             return
         if references:
@@ -232,8 +242,6 @@ class Dispatcher:
             error = connection.unexpected(f"handler of {answer.export.interface}.{answer.method}", raised)
         elif answer.deadline is not None and connection.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
-        elif answer.deadline is not None and answer.deadline <= connection.loop.now():
-            error = DeadlineExceeded("the deadline that came with the call has passed")
         else:
             error = CallCancelled("the handler was cancelled")
         connection.engine.fail(answer, error)
@@ -245,8 +253,6 @@ class Dispatcher:
         connection = self._connection
         runner: _Runner = answer.handler
         answer.handler = None
-        if answer.deadline is not None and runner.scope is not None:
-            runner.scope.deadline = inf
         hosted, runner.hosted = runner.hosted, None
         assert hosted is not None
         if answer.deadline is not None and runner.scope is not None:
@@ -270,8 +276,8 @@ def _used_up(scope: CancelScope) -> bool:
     return scope.cancel_called
 
 
-def _unfit(error: CapnetError, handler: Handler) -> CapnetError:
-    """What the caller is told of a result that cannot travel."""
+def _unfit(error: Exception, handler: Handler) -> Exception:
+    """What is said of a result that cannot travel."""
     if not isinstance(error, Unencodable):
         return error
     reason = "unregistered_cap_return" if handler.spec.result_contracts else error.reason or "unencodable_result"
@@ -281,9 +287,10 @@ def _unfit(error: CapnetError, handler: Handler) -> CapnetError:
 class _Runner:
     """One task that runs handlers, one after the other."""
 
-    __slots__ = ("hosted", "scope", "started", "waiter")
+    __slots__ = ("hosted", "scope", "started", "task", "waiter")
 
     def __init__(self) -> None:
+        self.task = 0
         self.hosted: Hosted | None = None
         self.started: float | None = None
         self.scope: CancelScope | None = None

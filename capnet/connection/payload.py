@@ -25,7 +25,7 @@ from capnet.contract import (
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.registry import Hosted
-from capnet.wire.references import CapRef
+from capnet.wire.references import CapRef, kind_of
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import lower
 
@@ -80,20 +80,22 @@ class Payloads:
         new: list[Export] = []
         for reference in references:
             if type(reference) is CapRef and reference.id > 0 and reference.id not in self._held:
-                hosted: Hosted = reference.subject
-                hosted.hold()
-                self._held[reference.id] = hosted
                 export = self._connection.engine.exports.find(reference.id)
-                assert export is not None
-                new.append(export)
+                if export is not None:  # the frame may have been the last of a connection that has closed with it
+                    hosted: Hosted = reference.subject
+                    hosted.hold()
+                    self._held[reference.id] = hosted
+                    new.append(export)
         return new
 
     def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
         """Another implementation answers for these exports now."""
         for export in exports:
-            hosted.hold()
-            self._held.pop(export.id).release(self._connection.close_hosted)
-            self._held[export.id] = hosted
+            old = self._held.get(export.id)
+            if old is not None:  # one that was given back is kept by its running calls only
+                hosted.hold()
+                self._held[export.id] = hosted
+                old.release(self._connection.close_hosted)
 
     def ended(self, export: Export) -> None:
         """An export is gone: it keeps its subject open no longer."""
@@ -167,7 +169,7 @@ def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
 
 def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
     """`value` with what `make` gives in place of each reference; containers are ours and changed in place."""
-    kind: Any = type(value)
+    kind = kind_of(value)
     if kind is CapRef:
         return make(value)
     if kind is dict:

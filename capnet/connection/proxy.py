@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from types import new_class
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_origin
+
+from typing_extensions import TypeForm
 
 from capnet.contract import Cap, ContractSpec, MethodSpec, contract_spec
 from capnet.engine.imports import Import
@@ -192,7 +194,7 @@ def generation(proxy: object) -> int:
     return reference_of(proxy).imported.generation
 
 
-def cast_cap(proxy: object, contract: type[C]) -> C:
+def cast_cap(proxy: object, contract: TypeForm[C]) -> C:
     """A capability that came as plain data, as a proxy of `contract`; the two share one reference.
 
     An object of our own that came home is returned as it is.
@@ -205,6 +207,7 @@ def cast_cap(proxy: object, contract: type[C]) -> C:
             return cast("C", proxy.__capnet_narrow__(contract))
         except TypeError as error:
             raise InvalidArgument(str(error)) from None
-    if isinstance(proxy, contract):
+    kind = cast("type[C]", get_origin(contract) or contract)
+    if isinstance(proxy, kind):
         return proxy
-    raise InvalidArgument(f"{type(proxy).__name__} is not a {contract.__name__}")
+    raise InvalidArgument(f"{type(proxy).__name__} is not a {kind.__name__}")

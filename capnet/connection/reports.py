@@ -91,16 +91,12 @@ class Reports:
     def import_broken(self, imported: Import, error: CapnetError) -> None:
         """A capability of the peer's answers nothing any more."""
         if self.bus.observed:
-            self.publish(
-                CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason
-            )
+            self.publish(CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason)
 
     def import_replaced(self, imported: Import) -> None:
         """The peer put a new implementation behind a capability that we hold."""
         if self.bus.observed:
-            self.publish(
-                CapReplaced, cap=imported.id, contract=imported.interface, generation=imported.generation
-            )
+            self.publish(CapReplaced, cap=imported.id, contract=imported.interface, generation=imported.generation)
 
     def limit_hit(self, limit: str) -> None:
         """The peer ran into a limit of ours."""

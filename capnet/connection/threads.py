@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from anyio.to_thread import run_sync
 
@@ -26,4 +26,4 @@ def in_thread(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T
     async def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return await run_sync(partial(function, *args, **kwargs))
 
-    return run
+    return cast("Callable[P, CoroutineType[Any, Any, T]]", run)

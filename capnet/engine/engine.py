@@ -12,6 +12,7 @@ intent that would ask the peer for something raises what the close cause says, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 from capnet.errors import (
@@ -600,7 +601,8 @@ class Engine:
 def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:
     meta: dict[str, Any] = {}
     if timeout is not None:
-        meta["deadline"] = int(min(max(timeout, 0.0), LONGEST) * 1000)
+        # Rounded up: where caller and callee both keep the time, the caller's own scope is the first to notice.
+        meta["deadline"] = ceil(min(max(timeout, 0.0), LONGEST) * 1000)
     if context:
         meta["context"] = dict(context)
     return meta

@@ -56,8 +56,7 @@ class Hosted:
             ContractError: it lacks some.
         """
         if spec.name not in self._tables:
-            kind: Any = type(self.implementation)
-            self._tables[spec.name] = implementation_table(kind, spec)
+            self._tables[spec.name] = implementation_table(self.implementation.__class__, spec)
 
     def handler(self, interface: str, method: str) -> Handler | None:
         """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9)."""

@@ -7,7 +7,7 @@ The encoder trusts its input: only values that `values.lower` has let through ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
 from os import urandom
 from typing import Any, Final, NoReturn
@@ -17,7 +17,17 @@ from cbor2 import CBORDecodeError, CBOREncoder, CBORError, loads
 from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import Limits
 
-from .references import TAG_ANSWER, TAG_CAP, TAG_STREAM, AnswerRef, CapRef, Reference, StreamRef, check_reference
+from .references import (
+    TAG_ANSWER,
+    TAG_CAP,
+    TAG_STREAM,
+    AnswerRef,
+    CapRef,
+    Reference,
+    StreamRef,
+    check_reference,
+    kind_of,
+)
 from .scan import scan
 
 __all__ = ["SCAN_ABOVE", "Codec"]
@@ -94,10 +104,11 @@ class Codec:
                 raise CBORDecodeError("the seal is broken")
         except CBORError as error:
             raise self._verdict(frame, error) from None
-        if type(value) is not list:
+        kind = kind_of(value)
+        if kind is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
         for item in value:
-            kind = type(item)
+            kind = kind_of(item)
             if kind is dict or kind is list:
                 _check_plain(item)
             elif kind not in _LEAVES:
@@ -146,16 +157,16 @@ def _encode_reference(encoder: CBOREncoder, value: Reference) -> None:
     encoder.encode_semantic(value.tag, value.content())
 
 
-def _check_plain(container: list[Any] | dict[str, Any]) -> None:
+def _check_plain(container: Any) -> None:
     """Refuse what the decoder has no option for: simple values, undefined and byte-string keys."""
-    items: Iterable[Any] = container
-    if type(container) is dict:
+    kind = kind_of(container)
+    if kind is dict:
         for key in container:
             if type(key) is not str:
                 raise ProtocolViolation("P-FRAME-4", "a map key that is not text")
-        items = container.values()
-    for item in items:
-        kind = type(item)
+        container = container.values()
+    for item in container:
+        kind = kind_of(item)
         if kind is dict or kind is list:
             _check_plain(item)
         elif kind not in _LEAVES:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from capnet.errors import ProtocolViolation
 
-from .references import MAX_ID, is_id, is_name
+from .references import MAX_ID, is_id, is_name, kind_of
 
 __all__ = ["Op", "check"]
 
@@ -86,24 +86,24 @@ def _call(frame: _Frame) -> bool:
     )
 
 
-def _path(target: object) -> bool:
+def _path(target: Any) -> bool:
     return (
-        type(target) is list
+        _is_list(target)
         and len(target) > 0
         and _number(target[0])
         and all(type(step) in (str, int) for step in target[1:])
     )
 
 
-def _meta(meta: object) -> bool:
-    if type(meta) is not dict:
+def _meta(meta: Any) -> bool:
+    if not _is_map(meta):
         return False
     context = meta.get("context", {})
     return (
         _number(meta.get("deadline", 0))
         and type(meta.get("keep", False)) is bool
         and type(meta.get("idempotent", False)) is bool
-        and type(context) is dict
+        and _is_map(context)
         and all(type(value) is str for value in context.values())
     )
 
@@ -129,9 +129,9 @@ def _cancel(frame: _Frame) -> bool:
 def _drop(frame: _Frame) -> bool:
     return (
         len(frame) == 2
-        and type(frame[1]) is list
+        and _is_list(frame[1])
         and all(
-            type(pair) is list and len(pair) == 2 and _number(pair[0]) and _number(pair[1]) and pair[1] > 0
+            _is_list(pair) and len(pair) == 2 and _number(pair[0]) and _number(pair[1]) and pair[1] > 0
             for pair in frame[1]
         )
     )
@@ -145,8 +145,18 @@ def _cap_replaced(frame: _Frame) -> bool:
     return len(frame) == 3 and _ids(frame[1]) and _number(frame[2])
 
 
-def _ids(value: object) -> bool:
-    return type(value) is list and all(_number(id) for id in value)
+def _ids(value: Any) -> bool:
+    return _is_list(value) and all(_number(id) for id in value)
+
+
+def _is_list(value: Any) -> bool:
+    kind = kind_of(value)
+    return kind is list
+
+
+def _is_map(value: Any) -> bool:
+    kind = kind_of(value)
+    return kind is dict
 
 
 def _ping(frame: _Frame) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import EARLY, Limits
@@ -76,17 +76,20 @@ class Hello:
             ProtocolViolation: P-CONN-1, it does not have the shape of a hello; P-CONN-2, a limit below the early one.
         """
         match frame:
-            case [0, "capnet", [int() as low, int() as high], dict() as options] if _is_range(low, high):
-                pass
+            case [0, "capnet", [int() as low, int() as high], dict()] if _is_range(low, high):
+                options = cast("dict[str, Any]", frame[3])
             case _:
                 raise ProtocolViolation("P-CONN-1", "malformed hello")
-        name = options.get("name", "")
-        features = options.get("features", [])
-        if type(name) is not str or (name and not is_name(name, EARLY.max_name_bytes)):
+        name: object = options.get("name", "")
+        features: object = options.get("features", [])
+        if not isinstance(name, str) or (name and not is_name(name, EARLY.max_name_bytes)):
             raise ProtocolViolation("P-CONN-1", "malformed peer name")
-        if type(features) is not list or not all(type(feature) is str for feature in features):
+        if not isinstance(features, list):
             raise ProtocolViolation("P-CONN-1", "malformed features")
-        return cls(name, _announced(options), tuple(features), options.get("auth"), (low, high))
+        named = tuple(feature for feature in cast("list[object]", features) if isinstance(feature, str))
+        if len(named) != len(cast("list[object]", features)):
+            raise ProtocolViolation("P-CONN-1", "malformed features")
+        return cls(name, _announced(options), named, options.get("auth"), (low, high))
 
     def version_with(self, theirs: Hello) -> int:
         """The highest version both speak.

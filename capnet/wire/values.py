@@ -13,7 +13,7 @@ from typing import Any, Final
 from capnet.errors import InvalidArgument
 from capnet.limits import Limits
 
-from .references import AnswerRef, CapRef, Reference, StreamRef
+from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
 __all__ = ["NO_REFERENCES", "Unencodable", "is_plain", "lower"]
 
@@ -48,7 +48,7 @@ def lower(value: Any, enrich: Enrich, limits: Limits) -> tuple[Any, tuple[Refere
     Raises:
         Unencodable: with the path of what cannot travel.
     """
-    if type(value) in _UNCHANGED or is_plain(value, limits):
+    if is_plain(value, limits):
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
     return walk.value(value, limits.max_depth - _FRAME_DEPTH), walk.references or NO_REFERENCES
@@ -56,6 +56,8 @@ def lower(value: Any, enrich: Enrich, limits: Limits) -> tuple[Any, tuple[Refere
 
 def is_plain(value: Any, limits: Limits) -> bool:
     """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
+    if kind_of(value) in _UNCHANGED:
+        return True
     return _room_left(value, limits.max_depth - _FRAME_DEPTH, limits.max_items - _FRAME_ITEMS) >= 0
 
 
@@ -64,7 +66,7 @@ def _room_left(container: Any, depth: int, room: int) -> int:
 
     The room is counted on the way down: a small graph that unfolds without end is left as soon as it is too much.
     """
-    kind = type(container)
+    kind = kind_of(container)
     if depth <= 0 or (kind is not dict and kind is not list):
         return -1
     room -= len(container)
@@ -75,13 +77,18 @@ def _room_left(container: Any, depth: int, room: int) -> int:
         room -= len(container)
         container = container.values()
     for item in container:
-        kind = type(item)
+        kind = kind_of(item)
         if kind in _UNCHANGED or (kind is int and _LOWEST <= item < _HIGHEST):
             continue
         room = _room_left(item, depth - 1, room)
         if room < 0:
             return -1
     return room
+
+
+def _is_text_map(value: Any) -> bool:
+    kind = kind_of(value)
+    return kind is dict and all(type(key) is str for key in value)
 
 
 class _Walk:
@@ -94,7 +101,7 @@ class _Walk:
         self.references: list[Reference] = []
 
     def value(self, value: Any, depth: int) -> Any:
-        kind = type(value)
+        kind = kind_of(value)
         if kind in _UNCHANGED:
             return value
         if kind is int:
@@ -115,7 +122,7 @@ class _Walk:
         for key, item in value.items():
             if type(key) is not str:
                 return self._with_text_keys(value, key, lowered, depth)
-            kind = type(item)
+            kind = kind_of(item)
             if kind in _UNCHANGED:
                 lowered[key] = item
                 continue
@@ -132,7 +139,7 @@ class _Walk:
             plainer = self.enrich(value)
         except TypeError as error:
             raise Unencodable(str(error)) from None
-        if plainer is value or type(plainer) is not dict or not all(type(text) is str for text in plainer):
+        if plainer is value or not _is_text_map(plainer):
             raise Unencodable(f"map key of type {type(key).__name__}, text is needed")
         # What was lowered before that key was met is not lowered again: its references would be counted twice.
         rest = dict(list(plainer.items())[len(lowered) :])
@@ -143,7 +150,7 @@ class _Walk:
         self._open(len(value), depth)
         lowered: list[Any] = []
         for item in value:
-            kind = type(item)
+            kind = kind_of(item)
             if kind in _UNCHANGED:
                 lowered.append(item)
                 continue

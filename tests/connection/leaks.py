@@ -18,7 +18,7 @@ from sniffio import current_async_library
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncGenerator[None]:
-    """Fails when a test leaves tasks running or descriptors open; collecting brings ResourceWarnings, which are errors."""
+    """Fails when a test leaves tasks running or descriptors open; collecting brings out ResourceWarnings."""
     tasks, descriptors = running_tasks(), open_descriptors()
     yield
     gc.collect(1)

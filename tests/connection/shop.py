@@ -13,6 +13,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from capnet import INJECT, CallContext, Cap, Connection, Host, Limits, Policy, call, connect
+from capnet.connection.caller import start_call
 from capnet.connection.proxy import reference_of
 from capnet.contract import contract_spec
 
@@ -203,7 +204,9 @@ async def socket_pair(
                 yield server, client
 
 
-def raw_call(connection: Connection, target: object, contract: type[Cap], method: str, arguments: dict[str, Any]) -> Any:
-    """A call that no proxy would make: a method that the target was not declared to have, arguments that do not bind."""
+def raw_call(
+    connection: Connection, target: object, contract: type[Cap], method: str, arguments: dict[str, Any]
+) -> Any:
+    """A call that no proxy would make: a method that its target does not declare, arguments that do not bind."""
     imported = reference_of(target).imported if isinstance(target, Cap) else target
-    return connection.caller.start(cast("Any", imported), contract_spec(contract).methods[method], arguments)
+    return start_call(connection, cast("Any", imported), contract_spec(contract).methods[method], arguments)

@@ -172,7 +172,7 @@ async def test_more_than_may_wait_here_fail_here() -> None:
         shop = await client.bootstrap(Shop)
         waiting = [shop.wait() for _ in range(21)]
         with pytest.raises(ResourceExhausted) as caught:
-            shop.wait()
+            _ = shop.wait()
         assert caught.value.reason == "max_concurrent_calls"
         implementation.gate.open()
         for one in waiting:
@@ -293,7 +293,8 @@ async def test_proxies_answer_python_themselves() -> None:
     async with connected(MemShop()) as (_, client):
         shop = await client.bootstrap(Shop)
         assert "test.Shop" in repr(shop) and bool(shop) and shop == shop and hash(shop)
-        assert isinstance(shop, Shop) and shop != object()
+        assert isinstance(cast("Any", shop), Shop)
+        assert shop != object()
         for copied in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError):
                 copied(shop)
@@ -304,4 +305,3 @@ async def test_a_missing_name_is_not_found() -> None:
     async with connected() as (_, client):
         with pytest.raises(NotFound):
             await client.bootstrap(Shop)
-

@@ -1,4 +1,4 @@
-"""How long a capability lives: as long as somebody holds a proxy of it, and its close hook runs once (P-REF-2, P-REF-3)."""
+"""How long a capability lives: as long as somebody holds it; its close hook runs once (P-REF-2, P-REF-3)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_use_after_release_is_local() -> None:
         second = await client.bootstrap(Shop)
         await shop.aclose()
         with pytest.raises(Released):
-            shop.echo(1)
+            _ = shop.echo(1)
         assert await second.echo(2) == 2
         assert implementation.started == [2]
 
@@ -222,7 +222,7 @@ async def test_a_late_result_gives_its_references_back() -> None:
 async def test_a_result_that_nobody_collects_goes_back() -> None:
     async with connected(implementation := MemShop()) as (server, client):
         shop = await client.bootstrap(Shop)
-        shop.make("tea")
+        _ = shop.make("tea")
         await until(lambda: implementation.items and implementation.items[0].closed)
         del shop
         await assert_no_leaks(server, client)

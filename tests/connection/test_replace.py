@@ -95,7 +95,6 @@ async def test_under_load_no_call_fails_and_each_goes_to_one_of_the_two() -> Non
     done = anyio.Event()
     made = 0
 
-
     async def use(shop: Shop) -> None:
         nonlocal made
         while not done.is_set():

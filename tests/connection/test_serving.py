@@ -85,7 +85,10 @@ async def test_names_that_are_none(name: str) -> None:
 async def test_serve_all_is_all_or_none() -> None:
     """P-CAP-4, fault 24: duplicates, missing methods and taken names are found before anything is registered."""
 
-    half = type("Half", (Item,), {"label": lambda self: "not async"})
+    def label(_: Item) -> str:
+        return "not async"
+
+    half = type("Half", (Item,), {"label": label})
     async with connected() as (server, client):
         for bad in ([MemShop(), MemShop()], [MemShop(), cast("Any", half())], [MemShop(), cast("Any", object())]):
             with pytest.raises(ContractError):

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.connection.leaks import nothing_left as nothing_left  # noqa: PLC0414 - a fixture for the whole folder
+from tests.connection.leaks import nothing_left as nothing_left
