@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
-from typing_extensions import Self
 
 from capnet.connection.bootstrap import Policy
 from capnet.connection.connect import begin, find_scheme
@@ -39,8 +38,8 @@ class Host(Serving):
     Raises:
         InvalidArgument: the name is not printable or longer than 256 bytes.
 
-    `serve`, `unserve` and `replace` work on all connections, present and future. Leaving the block closes the listeners,
-    says goaway to every peer, lets calls in flight end for a second, and closes what was served.
+    `serve`, `unserve` and `replace` work on all connections, present and future. Leaving the block closes the
+    listeners, says goaway to every peer, lets calls in flight end for a second, and closes what was served.
     """
 
     def __init__(self, *, name: str = "", policy: Policy | None = None, limits: Limits | None = None) -> None:

@@ -9,8 +9,8 @@ capabilities. It is callback-style so that no task and no copy stands between th
     receiver.writable()                  the backlog fell to `LOW_WATER` after it had been above `HIGH_WATER`
     receiver.closed(error)               exactly once, last; error is None for a clean end of file or a local close
 
-A transport on a backend without callbacks sets `pump`, a coroutine function that the connection runs in a task of its own
-until the transport is closed. Third parties add transports through the entry point group `capnet.transports`, whose
+A transport on a backend without callbacks sets `pump`, a coroutine function that the connection runs in a task of its
+own until the transport is closed. Third parties add transports through the entry point group `capnet.transports`, whose
 objects satisfy `TransportScheme`; `capnet.testing` holds the conformance routine they must pass.
 """
 
@@ -116,8 +116,8 @@ class Listener(ABC):
 class TransportScheme(Protocol):
     """What an entry point of the group `capnet.transports` names; the entry point's name is the URL scheme.
 
-    `rest` is the URL without `scheme:`. Both methods raise `Unavailable` with the system's words when the address cannot
-    be used and `InvalidArgument` when it makes no sense.
+    `rest` is the URL without `scheme:`. Both methods raise `Unavailable` with the system's words when the address
+    cannot be used and `InvalidArgument` when it makes no sense.
     """
 
     async def connect(self, rest: str, /, **options: Any) -> Transport:

@@ -103,7 +103,7 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
     if not separator or name not in points:
         raise InvalidArgument(
             f"no transport for {url!r}"[:300],
-            hint=f"known schemes: {', '.join(sorted(points)) or 'none'}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+            hint=f"known: {', '.join(sorted(points)) or 'none'}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
         )
     return _load(points[name]), rest
 

@@ -1,9 +1,9 @@
 """Dispatch: calls of the peer become running handlers, in the order they arrived (P-CALL-2).
 
-Calls wait in one inbox and runner tasks take them out, oldest first. A runner that finishes a handler without a pause takes
-the next call itself; when a handler waits for something, another runner is woken for the calls behind it. So calls start
-in the order they came by construction, on every loop, and a task is made only when a handler really waits. Each handler
-sees a real task and a context of its own.
+Calls wait in one inbox and runner tasks take them out, oldest first. A runner that finishes a handler without a pause
+takes the next call itself; when a handler waits for something, another runner is woken for the calls behind it. So
+calls start in the order they came by construction, on every loop, and a task is made only when a handler really waits.
+Each handler sees a real task and a context of its own.
 """
 
 from __future__ import annotations

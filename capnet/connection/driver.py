@@ -118,7 +118,7 @@ class Driver:
     # For the connection
 
     def drain(self) -> None:
-        """Handle what has happened, send what is ready, set the clock. After every input, and intents that cause events."""
+        """Handle what has happened, send what is ready, set the clock: after inputs, and intents that cause events."""
         engine = self.engine
         if engine.happened:
             self.handle_events()

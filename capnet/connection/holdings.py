@@ -1,7 +1,7 @@
 """Holdings: capabilities of the peer that are held here, and who wants to know when one breaks (P-REF-2).
 
-A proxy that is collected may be so at any moment, in any thread, even inside the engine. Its finaliser only leaves a note
-here; the note is acted on before the next frames leave.
+A proxy that is collected may be so at any moment, in any thread, even inside the engine. Its finaliser only leaves a
+note here; the note is acted on before the next frames leave.
 """
 
 from __future__ import annotations

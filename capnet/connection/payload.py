@@ -1,8 +1,8 @@
 """Payloads: user values to engine values and back, with capabilities at any depth.
 
-On the way out an implementation becomes a reference to its export, under the contract that the method declares (the least
-that fits, so that a narrower annotation grants less); a proxy goes home as the number the peer knows it by. On the way in
-a reference becomes a proxy, or the very object that came home.
+On the way out an implementation becomes a reference to its export, under the contract that the method declares (the
+least that fits, so that a narrower annotation grants less); a proxy goes home as the number the peer knows it by. On
+the way in a reference becomes a proxy, or the very object that came home.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Proxies: capabilities of the peer as objects of the contract's type.
 
 A proxy class is made once per contract: a subclass of it whose methods bind their arguments and make the call, so that
-`isinstance` holds and checkers see the contract. What a proxy owns is its `Reference`; it is given back when it is closed,
-at the end of its `async with`, or when the last proxy that shares it is collected.
+`isinstance` holds and checkers see the contract. What a proxy owns is its `Reference`; it is given back when it is
+closed, at the end of its `async with`, or when the last proxy that shares it is collected.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Proxy(Cap):
 
 
 def make_proxy(reference: Reference, contract: Any = None) -> Any:
-    """A proxy that owns (or shares) `reference`; without a contract it has no methods, until `cast_cap` gives it some."""
+    """A proxy that owns (or shares) `reference`; without a contract it has no methods until `cast_cap`."""
     proxy = object.__new__(Proxy if contract is None else _proxy_class(contract)[0])
     proxy._capnet_reference = reference
     return proxy
@@ -182,8 +182,8 @@ def dup(proxy: C) -> C:
 def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
     """Call `callback` once with the reason when the capability answers nothing any more.
 
-    It is called soon when that is so already, and not at all when the proxy is given back first. Returns a function that
-    ends it.
+    It is called soon when that is so already, and not at all when the proxy is given back first. Returns a function
+    that ends it.
     """
     reference = reference_of(proxy)
     return reference.connection.holdings.watch(reference.usable(), callback)

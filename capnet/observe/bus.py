@@ -31,7 +31,7 @@ class Bus:
 
     __slots__ = (
         "__weakref__",
-        "_children",
+        "children",
         "_observers",
         "_parent",
         "_schedule",
@@ -44,11 +44,11 @@ class Bus:
         self._parent = parent
         self._schedule = schedule
         self._observers: list[_Observer] = []
-        self._children: WeakSet[Bus] = WeakSet()
+        self.children: WeakSet[Bus] = WeakSet()
         self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before building an event."""
         if parent is not None:
-            parent._children.add(self)
+            parent.children.add(self)
         self._scheduled = False
         self._sequence = 0
 
@@ -71,8 +71,8 @@ class Bus:
         if iscoroutinefunction(observe):
             raise TypeError("an observer is a plain function; use events() to await between events")
         observer = _Observer((kind,), observe)
-        self._add(observer)
-        return lambda: self._remove(observer)
+        self.add(observer)
+        return lambda: self.remove(observer)
 
     def feed(self, kinds: tuple[type[Event], ...]) -> Feed[Any]:
         """A feed of the events of `kinds`, all when empty; it is open from `async with` to the end of the block."""
@@ -81,15 +81,16 @@ class Bus:
     def publish(self, kind: type[Event], **fields: Any) -> None:
         """Build an event and queue it for its observers; returns at once and raises nothing of theirs."""
         self._sequence += 1
-        self._queue(kind(time=time.time(), sequence=self._sequence, **fields))
+        self.forward(kind(time=time.time(), sequence=self._sequence, **fields))
 
-    def _queue(self, event: Event) -> None:
+    def forward(self, event: Event) -> None:
+        """Queue an event that was built already, here and above."""
         for observer in self._observers:
             if isinstance(event, observer.kinds):
                 observer.put(event)
                 self._wake()
         if self._parent is not None:
-            self._parent._queue(event)
+            self._parent.forward(event)
 
     def _wake(self) -> None:
         if not self._scheduled and self._schedule is not None:
@@ -101,24 +102,31 @@ class Bus:
         for observer in tuple(self._observers):
             observer.deliver()
 
-    def _add(self, observer: _Observer) -> None:
+    def add(self, observer: _Observer) -> None:
+        """Let an observer take part.
+
+        Raises:
+            TypeError: it asks for what is no event. ValueError: there are too many.
+        """
         given = cast("tuple[object, ...]", observer.kinds)  # checked also where no type checker has been
         if not all(isinstance(kind, type) and issubclass(kind, Event) for kind in given):
             raise TypeError("observe event types, such as capnet.CallFinished")
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")
         self._observers.append(observer)
-        self._tell_children()
+        self.refresh()
 
-    def _remove(self, observer: _Observer) -> None:
+    def remove(self, observer: _Observer) -> None:
+        """Let it take part no more. Idempotent."""
         if observer in self._observers:
             self._observers.remove(observer)
-            self._tell_children()
+            self.refresh()
 
-    def _tell_children(self) -> None:
+    def refresh(self) -> None:
+        """Find out anew whether anybody observes, and have the buses below do so."""
         self.observed = bool(self._observers) or (self._parent is not None and self._parent.observed)
-        for child in self._children:
-            child._tell_children()
+        for child in self.children:
+            child.refresh()
 
 
 class _Observer:
@@ -166,13 +174,13 @@ class Feed(Generic[E]):
         return self._observer.dropped + self._overflow
 
     async def __aenter__(self) -> Feed[E]:
-        self._bus._add(self._observer)
+        self._bus.add(self._observer)
         self._open = True
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._open = False
-        self._bus._remove(self._observer)
+        self._bus.remove(self._observer)
         self._wake()
 
     def __aiter__(self) -> AsyncIterator[E]:

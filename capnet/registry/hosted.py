@@ -1,7 +1,7 @@
 """`Hosted`: one implementation and everything that keeps it open.
 
-Registrations, exports on any connection and running calls each hold it. When the last lets go its close hook is due, once
-in the life of the implementation, whatever happens to it later (P-REF-3).
+Registrations, exports on any connection and running calls each hold it. When the last lets go its close hook is due,
+once in the life of the implementation, whatever happens to it later (P-REF-3).
 """
 
 from __future__ import annotations

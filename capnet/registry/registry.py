@@ -55,25 +55,21 @@ class Subscriber(Protocol):
 
 
 class ServeHandle:
-    """The right to end what one `serve` registered. Closing is idempotent, and a no-op for names that others took over."""
+    """The right to end what one `serve` registered. Closing twice, or what others took over, does nothing."""
 
-    __slots__ = ("_close", "_names")
+    __slots__ = ("_close", "names")
 
     def __init__(self, close: Callable[[ServeHandle], None]) -> None:
         self._close = close
-        self._names: list[str] = []
-
-    @property
-    def names(self) -> tuple[str, ...]:
+        self.names: tuple[str, ...] = ()
         """The names that this `serve` registered, skipped ones left out."""
-        return tuple(self._names)
 
     def close(self) -> None:
         """Stop serving what is still this handle's."""
         self._close(self)
 
     def __repr__(self) -> str:
-        return f"<ServeHandle {', '.join(self._names) or 'nothing'}>"
+        return f"<ServeHandle {', '.join(self.names) or 'nothing'}>"
 
 
 class Registry:
@@ -162,7 +158,7 @@ class Registry:
         served: list[Registration] = []
         replaced: list[tuple[Registration, Hosted]] = []
         for name, (spec, hosted) in planned.items():
-            handle._names.append(name)
+            handle.names += (name,)
             taken = self._by_name.get(name)
             if taken is not None:
                 old = self._swap(taken, hosted)

@@ -39,15 +39,16 @@ _REFERENCE_TAGS: Final = frozenset((TAG_CAP, TAG_ANSWER, TAG_STREAM))
 _LEAVES: Final = frozenset((str, bytes, int, float, bool, type(None), CapRef, AnswerRef, StreamRef))
 _NONE: Final[tuple[Reference, ...]] = ()
 
-# A frame is decoded as the first of two items; the second is these secret bytes. So bytes after the frame's own item show
-# themselves at the price of one concatenation, where asking a decoder for its position costs as much as the decoding.
+# A frame is decoded as the first of two items; the second is these secret bytes. So bytes after the frame's own item
+# show themselves at the price of one concatenation, where asking a decoder for its position costs as much as the
+# decoding.
 _SEAL: Final = urandom(8)
 _OPEN: Final = b"\x82"
 _CLOSE: Final = b"\x48" + _SEAL
 
 
 class _Tags(dict[int, Any]):
-    """The tags a decoder may meet. A tag that is not in the table is refused at its head, before its content is read."""
+    """The tags a decoder may meet. One that is not in the table is refused at its head, before its content is read."""
 
     def __missing__(self, tag: int) -> NoReturn:
         raise CBORDecodeError(f"tag {tag}")

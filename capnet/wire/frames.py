@@ -1,7 +1,7 @@
 """The frames: op codes, and the shape that each frame must have (P-OP).
 
-A frame is a list whose first item is its op. `check` lets through exactly the shapes of the table in the wire reference;
-what the numbers in it refer to is the engine's to judge.
+A frame is a list whose first item is its op. `check` lets through exactly the shapes of the table in the wire
+reference; what the numbers in it refer to is the engine's to judge.
 """
 
 from __future__ import annotations

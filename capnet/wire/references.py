@@ -1,7 +1,8 @@
 """References as they travel inside values: three private CBOR tags (P-REF).
 
-The same classes serve both directions. On the way out the sender fills in `subject` (what is referred to) and the engine
-`id`; on the way in the codec fills in what the peer wrote and the engine `subject` (the import, or the export that came home).
+The same classes serve both directions. On the way out the sender fills in `subject` (what is referred to) and the
+engine `id`; on the way in the codec fills in what the peer wrote and the engine `subject` (the import, or the export
+that came home).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a connection needs of its event loop, once for asyncio and once for trio, and nothing more.
 
-Both classes have the same methods (`Loop`); the asyncio one is built for speed and owns no task group, the trio one runs
-its tasks in a nursery. `open_loop` picks the one that is running.
+Both classes have the same methods (`Loop`); the asyncio one is built for speed and owns no task group, the trio one
+runs its tasks in a nursery. `open_loop` picks the one that is running.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from typing import Any
+from typing import Any, Self
 
 from anyio._core._eventloop import get_async_backend
-from typing_extensions import Self
 
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 
@@ -81,9 +80,9 @@ _NEVER = float("inf")
 class AsyncioWaiter:
     """One task's wait, by the protocol that asyncio's tasks speak with what they await.
 
-    A task that awaits a future is resumed by `call_soon`, one turn of the loop after the future is done. What a connection
-    waits for is done inside a callback of the loop that has nothing else to do, so it resumes the task at once: that
-    saves the turn, a third of the time of a sequential call.
+    A task that awaits a future is resumed by `call_soon`, one turn of the loop after the future is done. What a
+    connection waits for is done inside a callback of the loop that has nothing else to do, so it resumes the task at
+    once: that saves the turn, a third of the time of a sequential call.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_message", "callback", "cancelled", "done")

@@ -122,10 +122,10 @@ class TrioWaiter:
 
     def __await__(self) -> Generator[Any, Any, None]:
         if self._woken:
-            yield from trio.lowlevel.checkpoint().__await__()
+            yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 - awaited by hand
             return
         self._task = trio.lowlevel.current_task()
-        yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
+        yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()  # noqa: ASYNC105 - awaited by hand
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
         self._task = None
