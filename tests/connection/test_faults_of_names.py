@@ -258,7 +258,10 @@ async def test_fault_54_a_close_is_graceful_awaited_and_has_a_cause() -> None:
         assert server.close_cause is not None and server.close_cause.kind == "local"
 
 
-async def _method(self: Any) -> None: ...
+def _declared() -> Any:
+    async def method(self: Any) -> None: ...
+
+    return call(method)
 
 
 def _fill(body: dict[str, Any], namespace: dict[str, Any]) -> None:
@@ -269,7 +272,7 @@ async def test_fault_57_reserved_names_are_refused_when_the_contract_is_declared
     """There: a method called `then` made a proxy awaitable by accident. Here: the few names that are not the user's are
     refused at once, with what to do."""
     for name in ("aclose", "_private", "__await__"):
-        body = {name: call(_method)}
+        body = {name: _declared()}
         with pytest.raises(ContractError):
             new_class("Bad", (Cap,), {"name": "test.Bad"}, partial(_fill, body))
 

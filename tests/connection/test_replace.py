@@ -27,7 +27,7 @@ async def test_drain_lets_running_calls_finish_on_the_old_one() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(replace)
-            await until(lambda: generation(shop) == 2)
+            await until(lambda: generation(shop) == 2)  # noqa: F821 - deleted after this
             await shop.echo("to the new one")
             assert new.started == ["to the new one"] and not reports and not old.closed
             old.gate.open()
