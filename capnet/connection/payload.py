@@ -20,8 +20,8 @@ from capnet.contract import (
     MethodSpec,
     contract_spec,
     implemented_spec,
-    plain,
 )
+from capnet.contract.plain import plain
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.registry import Hosted

@@ -11,14 +11,25 @@ what may travel, `conversion.py` checks what came, `plain.py` takes apart what l
 
 from __future__ import annotations
 
-from capnet.contract.annotation import Annotation
-from capnet.contract.callables import CallableCap, callable_contract
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from capnet.contract.capability import Cap, Stream, call, options, stream
 from capnet.contract.context import INJECT, CallContext
-from capnet.contract.implementation import Handler, implementation_table
-from capnet.contract.plain import plain
-from capnet.contract.shape import differences, shape
-from capnet.contract.spec import ContractSpec, MethodSpec, ParameterSpec, callable_spec, contract_spec, implemented_spec
+
+if TYPE_CHECKING:
+    from capnet.contract.annotation import Annotation
+    from capnet.contract.callables import CallableCap, callable_contract
+    from capnet.contract.implementation import Handler, implementation_table
+    from capnet.contract.shape import differences
+    from capnet.contract.spec import (
+        ContractSpec,
+        MethodSpec,
+        ParameterSpec,
+        callable_spec,
+        contract_spec,
+        implemented_spec,
+    )
 
 __all__ = [
     "INJECT",
@@ -39,7 +50,30 @@ __all__ = [
     "implementation_table",
     "implemented_spec",
     "options",
-    "plain",
-    "shape",
     "stream",
 ]
+
+# What a declaration does not need is imported when it is first asked for: msgspec alone takes as long as all the rest.
+_LAZY = {
+    "Annotation": "annotation",
+    "CallableCap": "callables",
+    "ContractSpec": "spec",
+    "Handler": "implementation",
+    "MethodSpec": "spec",
+    "ParameterSpec": "spec",
+    "callable_contract": "callables",
+    "callable_spec": "spec",
+    "contract_spec": "spec",
+    "differences": "shape",
+    "implementation_table": "implementation",
+    "implemented_spec": "spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'capnet.contract' has no attribute {name!r}")
+    value = getattr(import_module(f"capnet.contract.{module}"), name)
+    globals()[name] = value
+    return value

@@ -49,8 +49,12 @@ MAX_VERSION: Final = 2**53 - 1
 MARK: Final = "_capnet_options"
 RESERVED: Final = "capnet."
 POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-# Python 3.14 would evaluate annotations here, before the names in them need to exist.
-_UNEVALUATED: Final[dict[str, Any]] = {"annotation_format": Format.FORWARDREF} if sys.version_info >= (3, 14) else {}
+_UNEVALUATED: Final[dict[str, Any]] = {}
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
+    # Otherwise annotations would be evaluated here, before the names in them need to exist.
+    _UNEVALUATED["annotation_format"] = Format.FORWARDREF
 
 
 @dataclass(frozen=True, slots=True)

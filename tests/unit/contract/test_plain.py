@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capnet.contract import plain
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import conversion_options, convert, record_type
+from capnet.contract.plain import plain
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capnet.contract import Cap, Stream, call, contract_spec, differences, options, shape, stream
+from capnet.contract import Cap, Stream, call, contract_spec, differences, options, stream
 from capnet.contract.annotation import read_annotation
-from capnet.contract.shape import MAX_DIFFERENCES
+from capnet.contract.shape import MAX_DIFFERENCES, shape
 from capnet.errors import InvalidArgument
 
 
@@ -399,3 +399,10 @@ def test_any_other_data_is_refused_cleanly(junk: Any) -> None:
         assert differences(junk, junk) == []
     with suppress(InvalidArgument):
         differences(with_result(junk), with_result("int"))
+
+
+def test_a_structure_where_text_is_needed_is_a_difference() -> None:
+    """P-CAP-3: what the peer sends may be of any shape; it is compared, never hashed."""
+    needs = {"get": ["call", {}, "str", 1]}
+    offers = {"get": ["call", {}, ["list", "int"], 1]}
+    assert len(differences(needs, offers)) == 1
