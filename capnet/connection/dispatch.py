@@ -127,6 +127,7 @@ class Dispatcher:
             while inbox:
                 rest = self._begin(*inbox.popleft(), runner)
                 if rest is not None:
+                    driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
                     if _used_up(scope):
                         break

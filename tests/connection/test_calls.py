@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
 from capnet import (
+    Call,
     CallCancelled,
     Cap,
     CapnetError,
@@ -305,3 +306,13 @@ async def test_a_missing_name_is_not_found() -> None:
     async with connected() as (_, client):
         with pytest.raises(NotFound):
             await client.bootstrap(Shop)
+
+
+async def test_a_reply_does_not_wait_for_the_handler_behind_it() -> None:
+    """P-CALL-2: both calls arrive in one chunk; the first ends at once, the second waits."""
+    async with connected(MemShop()) as (_, client):
+        shop = await client.bootstrap(Shop)
+        first, second = shop.add(1), shop.wait("later")
+        with anyio.fail_after(2):
+            assert await first == 11
+        cast("Call[str]", second).cancel()
