@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 from uuid import uuid4
 
 from anyio import CancelScope, move_on_after
@@ -13,6 +13,7 @@ from anyio import Event as Signal
 from capnet.contract import Cap
 from capnet.errors import ContractError, Internal, Replaced
 from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved
+from capnet.observe.log import Log
 from capnet.registry import Hosted, Registration, Registry, ServeHandle
 from capnet.registry.registry import IfExists
 
@@ -21,6 +22,8 @@ from .loop import Loop
 __all__ = ["CloseHooks", "ReplaceReport", "Serving"]
 
 E = TypeVar("E", bound=Event)
+_log: Final = Log()
+"""One for the process, so that its bound is one too."""
 HOOKS_TIMEOUT = 5.0
 """Seconds that close hooks have to end when their owner closes; then they are cancelled."""
 
@@ -172,8 +175,9 @@ class Serving:
         self.loop.spawn(self._close_hosted, hosted)
 
     def unexpected(self, where: str, error: BaseException) -> Internal:
-        """Our own code failed: tell observers everything, and give what the peer may know (P-ERR-2)."""
+        """Our own code failed: log and tell observers everything, and give what the peer may know (P-ERR-2)."""
         correlation = uuid4().hex
+        _log.unexpected(where, correlation, error)
         if self.bus.observed:
             self._publish(HandlerFailed, where=where, correlation=correlation, error=error)
         return Internal(

@@ -285,7 +285,11 @@ def _resolved(kind: Any, scope: _Scope) -> Any:
 
 
 def _word_fits(given: Any, taken: Any) -> bool:
-    return given == taken or (given, taken) == ("int", "float") or (taken == "str" and isinstance(given, str) and given in TEXTS)
+    return (
+        given == taken
+        or (given, taken) == ("int", "float")
+        or (taken == "str" and isinstance(given, str) and given in TEXTS)
+    )
 
 
 def _cut(name: str) -> str:

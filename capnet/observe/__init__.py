@@ -1,6 +1,7 @@
 """What can be watched: the event types and the bus that carries them.
 
-Owns: one frozen class for each thing that happens on a connection or host, and `Bus`, which hands them to observers.
+Owns: one frozen class for each thing that happens on a connection or host, `Bus`, which hands them to observers, and
+the log of what went wrong in our own code.
 Must not know: connections, hosts, the engine. Whoever has something to tell calls `Bus.publish`.
 
 Observers never stand on the data path: events wait in a bounded queue for each observer, the oldest go first when it is

@@ -10,6 +10,7 @@ from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import EARLY, Limits
 from capnet.wire.codec import Codec
 from capnet.wire.hello import MAGIC, VERSIONS, Hello, looks_like_capnet
+from capnet.wire.references import CapRef
 
 
 def clause_of(frame: list[Any]) -> str:
@@ -33,7 +34,16 @@ def test_a_hello_arrives_as_it_was_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "hello", [Hello("a\nb"), Hello("a" * 257), Hello(auth=object()), Hello(auth=[{1: 1}]), Hello(auth=2**64)], ids=repr
+    "hello",
+    [
+        Hello("a\nb"),
+        Hello("a" * 257),
+        Hello(auth=object()),
+        Hello(auth=[{1: 1}]),
+        Hello(auth=2**64),
+        Hello(auth=[CapRef("a", 1)]),
+    ],
+    ids=repr,
 )
 def test_what_a_peer_would_not_take_is_not_said(hello: Hello) -> None:
     """P-CONN-1: whoever makes such a hello gets the error, not the peer."""
