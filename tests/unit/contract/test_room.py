@@ -16,4 +16,4 @@ def test_every_name_of_the_room_is_there() -> None:
 def test_other_names_are_not() -> None:
     """A misspelt name fails like in any module."""
     with pytest.raises(AttributeError, match="contract_specs"):
-        _ = capnet.contract.contract_specs  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        _ = capnet.contract.contract_specs  # pyright: ignore[reportAttributeAccessIssue]

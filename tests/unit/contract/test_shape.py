@@ -403,6 +403,6 @@ def test_any_other_data_is_refused_cleanly(junk: Any) -> None:
 
 def test_a_structure_where_text_is_needed_is_a_difference() -> None:
     """P-CAP-3: what the peer sends may be of any shape; it is compared, never hashed."""
-    needs = {"get": ["call", {}, "str", 1]}
-    offers = {"get": ["call", {}, ["list", "int"], 1]}
+    needs: dict[str, Any] = {"get": ["call", {}, "str", 1]}
+    offers: dict[str, Any] = {"get": ["call", {}, ["list", "int"], 1]}
     assert len(differences(needs, offers)) == 1
