@@ -35,6 +35,7 @@ from capnet.wire.values import lower
 from . import events as event
 from .answers import Answer, Answers, AnswerState
 from .calls import Call, Calls
+from .closing import LONGEST, Closing
 from .exports import CapTable, Export
 from .imports import Import, ImportTable
 from .inbound import Inbound
@@ -49,9 +50,6 @@ MAX_ERROR_DETAILS: Final = 16 * 1024
 """Longest encoded details of an error; longer ones are left out."""
 MAX_REASON: Final = 256
 """Longest reason or retry hint, in bytes, that is kept when the details themselves cannot travel."""
-LONGEST: Final = 1e9
-"""Longest time in seconds that is put on the wire; infinity and whatever else is longer becomes this."""
-STRANGER_LINE: Final = b"this is a capnet/1 endpoint; it speaks length-prefixed CBOR, see the capnet wire reference\r\n"
 
 
 class Engine:
@@ -70,6 +68,7 @@ class Engine:
     __slots__ = (
         "answers",
         "calls",
+        "closing",
         "codec",
         "exports",
         "heard",
@@ -85,7 +84,7 @@ class Engine:
         "reader",
         "strikes",
         "timers",
-        "_lingering",
+        "lingering",
         "happened",
     )
 
@@ -105,10 +104,12 @@ class Engine:
         self.outbox = Outbox(self.codec, self.exports)
         self.reader = FrameReader(HANDSHAKE_FRAME)
         self.inbound = Inbound(self, hello)
+        self.closing = Closing(self)
         self.ping_number = 0
         self.pinged: float | None = None
         """When a ping was sent because of silence."""
-        self._lingering: list[Export] = []  # given back while calls on them wait for a slot
+        self.lingering: list[Export] = []
+        """Exports that were given back while calls on them wait for a slot."""
         self.happened: list[event.Event] = []
         """Events that the driver has not drained."""
         self._keep_to(EARLY)
@@ -175,7 +176,7 @@ class Engine:
             ResourceExhausted: the frame cannot be sent.
         """
         if not self.lifecycle.accepts_calls:
-            raise self._closing()
+            raise self.closing.error()
         if target.broken is not None:
             raise target.broken.again()
         calls = self.calls
@@ -196,7 +197,7 @@ class Engine:
         """Give up on a call of ours: its token hears no more of it. Once is enough; later ones do nothing."""
         if call.frame is not None:
             self.calls.held.remove(call)
-            self._take_back(call, None)
+            self.take_back(call, None)
         elif call.token is not None and self.calls.find(call.id) is call:
             self.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
         call.token = None
@@ -297,7 +298,7 @@ class Engine:
             Unavailable: the connection is closing.
         """
         if self.lifecycle.state is State.CLOSED:
-            raise self._closing()
+            raise self.closing.error()
         self.ping_number += 1
         self.outbox.send([Op.PING, self.ping_number])
         return self.ping_number
@@ -317,27 +318,13 @@ class Engine:
         Calls that are still held back fail now: the peer would refuse them.
         """
         self.now = now
-        if self.lifecycle.state is State.CLOSED:
-            return
-        grace = min(max(grace, 0.0), LONGEST)
-        if self.lifecycle.accepts_calls:
-            self._drain(CloseCause("local", message))
-            self.outbox.send([Op.GOAWAY, self.answers.last_id, "unavailable", cut_text(message), int(grace * 1000)])
-        self.timers.set(Timer.GRACE, now + grace)
-        if grace <= 0:
-            self._end_grace()
-        else:
-            self._check_drained()
+        if self.lifecycle.state is not State.CLOSED:
+            self.closing.by_us(message, grace)
 
     def abort(self, violation: ProtocolViolation) -> None:
         """The peer broke a clause: say so and end (P-ERR-3)."""
-        if self.lifecycle.state is State.CLOSED:
-            return
-        if self.peer is None and not self.inbound.greeted:
-            self.outbox.send_line(STRANGER_LINE)
-        else:
-            self.outbox.send([Op.ABORT, violation.clause, cut_text(violation.message)])
-        self.finish(CloseCause("violation", violation.message, violation.clause))
+        if self.lifecycle.state is not State.CLOSED:
+            self.closing.by_violation(violation)
 
     # Drains
 
@@ -383,23 +370,23 @@ class Engine:
         self.emit(event.PeerIntroduced(hello, version))
         self.send_held()
 
-    def go_away(self, last_call_id: int, cause: CloseCause, grace: float) -> None:
-        """The peer takes no new calls; those it has not seen fail at once and may be made elsewhere (P-CONN-4)."""
-        if self.lifecycle.accepts_calls:
-            self._drain(cause)
-            self.timers.set(Timer.GRACE, self.now + grace + self.limits.handshake_timeout)
-        for call in self.calls.unseen(last_call_id):
-            if call.token is not None:
-                self.emit(event.CallFailed(call.token, cause.error()))
-                call.token = None
-        self._check_drained()
-
     def export_dropped(self, export: Export) -> None:
         """Say that the peer has given an export back; not while a call on it waits for a slot, which keeps it open."""
         if any(answer.export is export for answer in self.answers.queue):
-            self._lingering.append(export)
+            self.lingering.append(export)
         else:
             self.emit(event.ExportEnded(export, "dropped"))
+
+    def take_back(self, call: Call, error: CapnetError | None) -> None:
+        """A call that was held back will not be made: what it named is uncounted, and its token hears why."""
+        call.frame = None
+        self.exports.let_go(call.references)
+        for export in self.exports.uncount(call.references):
+            if export.revoked is None:
+                self.emit(event.ExportEnded(export, "dropped"))
+        if error is not None and call.token is not None:
+            self.emit(event.CallFailed(call.token, error))
+            call.token = None
 
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""
@@ -409,7 +396,7 @@ class Engine:
             payload = call.frame
             assert payload is not None
             if len(payload) > self.outbox.limit:
-                self._take_back(call, self.outbox.too_long(payload))
+                self.take_back(call, self.outbox.too_long(payload))
                 continue
             call.frame = None
             revoked = self.exports.let_go(call.references)
@@ -423,7 +410,7 @@ class Engine:
         if self.calls.held:
             self.send_held()
         if self.lifecycle.state is State.DRAINING:
-            self._check_drained()
+            self.closing.check_drained()
 
     def send_error(self, id: int, error: CapnetError) -> None:
         """Send the error terminal of a call; nothing for a one-way call."""
@@ -441,27 +428,8 @@ class Engine:
         self.strikes.add(self.now)
 
     def finish(self, cause: CloseCause) -> None:
-        """End everything, each thing once, and the connection last."""
-        if self.lifecycle.state is State.CLOSED:
-            return
-        self.lifecycle.move(State.CLOSED, cause)
-        cause = self.lifecycle.cause or cause
-        for call in self.calls.clear():
-            if call.token is not None:
-                self.emit(event.CallFailed(call.token, cause.error()))
-        for answer in self.answers.clear():
-            self.emit(event.AnswerEnded(answer, cause.error()))
-        for export in [*self.exports.clear(), *self._lingering]:
-            self.emit(event.ExportEnded(export, "closed"))
-        self._lingering.clear()
-        for imported in self.imports.clear():
-            imported.broken = cause.error()
-            self.emit(event.ImportBroken(imported, imported.broken))
-        for builtin in (self.imports.bootstrap, self.imports.runtime):
-            builtin.broken = cause.error()
-        self.outbox.forget_drops()
-        self.timers.clear_all()
-        self.emit(event.Closed(cause))
+        """End everything, each thing once, and the connection last. Later calls do nothing."""
+        self.closing.finish(cause)
 
     # Private
 
@@ -511,17 +479,6 @@ class Engine:
                 f"{self.limits.max_outgoing_calls} calls wait for the peer already", reason="max_concurrent_calls"
             )
 
-    def _take_back(self, call: Call, error: CapnetError | None) -> None:
-        """A call that was held back will not be made: what it named is uncounted, and its token hears why."""
-        call.frame = None
-        self.exports.let_go(call.references)
-        for export in self.exports.uncount(call.references):
-            if export.revoked is None:
-                self.emit(event.ExportEnded(export, "dropped"))
-        if error is not None and call.token is not None:
-            self.emit(event.CallFailed(call.token, error))
-            call.token = None
-
     def _details(self, details: Mapping[str, Any]) -> dict[str, Any]:
         """The details of an error as they may travel: whole, or only what a caller must know to react."""
         try:
@@ -544,31 +501,13 @@ class Engine:
             self.emit(event.CallArrived(waiting))
             self._end_lingering()
         elif self.lifecycle.state is State.DRAINING:
-            self._check_drained()
+            self.closing.check_drained()
 
     def _end_lingering(self) -> None:
-        if self._lingering:
-            lingering, self._lingering = self._lingering, []
+        if self.lingering:
+            lingering, self.lingering = self.lingering, []
             for export in lingering:
                 self.export_dropped(export)
-
-    def _drain(self, cause: CloseCause) -> None:
-        self.lifecycle.move(State.DRAINING, cause)
-        self.emit(event.Draining(cause))
-        while self.calls.held:
-            self._take_back(self.calls.held.popleft(), cause.error())
-
-    def _check_drained(self) -> None:
-        if self.lifecycle.state is State.DRAINING and not (self.answers or self.calls):
-            assert self.lifecycle.cause is not None
-            self.finish(self.lifecycle.cause)
-
-    def _end_grace(self) -> None:
-        cause = self.lifecycle.cause
-        assert cause is not None
-        for answer in list(self.answers):
-            self.end_answer(answer, cause.error())
-        self.finish(cause)
 
     def _ring(self, timer: Timer) -> None:
         match timer:
@@ -577,7 +516,7 @@ class Engine:
             case Timer.PARTIAL_FRAME:
                 self.abort(ProtocolViolation("P-FRAME-2", "a frame was begun and not finished in time"))
             case Timer.GRACE:
-                self._end_grace()
+                self.closing.grace_is_over()
             case _:
                 self._keep_alive()
 
@@ -592,10 +531,6 @@ class Engine:
             self.timers.set(Timer.KEEPALIVE, self.now + self.limits.keepalive_timeout)
         else:
             self.timers.set(Timer.KEEPALIVE, ping_at)
-
-    def _closing(self) -> CapnetError:
-        cause = self.lifecycle.cause or CloseCause("local")
-        return cause.error()
 
 
 def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Inbound:
         """The peer takes no new calls (P-CONN-4)."""
         _, last_call_id, _code, message, grace_ms = frame
         grace = min(grace_ms / 1000, _MAX_GRACE)
-        self._engine.go_away(last_call_id, CloseCause("remote", cut_text(message)), grace)
+        self._engine.closing.by_peer(last_call_id, CloseCause("remote", cut_text(message)), grace)
 
     def call(self, frame: _Frame, references: _References) -> None:
         """The peer asks for something (P-CALL)."""

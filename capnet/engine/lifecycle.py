@@ -69,7 +69,7 @@ class Lifecycle:
     __slots__ = ("accepts_calls", "cause", "state")
 
     def __init__(self) -> None:
-        self.state = State.OPENING
+        self.state: State = State.OPENING
         self.accepts_calls = True
         """Whether new calls may start, in either direction."""
         self.cause: CloseCause | None = None

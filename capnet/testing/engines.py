@@ -25,7 +25,8 @@ from typing import Any, Final, TypeVar
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call
-from capnet.engine.engine import STRANGER_LINE, Engine
+from capnet.engine.closing import STRANGER_LINE
+from capnet.engine.engine import Engine
 from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, snapshot, stats

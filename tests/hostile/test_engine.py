@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from capnet.engine.engine import STRANGER_LINE
+from capnet.engine.closing import STRANGER_LINE
 from capnet.engine.events import (
     AnswerEnded,
     CallArrived,

@@ -275,7 +275,7 @@ class PairMachine(RuleBasedStateMachine):
             waiting = [reference for answer in engine.answers.queue for reference in answer.references]
             holders = Counter([*shadow.handles, *(r.subject for r in waiting if isinstance(r, CapRef) and r.id > 0)])
             assert {imported: imported.holders for imported in engine.imports} == dict(holders)
-            live = {export.id for export in [*engine.exports, *engine._lingering] if export.revoked is None}
+            live = {export.id for export in [*engine.exports, *engine.lingering] if export.revoked is None}
             assert live == {id for id, slot in shadow.slots.items() if slot.ended is None}
 
     def teardown(self) -> None:
@@ -333,7 +333,7 @@ class PairMachine(RuleBasedStateMachine):
             if reference.id < 0:
                 continue
             subject: Subject = reference.subject
-            gone = shadow.side.engine._lingering  # given back already, and only not ended for the calls that wait
+            gone = shadow.side.engine.lingering  # given back already, and only not ended for the calls that wait
             slots = [slot for slot in shadow.slots.items() if slot[1].export not in gone and slot[1].ended is None]
             live = {id for id, slot in slots if slot.subject is subject}
             if reference.id not in shadow.slots:
@@ -595,8 +595,8 @@ def taken_back_exports_end_silently(patch: pytest.MonkeyPatch) -> None:
         original(self, call, error)
         self.happened = said + [new for new in self.happened if not isinstance(new, event.ExportEnded)]
 
-    original = Engine._take_back
-    patch.setattr(Engine, "_take_back", take_back)
+    original = Engine.take_back
+    patch.setattr(Engine, "take_back", take_back)
 
 
 MUTANTS: list[Patch] = [
