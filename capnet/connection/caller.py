@@ -44,11 +44,10 @@ def start_call(connection: Connection, target: Import, method: MethodSpec, argum
         raise
     if references:
         connection.exports_queued(references)
-    if not driver.receiving:
-        if len(engine.calls.by_id) == 1:
-            driver.flush()  # no company to wait for
-        else:
-            driver.flush_soon()
+    if len(engine.calls.by_id) == 1 and not driver.receiving:
+        driver.flush()  # no company to wait for
+    else:
+        driver.flush_soon()
     if observed:
         connection.reports.call_left(call.entry, method.name)
     return call

@@ -24,6 +24,8 @@ from capnet.registry import Hosted
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Unencodable, is_plain
 
+from .driver import FLUSH_CHUNKS
+
 if TYPE_CHECKING:
     from .connection import Connection
 
@@ -126,6 +128,8 @@ class Dispatcher:
             self._waking = False
             while inbox:
                 rest = self._begin(*inbox.popleft(), runner)
+                if len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
+                    driver.flush()
                 if rest is not None:
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest

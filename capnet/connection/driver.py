@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver"]
 
+FLUSH_CHUNKS = 64
+"""Chunks (two a frame) that are sent without waiting for more, so that the peer works while we do."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that the last frames have to leave after the connection has ended (P-ERR-3)."""
 
@@ -139,7 +141,9 @@ class Driver:
 
     def flush_soon(self) -> None:
         """Send what is ready in the next turn of the loop, with whatever else becomes ready in this one."""
-        if not self._flush_scheduled and not self.receiving:
+        if len(self.engine.outbox.chunks) >= FLUSH_CHUNKS:
+            self.flush()
+        elif not self._flush_scheduled and not self.receiving:
             self._flush_scheduled = True
             self.loop.call_soon(self._scheduled_flush)
 
