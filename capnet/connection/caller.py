@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from capnet.contract import MethodSpec
 from capnet.engine.events import CallFailed, CallReturned
 from capnet.engine.imports import Import
-from capnet.errors import CallCancelled, CapnetError, InvalidArgument
+from capnet.errors import CallCancelled, CapnetError, InvalidArgument, Revoked
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
 
@@ -65,10 +65,14 @@ def cancel_call(connection: Connection, call: Call[Any], reason: str, error: Cap
 def call_returned(connection: Connection, event: CallReturned) -> None:
     """The peer has answered with a result."""
     call: Call[Any] = event.token
-    value = connection.payloads.lift(event.value) if event.references else event.value
+    value = event.value
     error: CapnetError | None = None
     try:
+        if event.references:
+            value = connection.payloads.lift(value, event.references)
         value = call.method.receive_result(value)
+    except Revoked as revoked:
+        value, error = None, revoked
     except Exception as unfit:  # also what the __post_init__ of the user's own class raises
         text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
         error = InvalidArgument(f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type")

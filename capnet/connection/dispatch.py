@@ -213,8 +213,8 @@ class Dispatcher:
             raise Unimplemented(f"{answer.export.interface} has no method {answer.method!r} that can be called")
         arguments = answer.arguments
         if answer.references:
-            arguments = self._connection.payloads.lift(arguments)
-            answer.references = ()
+            references, answer.references = answer.references, ()
+            arguments = self._connection.payloads.lift(arguments, references)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
         positional, named = handler.spec.receive_arguments(arguments)
         if handler.context_parameter is not None:

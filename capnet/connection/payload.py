@@ -24,6 +24,7 @@ from capnet.contract import (
 from capnet.contract.plain import plain
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
+from capnet.errors import Revoked
 from capnet.registry import Hosted
 from capnet.wire.references import CapRef, kind_of
 from capnet.wire.references import Reference as WireReference
@@ -68,8 +69,17 @@ class Payloads:
         enrich = self._enricher(method.result_contracts, method.result_text_keys)
         return lower(value, enrich, self._connection.limits)
 
-    def lift(self, value: Any) -> Any:
-        """A value that came, its references turned into objects. Each takes over the holder its reference brought."""
+    def lift(self, value: Any, references: References) -> Any:
+        """A value that came, its references turned into objects. Each takes over the holder its reference brought.
+
+        Raises:
+            Revoked: one of them stood for an object of ours that was revoked since it came; all are released.
+        """
+        for reference in references:
+            home = reference.subject if type(reference) is CapRef else None
+            if type(home) is Export and home.revoked is not None:
+                self._connection.engine.release_all(references)
+                raise Revoked(home.revoked)
         return _replace(value, self._object)
 
     def queued(self, references: References) -> list[Export]:

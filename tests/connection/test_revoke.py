@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from capnet import CapnetError, NotFound, Revoked, on_broken
+from capnet import Cap, CapnetError, NotFound, Revoked, call, on_broken, release
 from capnet.observe import CapBroken, CapRevoked
 from capnet.testing import assert_no_leaks, connected
-from tests.connection.shop import MemShop, Shop, raw_call, socket_pair, until
+from tests.connection.shop import Item, MemItem, MemShop, Shop, raw_call, socket_pair, until
 
 
 async def test_running_calls_are_cancelled_and_answered() -> None:
@@ -113,3 +115,42 @@ async def test_a_queued_call_is_answered_too() -> None:
                 await one
         assert len(implementation.gate.entered) == 256
         await until(lambda: not server.stats()["answers"] and not server.stats()["answers_queued"])
+
+
+class Box(Cap, name="test.Box"):
+    """Takes things, and takes back what it gave."""
+
+    @call
+    async def take_back(self) -> None: ...
+    @call
+    async def put(self, first: Item, second: Item) -> str: ...
+
+
+class MemBox(Box):
+    """Runs `revoke` when it is asked to take back."""
+
+    def __init__(self, revoke: Callable[[], None]) -> None:
+        self._revoke = revoke
+
+    async def take_back(self) -> None:
+        self._revoke()
+
+    async def put(self, first: Item, second: Item) -> str:
+        return await first.label() + await second.label()
+
+
+async def test_what_comes_home_may_have_been_revoked_on_the_way() -> None:
+    """P-REF-1: it was there when the call arrived and is not when the call starts; the other reference goes back."""
+    async with connected(MemBox(lambda: server.unserve(Item))) as (server, client):
+        server.serve(MemItem("home"))
+        box, item = await client.bootstrap(Box), await client.bootstrap(Item)
+        before = box.put(item, item)
+        # These two leave together, so the second is waiting when the first takes the item back.
+        first, second = box.take_back(), box.put(item, MemItem("mine"))
+        assert await before == "homehome"
+        await first
+        with pytest.raises(Revoked):
+            await second
+        release(item)
+        release(box)
+        await assert_no_leaks(server, client)
