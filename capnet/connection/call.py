@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from capnet.contract import MethodSpec
 from capnet.engine.calls import Call as EngineCall
+from capnet.engine.imports import Import
 from capnet.errors import CapnetError, DeadlineExceeded
 
 from .loop import TimerHandle
@@ -36,14 +37,18 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         "_timer",
         "_value",
         "_waiter",
+        "again",
         "entry",
         "method",
         "started",
     )
 
-    def __init__(self, connection: Connection, method: MethodSpec, started: float) -> None:
+    def __init__(self, connection: Connection, method: MethodSpec) -> None:
         self.method = method
-        self.started = started
+        self.started = 0.0
+        """When it left, if that was reported to observers."""
+        self.again: tuple[Import, dict[str, Any], float | None] | None = None
+        """What an idempotent call needs to be made once more: target, arguments, and the time it must be done."""
         self.entry: EngineCall | None = None
         """The engine's record, until the call has ended."""
         self._connection = connection

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from capnet.contract import MethodSpec
 from capnet.engine.events import CallFailed, CallReturned
 from capnet.engine.imports import Import
-from capnet.errors import CallCancelled, CapnetError, InvalidArgument, Revoked
+from capnet.errors import CallCancelled, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
 
@@ -27,30 +27,38 @@ def start_call(connection: Connection, target: Import, method: MethodSpec, argum
         CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel, a
         limit of the peer's); nothing has changed then.
     """
-    engine, loop, driver = connection.engine, connection.loop, connection.driver
-    references: Sequence[WireReference] = ()
-    if not is_plain(arguments, connection.limits):
-        arguments, references = connection.payloads.lower_arguments(arguments, method)
-    timeout = loop.time_left()
-    observed = connection.bus.observed
-    call: Call[Any] = Call(connection, method, loop.now() if observed else 0.0)
+    timeout = connection.loop.time_left()
+    call: Call[Any] = Call(connection, method)
     if method.timeout is not None and (timeout is None or method.timeout < timeout):
         timeout = method.timeout
-        call.expire_at(loop.now() + timeout)
+        call.expire_at(connection.loop.now() + timeout)
     try:
-        call.entry = engine.call(target, method.name, arguments, references, call, timeout=timeout)
+        _send(connection, call, target, arguments, timeout)
     except BaseException:
         call.settle(None, None)
         raise
+    if method.idempotent:
+        call.again = (target, arguments, None if timeout is None else connection.loop.now() + timeout)
+    return call
+
+
+def _send(
+    connection: Connection, call: Call[Any], target: Import, arguments: dict[str, Any], timeout: float | None
+) -> None:
+    engine, driver = connection.engine, connection.driver
+    references: Sequence[WireReference] = ()
+    if not is_plain(arguments, connection.limits):
+        arguments, references = connection.payloads.lower_arguments(arguments, call.method)
+    call.entry = engine.call(target, call.method.name, arguments, references, call, timeout=timeout)
     if references:
         connection.exports_queued(references)
     if len(engine.calls.by_id) == 1 and not driver.receiving:
         driver.flush()  # no company to wait for
     else:
         driver.flush_soon()
-    if observed:
-        connection.reports.call_left(call.entry, method.name)
-    return call
+    if connection.bus.observed:
+        call.started = connection.loop.now()
+        connection.reports.call_left(call.entry, call.method.name)
 
 
 def cancel_call(connection: Connection, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:
@@ -85,12 +93,31 @@ def call_returned(connection: Connection, event: CallReturned) -> None:
 
 def call_failed(connection: Connection, event: CallFailed) -> None:
     """The peer has answered with an error, or never will."""
-    _settle(connection, event.token, None, event.error)
+    call: Call[Any] = event.token
+    if call.again is None or type(event.error) is not Replaced or not _made_again(connection, call, event.error):
+        _settle(connection, call, None, event.error)
+
+
+def _made_again(connection: Connection, call: Call[Any], error: Replaced) -> bool:
+    """Make an idempotent call once more, for the implementation that has replaced the one it was cut from."""
+    if call.again is None or error.retry != "transparent":
+        return False
+    (target, arguments, until), call.again = call.again, None
+    _report(connection, call, error)
+    try:
+        _send(connection, call, target, arguments, None if until is None else until - connection.loop.now())
+    except Exception:  # what it needs is gone meanwhile: then the first error stands
+        call.started = 0.0
+        return False
+    return True
 
 
 def _settle(connection: Connection, call: Call[Any], value: Any, error: CapnetError | None) -> None:
-    entry = call.entry
+    _report(connection, call, error)
     call.settle(value, error)
-    if call.started and entry is not None:
+
+
+def _report(connection: Connection, call: Call[Any], error: CapnetError | None) -> None:
+    if call.started and call.entry is not None:
         seconds = connection.loop.now() - call.started
-        connection.reports.call_answered(entry, call.method.name, error, seconds)
+        connection.reports.call_answered(call.entry, call.method.name, error, seconds)

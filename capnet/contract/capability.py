@@ -143,7 +143,8 @@ def options(*, since: int = 1, timeout: float | None = None, idempotent: bool = 
     Args:
         since: the contract version that brought the method (P-CAP-3).
         timeout: seconds until the caller gives up when it has no nearer deadline, or None.
-        idempotent: the call may be made again when it is not known whether it ran.
+        idempotent: the call may be made again when it is not known whether it ran. A call that is cut off because its
+            implementation is replaced is then made once more, for the new one.
 
     Raises:
         ContractError: a value makes no sense, or the method below is not declared.

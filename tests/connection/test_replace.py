@@ -7,8 +7,8 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from capnet import Cap, ContractError, NotFound, Replaced, VersionMismatch, call, generation
-from capnet.observe import CapReplaced, NameReplaced
+from capnet import Cap, ContractError, NotFound, Replaced, VersionMismatch, call, generation, options
+from capnet.observe import CallFinished, CallStarted, CapReplaced, NameReplaced
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, MemItem, MemShop, Shop, socket_pair, until
 
@@ -201,3 +201,71 @@ async def test_a_handle_ends_only_what_is_still_its_own() -> None:
         newer.close()
         assert await (await client.bootstrap(Shop)).add(1) == 11
         third.close()
+
+
+class Sum(Cap, name="test.Sum"):
+    """One method that may run twice, one that may not."""
+
+    @options(idempotent=True, timeout=30)
+    @call
+    async def total(self, item: Item) -> str: ...
+    @call
+    async def add(self) -> str: ...
+
+
+class MemSum(Sum):
+    """Waits for ever unless it has a name."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.entered = 0
+
+    async def total(self, item: Item) -> str:
+        return await self._answer() + await item.label()
+
+    async def add(self) -> str:
+        return await self._answer()
+
+    async def _answer(self) -> str:
+        self.entered += 1
+        if not self.name:
+            await anyio.sleep_forever()
+        return self.name
+
+
+async def test_fault_56_idempotent_calls_are_made_again_others_are_not() -> None:
+    """The ancestor's flag and hints had no effect; here a cut takes nothing from a call that may run twice."""
+    old, new = MemSum(), MemSum("new")
+    async with connected(MemShop()) as (server, client):
+        server.serve(old)
+        proxy = await client.bootstrap(Sum)
+        ends: list[CallFinished] = []
+        starts: list[CallStarted] = []
+        client.on(CallStarted, starts.append)
+        client.on(CallFinished, ends.append)
+        again, once = proxy.total(MemItem("!")), proxy.add()
+        await until(lambda: old.entered == 2)
+        report = await server.replace(new, mode="cut")
+        assert report.cut == 2
+        assert await again == "new!"
+        with pytest.raises(Replaced):
+            await once
+        assert new.entered == 1
+        await until(lambda: len([end for end in ends if end.direction == "out"]) == 3)
+        assert len([start for start in starts if start.direction == "out"]) == 3
+
+
+async def test_an_idempotent_call_that_cannot_be_made_again_fails_with_what_ended_it() -> None:
+    """What it was given may be gone; then the caller hears of the replacement, once."""
+    old, new = MemSum(), MemSum("new")
+    async with connected(MemShop()) as (server, client):
+        server.serve(old)
+        proxy = await client.bootstrap(Sum)
+        theirs = await (await client.bootstrap(Shop)).make("lent")
+        pending = proxy.total(theirs)
+        await until(lambda: old.entered == 1)
+        await theirs.aclose()
+        await server.replace(new, mode="cut")
+        with pytest.raises(Replaced):
+            await pending
+        assert new.entered == 0

@@ -40,7 +40,7 @@ async def host_and_clients(host: Host, count: int) -> AsyncGenerator[list[Connec
             yield clients
 
 
-async def test_what_is_served_reaches_present_and_future_connections() -> None:
+async def test_fault_25_what_is_served_reaches_present_and_future_connections() -> None:
     """Fault 25: one registry for all; the ancestor had one for each connection."""
     host = Host()
     async with host_and_clients(host, 3) as clients:
