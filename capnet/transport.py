@@ -74,7 +74,7 @@ class Transport(ABC):
 
     @abstractmethod
     def send(self, chunks: Sequence[bytes]) -> None:
-        """Queue whole chunks in order. Never waits; after the end it is a no-op."""
+        """Queue whole chunks in order. Never waits, nor calls the receiver from within; after the end it is a no-op."""
 
     @property
     @abstractmethod
