@@ -6,11 +6,10 @@ runs its tasks in a nursery. `open_loop` picks the one that is running.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
-
-from sniffio import current_async_library
 
 __all__ = ["Loop", "TimerHandle", "Waiter", "open_loop"]
 
@@ -76,7 +75,8 @@ class Loop(Protocol):
 
 def open_loop() -> AbstractAsyncContextManager[Loop]:
     """The services of the running loop, for the length of a block; at its end the tasks left are cancelled."""
-    if current_async_library() == "trio":
+    trio = sys.modules.get("trio")  # who runs under trio has imported it; nobody else has to have it
+    if trio is not None and trio.lowlevel.in_trio_run():
         from .trio import TrioScope
 
         return TrioScope()

@@ -1,0 +1,37 @@
+"""What is optional is optional: the library and its command work when no extra is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXTRAS = ("sniffio", "trio", "uvloop", "rich")
+"""`sniffio` is none of ours: it comes with trio, so whoever has trio would not notice that it is used."""
+
+WITHOUT = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
+"""
+
+
+def test_the_example_of_the_readme_runs_without_any_extra(tmp_path: Path) -> None:
+    """Contract, host, connection and a transport, on plain asyncio."""
+    example = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "example.py").write_text(example)
+    done = run(f"{WITHOUT}\nrunpy.run_path('example.py', run_name='__main__')", tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("5\n", "", 0)
+
+
+def test_the_demo_runs_without_any_extra(tmp_path: Path) -> None:
+    """Plain lines where rich is not installed; the plugin process has the extras and does not need them."""
+    (tmp_path / "words.md").write_text("a capability\n")
+    done = run(f"{WITHOUT}\nfrom capnet.cli import main\nsys.exit(main(['demo', '.', 'capability']))", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All of it went as it should." in done.stdout
+
+
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a new interpreter, in a folder."""
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
