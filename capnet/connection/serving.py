@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
@@ -72,7 +73,7 @@ class CloseHooks:
                 await self._idle.wait()
 
 
-class Serving:
+class Serving(ABC):
     """Names, events and close hooks of one owner.
 
     Args:
@@ -165,9 +166,9 @@ class Serving:
 
     # For the rooms around
 
+    @abstractmethod
     def end_calls_on(self, hosted: Hosted, error: Replaced) -> int:
         """Answer the calls that run on an implementation with an error and stop them; returns how many."""
-        raise NotImplementedError
 
     def close_hosted(self, hosted: Hosted) -> None:
         """Run the close hook of an implementation in a task of its own."""

@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from benchmarks.subject import SubjectName
 from benchmarks.workload import ROWS, Row, check
 
 SHORT = 0.02
-MACRO = pytest.mark.skipif(find_spec("capnet.host") is None, reason="the library has no host yet")
 
 
 def comparison(row: Row = ROWS[0], *, floor: Sequence[float], capnet: Sequence[float] = ()) -> Comparison:
@@ -29,14 +27,13 @@ def comparison(row: Row = ROWS[0], *, floor: Sequence[float], capnet: Sequence[f
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.workload}-{'pinned' if row.pinned else 'unpinned'}")
-@pytest.mark.parametrize("subject", ["floor", pytest.param("capnet", marks=MACRO)])
+@pytest.mark.parametrize("subject", ["floor", "capnet"])
 def test_every_row_runs_on_every_subject(subject: SubjectName, row: Row) -> None:
     timing = measure(Measurement(subject=subject, row=row, seconds=SHORT))
     assert timing.units >= row.in_flight
     assert timing.seconds >= SHORT
 
 
-@MACRO
 def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "W1", "--repeats", "1", "--seconds", str(SHORT)]) == 0
     head, rule, row, blank, machine = capsys.readouterr().out.splitlines()
