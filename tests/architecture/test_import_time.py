@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 0.030
-"""Seconds over a bare interpreter; about two thirds of what `import asyncio` takes."""
+"""Seconds over a bare interpreter."""
+SHARE = 0.65
+"""The same as a share of what `import asyncio` takes, for a machine that is slow or busy."""
 LAZY = {"anyio", "asyncio", "cbor2", "msgspec", "rich", "ssl", "structlog", "trio", "uvloop"}
 """What is imported when it is needed first, never before."""
 
@@ -36,4 +38,6 @@ def test_import_leaves_heavy_modules_alone() -> None:
 
 def test_import_is_within_its_budget() -> None:
     """The best of many runs counts: the machine may be busy, the import is the same."""
-    assert min(fresh_import("capnet")[0] for _ in range(20)) <= BUDGET
+    runs = [(fresh_import("capnet")[0], fresh_import("asyncio")[0]) for _ in range(15)]
+    ours, theirs = (min(seconds) for seconds in zip(*runs, strict=True))
+    assert ours <= max(BUDGET, SHARE * theirs)
