@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import Any, Self
 
-from anyio._core._eventloop import get_async_backend
+from anyio import current_effective_deadline
 
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 
@@ -15,7 +15,7 @@ __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_deadline", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
+    __slots__ = ("_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
 
     cancelled: type[BaseException] = asyncio.CancelledError
 
@@ -24,7 +24,6 @@ class AsyncioLoop:
         self.now = loop.time
         self.call_soon = loop.call_soon
         self.call_at = loop.call_at
-        self._deadline = get_async_backend().current_effective_deadline
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
@@ -70,7 +69,7 @@ class AsyncioLoop:
             self.in_callback = False
 
     def time_left(self) -> float | None:
-        deadline = self._deadline()
+        deadline = current_effective_deadline()
         return None if deadline == _NEVER else deadline - self.loop.time()
 
 
