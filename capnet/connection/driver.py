@@ -35,6 +35,7 @@ class Driver:
     """
 
     __slots__ = (
+        "_closing_timer",
         "_collected",
         "_connection",
         "_direct",
@@ -76,6 +77,7 @@ class Driver:
         self._timer: TimerHandle | None = None
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
+        self._closing_timer: TimerHandle | None = None
 
     def start(self) -> None:
         """Begin: reading starts, and our hello leaves, together with the first calls if they come at once."""
@@ -103,9 +105,7 @@ class Driver:
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        if self._end_stall():
             self.transport.resume()
 
     def closed(self, error: Exception | None) -> None:
@@ -113,8 +113,9 @@ class Driver:
         self.transport_closed = True
         self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
         self.drain()
-        if self._stall is not None:
-            self._stall.cancel()
+        self._end_stall()
+        if self._closing_timer is not None:
+            self._closing_timer.cancel()
         self._connection.finish_if_over()
 
     # For the connection
@@ -166,6 +167,14 @@ class Driver:
         self.transport.pause()
         self._stall = self.loop.call_at(self.loop.now() + self.engine.limits.write_timeout, self._give_up)
 
+    def _end_stall(self) -> bool:
+        """Give the peer up no more; whether it was about to be."""
+        if self._stall is None:
+            return False
+        self._stall.cancel()
+        self._stall = None
+        return True
+
     def _give_up(self) -> None:
         self._stall = None
         self.engine.receive_eof(self.loop.now(), f"the peer took nothing for {self.engine.limits.write_timeout:g} s")
@@ -176,8 +185,9 @@ class Driver:
         self.closing = True
         self.flush()
         if not self.transport_closed:
+            self._end_stall()
             self.transport.close()
-            self._stall = self.loop.call_at(self.loop.now() + CLOSE_TIMEOUT, self.transport.abort)
+            self._closing_timer = self.loop.call_at(self.loop.now() + CLOSE_TIMEOUT, self.transport.abort)
 
     def _set_clock(self) -> None:
         """Have a timer no later than the engine's next deadline. An early one is harmless, so it is not moved back."""

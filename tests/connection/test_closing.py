@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -23,8 +23,10 @@ from capnet import (
     connect,
     on_broken,
 )
-from capnet.connection.connect import find_scheme
+from capnet.connection.connect import begin, find_scheme
+from capnet.connection.loop import open_loop
 from capnet.testing import connected
+from capnet.transport import Attestation, Receiver, Transport
 from tests.connection.shop import Item, MemItem, MemShop, Shop, socket_pair, until
 
 
@@ -331,3 +333,40 @@ async def test_serving_and_unserving_after_the_close_is_harmless() -> None:
 async def test_transports_are_found_by_their_scheme() -> None:
     scheme, rest = find_scheme("memory:x:y")
     assert rest == "x:y" and hasattr(scheme, "connect")
+
+
+class Deaf(Transport):
+    """Takes everything and never hears its peer hang up; only `abort` ends it."""
+
+    attestation = Attestation(transport="test")
+
+    @property
+    def backlog(self) -> int:
+        return 0
+
+    def start(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def send(self, chunks: Sequence[bytes]) -> None:
+        """Gone."""
+
+    def pause(self) -> None:
+        """Nothing comes."""
+
+    resume = close = pause
+
+    def abort(self) -> None:
+        self._receiver.closed(None)
+
+
+async def test_a_peer_that_never_hangs_up_is_cut_whatever_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-ERR-3: that the backlog falls while we close does not lift the bound on closing."""
+    monkeypatch.setattr("capnet.connection.driver.CLOSE_TIMEOUT", 0.01)
+    async with open_loop() as loop:
+        connection = begin(loop, Deaf())
+        with anyio.fail_after(2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.aclose)
+                await until(lambda: connection.driver.closing)
+                connection.driver.writable()
+        assert connection.closed
