@@ -25,6 +25,7 @@ from capnet.errors import (
 )
 from capnet.registry import Registration
 from capnet.transport import Attestation
+from capnet.wire.references import is_name
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -119,7 +120,7 @@ class BootstrapDispatcher(Bootstrap):
 
 async def _grant(connection: Connection, name: str, version: int | None, wait_ms: int) -> Registration:
     limits = connection.limits
-    if not name or not name.isprintable() or len(name.encode()) > limits.max_name_bytes or wait_ms < 0:
+    if not is_name(name, limits.max_name_bytes) or wait_ms < 0:
         raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
     if connection.pending_bootstraps >= limits.max_pending_bootstraps:
         connection.strike("max_pending_bootstraps")

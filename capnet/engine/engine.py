@@ -30,7 +30,7 @@ from capnet.wire.frames import Op
 from capnet.wire.framing import FrameReader
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, Reference
-from capnet.wire.values import lower
+from capnet.wire.values import lower, only_data
 
 from . import events as event
 from .answers import Answer, Answers, AnswerState
@@ -483,7 +483,7 @@ class Engine:
         """The details of an error as they may travel: whole, or only what a caller must know to react."""
         try:
             plain: dict[str, Any]
-            plain, references = lower(details, _only_data, self.limits)
+            plain, references = lower(details, only_data, self.limits)
             if not references and len(self.codec.encode([plain])) <= MAX_ERROR_DETAILS:
                 return plain
         except InvalidArgument:
@@ -541,7 +541,3 @@ def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str,
     if context:
         meta["context"] = dict(context)
     return meta
-
-
-def _only_data(value: Any) -> Any:
-    raise TypeError(f"{type(value).__name__} is not data")

@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol, cast
 
 from capnet.contract import Cap, ContractSpec, contract_spec, differences
 from capnet.errors import AlreadyExists, ContractError, InvalidArgument, NotFound, VersionMismatch
+from capnet.wire.references import is_name
 
 from .hosted import Hosted
 
@@ -251,7 +252,7 @@ def checked_name(name: str) -> str:
     """
     if name.startswith(RESERVED_PREFIX):
         raise AlreadyExists(f"names that begin with {RESERVED_PREFIX!r} are reserved", reason="reserved_namespace")
-    if not name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+    if not is_name(name, MAX_NAME_BYTES):
         raise InvalidArgument(f"a name is printable text of 1 to {MAX_NAME_BYTES} bytes, not {name[:50]!r}")
     return name
 

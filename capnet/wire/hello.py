@@ -10,7 +10,7 @@ from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import EARLY, Limits
 
 from .references import MAX_ID, is_name
-from .values import lower
+from .values import lower, only_data
 
 __all__ = ["MAGIC", "VERSIONS", "Hello", "looks_like_capnet"]
 
@@ -63,7 +63,7 @@ class Hello:
         if self.features:
             options["features"] = list(self.features)
         if self.auth is not None:
-            options["auth"], references = lower(self.auth, _only_data, _AUTH)
+            options["auth"], references = lower(self.auth, only_data, _AUTH)
             if references:
                 raise InvalidArgument("auth is plain data, there are no capabilities before the handshake")
         return [0, MAGIC, list(self.versions), options]
@@ -103,10 +103,6 @@ class Hello:
                 "P-CONN-1", f"no common version: we speak {self.versions}, the peer {theirs.versions}"
             )
         return version
-
-
-def _only_data(value: Any) -> Any:
-    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
 def looks_like_capnet(frame: bytes) -> bool:

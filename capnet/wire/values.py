@@ -15,7 +15,7 @@ from capnet.limits import Limits
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
-__all__ = ["NO_REFERENCES", "Unencodable", "is_plain", "lower"]
+__all__ = ["NO_REFERENCES", "Unencodable", "is_plain", "lower", "only_data"]
 
 Enrich = Callable[[Any], Any]
 """Turns one object that is not plain into plainer data or a reference; raises TypeError when it is neither."""
@@ -52,6 +52,15 @@ def lower(value: Any, enrich: Enrich, limits: Limits) -> tuple[Any, tuple[Refere
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
     return walk.value(value, limits.max_depth - _FRAME_DEPTH), walk.references or NO_REFERENCES
+
+
+def only_data(value: Any) -> Any:
+    """An `enrich` for what must be plain data already.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
 def is_plain(value: Any, limits: Limits) -> bool:
