@@ -5,8 +5,9 @@ binding of arguments, the conversion of values from and to plain data, and the c
 wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
 
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
-what may travel, `conversion.py` checks what came, `plain.py` takes apart what leaves, `shape.py` compares versions,
-`implementation.py` finds the handlers of a class; `callables.py` and `generics.py` serve these.
+what may travel, `conversion.py` checks what came, `plain.py` takes apart what leaves, `path.py` says what will stand
+in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `sink.py` is the writing
+end of a stream; `callables.py` and `generics.py` serve these.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from capnet.contract.capability import Cap, Stream, call, options, stream
 from capnet.contract.context import INJECT, CallContext
+from capnet.contract.sink import Sink
 
 if TYPE_CHECKING:
     from capnet.contract.annotation import Annotation
     from capnet.contract.callables import CallableCap, callable_contract
+    from capnet.contract.conversion import ItemConversion, item_conversion
     from capnet.contract.implementation import Handler, implementation_table
+    from capnet.contract.path import contract_at, step_into
     from capnet.contract.shape import differences
     from capnet.contract.spec import (
         ContractSpec,
@@ -39,17 +43,22 @@ __all__ = [
     "Cap",
     "ContractSpec",
     "Handler",
+    "ItemConversion",
     "MethodSpec",
     "ParameterSpec",
+    "Sink",
     "Stream",
     "call",
     "callable_contract",
     "callable_spec",
+    "contract_at",
     "contract_spec",
     "differences",
     "implementation_table",
     "implemented_spec",
+    "item_conversion",
     "options",
+    "step_into",
     "stream",
 ]
 
@@ -59,14 +68,18 @@ _LAZY = {
     "CallableCap": "callables",
     "ContractSpec": "spec",
     "Handler": "implementation",
+    "ItemConversion": "conversion",
     "MethodSpec": "spec",
     "ParameterSpec": "spec",
     "callable_contract": "callables",
     "callable_spec": "spec",
+    "contract_at": "path",
     "contract_spec": "spec",
     "differences": "shape",
     "implementation_table": "implementation",
     "implemented_spec": "spec",
+    "item_conversion": "conversion",
+    "step_into": "path",
 }
 
 

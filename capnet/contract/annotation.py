@@ -6,7 +6,7 @@ needs help: text keys, bytes, the hook for capabilities.
 
 A shape is one of: a word such as `"int"`; `["list", T]`; `["tuple", T, …]`; `["map", K, T]`; `["union", T, …]`;
 `["literal", value, …]`; `["struct", label, {field: [T, required]}]`; `["ref", label]` for a struct that encloses it;
-`["cap", name, inherited name, …]`; `["callable", [T, …], T]`; `["stream", T]`.
+`["cap", name, inherited name, …]`; `["callable", [T, …], T]`; `["stream", T]`; `["sink", T]`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,20 @@ from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
 from capnet.contract.callables import CallableCap, callable_contract, callable_parts
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import bindings_of, substitute
+from capnet.contract.sink import Sink
 from capnet.errors import ContractError
 
-__all__ = ["Annotation", "Shape", "read_annotation", "resolved_hints"]
+__all__ = [
+    "Annotation",
+    "Shape",
+    "fields_of",
+    "is_array",
+    "member_hints",
+    "read_annotation",
+    "resolved_hints",
+    "stands_for",
+    "tag_of",
+]
 
 Shape: TypeAlias = Any
 """Plain data that describes a type; see the module's docstring."""
@@ -75,8 +86,11 @@ ARRAYS: Final = frozenset(
 )
 MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 STREAMS: Final = frozenset({abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator})
+ENDS: Final = STREAMS | {Sink}
+"""The ends of a stream; what they carry is converted item by item."""
 WRAPPERS: Final = frozenset({Annotated, Required, NotRequired, ReadOnly})
 KEYS: Final = ("any", "str", "int", "uuid", "date")
+FLAGS: Final = ("text_keys", "has_bytes", "has_custom", "may_lead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +101,12 @@ class Annotation:
         hint: the type as msgspec is given it.
         shape: plain data for `describe` and comparison.
         contracts: contract classes that are mentioned, each once, callables included; `Topic[int]` counts as `Topic`.
-        item: of a stream, what it carries; otherwise None.
+        item: of a stream or a sink, what it carries; otherwise None.
         text_keys: the sender must turn the keys of maps to text, the receiver turns them back.
         has_bytes: byte strings may stand in it, so text must not be read as base64.
         has_custom: msgspec needs the hook for something in it.
+        may_lead: a capability may stand in it, so a call may be made on what it will be (P-CALL-8); the items of a
+            stream do not count.
     """
 
     hint: Any
@@ -100,6 +116,7 @@ class Annotation:
     text_keys: bool = False
     has_bytes: bool = False
     has_custom: bool = False
+    may_lead: bool = False
 
     @property
     def callable_contract(self) -> type[CallableCap] | None:
@@ -123,8 +140,8 @@ def read_annotation(hint: Any, where: str) -> Annotation:
         raise ContractError(f"{where}: mentions two different callables", hint="declare a contract with two methods")
     hint = _for_msgspec(hint)
     _check_msgspec(where, hint)
-    item = read_annotation(_argument(hint, 0), where) if get_origin(hint) in STREAMS else None
-    flags = {name: name in walk.flags for name in ("text_keys", "has_bytes", "has_custom")}
+    item = read_annotation(_argument(hint, 0), where) if (get_origin(hint) or hint) in ENDS else None
+    flags = {name: name in walk.flags for name in FLAGS}
     return Annotation(hint, shape, tuple(walk.contracts), item, **flags)
 
 
@@ -197,23 +214,19 @@ class _Walk:
         origin = get_origin(hint) or hint
         if origin in WORDS:
             return self._word(origin)
-        if origin in WRAPPERS:
-            return self.read(get_args(hint)[0])
         if origin in (Union, UnionType):
             return self._union(hint)
         if origin is Literal:
             return ["literal", *get_args(hint)]
-        if isinstance(origin, NewType):
-            return self.read(origin.__supertype__)
-        if hasattr(origin, "__value__"):  # `type X = …`, whose class differs between Python and typing_extensions
-            bindings = dict(zip(origin.__type_params__, get_args(hint), strict=False))
-            return self.read(substitute(origin.__value__, bindings))
-        return self._container(origin, hint)
+        meant = stands_for(hint)
+        return self._container(origin, hint) if meant is hint else self.read(meant)
 
     def _word(self, hint: Any) -> Shape:
         word = WORDS[hint]
         if word == "bytes":
             self.flags.add("has_bytes")
+        if word == "any":
+            self.flags.add("may_lead")
         if hint is object:
             self.flags.add("has_custom")
         return word
@@ -234,8 +247,8 @@ class _Walk:
             return ["list", self.read(_argument(hint, 0))]
         if origin in MAPS:
             return ["map", self._key(_argument(hint, 0)), self.read(_argument(hint, 1))]
-        if origin in STREAMS:
-            return self._stream(hint)
+        if origin in ENDS:
+            return self._end(origin, hint)
         if origin is Callable:
             return self._callable(hint)
         if isinstance(origin, type):
@@ -255,18 +268,17 @@ class _Walk:
             self.flags.add("text_keys")
         return shape
 
-    def _stream(self, hint: Any) -> Shape:
+    def _end(self, origin: Any, hint: Any) -> Shape:
         if get_origin(hint) is abc.AsyncGenerator and get_args(hint)[1:] not in ((None,), (NoneType,)):
             raise self.refuse(hint, "takes items back", "write Stream[T]")
         self.flags.add("has_custom")
         # Items are converted one by one, so what they need is not what the value around them needs.
-        return ["stream", self._apart(_argument(hint, 0), self.contracts)]
+        return ["sink" if origin is Sink else "stream", self._apart(_argument(hint, 0), self.contracts)]
 
     def _callable(self, hint: Any) -> Shape:
         parts = callable_parts(hint)
         if parts is None:
             raise self.refuse(hint, hint_text="write Callable[[A, B], Awaitable[R]]")
-        self.flags.add("has_custom")
         self._mention(callable_contract(hint))
         return ["callable", [self._apart(argument, []) for argument in parts[0]], self._apart(parts[1], [])]
 
@@ -276,6 +288,7 @@ class _Walk:
         return walk.read(hint)
 
     def _mention(self, contract: type[Cap]) -> None:
+        self.flags |= {"has_custom", "may_lead"}
         if contract not in self.contracts:
             self.contracts.append(contract)
 
@@ -284,7 +297,7 @@ class _Walk:
             return self._capability(cls)
         if issubclass(cls, enum.Enum):
             return ["literal", *(member.value for member in cls)]
-        fields = _fields_reader(cls)
+        fields = fields_of(cls)
         if fields is None:
             raise self.refuse(cls)
         return self._struct(cls, hint, fields)
@@ -293,23 +306,22 @@ class _Walk:
         names = [declared.name for base in cls.__mro__ if (declared := declaration_of(base))]
         if cls is not Cap and declaration_of(cls) is None:
             raise self.refuse(cls, "is an implementation", "annotate with the contract it implements")
-        self.flags.add("has_custom")
         self._mention(cls)
         return ["cap", *names]
 
-    def _struct(self, cls: Any, hint: Any, fields: Callable[[type], _Fields]) -> Shape:
+    def _struct(self, cls: Any, hint: Any, fields: Fields) -> Shape:
         if hint in self.labels:
             return ["ref", self.labels[hint]]
         label = cls.__name__
         while label in self.labels.values():
             label += "'"
         self.labels[hint] = label
-        shapes = _tag(cls) | self._fields(hint, fields(cls))
+        shapes = {name: [["literal", value], True] for name, value in tag_of(cls).items()} | self._fields(hint, fields)
         del self.labels[hint]
-        return ["tuple", *(shape for shape, _ in shapes.values())] if _is_array(cls) else ["struct", label, shapes]
+        return ["tuple", *(shape for shape, _ in shapes.values())] if is_array(cls) else ["struct", label, shapes]
 
-    def _fields(self, hint: Any, fields: _Fields) -> dict[str, Shape]:
-        hints = self._member_hints(hint)
+    def _fields(self, hint: Any, fields: Fields) -> dict[str, Shape]:
+        hints = member_hints(hint, self.where)
         shapes: dict[str, Shape] = {}
         for name, wire, required in fields:
             # In a TypedDict under postponed evaluation only the annotation itself knows.
@@ -317,53 +329,79 @@ class _Walk:
             shapes[wire] = [self.read(hints[name]), marked]
         return shapes
 
-    def _member_hints(self, hint: Any) -> dict[str, Any]:
-        """Annotations of a struct-like class and its bases, each with the type arguments of the class that wrote it."""
-        hints: dict[str, Any] = {}
-        for base, bindings in reversed(bindings_of(hint).items()):
-            if own := get_annotations(base, format=Format.FORWARDREF):
-                resolved = resolved_hints(base, self.where)
-                hints |= {name: substitute(resolved[name], bindings) for name in own}
-        return hints
+
+def _is_custom(shape: Shape) -> bool:
+    return shape[0] in ("cap", "callable", "stream", "sink")
 
 
-_Fields: TypeAlias = list[tuple[str, str, bool]]
+def stands_for(hint: Any) -> Any:
+    """What a wrapper (`Annotated`, `Required`, …), a `NewType` or a `type` alias is another word for, else `hint`."""
+    origin = get_origin(hint) or hint
+    if origin in WRAPPERS:
+        return get_args(hint)[0]
+    if isinstance(origin, NewType):
+        return origin.__supertype__
+    if hasattr(origin, "__value__"):  # `type X = …`, whose class differs between Python and typing_extensions
+        bindings = dict(zip(origin.__type_params__, get_args(hint), strict=False))
+        return substitute(origin.__value__, bindings)
+    return hint
+
+
+# Classes with fields: dataclasses, NamedTuples, TypedDicts, msgspec's structs
+
+Fields: TypeAlias = list[tuple[str, str, bool]]
 """Name in Python, name on the wire, whether it must be there."""
 
 
-def _is_custom(shape: Shape) -> bool:
-    return shape[0] in ("cap", "callable", "stream")
+def fields_of(cls: Any) -> Fields | None:
+    """The fields of a class, in order; None when it is no class with fields."""
+    if issubclass(cls, msgspec.Struct):
+        return _struct_fields(cls)
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_fields(cls)
+    if is_typeddict(cls):
+        return _dict_fields(cls)
+    return _tuple_fields(cls) if _is_named_tuple(cls) else None
 
 
-def _is_array(cls: Any) -> bool:
+def member_hints(hint: Any, where: str) -> dict[str, Any]:
+    """Annotations of a class with fields and its bases, each with the type arguments of the class that wrote it.
+
+    Args:
+        hint: the class, or the class with type arguments.
+        where: what it is part of, for the error.
+
+    Raises:
+        ContractError: a name in one is unknown at run time.
+    """
+    hints: dict[str, Any] = {}
+    for base, bindings in reversed(bindings_of(hint).items()):
+        if own := get_annotations(base, format=Format.FORWARDREF):
+            resolved = resolved_hints(base, where)
+            hints |= {name: substitute(resolved[name], bindings) for name in own}
+    return hints
+
+
+def is_array(cls: Any) -> bool:
+    """Whether a class with fields travels as an array, not as a map."""
     return issubclass(cls, tuple) or (issubclass(cls, msgspec.Struct) and cls.__struct_config__.array_like)
 
 
-def _tag(cls: Any) -> dict[str, Shape]:
-    """The field that tells the members of a union of structs apart."""
+def tag_of(cls: Any) -> dict[str, Any]:
+    """The field that tells the members of a union of structs apart, name → value; empty when there is none."""
     config = cls.__struct_config__ if issubclass(cls, msgspec.Struct) else None
-    return {str(config.tag_field): [["literal", config.tag], True]} if config and config.tag is not None else {}
-
-
-def _fields_reader(cls: Any) -> Callable[[Any], _Fields] | None:
-    if issubclass(cls, msgspec.Struct):
-        return _struct_fields
-    if dataclasses.is_dataclass(cls):
-        return _dataclass_fields
-    if is_typeddict(cls):
-        return _dict_fields
-    return _tuple_fields if _is_named_tuple(cls) else None
+    return {str(config.tag_field): config.tag} if config and config.tag is not None else {}
 
 
 def _is_named_tuple(cls: Any) -> bool:
     return hasattr(cls, "_fields") and issubclass(cls, tuple)
 
 
-def _struct_fields(cls: type[msgspec.Struct]) -> _Fields:
+def _struct_fields(cls: type[msgspec.Struct]) -> Fields:
     return [(field.name, field.encode_name, field.required) for field in msgspec.structs.fields(cls)]
 
 
-def _dataclass_fields(cls: Any) -> _Fields:
+def _dataclass_fields(cls: Any) -> Fields:
     missing = dataclasses.MISSING
     return [
         (field.name, field.name, field.default is missing and field.default_factory is missing)
@@ -371,9 +409,9 @@ def _dataclass_fields(cls: Any) -> _Fields:
     ]
 
 
-def _dict_fields(cls: Any) -> _Fields:
+def _dict_fields(cls: Any) -> Fields:
     return [(name, name, name in cls.__required_keys__) for name in get_annotations(cls, format=Format.FORWARDREF)]
 
 
-def _tuple_fields(cls: Any) -> _Fields:
+def _tuple_fields(cls: Any) -> Fields:
     return [(name, name, name not in cls._field_defaults) for name in cls._fields]

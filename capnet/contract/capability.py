@@ -74,6 +74,7 @@ class Declaration:
     name: str
     version: int
     methods: Mapping[str, FunctionType]
+    ordered: bool
 
 
 class Cap(ABC):
@@ -87,6 +88,8 @@ class Cap(ABC):
         name: the contract's name on the wire, at most 256 bytes of UTF-8 in NFC without control characters. Without it
             the name is `module:QualName`, which changes when the class moves.
         version: counts additions to the contract, from 1.
+        ordered: calls on one object run one at a time, in the order they were made, instead of side by side. It is the
+            server's side of the contract, no part of its shape; a contract that extends an ordered one is ordered.
 
     Raises:
         ContractError: the class breaks a rule; the class is not created and the note says what to write instead.
@@ -96,15 +99,18 @@ class Cap(ABC):
     _capnet_specs: ClassVar[dict[object, object]]
     _capnet_tables: ClassVar[dict[object, object]]
 
-    def __init_subclass__(cls, *, name: str | None = None, version: int | None = None) -> None:
+    def __init_subclass__(
+        cls, *, name: str | None = None, version: int | None = None, ordered: bool | None = None
+    ) -> None:
         super().__init_subclass__()
         methods = _declared_methods(cls)
         declaration: Declaration | None = None
         if methods or name is not None:
-            declaration = _declare(cls, name, version, methods)
-        elif version is not None:
+            declaration = _declare(cls, name, version, methods, ordered)
+        elif version is not None or ordered is not None:
+            keyword = "version" if ordered is None else "ordered"
             raise ContractError(
-                f"{cls.__qualname__} has a version but declares no contract",
+                f"{cls.__qualname__} passes {keyword}= but declares no contract",
                 hint="declare methods with @call or @stream, or pass name=",
             )
         cls._capnet_declaration = declaration
@@ -208,13 +214,28 @@ def _declared_methods(cls: type) -> dict[str, Any]:
     return {name: value for name, value in vars(cls).items() if options_of(value) is not None}
 
 
-def _declare(cls: type, name: str | None, version: int | None, methods: Mapping[str, Any]) -> Declaration:
+def _declare(
+    cls: type, name: str | None, version: int | None, methods: Mapping[str, Any], ordered: bool | None
+) -> Declaration:
     name = _checked_name(cls, f"{cls.__module__}:{cls.__qualname__}" if name is None else name)
     version = 1 if version is None else version
     _check_count("version", version)
     for method, function in methods.items():
         _check_method(f"contract {name}: method '{method}'", method, function, version)
-    return Declaration(name, version, dict(methods))
+    return Declaration(name, version, dict(methods), _checked_ordered(cls, name, ordered))
+
+
+def _checked_ordered(cls: type, name: str, ordered: object) -> bool:
+    inherited = any(declared.ordered for base in cls.__mro__[1:] if (declared := declaration_of(base)))
+    if ordered is None:
+        return inherited
+    if not _is_bool(ordered):
+        raise ContractError(f"contract {name}: ordered= takes a bool, got {ordered!r}", hint="write ordered=True")
+    if inherited and not ordered:
+        raise ContractError(
+            f"contract {name} extends an ordered contract, so it is ordered", hint="leave `ordered=False` out"
+        )
+    return bool(ordered)
 
 
 def _checked_name(cls: type, name: object) -> str:

@@ -1,7 +1,8 @@
 """Conversion: what came from the wire, checked against annotations and rebuilt as their types.
 
 One struct type is made for a set of fields; msgspec converts a whole map into it at once. `narrow` is the hook msgspec
-calls for what it does not know: capabilities, functions, streams.
+calls for what it does not know: capabilities, functions, streams. What a stream carries is converted as it comes, by
+the `ItemConversion` of the type it is declared with.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
-from capnet.contract.annotation import Annotation
+from capnet.contract.annotation import ENDS, Annotation, read_annotation
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap, declaration_of
+from capnet.contract.generics import substitute
+from capnet.contract.sink import Sink
 from capnet.errors import InvalidArgument, cut_text
 
-__all__ = ["convert", "conversion_options", "narrow", "record_type"]
+__all__ = ["ItemConversion", "conversion_options", "convert", "item_conversion", "narrow", "record_type"]
 
 MISSING: Final[Any] = msgspec.UNSET
 """Stands for an optional field that was not sent."""
@@ -65,8 +68,9 @@ def convert(value: Any, record: type[msgspec.Struct], options: Mapping[str, Any]
 def narrow(hint: Any, value: Any) -> Any:
     """What stands for `value` where `hint`, a type unknown to msgspec, is declared.
 
-    A capability of ours that came home passes when it is of that type; a received one is asked for a proxy of that type
-    through `__capnet_narrow__`, which is looked up on its class so that no data can pretend to have it.
+    What is ours and came home passes when it is of that type; what was received (a capability, a stream, a sink) is
+    asked for an object of that type through `__capnet_narrow__`, which is looked up on its class so that no data can
+    pretend to have it.
 
     Raises:
         TypeError: it is something else; msgspec adds the path.
@@ -79,10 +83,66 @@ def narrow(hint: Any, value: Any) -> Any:
     if origin is Callable:
         return _function(hint, value)
     if not issubclass(origin, Cap):
-        return _stream(hint, origin, value)
+        return _end(hint, origin, value)
     if isinstance(value, origin):
         return value
     return _ask(hint, value, _name(origin))
+
+
+class ItemConversion:
+    """How the items of a stream are checked and rebuilt.
+
+    Attributes:
+        annotation: of one item; what lowers items needs its contracts and text keys.
+    """
+
+    __slots__ = ("_anything", "_options", "_record", "annotation")
+
+    def __init__(self, annotation: Annotation) -> None:
+        sequence: Any = list
+        self.annotation = annotation
+        self._anything = annotation.shape == "any"
+        self._record: Any = record_type("items", [("items", sequence[annotation.hint], True)])
+        self._options = conversion_options([annotation])
+
+    def one(self, value: Any) -> Any:
+        """One item that came from the wire, as the declared type.
+
+        Raises:
+            InvalidArgument: it has another type; the text names the path from `$`, which is the item.
+        """
+        if self._anything:
+            return value
+        try:
+            return convert({"items": [value]}, self._record, self._options).items[0]
+        except InvalidArgument as error:
+            raise InvalidArgument(error.message.replace("`$.items[0]", "`$")) from None
+
+    def many(self, values: list[Any]) -> list[Any]:
+        """Items that came together, converted at once: much less work than one by one.
+
+        Raises:
+            InvalidArgument: at least one has another type. Whoever wants those before it takes them one by one.
+        """
+        if self._anything:
+            return values
+        items: list[Any] = convert({"items": values}, self._record, self._options).items
+        return items
+
+
+@lru_cache(maxsize=1024)
+def item_conversion(hint: Any) -> ItemConversion | None:
+    """The conversion of what a stream or sink carries; None when `hint` is neither.
+
+    Args:
+        hint: as `narrow` is given it, such as `AsyncIterable[Msg]`, `Stream[Msg]` or `Sink[Msg]`.
+    """
+    if (get_origin(hint) or hint) not in ENDS:
+        return None
+    # Of a bare generic class, msgspec gives the fields with their type variables.
+    item = read_annotation(substitute(hint, {}), "items").item
+    assert item is not None  # both ends have items
+    return ItemConversion(item)
 
 
 def _name(contract: type) -> str:
@@ -107,10 +167,14 @@ def _function(hint: Any, value: Any) -> Any:
     return _ask(callable_contract(hint), value, "function")
 
 
-def _stream(hint: Any, origin: Any, value: Any) -> Any:
-    if isinstance(value, origin) and not isinstance(value, Cap):
-        return value
-    raise _unexpected("stream", value)
+def _end(hint: Any, origin: Any, value: object) -> Any:
+    """An end of a stream. A capability is none, whatever methods its implementation has."""
+    expected = "sink" if origin is Sink else "stream"
+    if isinstance(value, Cap):
+        raise _unexpected(expected, value)
+    if hasattr(type(value), "__capnet_narrow__") or not isinstance(value, origin):
+        return _ask(hint, value, expected)
+    return value
 
 
 def _items(hint: Any, value: Any) -> Any:
@@ -126,5 +190,5 @@ def _items_record(hint: Any) -> tuple[type[msgspec.Struct], dict[str, Any]]:
     return record, {"dec_hook": narrow, "builtin_types": BYTES, "str_keys": True}
 
 
-def _unexpected(expected: str, value: Any) -> TypeError:
+def _unexpected(expected: str, value: object) -> TypeError:
     return TypeError(f"Expected `{expected}`, got `{type(value).__name__}`")

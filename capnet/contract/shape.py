@@ -127,7 +127,7 @@ class _Check:
         match kind:
             case str() if kind in WORDS:
                 pass
-            case ["list" | "stream", item]:
+            case ["list" | "stream" | "sink", item]:
                 self.type(item, depth + 1)
             case ["tuple" | "union", *items]:
                 self.all(items, depth)
@@ -214,6 +214,10 @@ class _Comparison:
     def items(self, given: Any, inside: _Scope, taken: Any, within: _Scope) -> bool:
         return self._fits(given[1], inside, taken[1], within)
 
+    def sinks(self, given: Any, inside: _Scope, taken: Any, within: _Scope) -> bool:
+        """Items flow the other way: what the holder writes must fit what the giver reads."""
+        return self._fits(taken[1], within, given[1], inside)
+
     def tuple_as_list(self, given: Any, inside: _Scope, taken: Any, within: _Scope) -> bool:
         return all(self._fits(item, inside, taken[1], within) for item in given[1:])
 
@@ -269,6 +273,7 @@ class _Comparison:
 _RULES: Final[dict[tuple[str, str], Callable[[_Comparison, Any, _Scope, Any, _Scope], bool]]] = {
     ("list", "list"): _Comparison.items,
     ("stream", "stream"): _Comparison.items,
+    ("sink", "sink"): _Comparison.sinks,
     ("tuple", "list"): _Comparison.tuple_as_list,
     ("tuple", "tuple"): _Comparison.tuples,
     ("map", "map"): _Comparison.tuples,

@@ -62,6 +62,7 @@ class MethodSpec:
         result: what it returns; of a stream, `result.item` is what it yields.
         argument_contracts, result_contracts: contracts the annotations mention, callables included; a result with
             capabilities is kept for pipelining (P-CALL-8).
+        may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
         argument_text_keys, result_text_keys: the sender must turn the keys of maps to text.
     """
 
@@ -83,6 +84,7 @@ class MethodSpec:
         self.result = result
         self.argument_contracts = tuple(dict.fromkeys(c for p in parameters for c in p.annotation.contracts))
         self.result_contracts = result.contracts
+        self.may_pipe = self.kind == "call" and result.may_lead
         self.argument_text_keys = any(parameter.annotation.text_keys for parameter in parameters)
         self.result_text_keys = result.text_keys
         self._stub = stub
@@ -184,13 +186,18 @@ class ContractSpec:
         name: its name on the wire.
         version: counts its additions.
         methods: by name, inherited ones first.
+        ordered: calls on one object run one at a time. It belongs to the object: one that is passed as a base contract
+            is still as ordered as the contract of its class says.
     """
 
-    def __init__(self, cls: type[Cap], name: str, version: int, methods: Mapping[str, MethodSpec]) -> None:
+    def __init__(
+        self, cls: type[Cap], name: str, version: int, methods: Mapping[str, MethodSpec], ordered: bool
+    ) -> None:
         self.cls = cls
         self.name = name
         self.version = version
         self.methods = methods
+        self.ordered = ordered
 
     def __repr__(self) -> str:
         return f"<ContractSpec {self.name} version {self.version}: {', '.join(self.methods)}>"
@@ -248,7 +255,7 @@ def _made_spec(origin: type[Cap], cls: Any) -> ContractSpec:
     declared = declaration_of(contract)
     assert declared is not None  # _contract_of found it by its declaration
     methods = dict(_methods(declared.name, contract, bindings_of(cls)))
-    return ContractSpec(contract, declared.name, declared.version, methods)
+    return ContractSpec(contract, declared.name, declared.version, methods, declared.ordered)
 
 
 def _contract_of(cls: type[Cap]) -> type[Cap]:

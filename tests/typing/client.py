@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import assert_type
 
-from contract import Lobby, Member, Msg, Room, Topic
+from contract import Journal, Lobby, Member, Msg, Room, Topic
 
 from capnet import Cap, Stream, connect, dup, on_broken
+from capnet.contract import Sink
 
 
 class Me(Member):
@@ -47,6 +48,16 @@ async def main() -> None:
         async for item in topic.items():
             assert_type(item, int)
         await topic.aclose()
+        journal = await conn.bootstrap(Journal)
+        async with await journal.writer() as log:
+            assert_type(log, Sink[str])
+            await log.send("x")
+
+
+async def write(numbers: Sink[int], anything: Sink[object], journal: Journal) -> None:
+    await numbers.send(1)
+    await write(anything, anything, journal)
+    await journal.follow(anything)
 
 
 def anything(cap: Cap) -> Cap:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from capnet import Cap, Stream, call, options, stream
+from capnet.contract import Sink
 
 T = TypeVar("T")
 
@@ -38,6 +39,15 @@ class Room(Cap, name="chat.Room", version=2):
     @options(since=2, timeout=5.0, idempotent=True)
     @call
     async def rename(self, title: str) -> None: ...
+
+
+class Journal(Cap, name="chat.Journal", ordered=True):
+    @call
+    async def follow(self, into: Sink[Msg]) -> None: ...
+    @call
+    async def writer(self) -> Sink[str]: ...
+    @stream
+    def entries(self) -> Stream[Msg]: ...
 
 
 class Lobby(Cap, name="chat.Lobby"):

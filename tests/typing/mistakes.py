@@ -1,10 +1,11 @@
-"""Twelve mistakes that a type checker must find, each on the line that is marked."""
+"""Fourteen mistakes that a type checker must find, each on the line that is marked."""
 
 from __future__ import annotations
 
 from contract import Lobby, Member, Msg, Room
 
 from capnet import Cap, Stream, call
+from capnet.contract import Sink
 
 
 class Misnamed(Cap, nmae="chat.Misnamed"):  # mistake: unknown class keyword
@@ -34,6 +35,12 @@ class Half(Member): ...
 
 
 Half()  # mistake: the implementation is incomplete
+
+
+async def write(numbers: Sink[int]) -> None:
+    await numbers.send("x")  # mistake: the reader gets numbers
+    anything: Sink[object] = numbers  # mistake: what takes numbers does not take everything
+    print(anything)
 
 
 async def main(lobby: Lobby, room: Room, member: Member) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
-from contract import Lobby, Member, Msg, Room, Topic
+from contract import Journal, Lobby, Member, Msg, Room, Topic
 
-from capnet import INJECT, CallContext, Stream
+from capnet import INJECT, CallContext, CapnetError, Stream
+from capnet.contract import Sink
 
 
 class MemRoom(Room):
@@ -34,6 +35,26 @@ class MemRoom(Room):
     async def aclose(self) -> None: ...
 
 
+class Lines(Sink[str]):
+    async def send(self, item: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def fail(self, error: CapnetError) -> None: ...
+
+
+class MemJournal(Journal):
+    async def follow(self, into: Sink[Msg]) -> None:
+        async with into:
+            await into.send(Msg("a", "b"))
+
+    async def writer(self) -> Lines:
+        return Lines()
+
+    def entries(self) -> Stream[Msg]:
+        return MemRoom().history()
+
+
 class MemLobby(Lobby):
     def __init__(self) -> None:
         self.by_topic: dict[str, MemRoom] = {}
@@ -58,4 +79,4 @@ class Numbers(Topic[int]):
         yield 1
 
 
-COMPLETE: tuple[Room, Lobby, Topic[int]] = (MemRoom(), MemLobby(), Numbers())
+COMPLETE: tuple[Room, Lobby, Topic[int], Journal] = (MemRoom(), MemLobby(), Numbers(), MemJournal())

@@ -31,14 +31,15 @@ from typing import (
     TypedDict,
     TypeVar,
     cast,
+    get_origin,
 )
 
 import msgspec
 import pytest
 from typing_extensions import TypeAliasType
 
-from capnet.contract import Cap, Stream, call, callable_contract
-from capnet.contract.annotation import _Walk, read_annotation
+from capnet.contract import Cap, Sink, Stream, call, callable_contract
+from capnet.contract.annotation import _Walk, read_annotation, stands_for
 from capnet.errors import ContractError
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ class Topic(Cap, Generic[T], name="test.Topic"):
 
 class Me(Member):
     async def notify(self) -> None: ...
+
+
+class ListSink(Sink[int]): ...
 
 
 class Color(enum.Enum):
@@ -213,6 +217,10 @@ SHAPES: list[tuple[Any, Any]] = [
     (AsyncIterable[bytes], ["stream", "bytes"]),
     (AsyncIterator[int], ["stream", "int"]),
     (Stream[Item], ["stream", ITEM]),
+    (Sink[Item], ["sink", ITEM]),
+    (Sink, ["sink", "any"]),
+    (Sink[int] | None, ["union", ["sink", "int"], "none"]),
+    (list[Sink[AsyncIterable[int]]], ["list", ["sink", ["stream", "int"]]]),
     (
         Listener,
         [
@@ -243,6 +251,7 @@ def test_shapes(hint: Any, expected: Any) -> None:
 def test_type_aliases_stand_for_their_value(alias: Any, expected: Any) -> None:
     """`type X = …` is looked through; msgspec knows only the form that Python 3.12 brought."""
     assert _Walk("here", {}).read(alias) == expected
+    assert shape_of(stands_for(alias)) == expected
 
 
 def test_two_structs_of_one_name_are_told_apart() -> None:
@@ -278,6 +287,10 @@ def test_two_structs_of_one_name_are_told_apart() -> None:
         Callable[[complex], Awaitable[int]],
         AsyncGenerator[int, int],
         AsyncIterable[complex],
+        Sink[complex],
+        Sink[int] | int,
+        Sink[int] | AsyncIterable[int],
+        ListSink,
         list[complex],
         Box[complex],
         dict[float, int],
@@ -327,27 +340,40 @@ def test_contracts_are_collected_once_each() -> None:
     assert found.contracts == (Member, Topic, callable_contract(on))
     assert found.callable_contract is callable_contract(on)
     assert read_annotation(AsyncIterable[Member], "here").contracts == (Member,)
+    assert read_annotation(Sink[Member], "here").contracts == (Member,)
     assert read_annotation(Member, "here").callable_contract is None
 
 
-def test_the_item_of_a_stream_is_read_by_itself() -> None:
+@pytest.mark.parametrize("end", [AsyncIterable[dict[int, bytes]], Sink[dict[int, bytes]]])
+def test_the_item_of_a_stream_is_read_by_itself(end: Any) -> None:
     """What items need is not what the stream needs."""
-    found = read_annotation(AsyncIterable[dict[int, bytes]], "here")
+    found = read_annotation(end, "here")
     assert found.item is not None
     assert (found.text_keys, found.has_bytes, found.has_custom) == (False, False, True)
     assert (found.item.text_keys, found.item.has_bytes, found.item.has_custom) == (True, True, False)
-    bare = read_annotation(AsyncIterable[Any], "here").item
-    assert bare is not None and bare.shape == "any"
+    bare: Any = get_origin(end)
+    for hint in (AsyncIterable[Any], bare):
+        item = read_annotation(hint, "here").item
+        assert item is not None and item.shape == "any"
 
 
+FLAG_NAMES = ("text_keys", "has_bytes", "has_custom", "may_lead")
 FLAGS: list[Any] = [
     (int, set()),
     (list[bytes], {"has_bytes"}),
-    (object, {"has_custom"}),
-    (Member, {"has_custom"}),
+    (object, {"has_custom", "may_lead"}),
+    (Any, {"may_lead"}),
+    (Member, {"has_custom", "may_lead"}),
+    (Callable[[int], Awaitable[None]], {"has_custom", "may_lead"}),
+    (Callable[[Member], Awaitable[Any]] | None, {"has_custom", "may_lead"}),
+    (list[Any], {"may_lead"}),
+    (Box[Member], {"has_custom", "may_lead"}),
+    (Sink[int], {"has_custom"}),
+    (AsyncIterable[Member], {"has_custom"}),
+    (Sink[Any], {"has_custom"}),
     (Iterable[int], {"has_custom"}),
     (dict[str, int], set()),
-    (dict[Any, int], set()),
+    (dict[Any, int], {"may_lead"}),
     (dict[int, int], {"text_keys"}),
     (dict[Color, int], {"text_keys"}),
     (Box[dict[dt.date, int]], {"text_keys"}),
@@ -358,7 +384,7 @@ FLAGS: list[Any] = [
 def test_flags_say_what_the_wire_needs(hint: Any, expected: set[str]) -> None:
     """Each flag costs time on every call, so it is set only where it is needed."""
     found = read_annotation(hint, "here")
-    assert {flag for flag in ("text_keys", "has_bytes", "has_custom") if getattr(found, flag)} == expected
+    assert {flag for flag in FLAG_NAMES if getattr(found, flag)} == expected
 
 
 def test_iterables_are_sequences_to_msgspec() -> None:

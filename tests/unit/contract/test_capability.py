@@ -167,6 +167,59 @@ def test_a_version_needs_a_contract() -> None:
     assert "hint" in caught.value.__notes__[0]
 
 
+def test_a_contract_is_ordered_when_it_says_so() -> None:
+    """Or when one it extends does; the others are not."""
+
+    class Ordered(Cap, name="test.Ordered", ordered=True):
+        @call
+        async def f(self) -> None: ...
+
+    class Extended(Ordered, name="test.Extended"): ...
+
+    class Again(Ordered, name="test.Again", ordered=True): ...
+
+    class Mixed(Room, Extended, name="test.Mixed"): ...
+
+    class Side(Room, name="test.Side", ordered=False): ...
+
+    def ordered(cls: type[Cap]) -> bool:
+        declared = declaration_of(cls)
+        assert declared is not None
+        return declared.ordered
+
+    assert [ordered(cls) for cls in (Ordered, Extended, Again, Mixed)] == [True] * 4
+    assert not ordered(Room) and not ordered(Side)
+
+
+@pytest.mark.parametrize("ordered", [1, 0, "yes"])
+def test_ordered_is_a_bool(ordered: object) -> None:
+    """Nothing that merely looks true."""
+    with pytest.raises(ContractError, match="ordered") as caught:
+        create({}, name="test.X", ordered=ordered)
+    assert "hint" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_ordered_needs_a_contract(ordered: bool) -> None:
+    """`ordered=` on an implementation is a mistake: the contract says it."""
+    make: Any = type(Cap)
+    for bases in [(Cap,), (Room,)]:
+        with pytest.raises(ContractError, match="ordered") as caught:
+            make("Made", bases, {"__module__": __name__}, ordered=ordered)
+        assert "hint" in caught.value.__notes__[0]
+
+
+def test_order_that_was_promised_is_not_taken_back() -> None:
+    """Who holds the object as the base contract relies on it."""
+
+    class Ordered(Cap, name="test.Ordered", ordered=True): ...
+
+    make: Any = type(Cap)
+    with pytest.raises(ContractError, match="ordered") as caught:
+        make("Loose", (Ordered,), {}, name="test.Loose", ordered=False)
+    assert "hint" in caught.value.__notes__[0]
+
+
 async def good(self: Any) -> None: ...
 
 

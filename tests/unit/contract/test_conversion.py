@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import pytest
 
-from capnet.contract import CallableCap, Cap, Stream, call, callable_contract
+from capnet.contract import CallableCap, Cap, Sink, Stream, call, callable_contract, item_conversion
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import conversion_options, convert, record_type
-from capnet.errors import InvalidArgument
+from capnet.errors import CapnetError, InvalidArgument
 
 T = TypeVar("T")
 
@@ -56,6 +56,23 @@ class Received:
     def __capnet_narrow__(self, contract: Any) -> object:
         self.asked.append(contract)
         return self.proxy
+
+
+class Written(Sink[Any]):
+    """A sink of ours."""
+
+    async def send(self, item: Any) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def fail(self, error: CapnetError) -> None: ...
+
+
+class ReceivedEnd(Received, Written):
+    """What the connection makes of a stream that came: an end that knows what it carries once it is asked."""
+
+    async def __aiter__(self) -> Stream[int]:
+        yield 1
 
 
 class Pretender:
@@ -117,6 +134,10 @@ MISFITS: list[Any] = [
     (Guests, {"members": [None]}, "Expected `test.Member`, got `NoneType` - at `$.value.members[0]`"),
     (AsyncIterable[int], [1], "Expected `stream`, got `list` - at `$.value`"),
     (AsyncIterable[int], Me(), "Expected `stream`, got `Me` - at `$.value`"),
+    (AsyncIterable[int], Written(), "Expected `stream`, got `Written` - at `$.value`"),
+    (Sink[int], [1], "Expected `sink`, got `list` - at `$.value`"),
+    (Sink[int], Me(), "Expected `sink`, got `Me` - at `$.value`"),
+    (Sink[int], Pretender(), "Expected `sink`, got `Pretender` - at `$.value`"),
     (Callable[[int], Awaitable[int]], "x", "Expected `function`, got `str` - at `$.value`"),
     (Callable[[int], Awaitable[int]], Me(), "Expected `function`, got `Me` - at `$.value`"),
 ]
@@ -190,6 +211,43 @@ async def test_streams_pass() -> None:
     await items.aclose()
 
 
+@pytest.mark.parametrize("hint", [Sink[int], Sink[int] | None, Sink])
+def test_sinks_pass(hint: Any) -> None:
+    """One of ours stays what it is."""
+    sink, sequence = Written(), cast("Any", list)
+    assert converted(hint, sink) is sink
+    assert converted(sequence[hint], [sink]) == [sink]
+
+
+async def test_received_streams_are_asked_for_an_end() -> None:
+    """`__capnet_narrow__` gets the type as it is declared; until then nothing knows what the stream carries."""
+    items, sequence = generated(), cast("Any", list)
+    for hint, end in [(AsyncIterable[int], items), (Stream[int], items), (Sink[int], Written())]:
+        for received in (Received(end), ReceivedEnd(end)):
+            assert converted(hint, received) is end
+            assert converted(sequence[hint], [received]) == [end]
+            assert received.asked == [hint, hint]
+    await items.aclose()
+
+
+@pytest.mark.parametrize("hint", [AsyncIterable[int], Stream[int], Sink[int]])
+def test_an_end_of_another_type_is_refused(hint: Any) -> None:
+    """What `__capnet_narrow__` gives is checked as well."""
+    with pytest.raises(InvalidArgument):
+        converted(hint, Received("no end"))
+
+
+def test_a_capability_is_not_asked_for_a_stream() -> None:
+    """A proxy of one knows contracts only."""
+
+    class Proxy(Me, Received): ...
+
+    proxy = Proxy()
+    for hint in (AsyncIterable[int], Sink[int]):
+        assert refusal(hint, proxy)
+    assert proxy.asked == []
+
+
 def test_anything_passes_where_anything_is_declared() -> None:
     """`object` and `Any` take what comes."""
     assert converted(object, [1]) == [1]
@@ -200,3 +258,118 @@ def test_anything_passes_where_anything_is_declared() -> None:
 def test_values_are_rebuilt() -> None:
     """Text, numbers and maps become what the annotation says."""
     assert converted(dict[dt.date, float], {"2020-01-02": 1}) == {dt.date(2020, 1, 2): 1.0}
+
+
+@dataclass
+class Qty:
+    sku: str
+    qty: int
+
+
+def items_of(end: Any) -> Any:
+    found = item_conversion(end)
+    assert found is not None
+    return found
+
+
+ITEMS: list[Any] = [
+    (int, 5, 5),
+    (None, None, None),
+    (tuple[int, str], [1, "a"], (1, "a")),
+    (Qty, {"sku": "a", "qty": 1}, Qty("a", 1)),
+    (dict[int, bytes], {"5": b"x"}, {5: b"x"}),
+    (dt.date, "2020-01-02", dt.date(2020, 1, 2)),
+    (Iterable[int], [1], [1]),
+    (Member | None, None, None),
+]
+
+
+@pytest.mark.parametrize("end", [AsyncIterable, Stream, Sink])
+@pytest.mark.parametrize(("kind", "value", "expected"), ITEMS, ids=str)
+def test_items_are_rebuilt(end: Any, kind: Any, value: Any, expected: Any) -> None:
+    """One by one and together, whichever end declares them."""
+    items = items_of(end[kind])
+    assert items.one(value) == expected
+    assert items.many([value] * 3) == [expected] * 3
+    assert items.many([]) == []
+
+
+BAD_ITEMS: list[Any] = [
+    (int, "x", "Expected `int`, got `str` - at `$`"),
+    (tuple[int, str], [1, 2], "Expected `str`, got `int` - at `$[1]`"),
+    (Qty, {"sku": "a", "qty": "x"}, "Expected `int`, got `str` - at `$.qty`"),
+    (dict[int, int], {"x": 1}, "Expected `int`, got `str` - at `key` in `$`"),
+    (list[Member], [None], "Expected `test.Member`, got `NoneType` - at `$[0]`"),
+    (bytes, "QUJD", "Expected `bytes`, got `str` - at `$`"),
+    (set[Any], [{}], "unhashable type: 'dict'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), BAD_ITEMS, ids=str)
+def test_an_item_that_does_not_fit_is_refused_with_its_path(kind: Any, value: Any, expected: str) -> None:
+    """From the item on; those that came with it are refused together, so they can be taken one by one."""
+    items = items_of(Sink[kind])
+    with pytest.raises(InvalidArgument) as caught:
+        items.one(value)
+    assert caught.value.message == expected
+    with pytest.raises(InvalidArgument):
+        items.many([value])
+
+
+def test_good_items_before_a_bad_one_are_not_lost() -> None:
+    """They are converted by themselves when the batch is refused."""
+    items = items_of(AsyncIterable[tuple[int, str]])
+    batch = [[1, "a"], [2, "b"], [3, 4]]
+    with pytest.raises(InvalidArgument):
+        items.many(batch)
+    assert [items.one(value) for value in batch[:2]] == [(1, "a"), (2, "b")]
+
+
+def test_items_of_any_type_are_what_came() -> None:
+    """Nothing is copied."""
+    hints: list[Any] = [AsyncIterable[Any], Sink[object], AsyncIterable, Sink]
+    for hint in hints:
+        items = items_of(hint)
+        values = [{"a": [1]}, Me()]
+        assert items.many(values) is values
+        assert items.one(values[0]) is values[0]
+
+
+def test_capabilities_in_items_are_asked_for_proxies() -> None:
+    """As in arguments."""
+    me, received = Me(), Received(Me())
+    assert items_of(Sink[Member]).many([me, received]) == [me, received.proxy]
+    assert items_of(Sink[list[Member]]).one([received]) == [received.proxy]
+    assert received.asked == [Member, Member]
+
+
+def test_an_items_annotation_says_how_to_lower_it() -> None:
+    """Its contracts and whether keys become text."""
+    found = items_of(Sink[dict[int, Member]]).annotation
+    assert found == read_annotation(dict[int, Member], "here")
+
+
+def test_the_conversion_of_items_is_made_once() -> None:
+    """Per type."""
+    assert item_conversion(Sink[int]) is item_conversion(Sink[int])
+    assert item_conversion(Sink[int]) is not item_conversion(Sink[str])
+
+
+@dataclass
+class Feed(Generic[T]):
+    items: AsyncIterable[T]
+
+
+def test_items_of_an_open_type_are_what_came() -> None:
+    """Of a bare generic class, the hook is given its fields with their type variables."""
+    received = ReceivedEnd()
+    received.proxy = received
+    assert converted(Feed, {"items": received}) == Feed(received)
+    (hint,) = received.asked
+    assert items_of(hint).one("x") == "x"
+
+
+@pytest.mark.parametrize("hint", [int, Member, list[int], Iterable[int], Topic[int], Written])
+def test_other_types_have_no_items(hint: Any) -> None:
+    """So whoever is asked for them can say that it is a stream."""
+    assert item_conversion(hint) is None

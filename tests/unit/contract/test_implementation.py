@@ -20,7 +20,7 @@ from capnet.contract import (
     implementation_table,
     stream,
 )
-from capnet.errors import ContractError
+from capnet.errors import ContractError, NotFound
 
 
 class Room(Cap, name="test.Room"):
@@ -124,6 +124,65 @@ def test_streams_yield() -> None:
     with pytest.raises(ContractError, match="'history' must yield"):
         implementation_table(Wrong, contract_spec(Room))
     assert implementation_table(Delegating, contract_spec(Room))["history"].function is Delegating.history
+
+
+class Lines:
+    """Yields without being a generator."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self.left:
+            raise StopAsyncIteration
+        self.left -= 1
+        return "line"
+
+
+class Reader(Cap, name="test.Reader"):
+    @stream
+    def lines(self, limit: int) -> AsyncIterator[str]: ...
+
+
+class Generating(Reader):
+    async def lines(self, limit: int) -> AsyncIterator[str]:
+        for _ in range(limit):
+            yield "line"
+
+
+class Returning(Reader):
+    def lines(self, limit: int) -> Lines:
+        return Lines(limit)
+
+
+class Passing(Reader):
+    def lines(self, limit: int) -> AsyncIterator[str]:
+        return Generating().lines(limit)
+
+
+class Deciding(Reader):
+    def lines(self, limit: int, ctx: CallContext = INJECT) -> AsyncIterator[str]:
+        if not limit:
+            raise NotFound("no lines")
+        return Lines(limit)
+
+
+@pytest.mark.parametrize("cls", [Generating, Returning, Passing, Deciding])
+async def test_a_stream_is_generated_or_returned(cls: type[Reader]) -> None:
+    """What the handler's function gives is iterated, not awaited."""
+    handler = implementation_table(cls, contract_spec(Reader))["lines"]
+    assert [line async for line in handler.function(cls(), 2)] == ["line", "line"]
+
+
+def test_a_plain_handler_of_a_stream_may_refuse_at_once() -> None:
+    """A generator function would refuse only when its first item is asked for."""
+    handler = implementation_table(Deciding, contract_spec(Reader))["lines"]
+    assert handler.context_parameter == "ctx"
+    with pytest.raises(NotFound):
+        handler.function(Deciding(), 0)
 
 
 async def exact(self: Any, a: int, b: int = 0, *, c: int = 0) -> None: ...

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capnet.contract import Cap, Stream, call, contract_spec, differences, options, stream
+from capnet.contract import Cap, Sink, Stream, call, contract_spec, differences, options, stream
 from capnet.contract.annotation import read_annotation
 from capnet.contract.shape import MAX_DIFFERENCES, shape
 from capnet.errors import InvalidArgument
@@ -209,6 +209,15 @@ FITS: list[tuple[Any, Any]] = [
     (Callable[[float], Awaitable[int]], Callable[[int], Awaitable[float]]),
     (Callable[[], Awaitable[None]], Cap),
     (AsyncIterable[int], AsyncIterable[float]),
+    (Sink[float], Sink[int]),
+    (Sink[Item], Sink[Wider]),
+    (Sink[Tree], Sink[Tree]),
+    (Sink[FloatTree], Sink[Tree]),
+    (Sink[Any], Sink[Member]),
+    (Sink[Sink[int]], Sink[Sink[float]]),
+    (Sink[AsyncIterable[float]], Sink[AsyncIterable[int]]),
+    (Sink[int], Sink[int] | None),
+    (Sink[int], Any),
 ]
 
 MISFITS: list[tuple[Any, Any]] = [
@@ -246,6 +255,14 @@ MISFITS: list[tuple[Any, Any]] = [
     (Callable[[], Awaitable[float]], Callable[[], Awaitable[int]]),
     (AsyncIterable[float], AsyncIterable[int]),
     (AsyncIterable[int], list[int]),
+    (Sink[int], Sink[float]),
+    (Sink[Tree], Sink[FloatTree]),
+    (Sink[Member], Sink[Cap]),
+    (Sink[Sink[float]], Sink[Sink[int]]),
+    (Sink[int], AsyncIterable[int]),
+    (AsyncIterable[int], Sink[int]),
+    (Sink[int], list[int]),
+    (Sink[int] | None, Sink[int]),
 ]
 
 
@@ -292,6 +309,8 @@ WRONG: list[Any] = [
     with_result([]),
     with_result({}),
     with_result(["list"]),
+    with_result(["sink"]),
+    with_result(["sink", "int", "int"]),
     with_result(["map", "str"]),
     with_result(["literal", 1.5]),
     with_result(["literal", []]),
@@ -369,6 +388,7 @@ WORDS: list[Any] = [
     (["struct", "a\nb", {}], r"'a\nb'"),
     (["cap", "test.A"], "cap['test.A']"),
     (["cap"], "cap[]"),
+    (["sink", "int"], "sink[int]"),
     (["literal", "a", 1], "literal['a', 1]"),
     (["tuple", *["int"] * 5], "tuple[int, int, int, int, …]"),
     (nested(5), "list[list[list[…]]]"),

@@ -15,6 +15,7 @@ from capnet.contract import (
     Cap,
     ContractSpec,
     MethodSpec,
+    Sink,
     Stream,
     call,
     callable_contract,
@@ -274,6 +275,87 @@ class TestContractSpec:
         assert method("watch").argument_contracts == (callable_contract(Callable[[Msg], Awaitable[None]]),)
         assert method("rooms", BigRoom).result_contracts == (Room,)
         assert method("post").argument_contracts == method("post").result_contracts == ()
+
+    @pytest.mark.parametrize(
+        ("result", "expected"),
+        [
+            (Member, True),
+            (Member | None, True),
+            (Mapping[str, list[Member]], True),
+            (Topic[int], True),
+            (Callable[[int], Awaitable[None]], True),
+            (Any, True),
+            (dict[str, Any], True),
+            (Msg, False),
+            (int, False),
+            (None, False),
+            (AsyncIterable[Member], False),
+            (Sink[Member], False),
+        ],
+        ids=str,
+    )
+    def test_what_a_call_may_be_piped_through(self, result: Any, expected: bool) -> None:
+        """A capability may stand in the result; the items of a stream come later."""
+
+        class Made(Cap, name="test.Made"):
+            @call
+            async def f(self) -> int: ...
+
+            @stream
+            def s(self) -> Stream[Member]: ...
+
+        vars(Made)["f"].__annotations__["return"] = result
+        assert method("f", Made).may_pipe is expected
+        assert not method("s", Made).may_pipe
+
+    def test_sinks_are_declared_like_streams(self) -> None:
+        """As an argument and as a result of a call; a stream method does not return one."""
+
+        class Log(Cap, name="test.Log"):
+            @call
+            async def follow(self, into: Sink[Member]) -> None: ...
+
+            @call
+            async def writer(self) -> Sink[Msg]: ...
+
+        class Wrong(Cap, name="test.Wrong"):
+            @stream
+            def f(self) -> Sink[int]: ...
+
+        item = method("follow", Log).parameters["into"].annotation.item
+        assert item is not None and item.contracts == (Member,)
+        assert method("follow", Log).argument_contracts == (Member,)
+        item = method("writer", Log).result.item
+        assert item is not None and item.hint is Msg
+        with pytest.raises(ContractError, match="returns a stream"):
+            contract_spec(Wrong)
+
+    def test_an_ordered_contract_says_so(self) -> None:
+        """So do those that extend it, its implementations and its parametrised forms; its shape does not."""
+
+        class Ordered(Cap, Generic[T], name="test.Ordered", ordered=True):
+            @call
+            async def put(self, item: T) -> None: ...
+
+        class Unordered(Cap, Generic[T], name="test.Ordered"):
+            @call
+            async def put(self, item: T) -> None: ...
+
+        class Extended(Ordered[int], name="test.Extended"):
+            @call
+            async def more(self) -> None: ...
+
+        class Mine(Extended):
+            async def put(self, item: int) -> None: ...
+
+            async def more(self) -> None: ...
+
+        for cls in (Ordered, Ordered[int], Extended, Mine):
+            assert contract_spec(cls).ordered
+        assert implemented_spec(Mine, Ordered).ordered
+        assert not contract_spec(Room).ordered and not contract_spec(Unordered).ordered
+        assert contract_spec(Ordered[int]).shape == contract_spec(Unordered[int]).shape
+        assert not callable_spec(Callable[[int], Awaitable[None]]).ordered
 
     def test_maps_with_other_keys_are_marked(self) -> None:
         """So that the sender turns the keys to text."""
