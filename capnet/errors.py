@@ -2,6 +2,7 @@
 
     CapnetError
     ├── CallCancelled                cancelled
+    │   └── StreamStopped              reason stopped
     ├── InvalidArgument              invalid_argument   (also a ValueError)
     ├── DeadlineExceeded             deadline_exceeded  (also a TimeoutError)
     ├── NotFound                     not_found          (also a LookupError)
@@ -115,6 +116,12 @@ class CallCancelled(CapnetError):
     """The call was cancelled by its caller, or its handler ended itself by cancellation."""
 
     code = "cancelled"
+
+
+class StreamStopped(CallCancelled):
+    """The reader of a stream wants no more of it."""
+
+    default_reason = "stopped"
 
 
 class InvalidArgument(CapnetError, ValueError):
@@ -288,5 +295,5 @@ _BY_CODE: Final[dict[str, type[CapnetError]]] = {
     )
 }
 _BY_REASON: Final[dict[tuple[str, str | None], type[CapnetError]]] = {
-    (kind.code, kind.default_reason): kind for kind in (VersionMismatch, Revoked, Released, Replaced)
+    (kind.code, kind.default_reason): kind for kind in (StreamStopped, VersionMismatch, Revoked, Released, Replaced)
 }

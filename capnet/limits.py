@@ -25,6 +25,8 @@ class Limits:
     """Calls of the peer that run at once; more wait (`max_queued_calls`)."""
     max_caps: int = 10_000
     """Capabilities of the peer that we hold at once, and of ours that the peer may hold."""
+    max_streams: int = 128
+    """Streams that the peer has opened, either way, at once, and that we have opened at the peer."""
     stream_items: int = 64
     """Items the peer may send on a stream ahead of its consumer."""
     stream_bytes: int = 1024 * 1024
@@ -32,6 +34,8 @@ class Limits:
 
     max_queued_calls: int = 64
     """Calls of the peer that wait for a slot; more fail `resource_exhausted/max_concurrent_calls`."""
+    max_kept_bytes: int = 8 * 1024 * 1024
+    """Length of all results that are kept for pipelining (P-CALL-8); one above it is sent and not kept."""
     max_outgoing_calls: int = 1024
     """Calls of ours that wait until the peer has room for them; more fail locally with the same reason."""
     max_depth: int = 64
@@ -82,9 +86,16 @@ class Limits:
         return cls(max_frame=64 * 1024 * 1024, max_calls=1024, max_queued_calls=1024, max_backlog=128 * 1024 * 1024)
 
 
-_FLOORS = {"max_frame": 64 * 1024, "max_calls": 16, "max_caps": 16, "stream_items": 1, "stream_bytes": 1}
+_FLOORS = {
+    "max_frame": 64 * 1024,
+    "max_calls": 16,
+    "max_caps": 16,
+    "max_streams": 16,
+    "stream_items": 1,
+    "stream_bytes": 1,
+}
 
-EARLY = Limits(max_frame=64 * 1024, max_calls=16, max_caps=16, stream_items=1)
+EARLY = Limits(max_frame=64 * 1024, max_calls=16, max_caps=16, max_streams=16, stream_items=1, stream_bytes=1)
 """What every peer must accept before its hello is in (P-CONN-2)."""
 
 HANDSHAKE_FRAME = 4096

@@ -1,10 +1,11 @@
 """Answers: what the peer asked of us and we still owe (P-CALL-1, P-CALL-6, P-CALL-7).
 
-    queued ──slot free──▶ running ──reply or fail──▶ gone
-      └─ cancel, deadline ─▶ gone   └─ cancel, deadline, revocation: terminal sent ─▶ ended ──handler done──▶ gone
+    waiting ──what it needs has come──▶ queued ──slot free──▶ running ──reply or fail──▶ gone
+      └─ cancel, deadline, failure ─▶ gone └─ cancel, deadline ─▶ gone
+                             running ──cancel, deadline, revocation: terminal sent──▶ ended ──handler done──▶ gone
 
 A slot is held from `running` to `gone`, so a peer that cancels as fast as it calls has no more handlers running than
-one that waits.
+one that waits. Nothing here sends: `answering.py` does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from capnet.errors import ProtocolViolation
 from capnet.wire.references import Reference
 
 from .exports import Export
+from .imports import Import
 
 __all__ = ["Answer", "AnswerState", "Answers"]
 
@@ -29,6 +31,7 @@ _NO_CONTEXT: Final[Mapping[str, str]] = MappingProxyType({})
 class AnswerState(Enum):
     """Where an answer stands."""
 
+    WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
@@ -40,19 +43,41 @@ class Answer:
 
     Attributes:
         id: 0 for one-way calls: nothing is ever sent for them.
-        export: the capability it was made on.
+        export: the capability it was made on; None while that is not known, and for a call that goes on elsewhere.
         method: the name on the wire; look it up in an explicit table only.
         arguments: plain data by parameter name, references still in it.
         references: the references in the arguments; the driver holds or releases them.
         deadline: when it must be answered, on the engine's clock, or None.
         context: text map from the caller.
         handler: the driver's record of what runs for it.
+        keep: its result is kept when it has one (P-CALL-8).
+        forwarded: the driver's, once it has passed the call on: calls on what will come of it can go the same way.
+        target: call id and path of what it is made on, while that is a promise.
+        place: where it stands in line: an export, an import of the peer's own, or an answer that was forwarded.
+        sources: the answers it waits for.
+        dependents: the answers that wait for it, in the order they came.
     """
 
-    __slots__ = ("arguments", "context", "deadline", "export", "handler", "id", "method", "references", "state")
+    __slots__ = (
+        "arguments",
+        "context",
+        "deadline",
+        "dependents",
+        "export",
+        "forwarded",
+        "handler",
+        "id",
+        "keep",
+        "method",
+        "place",
+        "references",
+        "sources",
+        "state",
+        "target",
+    )
 
     def __init__(
-        self, id: int, export: Export, method: str, arguments: dict[str, Any], references: Sequence[Reference]
+        self, id: int, export: Export | None, method: str, arguments: dict[str, Any], references: Sequence[Reference]
     ) -> None:
         self.id = id
         self.export = export
@@ -63,36 +88,78 @@ class Answer:
         self.context = _NO_CONTEXT
         self.state = AnswerState.QUEUED
         self.handler: Any = None
+        self.keep = False
+        self.forwarded: Any = None
+        self.target: list[Any] | None = None
+        self.place: Export | Import | Answer | None = None
+        self.sources: list[Answer] | None = None
+        self.dependents: list[Answer] | None = None
+
+    @property
+    def interface(self) -> str:
+        """Of what it was made on, as far as that is known."""
+        return "" if self.export is None else self.export.interface
 
     def __repr__(self) -> str:
-        return f"<Answer {self.id} {self.export.interface}.{self.method} {self.state.value}>"
+        return f"<Answer {self.id} {self.interface}.{self.method} {self.state.value}>"
 
 
 class Answers:
-    """Answers by id, those that wait for a slot, and how many slots are taken."""
+    """Answers by id, those that wait for something, and how many slots are taken.
 
-    __slots__ = ("_active", "_limit", "last_id", "queue")
+    Args:
+        limit: slots.
+        queued: how many answers more may be owed at once.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = (
+        "_active",
+        "_limit",
+        "_owed_limit",
+        "last_id",
+        "one_way_ended",
+        "one_way_left",
+        "owed",
+        "queue",
+        "waiting",
+    )
+
+    def __init__(self, limit: int, queued: int) -> None:
         self._active: dict[int | Answer, Answer] = {}  # by id; one-way ones, which have none, by themselves
         self._limit = limit
+        self._owed_limit = limit + queued
         self.last_id = 0
         """The highest call id the peer has used."""
         self.queue: deque[Answer] = deque()
+        """Those that wait for a slot, in order."""
+        self.waiting: dict[int | Answer, Answer] = {}
+        """Those that wait for other answers, or behind one that does."""
+        self.owed = 0
+        """How many with an id there are in all."""
+        self.one_way_left = limit
+        """How many one-way calls the peer may still make (P-CALL-7)."""
+        self.one_way_ended = 0
+        """How many have ended since it was told."""
 
     @property
     def full(self) -> bool:
         """Whether every slot is taken, or somebody waits for one already."""
         return len(self._active) >= self._limit or bool(self.queue)
 
+    @property
+    def overfull(self) -> bool:
+        """Whether there are so many that no other is taken."""
+        return self.owed >= self._owed_limit
+
     def __len__(self) -> int:
         """Slots taken."""
         return len(self._active)
 
     def __iter__(self) -> Iterator[Answer]:
-        """All that is owed or running: slots taken, then the queue."""
+        """All that is owed or running: slots taken, then those that wait."""
         yield from self._active.values()
         yield from self.queue
+        yield from self.waiting.values()
 
     def refuse(self, id: int) -> NoReturn:
         """Say what is wrong with a call id that is not higher than all before.
@@ -100,9 +167,28 @@ class Answers:
         Raises:
             ProtocolViolation: P-CALL-7, the id is active; P-ID-1, it was used before.
         """
-        if id in self._active or any(answer.id == id for answer in self.queue):
+        if id in self._active or id in self.waiting or any(answer.id == id for answer in self.queue):
             raise ProtocolViolation("P-CALL-7", f"call id {id} is active")
         raise ProtocolViolation("P-ID-1", f"call id {id} after {self.last_id}")
+
+    def take_one_way(self) -> None:
+        """The peer makes a one-way call.
+
+        Raises:
+            ProtocolViolation: P-CALL-7, more than it had credit for.
+        """
+        if not self.one_way_left:
+            raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once")
+        self.one_way_left -= 1
+
+    def one_way_credit(self) -> int:
+        """One-way calls that have ended, when it is time to tell the peer; else 0."""
+        self.one_way_ended += 1
+        if self.one_way_ended * 2 < self._limit:
+            return 0
+        ended, self.one_way_ended = self.one_way_ended, 0
+        self.one_way_left += ended
+        return ended
 
     def start(self, answer: Answer) -> None:
         """Give the answer a slot."""
@@ -115,11 +201,11 @@ class Answers:
         Raises:
             ProtocolViolation: P-ID-4, the peer never made that call.
         """
-        answer = self._active.get(id)
+        answer = self._active.get(id) or self.waiting.get(id)
         if answer is None:
             if not 0 < id <= self.last_id:
-                raise ProtocolViolation("P-ID-4", f"cancel of call {id}, which was never made")
-            answer = next((waiting for waiting in self.queue if waiting.id == id), None)
+                raise ProtocolViolation("P-ID-4", f"call {id} was never made")
+            answer = next((queued for queued in self.queue if queued.id == id), None)
         return answer
 
     def finish(self, answer: Answer) -> None:
@@ -142,6 +228,9 @@ class Answers:
             answer.state = AnswerState.GONE
         self._active = {}
         self.queue.clear()
+        self.waiting = {}
+        self.owed = 0
+        self.one_way_left, self.one_way_ended = self._limit, 0
         return running
 
     def check_invariants(self) -> None:
@@ -152,3 +241,11 @@ class Answers:
             assert answer.state in (AnswerState.RUNNING, AnswerState.ENDED), answer
         for answer in self.queue:
             assert answer.state is AnswerState.QUEUED and answer.id not in self._active, answer
+        for answer in self.waiting.values():
+            assert answer.state is AnswerState.WAITING and (answer.sources or answer.place is not None), answer
+            for source in answer.sources or ():
+                assert source.state is not AnswerState.GONE and source.dependents and answer in source.dependents
+        assert self.owed == sum(answer.id > 0 for answer in self)
+        assert self.owed <= self._owed_limit
+        one_way = sum(not answer.id for answer in self)
+        assert one_way + self.one_way_left + self.one_way_ended == self._limit

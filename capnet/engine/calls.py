@@ -3,7 +3,8 @@
     held ──the peer has room──▶ sent ──result or error──▶ gone
       └──cancel──▶ gone          └──cancel──▶ cancelled ──result or error, discarded──▶ gone
 
-A cancelled call keeps its place until the peer has answered, so that both sides count the same calls.
+A cancelled call keeps its place until the peer has answered, so that both sides count the same calls. One that is kept
+can be pipelined on, until it is finished (P-CALL-8). Nothing here sends: `calling.py` does.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from capnet.errors import ProtocolViolation
+from capnet.errors import CapnetError, ProtocolViolation
 from capnet.wire.references import Reference
 
 from .imports import Import
 
-__all__ = ["Call", "Calls"]
+__all__ = ["Call", "Calls", "Pipelined", "Target"]
 
 
 class Call:
@@ -25,33 +26,94 @@ class Call:
 
     Attributes:
         id: 0 for one-way calls, which are only ever held or gone.
-        target: the import it is made on.
+        target: what it is made on.
         token: the driver's; None once the call was cancelled.
         frame, references: what will be sent, while it is held.
+        kept: the callee keeps the answer, until nobody here can ask for anything in it.
+        users: local owners of what is to come of it.
+        failure: why nothing will, once that is known of a call that is kept.
+        position, meta: where its frame stands in the outbox, while it may become a kept one.
+        dependents: calls that are held and need its answer.
     """
 
-    __slots__ = ("frame", "id", "references", "target", "token")
+    __slots__ = (
+        "dependents",
+        "failure",
+        "frame",
+        "id",
+        "kept",
+        "meta",
+        "position",
+        "references",
+        "target",
+        "token",
+        "users",
+    )
 
-    def __init__(self, id: int, target: Import, token: Any) -> None:
+    def __init__(self, id: int, target: Target, token: Any) -> None:
         self.id = id
         self.target = target
         self.token = token
         self.frame: bytes | None = None
         self.references: Sequence[Reference] = ()
+        self.kept = False
+        self.users = 0
+        self.failure: CapnetError | None = None
+        self.position: tuple[int, int] | None = None
+        self.meta: dict[str, Any] | None = None
+        self.dependents: list[Call] | None = None
+
+
+class Pipelined:
+    """What will stand at a path in the result of a call that is kept (P-CALL-8): calls can be made on it now.
+
+    Attributes:
+        call: the call.
+        path: steps into its result.
+        id: call id and path, as they stand in frames.
+        interface, version: what it is expected to be.
+    """
+
+    __slots__ = ("call", "generation", "id", "interface", "path", "version")
+
+    def __init__(self, call: Call, path: tuple[str | int, ...], interface: str, version: int) -> None:
+        self.call = call
+        self.path = path
+        self.id: list[str | int] = [call.id, *path]
+        self.interface = interface
+        self.version = version
+        self.generation = 0
+
+    @property
+    def broken(self) -> CapnetError | None:
+        """Why nothing will ever stand there, as far as that is known."""
+        return self.call.failure
+
+    def __repr__(self) -> str:
+        return f"<Pipelined {self.interface} at {'/'.join(map(str, self.id))}>"
+
+
+Target = Import | Pipelined
 
 
 class Calls:
     """Calls by id, in the order they were made, and those held back until the peer has room."""
 
-    __slots__ = ("by_id", "_next", "held", "limit")
+    __slots__ = ("by_id", "_next", "finished", "held", "kept", "limit", "one_way_room")
 
     def __init__(self) -> None:
         self.limit = 0
         """How many calls the peer takes at once; set from its hello."""
+        self.one_way_room = 0
+        """How many one-way calls it takes now (P-CALL-7)."""
         self.by_id: dict[int, Call] = {}
         """Calls that were sent and not answered."""
         self._next = 1
         self.held: deque[Call] = deque()
+        self.kept = 0
+        """How many answers the peer keeps for us, or will."""
+        self.finished: list[int] = []
+        """Calls whose answers need not be kept any more; the peer is told with the next frames."""
 
     def __len__(self) -> int:
         """Calls that were sent and not answered."""
@@ -66,10 +128,16 @@ class Calls:
         self._next = id + 1
         return id
 
+    def has_room_for(self, call: Call) -> bool:
+        """Whether the peer takes it now."""
+        return len(self.by_id) < self.limit if call.id else self.one_way_room > 0
+
     def sent(self, call: Call) -> None:
         """The frame is on its way; an answer may come."""
         if call.id:
             self.by_id[call.id] = call
+        else:
+            self.one_way_room -= 1
 
     def find(self, id: int) -> Call | None:
         """The call with that id, if it was sent and is not answered."""
@@ -102,6 +170,8 @@ class Calls:
         calls = [*self.by_id.values(), *self.held]
         self.by_id = {}
         self.held.clear()
+        self.finished.clear()
+        self.kept = 0
         return calls
 
     def check_invariants(self) -> None:
@@ -109,4 +179,5 @@ class Calls:
         for id, call in self.by_id.items():
             assert call.id == id < self._next
         for call in self.held:
-            assert call.id < self._next and call.id not in self.by_id
+            assert call.id < self._next and call.id not in self.by_id and call.frame is not None
+        assert self.one_way_room >= 0 and 0 <= self.kept <= self.limit

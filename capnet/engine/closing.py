@@ -76,7 +76,7 @@ class Closing:
     def check_drained(self) -> None:
         """While draining: end when nothing is in flight any more."""
         engine = self._engine
-        if engine.lifecycle.state is State.DRAINING and not (engine.answers or engine.calls):
+        if engine.lifecycle.state is State.DRAINING and not (engine.answers or engine.calls or engine.streams):
             assert engine.lifecycle.cause is not None
             self.finish(engine.lifecycle.cause)
 
@@ -85,8 +85,8 @@ class Closing:
         engine = self._engine
         cause = engine.lifecycle.cause
         assert cause is not None
-        for answer in list(engine.answers):
-            engine.end_answer(answer, cause.error())
+        for answer in reversed(list(engine.answers)):  # from the end of each line, so that none moves up and starts
+            engine.answering.end_answer(answer, cause.error())
         self.finish(cause)
 
     def finish(self, cause: CloseCause) -> None:
@@ -101,6 +101,8 @@ class Closing:
                 engine.emit(event.CallFailed(call.token, cause.error()))
         for answer in engine.answers.clear():
             engine.emit(event.AnswerEnded(answer, cause.error()))
+        engine.pipelines.clear()
+        engine.streaming.clear(cause.error())
         for export in [*engine.exports.clear(), *engine.lingering]:
             engine.emit(event.ExportEnded(export, "closed"))
         engine.lingering.clear()
@@ -121,5 +123,4 @@ class Closing:
         engine = self._engine
         engine.lifecycle.move(State.DRAINING, cause)
         engine.emit(event.Draining(cause))
-        while engine.calls.held:
-            engine.take_back(engine.calls.held.popleft(), cause.error())
+        engine.calling.take_all_back(cause.error())

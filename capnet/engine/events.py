@@ -16,6 +16,7 @@ from .answers import Answer
 from .exports import Export
 from .imports import Import
 from .lifecycle import CloseCause
+from .streams import Stream
 
 __all__ = [
     "AnswerEnded",
@@ -31,6 +32,7 @@ __all__ = [
     "LimitReached",
     "PeerIntroduced",
     "PongReceived",
+    "StreamChanged",
 ]
 
 
@@ -45,7 +47,11 @@ class PeerIntroduced:
 
 
 class CallArrived:
-    """Start a handler for `answer`; end it with exactly one `reply` or `fail`."""
+    """Start a handler for `answer`; end it with exactly one `reply` or `fail`.
+
+    Where it has no `export`, its `place` says where it goes: to a capability of the peer's own, or on to where the
+    call that it depends on was forwarded.
+    """
 
     __slots__ = ("answer",)
 
@@ -116,6 +122,15 @@ class ImportReplaced:
         self.imported = imported
 
 
+class StreamChanged:
+    """Look at the stream again: items have come, there is room for some, or it has ended. Only once it has a token."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+
 class PongReceived:
     """The answer to ping `number`."""
 
@@ -161,6 +176,7 @@ Event = (
     | ExportEnded
     | ImportBroken
     | ImportReplaced
+    | StreamChanged
     | PongReceived
     | LimitReached
     | Draining

@@ -12,18 +12,25 @@ more than it was given is refused before anything changes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.wire.references import CapRef, Reference
 
-__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "RUNTIME_ID", "CapTable", "Export"]
+if TYPE_CHECKING:
+    from .answers import Answer
+
+__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "RUNTIME_ID", "CapTable", "Export", "Line"]
 
 BOOTSTRAP_ID: Final = 0
 RUNTIME_ID: Final = 1
 FIRST_USER_ID: Final = 2
 _MAX_COUNT: Final = 2**31 - 1
+
+Line: TypeAlias = "deque[Answer]"
+"""Calls on one capability that wait behind each other."""
 
 
 class Export:
@@ -36,9 +43,11 @@ class Export:
         references: appearances that the peer has not given back.
         unsent: how many of them stand in frames that are held back.
         revoked: why it was revoked, or None.
+        pins: calls that wait to start on it, and answers that are kept and lead to it: they keep it open.
+        line: calls that may not start before one that waits for its arguments, in order; None when there are none.
     """
 
-    __slots__ = ("id", "interface", "references", "revoked", "subject", "unsent", "version")
+    __slots__ = ("id", "interface", "line", "pins", "references", "revoked", "subject", "unsent", "version")
 
     def __init__(self, id: int, subject: Any, interface: str, version: int) -> None:
         self.id = id
@@ -48,6 +57,8 @@ class Export:
         self.references = 0
         self.unsent = 0
         self.revoked: str | None = None
+        self.pins = 0
+        self.line: Line | None = None
 
     @property
     def given(self) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 
 from capnet.errors import CapnetError, ProtocolViolation
 
-from .exports import BOOTSTRAP_ID, FIRST_USER_ID, RUNTIME_ID
+from .exports import BOOTSTRAP_ID, FIRST_USER_ID, RUNTIME_ID, Line
 
 __all__ = ["Import", "ImportTable"]
 
@@ -31,9 +31,10 @@ class Import:
         holders: local owners.
         broken: why it answers nothing any more, or None.
         generation: how often the peer has replaced the implementation behind it, as told.
+        line: calls of the peer on a promise of it that wait behind each other; None when there are none.
     """
 
-    __slots__ = ("broken", "generation", "holders", "id", "interface", "references", "version")
+    __slots__ = ("broken", "generation", "holders", "id", "interface", "line", "references", "version")
 
     def __init__(self, id: int, interface: str, version: int) -> None:
         self.id = id
@@ -43,6 +44,7 @@ class Import:
         self.holders = 0
         self.broken: CapnetError | None = None
         self.generation = 0
+        self.line: Line | None = None
 
     def __repr__(self) -> str:
         return f"<Import {self.id} {self.interface} refs={self.references}{' broken' if self.broken else ''}>"

@@ -6,7 +6,7 @@ A method judges its frame completely before it changes anything. What an honest 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import (
@@ -17,18 +17,18 @@ from capnet.errors import (
     ResourceExhausted,
     Revoked,
     Unavailable,
-    Unimplemented,
     cut_text,
     from_wire,
 )
 from capnet.wire.frames import Op, check
 from capnet.wire.hello import Hello, looks_like_capnet
-from capnet.wire.references import CapRef, Reference
+from capnet.wire.references import CapRef, Reference, StreamRef
 
 from . import events as event
 from .answers import Answer
 from .exports import Export
 from .lifecycle import CloseCause
+from .pipelines import Kept, answer_refs
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -40,16 +40,19 @@ _MAX_GRACE: Final = 3600.0
 
 _Frame = list[Any]
 _References = Sequence[Reference]
+_Sources = Mapping[int, Answer | Kept | None]
+_NO_SOURCES: Final[_Sources] = {}
 
 
 class Inbound:
     """Takes the peer's frames, one at a time, in order."""
 
-    __slots__ = ("_engine", "_ours", "greeted")
+    __slots__ = ("_engine", "_ours", "_size", "greeted")
 
     def __init__(self, engine: Engine, ours: Hello) -> None:
         self._engine = engine
         self._ours = ours
+        self._size = 0
         self.greeted = False
         """Whether the peer has begun with something that looks like capnet."""
 
@@ -63,6 +66,7 @@ class Inbound:
         if engine.peer is None:
             self._greet(payload)
         frame, references = engine.codec.decode(payload)
+        self._size = len(payload)
         if check(frame):
             _HANDLERS[frame[0]](self, frame, references)
 
@@ -96,39 +100,62 @@ class Inbound:
             answers.last_id = id
         elif id:
             answers.refuse(id)
-        export = engine.exports.find(target) if type(target) is int else None
-        refusal = self._resolve(references) if references else None
-        full = answers.full
+        else:
+            answers.take_one_way()
+        if meta and meta[0].get("keep") and id:
+            engine.pipelines.promise()
+        direct = type(target) is int
+        export = engine.exports.find(target) if direct else None
+        sources = _NO_SOURCES if direct and not references else self._sources(id, target, references)
+        refusal = self._resolve(references, promises=True) if references else None
         if refusal is None and (
-            export is None or full or export.revoked is not None or not engine.lifecycle.accepts_calls
+            export is None
+            or export.revoked is not None
+            or answers.full
+            or sources
+            or not engine.lifecycle.accepts_calls
         ):
-            refusal = self._refusal(target, export)
-        if refusal is not None or export is None:
-            engine.release_all(references)
-            engine.send_error(id, refusal or NotFound("no such capability"))
+            refusal = self._refusal(id, target, export, sources)
+        if refusal is not None:
+            keep = bool(meta) and meta[0].get("keep", False)
+            engine.answering.refuse(id, refusal, references, keep)
             return
         answer = Answer(id, export, method, arguments, references)
+        if id:
+            answers.owed += 1
+        if not direct:
+            answer.target = target
         if meta:
             self._take_meta(answer, meta[0])
-        if full:
-            answers.queue.append(answer)
+        if sources or answers.full or export is None or export.line:
+            engine.answering.accept(answer, sources)
         else:
+            if references:
+                engine.streaming.belong_to(export, references)
             answers.start(answer)
             engine.happened.append(event.CallArrived(answer))
 
-    def _refusal(self, target: Any, export: Export | None) -> CapnetError | None:
+    def _sources(self, id: int, target: Any, references: _References) -> _Sources:
+        """The answers that a call needs, in the order it names them; None for one that is not kept."""
+        needed = [reference.id for reference in answer_refs(references)]
+        if type(target) is not int:
+            needed.insert(0, target[0])
+        return {source: self._engine.pipelines.find(source, id) for source in needed}
+
+    def _refusal(self, id: int, target: Any, export: Export | None, sources: _Sources) -> CapnetError | None:
         """Why a call may not start, when its frame is in order."""
         engine = self._engine
-        if type(target) is not int:
-            return Unimplemented("pipelined calls are not supported by this peer")
-        if export is None:
+        if export is None and type(target) is int:
             engine.count_strike("released")
             return NotFound(f"capability {target} was given back", reason="released")
-        if export.revoked is not None:
+        if export is not None and export.revoked is not None:
             return Revoked(export.revoked)
         if not engine.lifecycle.accepts_calls:
             return Unavailable("this side is closing", reason="peer_closing", retry="transparent")
-        if engine.answers.full and len(engine.answers.queue) >= engine.limits.max_queued_calls:
+        if None in sources.values():
+            engine.count_strike("released")
+            return NotFound("the answer that the call needs is not kept", reason="released")
+        if id and engine.answers.overfull:
             engine.count_strike("max_concurrent_calls")
             return ResourceExhausted(
                 f"{engine.limits.max_calls} calls run and {engine.limits.max_queued_calls} wait",
@@ -138,6 +165,7 @@ class Inbound:
 
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
         answer.context = meta.get("context", answer.context)
+        answer.keep = answer.id > 0 and meta.get("keep", False)
         if "deadline" in meta:
             answer.deadline = self._engine.now + meta["deadline"] / 1000
             self._engine.timers.watch(answer)
@@ -156,7 +184,7 @@ class Inbound:
             else:
                 engine.happened.append(event.CallReturned(call.token, frame[2], references))
         if engine.calls.held or not engine.lifecycle.accepts_calls:
-            engine.call_ended()
+            engine.calling.answered()
 
     def error(self, frame: _Frame, references: _References) -> None:
         """The peer answers with an error."""
@@ -164,17 +192,53 @@ class Inbound:
         if references:
             raise ProtocolViolation("P-REF", "references in an error")
         call = engine.calls.answered(frame[1])
-        if call.token is not None:
-            details = frame[4] if len(frame) == 5 else None
-            engine.emit(event.CallFailed(call.token, from_wire(frame[2], cut_text(frame[3]), details)))
-        engine.call_ended()
+        if call.token is not None or call.kept:
+            error = _error(frame, 2)
+            if call.kept:
+                call.failure = call.failure or error
+            if call.token is not None:
+                engine.emit(event.CallFailed(call.token, error))
+        engine.calling.answered()
 
     def cancel(self, frame: _Frame, references: _References) -> None:
         """The peer gives up on a call (P-CALL-6)."""
         answer = self._engine.answers.find(frame[1])
         if answer is not None:
             reason = cut_text(frame[2]) if len(frame) == 3 else ""
-            self._engine.end_answer(answer, CallCancelled(reason or "cancelled by the caller"))
+            self._engine.answering.end_answer(answer, CallCancelled(reason or "cancelled by the caller"))
+
+    def finish(self, frame: _Frame, references: _References) -> None:
+        """The peer needs a result no more that we keep for it (P-CALL-8)."""
+        self._engine.answering.finished(frame[1])
+
+    def items(self, frame: _Frame, references: _References) -> None:
+        """Items of a stream (P-STREAM)."""
+        engine = self._engine
+        stream, values = -frame[1], frame[2]
+        refusal = self._resolve(references) if references else None
+        if refusal is not None:
+            # Items are not answered one by one: what names something that is gone ends the stream here.
+            engine.streaming.spoil(engine.streams.consumed(stream), refusal)
+            engine.release_all(references)
+            references = ()
+        engine.streaming.items(stream, values, references, self._size)
+
+    def credit(self, frame: _Frame, references: _References) -> None:
+        """Credit for a stream, or for one-way calls (P-STREAM-2, P-CALL-7)."""
+        if frame[1]:
+            self._engine.streaming.credit(-frame[1], frame[2], frame[3])
+        else:
+            self._engine.calling.one_way_credit(frame[2])
+
+    def end(self, frame: _Frame, references: _References) -> None:
+        """The last word of a stream's producer."""
+        if references:
+            raise ProtocolViolation("P-REF", "references in an end")
+        self._engine.streaming.ended(-frame[1], None if len(frame) == 2 else _error(frame, 2))
+
+    def stop(self, frame: _Frame, references: _References) -> None:
+        """The consumer of a stream wants no more."""
+        self._engine.streaming.stopped(-frame[1], cut_text(frame[2]) if len(frame) == 3 else "")
 
     def drop(self, frame: _Frame, references: _References) -> None:
         """The peer gives references back (P-REF-2)."""
@@ -182,7 +246,7 @@ class Inbound:
         for id, count in frame[1]:
             export = engine.exports.drop(id, count)
             if export is not None and export.revoked is None:
-                engine.export_dropped(export)
+                engine.answering.export_dropped(export)
 
     def cap_revoked(self, frame: _Frame, references: _References) -> None:
         """The peer has taken capabilities back (P-CAP-6)."""
@@ -218,7 +282,7 @@ class Inbound:
         """The peer says that we broke a clause."""
         self._engine.finish(CloseCause("violation", cut_text(frame[2]), cut_text(frame[1], 64), by_peer=False))
 
-    def _resolve(self, references: _References) -> CapnetError | None:
+    def _resolve(self, references: _References, *, promises: bool = False) -> CapnetError | None:
         """Find what each reference stands for, and count those that arrive.
 
         All of them are counted, also when one cannot be found: then the value as a whole is refused with the error
@@ -231,8 +295,11 @@ class Inbound:
             for reference in references
         ]
         for reference, home in zip(references, homes, strict=True):
-            if type(reference) is not CapRef:
-                refusal = Unimplemented("streams and pipelined arguments are not supported by this peer")
+            if type(reference) is StreamRef:
+                engine.streams.arrive(reference)
+            elif type(reference) is not CapRef:
+                if not promises:
+                    raise ProtocolViolation("P-REF", "an unanswered result outside of a call's arguments")
             elif reference.id > 0:
                 reference.subject = engine.imports.arrive(reference.id, reference.interface, reference.version)
             elif home is None:
@@ -244,6 +311,12 @@ class Inbound:
         return refusal
 
 
+def _error(frame: _Frame, start: int) -> CapnetError:
+    """Code, message and details that begin at an index."""
+    details = frame[start + 2] if len(frame) == start + 3 else None
+    return from_wire(frame[start], cut_text(frame[start + 1]), details)
+
+
 _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
     Op.HELLO: Inbound.hello,
     Op.GOAWAY: Inbound.goaway,
@@ -251,6 +324,11 @@ _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
     Op.RESULT: Inbound.result,
     Op.ERROR: Inbound.error,
     Op.CANCEL: Inbound.cancel,
+    Op.FINISH: Inbound.finish,
+    Op.ITEMS: Inbound.items,
+    Op.CREDIT: Inbound.credit,
+    Op.END: Inbound.end,
+    Op.STOP: Inbound.stop,
     Op.DROP: Inbound.drop,
     Op.CAP_REVOKED: Inbound.cap_revoked,
     Op.CAP_REPLACED: Inbound.cap_replaced,

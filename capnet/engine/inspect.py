@@ -6,6 +6,7 @@ from typing import Any
 
 from .engine import Engine
 from .lifecycle import State
+from .streams import OutStream
 
 __all__ = ["check_invariants", "snapshot", "stats"]
 
@@ -21,6 +22,9 @@ def stats(engine: Engine) -> dict[str, int]:
         "calls_held": len(engine.calls.held),
         "answers": len(engine.answers),
         "answers_queued": len(engine.answers.queue),
+        "answers_waiting": len(engine.answers.waiting),
+        "answers_kept": len(engine.pipelines),
+        "streams": len(engine.streams),
         "strikes": engine.strikes.count,
     }
 
@@ -53,16 +57,30 @@ def snapshot(engine: Engine) -> dict[str, Any]:
             }
             for imported in engine.imports
         ],
-        "calls": [{"id": call.id, "target": call.target.id, "cancelled": call.token is None} for call in engine.calls],
+        "calls": [
+            {"id": call.id, "target": call.target.id, "cancelled": call.token is None, "kept": call.kept}
+            for call in engine.calls
+        ],
         "calls_held": len(engine.calls.held),
         "answers": [
             {
                 "id": answer.id,
-                "target": answer.export.id,
+                "target": answer.target if answer.export is None else answer.export.id,
                 "method": answer.method,
                 "state": answer.state.value,
             }
             for answer in engine.answers
+        ],
+        "answers_kept": len(engine.pipelines),
+        "streams": [
+            {
+                "id": stream.id,
+                "direction": "out" if isinstance(stream, OutStream) else "in",
+                "items": stream.items,
+                "bytes": stream.bytes,
+                "ending": stream.closed is not None if isinstance(stream, OutStream) else stream.stopped,
+            }
+            for stream in engine.streams
         ],
     }
 
@@ -73,9 +91,11 @@ def check_invariants(engine: Engine) -> None:
     engine.imports.check_invariants()
     engine.calls.check_invariants()
     engine.answers.check_invariants()
+    engine.pipelines.check_invariants()
+    engine.streams.check_invariants()
     if engine.lifecycle.state is State.CLOSED:
         assert not any(stats(engine)[key] for key in stats(engine) if key != "strikes"), stats(engine)
         assert engine.next_deadline() is None
     if engine.peer is not None and engine.lifecycle.accepts_calls:
         assert len(engine.calls) <= engine.calls.limit
-        assert not engine.calls.held or len(engine.calls) >= engine.calls.limit
+        assert not engine.calls.held or not engine.calls.has_room_for(engine.calls.held[0])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from capnet.errors import ResourceExhausted
 from capnet.limits import EARLY
-from capnet.wire.codec import Codec
+from capnet.wire.codec import Codec, holds_long
 from capnet.wire.frames import Op
 from capnet.wire.framing import header
 from capnet.wire.references import Reference
 
 from .exports import CapTable
+from .streams import Streams
 
 __all__ = ["Outbox"]
 
+_T = TypeVar("_T")
 _IDS_PER_FRAME = 4_000
 """Ids, or ids with counts, in one frame: at most 15 bytes each, so that every peer takes it."""
 
@@ -23,11 +25,14 @@ _IDS_PER_FRAME = 4_000
 class Outbox:
     """Encodes frames and holds the bytes until the driver takes them."""
 
-    __slots__ = ("_codec", "_exports", "chunks", "drops", "limit")
+    __slots__ = ("_codec", "_exports", "_streams", "chunks", "drops", "limit", "turn")
 
-    def __init__(self, codec: Codec, exports: CapTable) -> None:
+    def __init__(self, codec: Codec, exports: CapTable, streams: Streams) -> None:
         self._codec = codec
         self._exports = exports
+        self._streams = streams
+        self.turn = 0
+        """How often what was queued has been taken."""
         self.chunks: list[bytes] = []
         """What is queued, to be written in order."""
         self.drops: list[list[int]] = []
@@ -35,20 +40,35 @@ class Outbox:
         self.limit = EARLY.max_frame
         """Longest frame in bytes that the peer takes; set from its hello."""
 
-    def encode(self, frame: list[Any], references: Sequence[Reference]) -> bytes:
-        """The bytes of a frame, with its references counted: all of them, or none when this raises.
+    def encode(self, frame: Any, references: Sequence[Reference]) -> bytes:
+        """The bytes of a frame, or of a value in one, with its references counted and its streams opened.
+
+        All of them, or none when this raises; then `uncount`, or the frame leaves and `Streaming.left` follows.
 
         Raises:
-            InvalidArgument: it cannot be encoded. ResourceExhausted: the peer holds too many capabilities.
+            InvalidArgument: it cannot be encoded. ResourceExhausted: the peer holds too many capabilities or streams.
         """
+        return self._counted(self._codec.encode, frame, references)
+
+    def _counted(self, encode: Callable[[Any], _T], frame: Any, references: Sequence[Reference]) -> _T:
         if not references:
-            return self._codec.encode(frame)
-        self._exports.count(references)
+            return encode(frame)
+        self._streams.open(references)
         try:
-            return self._codec.encode(frame)
+            self._exports.count(references)
+            try:
+                return encode(frame)
+            except BaseException:
+                self._exports.uncount(references)
+                raise
         except BaseException:
-            self._exports.uncount(references)
+            self._streams.undo(references)
             raise
+
+    def uncount(self, references: Sequence[Reference]) -> None:
+        """What was encoded will not leave."""
+        self._exports.uncount(references)
+        self._streams.undo(references)
 
     def too_long(self, payload: bytes) -> ResourceExhausted:
         """The error for a frame that the peer would not take."""
@@ -60,13 +80,41 @@ class Outbox:
         """Queue the bytes of one frame."""
         self.chunks += (header(len(payload)), payload)
 
-    def send(self, frame: list[Any], references: Sequence[Reference] = ()) -> None:
-        """Encode, check and queue one frame; nothing has changed when this raises."""
-        payload = self._codec.encode(frame) if not references else self.encode(frame, references)
+    def waiting(self, turn: int, position: int) -> bytes | None:
+        """The frame that was put at a position of `chunks` in a turn, while it has not been taken and is one chunk."""
+        if turn != self.turn:
+            return None
+        before, payload = self.chunks[position : position + 2]
+        return payload if before == header(len(payload)) else None  # else it is in pieces
+
+    def put_instead(self, position: int, payload: bytes) -> bool:
+        """Put another frame there. False, and nothing is changed, when the peer would not take it."""
         if len(payload) > self.limit:
-            self._exports.uncount(references)
+            return False
+        self.chunks[position : position + 2] = header(len(payload)), payload
+        return True
+
+    def send(self, frame: list[Any], references: Sequence[Reference] = ()) -> int:
+        """Encode, check and queue one frame; nothing has changed when this raises. Returns its length in bytes."""
+        if holds_long(frame):
+            return self._send_pieces(frame, references)
+        payload = self._codec.encode(frame) if not references else self.encode(frame, references)
+        size = len(payload)
+        if size > self.limit:
+            self.uncount(references)
             raise self.too_long(payload)
-        self.chunks += (header(len(payload)), payload)
+        self.chunks += (header(size), payload)
+        return size
+
+    def _send_pieces(self, frame: list[Any], references: Sequence[Reference]) -> int:
+        """The same for a frame with long byte strings, which leave as chunks of their own, not copied."""
+        pieces = self._counted(self._codec.encode_pieces, frame, references)
+        size = sum(map(len, pieces))
+        if size > self.limit:
+            self.uncount(references)
+            raise self.too_long(b"".join(pieces))
+        self.chunks += (header(size), *pieces)
+        return size
 
     def send_line(self, line: bytes) -> None:
         """Queue bytes that are no frame, for a stranger who does not speak capnet."""
@@ -94,6 +142,7 @@ class Outbox:
     def take(self) -> list[bytes]:
         """Everything queued, as chunks to be written in order."""
         chunks, self.chunks = self.chunks, []
+        self.turn += 1
         return chunks
 
     def forget_drops(self) -> None:

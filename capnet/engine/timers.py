@@ -103,4 +103,4 @@ class Timers:
 
 
 def _owed(answer: Answer) -> bool:
-    return answer.state is AnswerState.RUNNING or answer.state is AnswerState.QUEUED
+    return answer.state is not AnswerState.ENDED and answer.state is not AnswerState.GONE

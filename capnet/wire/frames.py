@@ -6,14 +6,14 @@ reference; what the numbers in it refer to is the engine's to judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from capnet.errors import ProtocolViolation
 
 from .references import MAX_ID, is_id, is_name, kind_of
 
-__all__ = ["Op", "check"]
+__all__ = ["Op", "check", "items_frame"]
 
 
 class Op:
@@ -25,6 +25,11 @@ class Op:
     RESULT: Final = 3
     ERROR: Final = 4
     CANCEL: Final = 5
+    FINISH: Final = 6
+    ITEMS: Final = 7
+    CREDIT: Final = 8
+    END: Final = 9
+    STOP: Final = 10
     DROP: Final = 11
     CAP_REVOKED: Final = 12
     CAP_REPLACED: Final = 13
@@ -53,6 +58,29 @@ def check(frame: _Frame) -> bool:
     if shape is None and op >= FIRST_IGNORED:
         return False
     raise ProtocolViolation("P-OP", f"unknown op {op}" if shape is None else f"malformed frame with op {op}")
+
+
+def items_frame(stream: int, items: Sequence[bytes]) -> bytes:
+    """The frame that carries items of a stream, each encoded already."""
+    return b"".join((b"\x83", _ITEMS_OP, _integer(stream), _head(_ARRAY, len(items)), *items))
+
+
+def _integer(value: int) -> bytes:
+    return _head(0, value) if value >= 0 else _head(_NEGATIVE, -1 - value)
+
+
+def _head(major: int, value: int) -> bytes:
+    """The head of a CBOR item: major type and argument, in the shortest form."""
+    if value < 24:
+        return bytes((major | value,))
+    info, width = next((info, width) for info, width in _WIDTHS if value < 1 << 8 * width)
+    return bytes((major | info,)) + value.to_bytes(width)
+
+
+_ITEMS_OP: Final = bytes((Op.ITEMS,))
+_NEGATIVE: Final = 1 << 5
+_ARRAY: Final = 4 << 5
+_WIDTHS: Final = ((24, 1), (25, 2), (26, 4), (27, 8))
 
 
 def _number(value: object) -> bool:
@@ -126,6 +154,41 @@ def _cancel(frame: _Frame) -> bool:
     return (len(frame) == 2 or (len(frame) == 3 and type(frame[2]) is str)) and _number(frame[1])
 
 
+def _finish(frame: _Frame) -> bool:
+    return len(frame) == 2 and _number(frame[1])
+
+
+def _items(frame: _Frame) -> bool:
+    return len(frame) == 3 and is_id(frame[1]) and frame[1] != 0 and _is_list(frame[2]) and len(frame[2]) > 0
+
+
+def _credit(frame: _Frame) -> bool:
+    return (
+        len(frame) == 4
+        and is_id(frame[1])
+        and _number(frame[2])
+        and _number(frame[3])
+        and (frame[2] > 0 or frame[3] > 0)
+    )
+
+
+def _end(frame: _Frame) -> bool:
+    size = len(frame)
+    return (
+        (size == 2 or ((size == 4 or (size == 5 and type(frame[4]) is dict)) and _texts(frame[2], frame[3])))
+        and is_id(frame[1])
+        and frame[1] != 0
+    )
+
+
+def _texts(*values: object) -> bool:
+    return all(type(value) is str for value in values)
+
+
+def _stop(frame: _Frame) -> bool:
+    return (len(frame) == 2 or (len(frame) == 3 and type(frame[2]) is str)) and is_id(frame[1]) and frame[1] != 0
+
+
 def _drop(frame: _Frame) -> bool:
     return (
         len(frame) == 2
@@ -174,6 +237,11 @@ _SHAPES: Final[dict[int, Callable[[_Frame], bool]]] = {
     Op.RESULT: _result,
     Op.ERROR: _error,
     Op.CANCEL: _cancel,
+    Op.FINISH: _finish,
+    Op.ITEMS: _items,
+    Op.CREDIT: _credit,
+    Op.END: _end,
+    Op.STOP: _stop,
     Op.DROP: _drop,
     Op.CAP_REVOKED: _cap_revoked,
     Op.CAP_REPLACED: _cap_replaced,

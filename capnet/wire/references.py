@@ -1,8 +1,8 @@
 """References as they travel inside values: three private CBOR tags (P-REF).
 
 The same classes serve both directions. On the way out the sender fills in `subject` (what is referred to) and the
-engine `id`; on the way in the codec fills in what the peer wrote and the engine `subject` (the import, or the export
-that came home).
+engine `id`; on the way in the codec fills in what the peer wrote and the engine `subject` (the import, the export that
+came home, the stream, or the value that an answer turned out to be).
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ class CapRef:
 class AnswerRef:
     """A future value: `[call_id, step, …]`, the value at that path in the result of an earlier call."""
 
-    __slots__ = ("id", "path")
+    __slots__ = ("id", "path", "subject")
     tag = TAG_ANSWER
 
-    def __init__(self, id: int, path: tuple[str | int, ...] = ()) -> None:
+    def __init__(self, id: int, path: tuple[str | int, ...] = (), subject: Any = None) -> None:
         self.id = id
         self.path = path
+        self.subject = subject
 
     def content(self) -> list[Any]:
         """What stands under the tag."""
@@ -63,12 +64,13 @@ class AnswerRef:
 class StreamRef:
     """A stream opened by being mentioned: `[id, direction]`, `out` when the sender produces the items, else `in`."""
 
-    __slots__ = ("direction", "id")
+    __slots__ = ("direction", "id", "subject")
     tag = TAG_STREAM
 
-    def __init__(self, id: int, direction: str) -> None:
-        self.id = id
+    def __init__(self, direction: str, subject: Any = None, id: int = 0) -> None:
         self.direction = direction
+        self.subject = subject
+        self.id = id
 
     def content(self) -> list[Any]:
         """What stands under the tag."""
@@ -104,8 +106,8 @@ def check_reference(tag: int, content: object, max_name_bytes: int) -> Reference
             steps = cast("list[Any]", path)
             if all(type(step) in (str, int) for step in steps):
                 return AnswerRef(id, tuple(steps))
-        case 52413, [int() as id, "in" | "out"] if is_id(id) and id:
-            return StreamRef(id, cast("list[str]", content)[1])
+        case 52413, [int() as id, "in" | "out"] if is_id(id) and id > 0:
+            return StreamRef(cast("list[str]", content)[1], None, id)
         case _:
             pass
     raise ProtocolViolation("P-REF", f"malformed reference under tag {tag}")

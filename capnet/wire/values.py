@@ -24,7 +24,7 @@ NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
 _LOWEST, _HIGHEST = -(2**64), 2**64
-_FRAME_DEPTH: Final = 1
+FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
 """What is left for the frame around a value: one array, its other items, and a call's meta with 24 words of context."""
 
@@ -40,18 +40,23 @@ class Unencodable(InvalidArgument):
         return f"{self.code}: {self.message} - at `${''.join(reversed(self.steps))}`"
 
 
-def lower(value: Any, enrich: Enrich, limits: Limits) -> tuple[Any, tuple[Reference, ...] | list[Reference]]:
+def lower(
+    value: Any, enrich: Enrich, limits: Limits, around: int = FRAME_DEPTH
+) -> tuple[Any, tuple[Reference, ...] | list[Reference]]:
     """`value` as plain data, and the references that now stand in it.
 
     What is plain already is returned as it is, so encode it before anybody can change it.
 
+    Args:
+        around: containers that it will stand in.
+
     Raises:
         Unencodable: with the path of what cannot travel.
     """
-    if is_plain(value, limits):
+    if is_plain(value, limits, around):
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
-    return walk.value(value, limits.max_depth - _FRAME_DEPTH), walk.references or NO_REFERENCES
+    return walk.value(value, limits.max_depth - around), walk.references or NO_REFERENCES
 
 
 def only_data(value: Any) -> Any:
@@ -63,11 +68,11 @@ def only_data(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 
-def is_plain(value: Any, limits: Limits) -> bool:
+def is_plain(value: Any, limits: Limits, around: int = FRAME_DEPTH) -> bool:
     """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
     if kind_of(value) in _UNCHANGED:
         return True
-    return _room_left(value, limits.max_depth - _FRAME_DEPTH, limits.max_items - _FRAME_ITEMS) >= 0
+    return _room_left(value, limits.max_depth - around, limits.max_items - _FRAME_ITEMS) >= 0
 
 
 def _room_left(container: Any, depth: int, room: int) -> int:
@@ -76,7 +81,7 @@ def _room_left(container: Any, depth: int, room: int) -> int:
     The room is counted on the way down: a small graph that unfolds without end is left as soon as it is too much.
     """
     kind = kind_of(container)
-    if depth <= 0 or (kind is not dict and kind is not list):
+    if depth <= 0 or (kind is not dict and kind is not list and kind is not tuple):
         return -1
     room -= len(container)
     if kind is dict:

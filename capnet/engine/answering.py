@@ -1,0 +1,357 @@
+"""Answering calls: start them in order, reply or fail exactly once, and let those go on that wait for it (P-CALL).
+
+A call starts when what it is made on is known, what it takes from other answers has come, no call on the same
+capability waits before it, and a slot is free. Then it enters; everything before that is `WAITING`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.errors import CapnetError, InvalidArgument, Revoked, cut_text
+from capnet.wire.frames import Op
+from capnet.wire.references import CapRef, Reference
+from capnet.wire.values import lower, only_data
+
+from . import events as event
+from .answers import Answer, AnswerState
+from .exports import Export
+from .imports import Import
+from .lifecycle import State
+from .pipelines import Kept, Place, answer_refs
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Answering"]
+
+MAX_ERROR_DETAILS: Final = 16 * 1024
+"""Longest encoded details of an error; longer ones are left out."""
+MAX_REASON: Final = 256
+"""Longest reason or retry hint, in bytes, that is kept when the details themselves cannot travel."""
+
+
+class Answering:
+    """The calls that one side answers."""
+
+    __slots__ = ("_engine", "_settling")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._settling: deque[tuple[Answer, Kept]] | None = None
+
+    # Intents
+
+    def reply(self, answer: Answer, value: Any, references: Sequence[Reference] = ()) -> None:
+        """The handler of `answer` is done and this is its result.
+
+        Raises:
+            InvalidArgument, ResourceExhausted: the result cannot be sent; the answer is still owed.
+        """
+        if answer.id and answer.state is AnswerState.RUNNING:
+            engine = self._engine
+            size = engine.outbox.send([Op.RESULT, answer.id, value], references)
+            if references:
+                engine.streaming.left(references)
+                if answer.export is not None:
+                    engine.streaming.belong_to(answer.export, references)
+            if answer.keep or answer.dependents:
+                self._settle(answer, engine.pipelines.ended(value, references, size))
+        self._finish(answer)
+
+    def fail(self, answer: Answer, error: CapnetError) -> None:
+        """The handler of `answer` is done and this is its error."""
+        if answer.state is AnswerState.RUNNING:
+            self.send_error(answer.id, error)
+            self._settle(answer, Kept(None, error))
+        self._finish(answer)
+
+    def end_answer(self, answer: Answer, error: CapnetError) -> None:
+        """Answer with `error` now, whatever the handler does, and have the handler stopped. Once answered: no-op."""
+        engine = self._engine
+        if answer.state is AnswerState.RUNNING:
+            answer.state = AnswerState.ENDED
+            self.send_error(answer.id, error)
+            engine.timers.unwatch(answer)
+            self._settle(answer, Kept(None, error))
+            engine.emit(event.AnswerEnded(answer, error))
+        elif answer.state is AnswerState.QUEUED or answer.state is AnswerState.WAITING:
+            self._leave(answer)
+            answer.state = AnswerState.GONE
+            self._no_longer_owed(answer)
+            engine.timers.unwatch(answer)
+            self.send_error(answer.id, error)
+            engine.release_all(answer.references)
+            self._settle(answer, Kept(None, error))
+            self._unpin(answer.export)
+            if isinstance(answer.place, Place):
+                self._advance(answer.place)
+
+    def forward(self, answer: Answer, token: Any) -> None:
+        """The handler of `answer` has passed it on: calls on what will come of it may go the same way now.
+
+        They arrive with no `export` and with `answer` as their `place`, which has the token as `forwarded`.
+        """
+        answer.forwarded = token
+        for dependent in list(answer.dependents or ()):
+            self._go_through(dependent, answer)
+
+    # What the peer says
+
+    def accept(self, answer: Answer, sources: Mapping[int, Answer | Kept | None]) -> None:
+        """Take a call that is in order but may have to wait, for these answers or behind another call."""
+        engine = self._engine
+        answer.state = AnswerState.WAITING
+        answer.place = answer.export
+        engine.answers.waiting[answer.id or answer] = answer
+        self._pin(answer.export)
+        for id, source in sources.items():
+            if type(source) is Kept:
+                if not self._take(answer, id, source):
+                    return
+            elif type(source) is Answer:
+                _wait_for(answer, source)
+                if source.forwarded is not None:
+                    self._go_through(answer, source)
+        if isinstance(answer.place, Place):
+            self._route(answer, answer.place)
+
+    def refuse(self, id: int, error: CapnetError, references: Sequence[Reference], keep: bool) -> None:
+        """Answer a call that does not start."""
+        engine = self._engine
+        engine.release_all(references)
+        if id:
+            self.send_error(id, error)
+            if keep:
+                engine.pipelines.keep(id, Kept(None, error))
+        else:
+            self._one_way_ended()
+
+    def finished(self, id: int) -> None:
+        """The peer will not ask for anything in that result any more."""
+        for place in self._engine.pipelines.finish(id):
+            self._let_go(place)
+
+    # For the parts of the engine
+
+    def send_error(self, id: int, error: CapnetError) -> None:
+        """Send the error terminal of a call; nothing for a one-way call."""
+        if id:
+            self._engine.outbox.send([Op.ERROR, id, *self.error_fields(error)])
+
+    def error_fields(self, error: CapnetError) -> list[Any]:
+        """Code, message and details as they stand in frames."""
+        code, message, details = error.to_wire()
+        return [code, message] if details is None else [code, message, self._details(details)]
+
+    def revoke(self) -> None:
+        """Answer the calls on capabilities that are revoked now."""
+        for answer in reversed(list(self._engine.answers)):  # from the end of the line, so that none moves up and starts
+            if answer.export is not None and answer.export.revoked is not None:
+                self.end_answer(answer, Revoked(answer.export.revoked))
+
+    def export_dropped(self, export: Export) -> None:
+        """Say that the peer has given an export back; not while something here still leads to it."""
+        if export.pins:
+            self._engine.lingering[export] = None
+        else:
+            self._engine.emit(event.ExportEnded(export, "dropped"))
+
+    # The way of a call
+
+    def _take(self, answer: Answer, id: int, kept: Kept) -> bool:
+        """Take what the answer needs of another that has ended. Whether it can go on."""
+        try:
+            if answer.target is not None and answer.target[0] == id:
+                self._aim(answer, kept.place_at(answer.target[1:]))
+            self._fill(answer, id, kept)
+        except CapnetError as error:
+            self.end_answer(answer, error)
+            return False
+        return True
+
+    def _aim(self, answer: Answer, place: Place) -> None:
+        """What the call is made on is known."""
+        answer.target = None
+        answer.place = place
+        if type(place) is Export:
+            answer.export = place
+            self._pin(place)
+
+    def _go_through(self, answer: Answer, source: Answer) -> None:
+        """The call goes on to where `source` went, unless it, or one on `source` before it, waits for an argument."""
+        if answer_refs(answer.references) or not _is_on(answer, source):
+            return
+        assert source.dependents is not None
+        if answer is next(dependent for dependent in source.dependents if _is_on(dependent, source)):
+            _wait_no_more(answer, source)
+            answer.place = source
+            self._enter(answer)
+
+    def _fill(self, answer: Answer, id: int, kept: Kept) -> None:
+        """Put a result in the place of each argument that asks for it."""
+        references: list[CapRef] = []
+        for promise in answer_refs(answer.references):
+            if promise.id == id:
+                promise.subject, found = kept.value_at(promise.path)
+                references += found
+        for reference in references:
+            if type(reference.subject) is Import:
+                self._engine.hold(reference.subject)
+        if references:
+            answer.references = [*answer.references, *references]
+
+    def _route(self, answer: Answer, place: Place) -> None:
+        """Start the call, or put it in line behind those that wait on the same capability."""
+        if answer.sources or place.line:
+            if place.line is None:
+                place.line = deque()
+            if answer not in place.line:
+                place.line.append(answer)
+            self._advance(place)
+        else:
+            self._enter(answer)
+
+    def _advance(self, place: Place) -> None:
+        """Start the calls at the head of the line that wait for nothing else."""
+        line = place.line
+        while line and not line[0].sources:
+            self._enter(line.popleft())
+        if line is not None and not line:
+            place.line = None
+
+    def _enter(self, answer: Answer) -> None:
+        """Nothing but a slot is missing."""
+        engine = self._engine
+        del engine.answers.waiting[answer.id or answer]
+        if answer.references and answer.export is not None:
+            engine.streaming.belong_to(answer.export, answer.references)
+        if engine.answers.full:
+            answer.state = AnswerState.QUEUED
+            engine.answers.queue.append(answer)
+        else:
+            engine.answers.start(answer)
+            engine.happened.append(event.CallArrived(answer))
+            self._unpin(answer.export)
+
+    def _leave(self, answer: Answer) -> None:
+        """Wait for nothing any more."""
+        answers = self._engine.answers
+        if answer.state is AnswerState.QUEUED:
+            answers.queue.remove(answer)
+            return
+        del answers.waiting[answer.id or answer]
+        for source in list(answer.sources or ()):
+            _wait_no_more(answer, source)
+        if isinstance(answer.place, Place) and answer.place.line and answer in answer.place.line:
+            answer.place.line.remove(answer)
+
+    def _settle(self, answer: Answer, kept: Kept) -> None:
+        """The answer has ended like this: those that wait for it go on, and it is kept if that was asked for.
+
+        Those that fail with it are settled after it and not within: a chain may be longer than the stack is deep.
+        """
+        if self._settling is not None:
+            self._settling.append((answer, kept))
+            return
+        self._settling = settling = deque(((answer, kept),))
+        try:
+            while settling:
+                self._settle_one(*settling.popleft())
+        finally:
+            self._settling = None
+
+    def _settle_one(self, answer: Answer, kept: Kept) -> None:
+        dependents, answer.dependents = answer.dependents, None
+        for dependent in dependents or ():
+            assert dependent.sources is not None
+            dependent.sources.remove(answer)
+        for dependent in dependents or ():
+            # One that failed before it may have ended this one as well.
+            waits = dependent.state is AnswerState.WAITING
+            if waits and self._take(dependent, answer.id, kept) and isinstance(dependent.place, Place):
+                self._route(dependent, dependent.place)
+        if answer.keep:
+            answer.keep = False  # from here on the table of what is kept knows, also while its handler still stops
+            for place in self._engine.pipelines.keep(answer.id, kept):
+                if type(place) is Export:
+                    self._pin(place)
+                elif type(place) is Import:
+                    self._engine.hold(place)
+
+    def _finish(self, answer: Answer) -> None:
+        engine = self._engine
+        if answer.state is AnswerState.RUNNING:
+            engine.timers.unwatch(answer)
+        elif answer.state is not AnswerState.ENDED:
+            return  # the connection closed meanwhile
+        engine.answers.finish(answer)
+        self._no_longer_owed(answer)
+        waiting = engine.answers.next_queued() if engine.answers.queue else None
+        if waiting is not None:
+            engine.emit(event.CallArrived(waiting))
+            self._unpin(waiting.export)
+        elif engine.lifecycle.state is State.DRAINING:
+            engine.closing.check_drained()
+
+    def _no_longer_owed(self, answer: Answer) -> None:
+        if answer.id:
+            self._engine.answers.owed -= 1
+        else:
+            self._one_way_ended()
+
+    def _one_way_ended(self) -> None:
+        credit = self._engine.answers.one_way_credit()
+        if credit:
+            self._engine.outbox.send([Op.CREDIT, 0, credit, 0])
+
+    # What is held open
+
+    def _pin(self, export: Export | None) -> None:
+        if export is not None:
+            export.pins += 1
+
+    def _unpin(self, export: Export | None) -> None:
+        if export is not None:
+            export.pins -= 1
+            if not export.pins and export in self._engine.lingering:
+                del self._engine.lingering[export]
+                self._engine.emit(event.ExportEnded(export, "dropped"))
+
+    def _let_go(self, place: Place) -> None:
+        if type(place) is Export:
+            self._unpin(place)
+        elif type(place) is Import:
+            self._engine.release(place)
+
+    def _details(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """The details of an error as they may travel: whole, or only what a caller must know to react."""
+        engine = self._engine
+        try:
+            plain: dict[str, Any]
+            plain, references = lower(details, only_data, engine.limits)
+            if not references and len(engine.codec.encode([plain])) <= MAX_ERROR_DETAILS:
+                return plain
+        except InvalidArgument:
+            pass
+        return {key: cut_text(str(details[key]), MAX_REASON) for key in ("reason", "retry") if key in details}
+
+
+def _is_on(answer: Answer, source: Answer) -> bool:
+    """Whether the call is made on what will come of `source`."""
+    return answer.target is not None and answer.target[0] == source.id
+
+
+def _wait_for(answer: Answer, source: Answer) -> None:
+    answer.sources = answer.sources or []
+    answer.sources.append(source)
+    source.dependents = source.dependents or []
+    source.dependents.append(answer)
+
+
+def _wait_no_more(answer: Answer, source: Answer) -> None:
+    assert answer.sources is not None and source.dependents is not None
+    answer.sources.remove(source)
+    source.dependents.remove(answer)

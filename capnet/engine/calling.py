@@ -1,0 +1,281 @@
+"""Making calls: send them, hold them back while the peer has no room, take them back, pipeline on them (P-CALL)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.errors import CallCancelled, CapnetError, ProtocolViolation, ResourceExhausted, cut_text
+from capnet.wire.frames import Op
+from capnet.wire.references import AnswerRef, Reference
+
+from . import events as event
+from .calls import Call, Pipelined, Target
+from .closing import LONGEST
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Calling"]
+
+_CALL_WITHOUT_META: Final = 0x85
+_CALL_WITH_META: Final = b"\x86"
+
+
+class Calling:
+    """The calls that one side makes."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # Intents
+
+    def call(
+        self,
+        target: Target,
+        method: str,
+        arguments: dict[str, Any],
+        references: Sequence[Reference] = (),
+        token: Any = None,
+        *,
+        timeout: float | None = None,
+        context: Mapping[str, str] | None = None,
+        one_way: bool = False,
+        may_keep: bool = False,
+    ) -> Call:
+        """Make a call; a `CallReturned` or `CallFailed` with `token` follows, unless it is cancelled or one-way.
+
+        Args:
+            timeout: seconds until the callee gives up.
+            may_keep: `keep` may follow before the frame leaves.
+
+        Raises:
+            Unavailable: the connection is closing. The target's own error: it is broken. InvalidArgument,
+            ResourceExhausted: the frame cannot be sent.
+        """
+        engine = self._engine
+        if not engine.lifecycle.accepts_calls:
+            raise engine.closing.error()
+        if target.broken is not None:
+            raise target.broken.again()
+        calls = engine.calls
+        id = 0 if one_way else calls.next_id()
+        frame: list[Any] = [Op.CALL, id, target.id, method, arguments]
+        call = Call(id, target, None if one_way else token)
+        if timeout is not None or context:
+            call.meta = _meta(timeout, context)
+            frame.append(call.meta)
+        outbox = engine.outbox
+        if id and len(calls.by_id) < calls.limit and not calls.held and engine.peer is not None:
+            if may_keep:
+                call.position = (outbox.turn, len(outbox.chunks))
+            outbox.send(frame, references)
+            calls.by_id[id] = call
+            if references:
+                engine.streaming.left(references)
+        else:
+            self._hold_or_send(call, frame, references)
+        return call
+
+    def cancel(self, call: Call, reason: str = "") -> None:
+        """Give up on a call of ours: its token hears no more of it. Once is enough; later ones do nothing."""
+        engine = self._engine
+        if call.frame is not None:
+            engine.calls.held.remove(call)
+            self.take_back(call, CallCancelled(reason or "cancelled here"), silently=True)
+        elif call.token is not None and engine.calls.find(call.id) is call:
+            engine.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
+            call.failure = CallCancelled(reason or "cancelled here")
+        call.token = None
+
+    def keep(self, call: Call) -> bool:
+        """Have the callee keep the answer, so that it can be pipelined on; with one user, who must `release` it.
+
+        False when it cannot be: the call has left without, has been answered, or too many are kept already.
+        """
+        engine = self._engine
+        calls = engine.calls
+        if call.kept:
+            call.users += 1
+            return True
+        if not call.id or call.token is None or calls.kept >= calls.limit or not self._ask_to_keep(call):
+            return False
+        call.kept = True
+        call.users = 1
+        calls.kept += 1
+        return True
+
+    def release(self, call: Call) -> None:
+        """One user less of a call that is kept; after the last the peer is told that it is finished (P-CALL-8)."""
+        call.users -= 1
+        if call.users or not call.kept:
+            return
+        call.kept = False
+        call.failure = call.failure or CallCancelled("what comes of this call was given back")
+        if not self._engine.lifecycle.closed:
+            self._engine.calls.finished.append(call.id)
+
+    # For the parts of the engine
+
+    def one_way_credit(self, calls: int) -> None:
+        """So many one-way calls have ended at the peer.
+
+        Raises:
+            ProtocolViolation: P-CALL-7, more than were made.
+        """
+        table = self._engine.calls
+        if table.one_way_room + calls > table.limit:
+            raise ProtocolViolation("P-CALL-7", f"{calls} one-way calls have ended that were not made")
+        table.one_way_room += calls
+        self.send_held()
+
+    def say_finished(self) -> None:
+        """Tell the peer which answers it need not keep any more."""
+        calls = self._engine.calls
+        finished, calls.finished = calls.finished, []
+        calls.kept -= len(finished)
+        for id in finished:
+            self._engine.outbox.send([Op.FINISH, id])
+
+    def take_back(self, call: Call, error: CapnetError, *, silently: bool = False) -> None:
+        """A call that was held back will not be made, nor will those that need its answer.
+
+        What they named is uncounted, and their tokens hear why; that of `call` itself not if `silently`.
+        """
+        if silently:
+            call.token = None
+        held = self._engine.calls.held
+        lost = deque((call,))
+        while lost:
+            call = lost.popleft()
+            self._take_back_one(call, error)
+            for dependent in call.dependents or ():
+                if dependent.frame is not None:
+                    dependent.frame = None
+                    held.remove(dependent)
+                    lost.append(dependent)
+
+    def _take_back_one(self, call: Call, error: CapnetError) -> None:
+        engine = self._engine
+        call.frame = None
+        call.failure = error
+        engine.exports.let_go(call.references)
+        for export in engine.exports.uncount(call.references):
+            if export.revoked is None:
+                engine.emit(event.ExportEnded(export, "dropped"))
+        engine.streaming.undone(engine.streams.undo(call.references), error)
+        if call.kept or call.id in engine.calls.finished:
+            self._never_kept(call)
+        if call.token is not None:
+            engine.emit(event.CallFailed(call.token, error))
+        call.token = None
+
+    def take_all_back(self, error: CapnetError) -> None:
+        """None of the calls that are held will be made."""
+        held = self._engine.calls.held
+        while held:
+            self.take_back(held.popleft(), error)
+
+    def send_held(self) -> None:
+        """Send the calls that were held back, as far as the peer has room."""
+        engine = self._engine
+        calls, outbox = engine.calls, engine.outbox
+        held = calls.held
+        while held and calls.has_room_for(held[0]):
+            call = held.popleft()
+            payload = call.frame
+            assert payload is not None
+            if len(payload) > outbox.limit:
+                self.take_back(call, outbox.too_long(payload))
+                continue
+            call.frame = None
+            revoked = engine.exports.let_go(call.references)
+            outbox.put(payload)
+            calls.sent(call)
+            engine.streaming.left(call.references)
+            for export in revoked:
+                outbox.send([Op.CAP_REVOKED, [export.id], cut_text(export.revoked or "")])
+
+    def answered(self) -> None:
+        """The peer has answered a call: there may be room for one that was held, or nothing left to wait for."""
+        engine = self._engine
+        if engine.calls.held:
+            self.send_held()
+        if not engine.lifecycle.accepts_calls:
+            engine.closing.check_drained()
+
+    def _hold_or_send(self, call: Call, frame: list[Any], references: Sequence[Reference]) -> None:
+        """The careful way: the peer may have no room, or may not have said yet how much it takes."""
+        engine = self._engine
+        calls, outbox = engine.calls, engine.outbox
+        payload = outbox.encode(frame, references)
+        fits = len(payload) <= outbox.limit
+        if fits and calls.has_room_for(call) and not calls.held:
+            call.position = (outbox.turn, len(outbox.chunks))
+            outbox.put(payload)
+            calls.sent(call)
+            engine.streaming.left(references)
+        elif not fits and engine.peer is not None:
+            outbox.uncount(references)
+            raise outbox.too_long(payload)
+        elif len(calls.held) < engine.limits.max_outgoing_calls:
+            call.frame, call.references = payload, references
+            engine.exports.hold_back(references)
+            calls.held.append(call)
+            _note_dependence(call)
+        else:
+            outbox.uncount(references)
+            raise ResourceExhausted(
+                f"{engine.limits.max_outgoing_calls} calls wait for the peer already", reason="max_concurrent_calls"
+            )
+
+    def _ask_to_keep(self, call: Call) -> bool:
+        """Put `keep` into the frame of a call that has not left."""
+        outbox = self._engine.outbox
+        if call.frame is not None:
+            call.frame = self._with_keep(call.frame, call.meta)
+            return True
+        payload = None if call.position is None else outbox.waiting(*call.position)
+        if payload is None or call.position is None:
+            return False
+        return outbox.put_instead(call.position[1], self._with_keep(payload, call.meta))
+
+    def _with_keep(self, payload: bytes, meta: dict[str, Any] | None) -> bytes:
+        """The frame of a call with `keep` in its meta, which stands last in it."""
+        codec = self._engine.codec
+        if meta is None:
+            assert payload[0] == _CALL_WITHOUT_META
+            return _CALL_WITH_META + payload[1:] + codec.encode({"keep": True})
+        return payload[: -len(codec.encode(meta))] + codec.encode({**meta, "keep": True})
+
+    def _never_kept(self, call: Call) -> None:
+        calls = self._engine.calls
+        calls.kept -= 1
+        if call.kept:
+            call.kept = False
+        else:
+            calls.finished.remove(call.id)
+
+
+def _note_dependence(call: Call) -> None:
+    """A held call goes with those it needs the answers of, should they be taken back."""
+    needed = [call.target.call] if type(call.target) is Pipelined else []
+    needed += [ref.subject.call for ref in call.references if type(ref) is AnswerRef]
+    for source in needed:
+        if source.frame is not None:
+            source.dependents = source.dependents or []
+            source.dependents.append(call)
+
+
+def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:
+    meta: dict[str, Any] = {}
+    if timeout is not None:
+        # Rounded up: where caller and callee both keep the time, the caller's own scope is the first to notice.
+        meta["deadline"] = ceil(min(max(timeout, 0.0), LONGEST) * 1000)
+    if context:
+        meta["context"] = dict(context)
+    return meta

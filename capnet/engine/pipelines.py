@@ -1,0 +1,227 @@
+"""Pipelines: results that are kept so that the peer can ask for things in them, and what calls take from them.
+
+A kept answer stays from its end to the peer's *finish* (P-CALL-8): its value, with the capabilities in it held open, or
+the error that it ended with. What stands at a path in it is the target of a call, or takes the place of an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from capnet.errors import CapnetError, FailedPrecondition, ProtocolViolation, ResourceExhausted, Revoked
+from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, kind_of
+
+from .answers import Answer, Answers
+from .exports import CapTable, Export
+from .imports import Import
+
+__all__ = ["Kept", "Pipelines", "Place", "answer_refs"]
+
+Place = Export | Import
+Path = Sequence[str | int]
+_CONTAINERS: Final = frozenset((dict, list, CapRef))
+_REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
+
+
+class Kept:
+    """How a call ended that the peer may still pipeline on.
+
+    Attributes:
+        value: its result, with references as they would arrive: to an export that comes home, or to an import.
+        error: what it failed with, or None.
+        size: bytes of the result.
+    """
+
+    __slots__ = ("error", "size", "value")
+
+    def __init__(self, value: Any, error: CapnetError | None = None, size: int = 0) -> None:
+        self.value = value
+        self.error = error
+        self.size = size
+
+    def places(self) -> Iterator[Place]:
+        """What the capabilities in the value lead to."""
+        return (reference.subject for reference in _references_in(self.value))
+
+    def place_at(self, path: Path) -> Place:
+        """The capability at a path.
+
+        Raises:
+            CapnetError: the call's own error. FailedPrecondition: no capability stands there. Revoked: it was taken
+            back.
+        """
+        found = self._at(path)
+        if type(found) is not CapRef:
+            raise FailedPrecondition("the path leads to no capability", reason="no_capability")
+        place: Place = found.subject
+        if type(place) is Export and place.revoked is not None:
+            raise Revoked(place.revoked)
+        return place
+
+    def value_at(self, path: Path) -> tuple[Any, list[CapRef]]:
+        """A copy of what stands at a path, and the references in it; they hold nothing yet.
+
+        Raises:
+            CapnetError: the call's own error. FailedPrecondition: nothing stands there. Revoked: a part was taken
+            back.
+        """
+        value = _copy(self._at(path), _another)
+        references = list(_references_in(value))
+        for reference in references:
+            if type(reference.subject) is Export and reference.subject.revoked is not None:
+                raise Revoked(reference.subject.revoked)
+        return value, references
+
+    def _at(self, path: Path) -> Any:
+        if self.error is not None:
+            raise self.error.again()
+        value = self.value
+        for step in path:
+            value = _inside(value, step)
+        return value
+
+
+class Pipelines:
+    """Kept answers by call id.
+
+    Args:
+        answers: those that have not ended.
+        exports: where references of ours lead.
+        max_bytes: of all results that are kept.
+        max_kept: how many answers the peer may have us keep.
+    """
+
+    __slots__ = ("_answers", "_bytes", "_exports", "_kept", "_max_bytes", "_max_kept", "promised")
+
+    def __init__(self, answers: Answers, exports: CapTable, max_bytes: int, max_kept: int) -> None:
+        self._answers = answers
+        self._exports = exports
+        self._kept: dict[int, Kept] = {}
+        self._bytes = 0
+        self._max_bytes = max_bytes
+        self._max_kept = max_kept
+        self.promised = 0
+        """Answers that are kept or will be."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def promise(self) -> None:
+        """The peer wants another answer kept.
+
+        Raises:
+            ProtocolViolation: P-LIMIT-2, more of them than it may have.
+        """
+        if self.promised >= self._max_kept:
+            raise ProtocolViolation("P-LIMIT-2", f"more than {self._max_kept} answers to be kept")
+        self.promised += 1
+
+    def find(self, id: int, needed_by: int) -> Answer | Kept | None:
+        """The answer that a call needs, or what it has become; None when it is not kept.
+
+        Raises:
+            ProtocolViolation: P-ID-4, there is no such call before the one that needs it.
+        """
+        if id == needed_by or not 0 < id <= self._answers.last_id:
+            raise ProtocolViolation("P-ID-4", f"call {needed_by} needs call {id}, which was not made before it")
+        kept = self._kept.get(id)
+        if kept is not None:
+            return kept
+        answer = self._answers.find(id)
+        return answer if answer is not None and answer.keep else None
+
+    def ended(self, value: Any, references: Sequence[Reference], size: int) -> Kept:
+        """What a result is to those that wait for it."""
+        leads_to: dict[CapRef, Place] = {}
+        for reference in references:
+            if type(reference) is CapRef:
+                export = self._exports.find(reference.id) if reference.id > 0 else None
+                leads_to[reference] = reference.subject if export is None else export
+
+        def turned(reference: Reference) -> Reference:
+            if type(reference) is not CapRef:
+                return reference
+            return CapRef(reference.interface, reference.version, leads_to[reference], -reference.id)
+
+        return Kept(_copy(value, turned), None, size)
+
+    def keep(self, id: int, kept: Kept) -> list[Place]:
+        """Keep it until it is finished. Returns the capabilities in it, which are to be held open."""
+        if self._bytes + kept.size > self._max_bytes:
+            text = f"results of {self._max_bytes} bytes are kept already"
+            kept = Kept(None, ResourceExhausted(text, reason="max_kept_bytes"))
+        self._kept[id] = kept
+        self._bytes += kept.size
+        return list(kept.places())
+
+    def finish(self, id: int) -> list[Place]:
+        """The peer needs it no more. Returns the capabilities in it, which are held open no more.
+
+        Raises:
+            ProtocolViolation: P-CALL-8, it is not kept; P-ID-4, there was no such call.
+        """
+        kept = self._kept.pop(id, None)
+        if kept is None:
+            answer = self._answers.find(id)
+            if answer is None or not answer.keep:
+                raise ProtocolViolation("P-CALL-8", f"call {id} is not kept")
+            answer.keep = False
+        self.promised -= 1
+        if kept is None:
+            return []
+        self._bytes -= kept.size
+        return list(kept.places())
+
+    def clear(self) -> None:
+        """Forget everything: the connection is over."""
+        self._kept = {}
+        self._bytes = self.promised = 0
+
+    def check_invariants(self) -> None:
+        """Kept answers are over, and as many are promised as there are and will be."""
+        assert all(not 0 < id > self._answers.last_id for id in self._kept)
+        assert self.promised == len(self._kept) + sum(
+            answer.keep and id not in self._kept for answer in self._answers if (id := answer.id)
+        )
+        assert self._bytes == sum(kept.size for kept in self._kept.values()) <= self._max_bytes
+
+
+def answer_refs(references: Iterable[Reference]) -> list[AnswerRef]:
+    """The unanswered results among references."""
+    return [reference for reference in references if type(reference) is AnswerRef]
+
+
+def _inside(value: Any, step: str | int) -> Any:
+    kind = kind_of(value)
+    if (kind is dict and type(step) is str and step in value) or (
+        (kind is list or kind is tuple) and type(step) is int and 0 <= step < len(value)
+    ):
+        return value[step]
+    raise FailedPrecondition("the path leads nowhere", reason="no_capability")
+
+
+def _another(reference: Reference) -> Reference:
+    if type(reference) is not CapRef:
+        raise FailedPrecondition("a stream cannot be taken out of a promise", reason="no_capability")
+    return CapRef(reference.interface, reference.version, reference.subject, reference.id)
+
+
+def _copy(value: Any, turned: Callable[[Reference], Reference]) -> Any:
+    """A copy of lowered data, with other references: the handler's own containers may change later."""
+    kind = kind_of(value)
+    if kind is dict:
+        return {key: _copy(item, turned) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_copy(item, turned) for item in value]
+    return turned(value) if kind in _REFERENCES else value
+
+
+def _references_in(value: Any) -> Iterator[CapRef]:
+    kind = kind_of(value)
+    if kind is CapRef:
+        yield value
+    elif kind is dict or kind is list:
+        for item in value.values() if kind is dict else value:
+            if kind_of(item) in _CONTAINERS:
+                yield from _references_in(item)

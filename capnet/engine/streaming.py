@@ -1,0 +1,277 @@
+"""What is done with streams: items, credit, end and stop, ours and the peer's (P-STREAM).
+
+Items are encoded when they are given and leave with the others of the same turn. What came is kept here, bounded by the
+credit that was given for it, until somebody takes it; the credit goes back as it is consumed, never later than half the
+window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.errors import CapnetError, Revoked, StreamStopped, cut_text
+from capnet.limits import Limits
+from capnet.wire.frames import Op, items_frame
+from capnet.wire.references import CapRef, Reference
+
+from . import events as event
+from .exports import Export
+from .streams import Batch, InStream, OutStream, Stream
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Streaming"]
+
+BATCH_BYTES: Final = 32 * 1024
+"""Items share a frame up to this length; so the values in it are fewer than any peer takes (P-FRAME-4)."""
+_LONGEST_HEAD: Final = 16
+"""Bytes of a frame before its first item, at most. A frame is charged with them from its first item on, so that the
+credit never shrinks when it leaves."""
+
+
+class Streaming:
+    """The streams of one connection."""
+
+    __slots__ = ("_engine", "ready")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.ready: list[OutStream] = []
+        """Streams with items that wait for company."""
+
+    # Intents of a producer
+
+    def send(self, stream: OutStream, value: Any, references: Sequence[Reference] = ()) -> None:
+        """Send one item; only while the stream has `room`. It leaves with the next `data_to_send`.
+
+        Raises:
+            InvalidArgument, ResourceExhausted: it cannot be sent; nothing has changed.
+        """
+        assert stream.room, "an item needs credit"
+        outbox = self._engine.outbox
+        item = outbox.encode(value, references)
+        size = len(item)
+        if references or size >= BATCH_BYTES:
+            self._send_alone(stream, item, references)
+            return
+        if stream.batch_bytes + size > BATCH_BYTES:
+            self.flush(stream)
+        if not stream.batch:
+            self.ready.append(stream)
+            stream.bytes -= _LONGEST_HEAD
+        stream.batch.append(item)
+        stream.batch_bytes += size
+        stream.items -= 1
+        stream.bytes -= size
+
+    def flush(self, stream: OutStream) -> None:
+        """Let the items that wait for company leave."""
+        if stream.batch:
+            payload = items_frame(stream.id, stream.batch)
+            stream.bytes += _LONGEST_HEAD + stream.batch_bytes - len(payload)
+            stream.batch = []
+            stream.batch_bytes = 0
+            self._engine.outbox.put(payload)
+
+    def flush_all(self) -> None:
+        """Let all items leave."""
+        ready, self.ready = self.ready, []
+        for stream in ready:
+            self.flush(stream)
+
+    def end(self, stream: OutStream, error: CapnetError | None = None) -> None:
+        """Say that no more will come, and why if that is an error. Once; then, or after the close, it does nothing."""
+        engine = self._engine
+        if stream.farewell is not None or not engine.streams.has(stream):
+            return
+        self.flush(stream)
+        frame: list[Any] = [Op.END, stream.id]
+        if error is not None:
+            frame += engine.answering.error_fields(error)
+        if stream.unsent:
+            stream.farewell = frame
+        else:
+            engine.outbox.send(frame)
+            engine.streams.remove(stream)
+            self._check_drained()
+
+    # Intents of a consumer
+
+    def take(self, stream: InStream) -> Batch | None:
+        """The oldest items that have come, None when there are none. `consumed` follows as they are used."""
+        return stream.batches.popleft() if stream.batches else None
+
+    def consumed(self, stream: InStream, items: int, size: int) -> None:
+        """Items that were taken have been used: the producer may send others for them."""
+        if stream.ended or stream.stopped:
+            return
+        stream.owed_items += items
+        stream.owed_bytes += size
+        limits = self._engine.limits
+        if stream.owed_items * 2 >= limits.stream_items or stream.owed_bytes * 2 >= limits.stream_bytes:
+            self._engine.outbox.send([Op.CREDIT, stream.id, stream.owed_items, stream.owed_bytes])
+            stream.items += stream.owed_items
+            stream.bytes += stream.owed_bytes
+            stream.owed_items = stream.owed_bytes = 0
+
+    def stop(self, stream: InStream, reason: str = "") -> None:
+        """Want no more of it; what has come and was not taken is let go. Once it has ended it does only that."""
+        engine = self._engine
+        self._let_go(stream)
+        if stream.stopped or stream.ended:
+            return
+        stream.stopped = True
+        frame: list[Any] = [Op.STOP, stream.id, cut_text(reason)] if reason else [Op.STOP, stream.id]
+        if stream.unsent:
+            stream.farewell = frame
+        else:
+            engine.outbox.send(frame)
+
+    # What the peer says
+
+    def items(self, id: int, values: list[Any], references: Sequence[Reference], size: int) -> None:
+        """Items have come; the references in them are resolved already."""
+        engine = self._engine
+        stream = engine.streams.consumed(id)
+        stream.charge(len(values), size)
+        if stream.stopped:
+            engine.release_all(references)
+            return
+        stream.batches.append((values, references, size))
+        if stream.token is not None:
+            engine.happened.append(event.StreamChanged(stream))
+
+    def credit(self, id: int, items: int, size: int) -> None:
+        """The consumer has room for more; late credit for a stream that has ended means nothing."""
+        stream = self._engine.streams.produced(id)
+        if stream is not None:
+            had_room = stream.room
+            stream.grant(items, size)
+            if not had_room:
+                self._changed(stream)
+
+    def ended(self, id: int, error: CapnetError | None) -> None:
+        """The producer has said its last word."""
+        stream = self._engine.streams.consumed(id)
+        self._engine.streams.remove(stream)
+        self._end(stream, error)
+        self._check_drained()
+
+    def stopped(self, id: int, reason: str) -> None:
+        """The consumer wants no more; the producer is told and ends. For a stream that has ended it means nothing."""
+        stream = self._engine.streams.produced(id)
+        if stream is not None and stream.closed is None:
+            self._close(stream, StreamStopped(reason or "the reader wants no more"))
+
+    # For the parts of the engine
+
+    def widen(self, announced: Limits) -> None:
+        """The peer's hello is in: there may be room on streams that had none."""
+        streams = self._engine.streams
+        full = [stream for stream in streams if type(stream) is OutStream and not stream.room]
+        streams.widen(announced)
+        for stream in full:
+            if stream.room:
+                self._changed(stream)
+
+    def left(self, references: Iterable[Reference]) -> None:
+        """The frame that mentions these streams is on its way."""
+        engine = self._engine
+        for stream in engine.streams.left(references):
+            if stream.farewell is not None:
+                engine.outbox.send(stream.farewell)
+                if type(stream) is OutStream:
+                    engine.streams.remove(stream)
+            else:
+                self._changed(stream)
+
+    def undone(self, streams: Iterable[Stream], error: CapnetError) -> None:
+        """The frame that mentions them will never leave."""
+        for stream in streams:
+            self._lose(stream, error)
+
+    def belong_to(self, export: Export, references: Iterable[Reference]) -> None:
+        """These streams were handed out, or taken, by a call on a capability: they end with it."""
+        for reference in references:
+            if type(reference) is not CapRef and type(subject := reference.subject) in (OutStream, InStream):
+                subject.export = export
+
+    def release(self, stream: Stream) -> None:
+        """Nobody here will use a stream that the peer has opened."""
+        if type(stream) is InStream:
+            self.stop(stream)
+        elif type(stream) is OutStream:
+            self.end(stream, StreamStopped("nobody produces it"))
+
+    def revoke(self) -> None:
+        """End the streams of capabilities that are revoked now; the error overtakes what is on its way."""
+        for stream in list(self._engine.streams):
+            if stream.export is None or stream.export.revoked is None:
+                continue
+            error = Revoked(stream.export.revoked)
+            if type(stream) is OutStream and stream.closed is None:
+                stream.batch, stream.batch_bytes = [], 0
+                self._close(stream, error)
+                self.end(stream, error)
+            elif type(stream) is InStream:
+                self.spoil(stream, error)
+
+    def spoil(self, stream: InStream, error: CapnetError) -> None:
+        """End it with an error of ours, which overtakes what has come; the producer's last word is still to come."""
+        if not stream.stopped:
+            self.stop(stream, error.reason or error.code)
+            stream.ended, stream.error = True, error
+            self._changed(stream)
+
+    def clear(self, error: CapnetError) -> None:
+        """The connection is over."""
+        self.ready.clear()
+        for stream in self._engine.streams.clear():
+            self._lose(stream, error)
+
+    def _send_alone(self, stream: OutStream, item: bytes, references: Sequence[Reference]) -> None:
+        """An item with references leaves at once: what is said of these references must not overtake it."""
+        outbox = self._engine.outbox
+        self.flush(stream)
+        payload = items_frame(stream.id, (item,))
+        if len(payload) > outbox.limit:
+            outbox.uncount(references)
+            raise outbox.too_long(payload)
+        outbox.put(payload)
+        stream.items -= 1
+        stream.bytes -= len(payload)
+        if references:
+            self.left(references)
+
+    def _changed(self, stream: Stream) -> None:
+        if stream.token is not None:
+            self._engine.emit(event.StreamChanged(stream))
+
+    def _close(self, stream: OutStream, error: CapnetError) -> None:
+        stream.closed = error
+        self._changed(stream)
+
+    def _end(self, stream: InStream, error: CapnetError | None) -> None:
+        if stream.ended:
+            return
+        stream.ended = True
+        stream.error = error
+        if type(error) is Revoked:
+            self._let_go(stream)
+        self._changed(stream)
+
+    def _lose(self, stream: Stream, error: CapnetError) -> None:
+        if type(stream) is InStream:
+            self._end(stream, error)
+        elif type(stream) is OutStream and stream.closed is None:
+            self._close(stream, error)
+
+    def _let_go(self, stream: InStream) -> None:
+        while stream.batches:
+            self._engine.release_all(stream.batches.popleft()[1])
+
+    def _check_drained(self) -> None:
+        if not self._engine.lifecycle.accepts_calls:
+            self._engine.closing.check_drained()

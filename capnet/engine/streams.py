@@ -1,0 +1,298 @@
+"""Streams: values that flow, either way, against credit (P-STREAM).
+
+Each stream has two ends, an `OutStream` where it is produced and an `InStream` where it is consumed. It is opened by
+being mentioned in a frame and lives until its producer has said *end*, once:
+
+    OutStream   unsent ──its frame leaves──▶ open ──stop, revocation──▶ closed ──end──▶ gone
+    InStream    unsent ──its frame leaves──▶ open ──stop──▶ stopped ──the producer's end──▶ gone
+
+Ids follow the sign rule (P-ID-2): in this table those that we opened are positive, those of the peer's negative.
+Nothing here sends: `streaming.py` does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from capnet.errors import CapnetError, ProtocolViolation, ResourceExhausted
+from capnet.limits import EARLY, Limits
+from capnet.wire.references import Reference, StreamRef
+
+from .exports import Export
+
+__all__ = ["Batch", "InStream", "OutStream", "Stream", "Streams"]
+
+_MAX_CREDIT: Final = 2**31 - 1
+
+Batch = tuple[list[Any], Sequence[Reference], int]
+"""Items that came in one frame: values, the references in them, and the length of the frame."""
+
+
+class OutStream:
+    """One that we produce.
+
+    Attributes:
+        id: positive when we opened it.
+        items, bytes: credit that is left; bytes may be negative by one frame.
+        batch: items that were encoded and wait for company, `batch_bytes` long.
+        unsent: the frame that opens it is held back.
+        farewell: the end, said while it was unsent.
+        closed: why nothing more may be sent, or None.
+        export: the capability it was handed out by; it ends with it.
+        token: the driver's; set once somebody produces.
+    """
+
+    __slots__ = ("batch", "batch_bytes", "bytes", "closed", "export", "farewell", "id", "items", "token", "unsent")
+
+    def __init__(self, id: int, token: Any = None) -> None:
+        self.id = id
+        self.items = self.bytes = 0
+        self.batch: list[bytes] = []
+        self.batch_bytes = 0
+        self.unsent = False
+        self.farewell: list[Any] | None = None
+        self.closed: CapnetError | None = None
+        self.export: Export | None = None
+        self.token = token
+
+    @property
+    def room(self) -> bool:
+        """Whether an item may be sent now."""
+        return self.items > 0 and self.bytes > 0 and self.closed is None
+
+    def grant(self, items: int, size: int) -> None:
+        """The consumer gives credit.
+
+        Raises:
+            ProtocolViolation: P-STREAM-2, the sum of it is out of all proportion.
+        """
+        if self.items + items > _MAX_CREDIT or self.bytes + size > _MAX_CREDIT:
+            raise ProtocolViolation("P-STREAM-2", f"more than {_MAX_CREDIT} of credit on a stream")
+        self.items += items
+        self.bytes += size
+
+    def __repr__(self) -> str:
+        return f"<OutStream {self.id} items={self.items} bytes={self.bytes}{' closed' if self.closed else ''}>"
+
+
+class InStream:
+    """One that we consume.
+
+    Attributes:
+        id: positive when we opened it.
+        items, bytes: credit that the producer has left; bytes may be negative by one frame.
+        owed_items, owed_bytes: consumed and not granted again yet.
+        batches: what has come and nobody has taken.
+        unsent, farewell, export, token: as of an `OutStream`.
+        stopped: we want no more; what comes is let go.
+        ended: the last word has come, or never will.
+        error: what it ended with, None for a clean end.
+    """
+
+    __slots__ = (
+        "batches",
+        "bytes",
+        "ended",
+        "error",
+        "export",
+        "farewell",
+        "id",
+        "items",
+        "owed_bytes",
+        "owed_items",
+        "stopped",
+        "token",
+        "unsent",
+    )
+
+    def __init__(self, id: int, limits: Limits, token: Any = None) -> None:
+        self.id = id
+        self.items = limits.stream_items
+        self.bytes = limits.stream_bytes
+        self.owed_items = self.owed_bytes = 0
+        self.batches: deque[Batch] = deque()
+        self.unsent = False
+        self.farewell: list[Any] | None = None
+        self.stopped = self.ended = False
+        self.error: CapnetError | None = None
+        self.export: Export | None = None
+        self.token = token
+
+    def charge(self, items: int, size: int) -> None:
+        """A frame has come.
+
+        Raises:
+            ProtocolViolation: P-STREAM-2, the producer had no credit for it.
+        """
+        if items > self.items or self.bytes <= 0:
+            raise ProtocolViolation("P-STREAM-2", f"{items} items on a stream with credit for {max(self.items, 0)}")
+        self.items -= items
+        self.bytes -= size
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "stopped" if self.stopped else "open"
+        return f"<InStream {self.id} {state} batches={len(self.batches)}>"
+
+
+Stream = OutStream | InStream
+
+
+class Streams:
+    """Streams by id, from either side.
+
+    Args:
+        limits: ours; of the peer's only what was announced is known, see `limit` and `window`.
+    """
+
+    __slots__ = ("_by_id", "_limits", "_next", "_their_next", "limit", "opened", "window")
+
+    def __init__(self, limits: Limits) -> None:
+        self._by_id: dict[int, Stream] = {}
+        self._limits = limits
+        self._next = 1
+        self._their_next = 1
+        self.limit = EARLY.max_streams
+        """How many streams of ours the peer takes; set from its hello."""
+        self.opened = 0
+        """How many of ours there are."""
+        self.window = (EARLY.stream_items, EARLY.stream_bytes)
+        """First credit on a stream that the peer consumes; set from its hello."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._by_id.values())
+
+    def open(self, references: Iterable[Reference]) -> None:
+        """Open a stream for each that is mentioned in a frame of ours; fills in the ids. `left` or `undo` follows.
+
+        Raises:
+            ResourceExhausted: `max_streams`; nothing has been opened.
+        """
+        mentioned = _streams_in(references)
+        if len(mentioned) > self.limit - self.opened:
+            raise ResourceExhausted(f"{self.limit} streams are open at the peer already", reason="max_streams")
+        for reference in mentioned:
+            reference.id = id = self._next
+            self._next += 1
+            stream = OutStream(id) if reference.direction == "out" else InStream(id, self._limits)
+            stream.unsent = True
+            stream.token, reference.subject = reference.subject, stream
+            self._by_id[id] = stream
+            self.opened += 1
+
+    def undo(self, references: Iterable[Reference]) -> list[Stream]:
+        """The frame that mentions them will not leave: they were never opened. Returns them, out of the table."""
+        undone: list[Stream] = []
+        for reference in _streams_in(references):
+            stream: Stream = reference.subject
+            self.remove(stream)
+            undone.append(stream)
+        return undone
+
+    def left(self, references: Iterable[Reference]) -> list[Stream]:
+        """The frame that mentions them is on its way: what we produce has its first credit. Returns them."""
+        opened: list[Stream] = []
+        for reference in _streams_in(references):
+            stream: Stream = reference.subject
+            stream.unsent = False
+            if type(stream) is OutStream:
+                stream.items, stream.bytes = self.window
+            opened.append(stream)
+        return opened
+
+    def arrive(self, reference: StreamRef) -> None:
+        """The peer has opened a stream; fills in the subject.
+
+        Raises:
+            ProtocolViolation: P-ID-1, the id is in use; P-LIMIT-2, more streams than we said we take.
+        """
+        id = -reference.id
+        if id in self._by_id:
+            raise ProtocolViolation("P-ID-1", f"stream {reference.id} is open already")
+        if len(self._by_id) - self.opened >= self._limits.max_streams:
+            raise ProtocolViolation("P-LIMIT-2", f"more than {self._limits.max_streams} streams")
+        self._their_next = max(self._their_next, reference.id + 1)
+        if reference.direction == "out":
+            self._by_id[id] = reference.subject = InStream(id, self._limits)
+        else:
+            self._by_id[id] = reference.subject = stream = OutStream(id)
+            stream.items, stream.bytes = self.window
+
+    def widen(self, announced: Limits) -> None:
+        """The peer's hello is in: its windows are known, and streams that were opened before get the difference."""
+        early_items, early_bytes = self.window
+        self.limit = min(announced.max_streams, self._limits.max_streams)
+        self.window = min(announced.stream_items, _MAX_CREDIT), min(announced.stream_bytes, _MAX_CREDIT)
+        for stream in self._by_id.values():
+            if type(stream) is OutStream and not stream.unsent:
+                stream.items += self.window[0] - early_items
+                stream.bytes += self.window[1] - early_bytes
+
+    def produced(self, id: int) -> OutStream | None:
+        """The stream of that id which we produce, unless it is gone.
+
+        Raises:
+            ProtocolViolation: P-ID-4, there never was one; P-STREAM-1, it flows the other way.
+        """
+        stream = self._find(id)
+        if type(stream) is InStream:
+            raise ProtocolViolation("P-STREAM-1", f"stream {-id} flows the other way")
+        return stream if type(stream) is OutStream else None
+
+    def consumed(self, id: int) -> InStream:
+        """The stream of that id which we consume.
+
+        Raises:
+            ProtocolViolation: P-ID-4, there never was one; P-STREAM-1, it flows the other way; P-STREAM-3, it ended.
+        """
+        stream = self._find(id)
+        if type(stream) is InStream:
+            return stream
+        if stream is None:
+            raise ProtocolViolation("P-STREAM-3", f"stream {-id} has ended")
+        raise ProtocolViolation("P-STREAM-1", f"stream {-id} flows the other way")
+
+    def has(self, stream: Stream) -> bool:
+        """Whether it is not gone."""
+        return self._by_id.get(stream.id) is stream
+
+    def remove(self, stream: Stream) -> None:
+        """It is gone. Once is enough."""
+        if self.has(stream):
+            del self._by_id[stream.id]
+            if stream.id > 0:
+                self.opened -= 1
+
+    def clear(self) -> list[Stream]:
+        """Forget every stream; returns them."""
+        streams = list(self._by_id.values())
+        self._by_id = {}
+        self.opened = 0
+        return streams
+
+    def check_invariants(self) -> None:
+        """I3, I6, I7: ids below the next, no more streams than the limit, and nothing beyond the window."""
+        for id, stream in self._by_id.items():
+            assert stream.id == id and -self._their_next < id < self._next and id != 0
+            if type(stream) is InStream:
+                held = sum(len(values) for values, _, _ in stream.batches)
+                assert stream.items + held + stream.owed_items <= self._limits.stream_items, stream
+                assert not (stream.stopped and stream.batches) and (stream.stopped or not stream.ended), stream
+            elif type(stream) is OutStream:
+                assert stream.items >= 0 and bool(stream.batch) == bool(stream.batch_bytes), stream
+        assert self.opened == sum(id > 0 for id in self._by_id)
+        assert len(self._by_id) - self.opened <= self._limits.max_streams
+
+    def _find(self, id: int) -> Stream | None:
+        stream = self._by_id.get(id)
+        if stream is None and not -self._their_next < id < self._next:
+            raise ProtocolViolation("P-ID-4", f"stream {-id} was never opened")
+        return stream
+
+
+def _streams_in(references: Iterable[Reference]) -> list[StreamRef]:
+    return [reference for reference in references if type(reference) is StreamRef and reference.id >= 0]
