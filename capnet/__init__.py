@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from capnet.contract.capability import Cap, Stream, call, options, stream
 from capnet.contract.context import INJECT, CallContext
+from capnet.contract.sink import Sink
 from capnet.errors import (
     AlreadyExists,
     CallCancelled,
@@ -28,6 +29,7 @@ from capnet.errors import (
     Replaced,
     ResourceExhausted,
     Revoked,
+    StreamStopped,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -39,9 +41,11 @@ from capnet.transport import Attestation
 if TYPE_CHECKING:
     from capnet.connection.bootstrap import Admission, Denied, Policy
     from capnet.connection.call import Call
+    from capnet.connection.channel import channel
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
-    from capnet.connection.proxy import cast_cap, dup, generation, on_broken, release
+    from capnet.connection.pipe import pipe
+    from capnet.connection.proxy import cast_cap, dup, generation, notify, on_broken, release
     from capnet.connection.runtime import Runtime
     from capnet.connection.serving import ReplaceReport
     from capnet.connection.threads import in_thread
@@ -83,19 +87,24 @@ __all__ = [
     "Revoked",
     "Runtime",
     "ServeHandle",
+    "Sink",
     "Stream",
+    "StreamStopped",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "VersionMismatch",
     "call",
     "cast_cap",
+    "channel",
     "connect",
     "dup",
     "generation",
     "in_thread",
+    "notify",
     "on_broken",
     "options",
+    "pipe",
     "release",
     "stream",
 ]
@@ -112,11 +121,14 @@ _LAZY = {
     "Runtime": "capnet.connection.runtime",
     "ServeHandle": "capnet.registry.registry",
     "cast_cap": "capnet.connection.proxy",
+    "channel": "capnet.connection.channel",
     "connect": "capnet.connection.connect",
     "dup": "capnet.connection.proxy",
     "generation": "capnet.connection.proxy",
     "in_thread": "capnet.connection.threads",
+    "notify": "capnet.connection.proxy",
     "on_broken": "capnet.connection.proxy",
+    "pipe": "capnet.connection.pipe",
     "release": "capnet.connection.proxy",
 }
 

@@ -7,14 +7,16 @@ unserved names look the same to those who may not have them; and nothing awaits 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from anyio import move_on_after
 
-from capnet.contract import INJECT, CallContext, Cap, call, differences
+from capnet.contract import INJECT, CallContext, Cap, MethodSpec, call, contract_spec, differences
+from capnet.contract.annotation import read_annotation
 from capnet.errors import (
     CapnetError,
     InvalidArgument,
@@ -26,6 +28,8 @@ from capnet.errors import (
 from capnet.registry import Registration
 from capnet.transport import Attestation
 from capnet.wire.references import is_name
+
+from .proxy import make_proxy, reference_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -90,6 +94,27 @@ class Bootstrap(Cap, name="capnet.Bootstrap"):
             wait_ms: milliseconds to wait for the name to be served.
         """
         ...
+
+
+class Granting(MethodSpec):
+    """`bootstrap` as it is called for a contract: what comes is a proxy of that."""
+
+    def __init__(self, contract: Any) -> None:
+        method = contract_spec(Bootstrap).methods["bootstrap"]
+        vars(self).update(vars(method))
+        self.result = read_annotation(contract, "bootstrap")
+        self.result_contracts = self.result.contracts
+        self._contract = contract
+
+    def receive_result(self, value: Any) -> Any:
+        """The proxy. Which interface it says it is does not matter: the shapes were compared (P-CAP-3)."""
+        return make_proxy(reference_of(value), self._contract)
+
+
+@lru_cache(maxsize=1024)
+def granting(contract: Hashable) -> Granting:
+    """The method that asks for a contract; one for each."""
+    return Granting(contract)
 
 
 class BootstrapDispatcher(Bootstrap):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from capnet.contract import MethodSpec
 from capnet.engine.calls import Call as EngineCall
-from capnet.engine.imports import Import
+from capnet.engine.calls import Target
 from capnet.errors import CapnetError, DeadlineExceeded
 
 from .loop import TimerHandle
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .deferring import Late
 
 __all__ = ["Call"]
 
@@ -31,38 +32,52 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_connection",
         "_error",
         "_runner",
         "_timer",
         "_value",
         "_waiter",
+        "_when_done",
         "again",
+        "connection",
+        "context",
         "entry",
         "method",
+        "one_way",
         "started",
+        "until",
     )
 
     def __init__(self, connection: Connection, method: MethodSpec) -> None:
         self.method = method
         self.started = 0.0
         """When it left, if that was reported to observers."""
-        self.again: tuple[Import, dict[str, Any], float | None] | None = None
+        self.again: tuple[Target | Late, dict[str, Any], float | None] | None = None
         """What an idempotent call needs to be made once more: target, arguments, and the time it must be done."""
         self.entry: EngineCall | None = None
         """The engine's record, until the call has ended."""
-        self._connection = connection
+        self.connection = connection
+        self.context: Mapping[str, str] | None = None
+        """Text that goes along."""
+        self.one_way = False
+        """Nothing comes back; only used while it is deferred."""
+        self.until: float | None = None
+        """When it has to be answered, while it is deferred."""
         self._value: Any = _PENDING
         self._error: CapnetError | None = None
         self._waiter: Any = None
         self._timer: TimerHandle | None = None
+        self._when_done: list[Callable[[], object]] | None = None
         self._runner: Generator[Any, Any, T] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.entry is not None:
-            connection = self._connection
+            connection = self.connection
             if self._waiter is not None:
                 raise RuntimeError("another task awaits this call already")
+            driver = connection.driver
+            if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
+                driver.flush()  # no company to wait for
             self._waiter = waiter = connection.loop.waiter()
             try:
                 yield from waiter.__await__()
@@ -71,15 +86,12 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 raise
             finally:
                 self._waiter = None
-        if self._error is not None:
-            # A new one each time: an error that is kept and raised would keep the frames it went through.
-            raise self._error.again()
-        return cast("T", self._value)
+        return self.outcome()
 
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""
         if self.entry is not None:
-            self._connection.cancel_call(self, reason)
+            self.connection.cancel_call(self, reason)
 
     @property
     def done(self) -> bool:
@@ -87,6 +99,27 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         return self.entry is None
 
     # For the connection
+
+    @property
+    def error(self) -> CapnetError | None:
+        """What it has failed with."""
+        return self._error
+
+    def outcome(self) -> T:
+        """The result of a call that is done.
+
+        Raises:
+            CapnetError: what it has failed with.
+        """
+        if self._error is not None:
+            # A new one each time: an error that is kept and raised would keep the frames it went through.
+            raise self._error.again()
+        return cast("T", self._value)
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call back when it has ended, before anybody who awaits it goes on. It must not raise."""
+        self._when_done = self._when_done or []
+        self._when_done.append(callback)
 
     def settle(self, value: Any, error: CapnetError | None) -> None:
         """The end: exactly once."""
@@ -96,16 +129,20 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._when_done is not None:
+            callbacks, self._when_done = self._when_done, None
+            for callback in callbacks:
+                callback()
         if self._waiter is not None:
-            self._connection.loop.wake(self._waiter)
+            self.connection.loop.wake(self._waiter)
 
     def expire_at(self, when: float) -> None:
         """Give up at that time, whether or not the callee does."""
-        self._timer = self._connection.loop.call_at(when, self._expire)
+        self._timer = self.connection.loop.call_at(when, self._expire)
 
     def _expire(self) -> None:
         if self.entry is not None:
-            self._connection.cancel_call(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
+            self.connection.cancel_call(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
 
     # Coroutine, so that task groups take it
 

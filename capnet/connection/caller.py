@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from capnet.contract import MethodSpec
+from capnet.engine.calls import Call as EngineCall
+from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
-from capnet.engine.imports import Import
 from capnet.errors import CallCancelled, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
 
 from .call import Call
+from .deferring import Late, NotYet
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["call_failed", "call_returned", "cancel_call", "start_call"]
+__all__ = [
+    "CHAIN",
+    "call_failed",
+    "call_returned",
+    "calls_above",
+    "cancel_call",
+    "notify_peer",
+    "send_deferred",
+    "start_call",
+]
+
+CHAIN: Final = "capnet.chain"
+"""Key in a call's context: the calls on ordered objects that are running and lead to this one, so that one of them that
+waits for itself is told so."""
+calls_above: Final[ContextVar[str | None]] = ContextVar("capnet.chain", default=None)
+"""The same for the calls that the running handler makes."""
 
 
-def start_call(connection: Connection, target: Import, method: MethodSpec, arguments: dict[str, Any]) -> Call[Any]:
+def start_call(
+    connection: Connection,
+    target: Target | Late,
+    method: MethodSpec,
+    arguments: dict[str, Any],
+    context: Mapping[str, str] | None = None,
+) -> Call[Any]:
     """Make a call; it leaves with whatever else becomes ready in this turn of the loop.
+
+    Args:
+        context: text that goes along with it.
 
     Raises:
         CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel, a
@@ -32,33 +59,108 @@ def start_call(connection: Connection, target: Import, method: MethodSpec, argum
     if method.timeout is not None and (timeout is None or method.timeout < timeout):
         timeout = method.timeout
         call.expire_at(connection.loop.now() + timeout)
+    chain = calls_above.get()
+    if chain is not None:
+        context = {**(context or {}), CHAIN: chain}
+    call.context = context
     try:
-        _send(connection, call, target, arguments, timeout)
+        if connection.deferring.lines and target in connection.deferring.lines:
+            _defer(connection, call, target, arguments, timeout, None)
+        else:
+            _send(connection, call, target, arguments, timeout)
+    except NotYet as needs:
+        _defer(connection, call, target, arguments, timeout, needs.call)
     except BaseException:
         call.settle(None, None)
         raise
-    if method.idempotent:
+    if method.idempotent and call.again is None:
         call.again = (target, arguments, None if timeout is None else connection.loop.now() + timeout)
     return call
 
 
+def notify_peer(
+    connection: Connection,
+    target: Target | Late,
+    method: MethodSpec,
+    arguments: dict[str, Any],
+    context: Mapping[str, str] | None = None,
+) -> None:
+    """Make a one-way call: nothing ever comes back (P-OP). Behind calls that wait for others it waits, too.
+
+    Raises:
+        CapnetError: it cannot leave; nothing has changed then.
+    """
+    call: Call[Any] = Call(connection, method)
+    call.one_way = True
+    call.context = context
+    try:
+        if connection.deferring.lines and target in connection.deferring.lines:
+            connection.deferring.put(call, target, arguments, None)
+        else:
+            _send(connection, call, target, arguments, None)
+    except NotYet as needs:
+        connection.deferring.put(call, target, arguments, needs.call)
+
+
+def send_deferred(call: Call[Any], target: Target | Late, arguments: dict[str, Any]) -> None:
+    """A call that was deferred may leave.
+
+    Raises:
+        NotYet: not before another is answered. CapnetError: it cannot.
+    """
+    connection = call.connection
+    until = call.until
+    _send(connection, call, target, arguments, None if until is None else until - connection.loop.now())
+
+
+def _defer(
+    connection: Connection,
+    call: Call[Any],
+    target: Target | Late,
+    arguments: dict[str, Any],
+    timeout: float | None,
+    needs: Call[Any] | None,
+) -> None:
+    call.entry = EngineCall(0, connection.engine.imports.bootstrap, None)  # it has not ended; the engine knows nothing
+    call.until = None if timeout is None else connection.loop.now() + timeout
+    connection.deferring.put(call, target, arguments, needs)
+
+
 def _send(
-    connection: Connection, call: Call[Any], target: Import, arguments: dict[str, Any], timeout: float | None
+    connection: Connection, call: Call[Any], target: Target | Late, arguments: dict[str, Any], timeout: float | None
 ) -> None:
     engine, driver = connection.engine, connection.driver
+    method = call.method
     references: Sequence[WireReference] = ()
+    if isinstance(target, Late):
+        target = connection.payloads.target_of(target)
     if not is_plain(arguments, connection.limits):
-        arguments, references = connection.payloads.lower_arguments(arguments, call.method)
-    call.entry = engine.call(target, call.method.name, arguments, references, call, timeout=timeout)
+        arguments, references = connection.payloads.lower_arguments(arguments, method)
+    may_keep = bool(method.result_contracts)
+    entry = engine.call(
+        target,
+        method.name,
+        arguments,
+        references,
+        call,
+        timeout=timeout,
+        context=call.context,
+        one_way=call.one_way,
+        may_keep=may_keep,
+    )
     if references:
         connection.exports_queued(references)
-    if len(engine.calls.by_id) == 1 and not driver.receiving:
+    if call.one_way:
+        driver.flush_soon()
+        return
+    call.entry = entry
+    if len(engine.calls.by_id) == 1 and not driver.receiving and not may_keep:
         driver.flush()  # no company to wait for
     else:
         driver.flush_soon()
     if connection.bus.observed:
         call.started = connection.loop.now()
-        connection.reports.call_left(call.entry, call.method.name)
+        connection.reports.call_left(entry, method.name)
 
 
 def cancel_call(connection: Connection, call: Call[Any], reason: str, error: CapnetError | None = None) -> None:

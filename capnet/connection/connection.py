@@ -14,7 +14,7 @@ from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 from typing_extensions import TypeForm
 
-from capnet.contract import Cap, MethodSpec, contract_spec
+from capnet.contract import Cap, contract_spec
 from capnet.engine import events as engine_events
 from capnet.engine.answers import AnswerState
 from capnet.engine.engine import Engine
@@ -29,24 +29,26 @@ from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 
-from .bootstrap import Bootstrap, BootstrapDispatcher, Policy
+from .bootstrap import Bootstrap, BootstrapDispatcher, Policy, granting
 from .call import Call
-from .caller import call_failed, call_returned, cancel_call, start_call
+from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
+from .deferring import Deferring
 from .dispatch import Dispatcher
 from .driver import Driver
+from .forward import Forwarders
 from .holdings import Holdings
 from .loop import Loop
 from .payload import Payloads
-from .proxy import Reference, make_proxy, reference_of, release
+from .proxy import Reference, make_proxy, release
 from .reports import Reports
 from .runtime import Runtime, RuntimeService
 from .serving import CloseHooks, Serving
+from .streams import Streams
 
 __all__ = ["Connection"]
 
 C = TypeVar("C")
 _numbers: Final = count(1)
-_bootstrap_method: Final[MethodSpec] = contract_spec(Bootstrap).methods["bootstrap"]
 
 
 class Connection(Serving):
@@ -92,6 +94,9 @@ class Connection(Serving):
         self.reports: Reports = Reports(self.bus, self.number)
         self.payloads: Payloads = Payloads(self)
         self.holdings: Holdings = Holdings(self)
+        self.forwarders: Forwarders = Forwarders(self)
+        self.deferring: Deferring = Deferring(send_deferred)
+        self.streams: Streams = Streams(self)
         self.dispatcher: Dispatcher = Dispatcher(self)
         self.driver = Driver(self, transport, _HANDLERS)
         for registry in self._registries:
@@ -110,8 +115,8 @@ class Connection(Serving):
         """What the peer's hello carried for the policy, unverified."""
         return self.engine.peer.auth if self.engine.peer is not None else None
 
-    async def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> C:
-        """A proxy of what the peer serves under a contract's name.
+    def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> Call[C]:
+        """A proxy of what the peer serves under a contract's name: await it, or `pipe` it to go on at once.
 
         Args:
             wait: seconds to wait for the name to be served; None fails at once when it is not.
@@ -121,20 +126,24 @@ class Connection(Serving):
             NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. Unavailable: the
             connection is closing.
         """
-        return cast("C", make_proxy(reference_of(await self._ask_for(contract, wait, name)), contract))
+        spec = contract_spec(contract)
+        arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
+        if wait is not None:
+            arguments["wait_ms"] = int(wait * 1000)
+        return start_call(self, self.engine.imports.bootstrap, granting(cast("Any", contract)), arguments)
 
     async def bootstrap_all(self, *contracts: type[Cap], wait: float | None = None) -> tuple[Any, ...]:
         """Proxies for several contracts, in their order, asked for at once: all of them, or none.
 
         When one fails, the first failure in the order of the arguments is raised and what the others got is given back.
         """
-        calls = [self._ask_for(contract, wait) for contract in contracts]
+        calls = [self.bootstrap(contract, wait=wait) for contract in contracts]
         proxies: list[Any] = []
         failure: CapnetError | None = None
         try:
-            for call, contract in zip(calls, contracts, strict=True):
+            for call in calls:
                 try:
-                    proxies.append(make_proxy(reference_of(await call), contract))
+                    proxies.append(await call)
                 except CapnetError as error:
                     failure = failure or error
             if failure is not None:
@@ -270,9 +279,10 @@ class Connection(Serving):
         """Give up on a call of ours; it ends with `error`, or as cancelled."""
         cancel_call(self, call, reason, error)
 
-    def exports_queued(self, references: Sequence[WireReference]) -> None:
-        """A frame with references is on its way."""
+    def exports_queued(self, references: Sequence[WireReference], hosted: Hosted | None = None) -> None:
+        """A frame with references is on its way; its streams are handed out by an implementation, if it is given."""
         self.reports.exported(self.payloads.queued(references))
+        self.streams.begin(references, hosted)
 
     def crash(self, error: Exception) -> None:
         """A fault of capnet itself: end this connection, and no other."""
@@ -286,8 +296,9 @@ class Connection(Serving):
         for answer in list(self.engine.answers):
             handled: Hosted | None = self.dispatcher.hosted_of(answer)
             if handled is hosted and answer.state is AnswerState.RUNNING:
-                self.engine.end_answer(answer, error.again())
+                self.engine.answering.end_answer(answer, error.again())
                 ended += 1
+        ended += self.streams.cut(hosted, error)
         self.driver.drain()
         return ended
 
@@ -321,6 +332,11 @@ class Connection(Serving):
         self.reports.import_broken(event.imported, event.error)
         self.holdings.broken(event.imported, event.error)
 
+    def import_replaced(self, event: engine_events.ImportReplaced) -> None:
+        """The peer put a new implementation behind a capability that we hold, and may have passed on."""
+        self.reports.import_replaced(event.imported)
+        self.forwarders.replaced(event.imported)
+
     def peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
         """The handshake is done."""
         self.reports.peer_name = event.hello.name
@@ -344,7 +360,7 @@ class Connection(Serving):
 
     def finish_if_over(self) -> None:
         """When the transport has closed and no handler is left, everything has ended: say so, once."""
-        if self._over or not self.driver.transport_closed or not self.dispatcher.stopped:
+        if self._over or not (self.driver.transport_closed and self.dispatcher.stopped and self.streams.stopped):
             return
         self._over = True
         cause = self.engine.lifecycle.cause
@@ -363,14 +379,6 @@ class Connection(Serving):
             callback(cast("CloseCause", self.engine.lifecycle.cause))
         except Exception as error:
             self.unexpected("on_close callback", error)
-
-    def _ask_for(self, contract: Any, wait: float | None, name: str | None = None) -> Call[Any]:
-        """Call the bootstrap dispatcher of the peer."""
-        spec = contract_spec(contract)
-        arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
-        if wait is not None:
-            arguments["wait_ms"] = int(wait * 1000)
-        return start_call(self, self.engine.imports.bootstrap, _bootstrap_method, arguments)
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
         self.reports.publish(kind, **fields)
@@ -392,7 +400,8 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
     engine_events.ExportEnded: Connection.export_ended,
     engine_events.ImportBroken: Connection.import_broken,
-    engine_events.ImportReplaced: lambda self, event: self.reports.import_replaced(event.imported),
+    engine_events.ImportReplaced: Connection.import_replaced,
+    engine_events.StreamChanged: lambda self, event: event.stream.token.changed(event.stream),
     engine_events.PeerIntroduced: Connection.peer_introduced,
     engine_events.PongReceived: Connection.pong_received,
     engine_events.LimitReached: lambda self, event: self.reports.limit_hit(event.reason),

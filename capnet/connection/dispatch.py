@@ -19,12 +19,14 @@ from anyio import CancelScope, get_current_task
 
 from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
+from capnet.engine.exports import Export
 from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, FailedPrecondition, Unimplemented
 from capnet.registry import Hosted
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Unencodable, is_plain
 
 from .driver import FLUSH_CHUNKS
+from .forward import Forwarder, onward
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -51,7 +53,10 @@ class Dispatcher:
 
     def put(self, answer: Answer) -> None:
         """A call is to be handled; it starts after those that came before it. What it is made on stays open for it."""
-        hosted: Hosted = answer.export.subject
+        export = answer.export
+        if export is None:
+            export = answer.export = onward(self._connection, answer)
+        hosted: Hosted = export.subject
         hosted.hold()
         self._inbox.append((answer, hosted))
         if not self._waking:
@@ -159,7 +164,9 @@ class Dispatcher:
             arrived_for.release(connection.close_hosted)
             connection.driver.handle_events()
             return None
-        hosted: Hosted = answer.export.subject  # another one than it arrived for, when that was replaced meanwhile
+        export = answer.export
+        assert export is not None
+        hosted: Hosted = export.subject  # another one than it arrived for, when that was replaced meanwhile
         hosted.call_begins()
         arrived_for.release(connection.close_hosted)
         answer.handler = runner
@@ -171,9 +178,11 @@ class Dispatcher:
             runner.started = connection.loop.now()
             connection.reports.handler_started(answer)
         try:
-            handler, running = self._start(hosted, answer)
+            handler, running = self._start(hosted, export, answer)
         except Exception as raised:
             self._fail(answer, raised)
+            return None
+        if running is None:
             return None
         context = self._context.copy()
         try:
@@ -201,25 +210,33 @@ class Dispatcher:
         finally:
             self._connection.driver.flush_soon()
 
-    def _start(self, hosted: Hosted, answer: Answer) -> tuple[Handler, Coroutine[Any, Any, Any]]:
-        """The handler of a call, and its coroutine with the arguments in it.
+    def _start(
+        self, hosted: Hosted, export: Export, answer: Answer
+    ) -> tuple[Handler, Coroutine[Any, Any, Any] | None]:
+        """The handler of a call, and its coroutine with the arguments in it; None when it hands out a stream at once.
 
         Raises:
             CapnetError: there is no such method, or the arguments do not fit.
         """
-        handler = hosted.handler(answer.export.interface, answer.method)
-        if handler is None or handler.spec.kind == "stream":
+        handler = hosted.handler(export.interface, answer.method)
+        if handler is None:
             self._connection.engine.release_all(answer.references)
-            raise Unimplemented(f"{answer.export.interface} has no method {answer.method!r} that can be called")
+            raise Unimplemented(f"{export.interface} has no method {answer.method!r} that can be called")
         arguments = answer.arguments
         if answer.references:
             references, answer.references = answer.references, ()
             arguments = self._connection.payloads.lift(arguments, references)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
+        if isinstance(hosted, Forwarder):
+            return handler, hosted.relay(self._connection, answer, arguments)
         positional, named = handler.spec.receive_arguments(arguments)
         if handler.context_parameter is not None:
             named[handler.context_parameter] = self._call_context(answer)
-        return handler, handler.function(hosted.implementation, *positional, **named)
+        running = handler.function(hosted.implementation, *positional, **named)
+        if handler.spec.kind == "stream":
+            self._return(answer, handler, running)
+            return handler, None
+        return handler, running
 
     def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
         """The handler has returned: reply with its value, or with why that cannot travel."""
@@ -233,7 +250,8 @@ class Dispatcher:
             self._fail(answer, _unfit(raised, handler))
             return
         if references:
-            connection.exports_queued(references)
+            runner: _Runner = answer.handler
+            connection.exports_queued(references, runner.hosted)
         self._end(answer, None)
 
     def _fail(self, answer: Answer, raised: BaseException) -> bool:
@@ -244,7 +262,7 @@ class Dispatcher:
         if isinstance(raised, CapnetError):
             error = raised
         elif isinstance(raised, Exception):
-            error = connection.unexpected(f"handler of {answer.export.interface}.{answer.method}", raised)
+            error = connection.unexpected(f"handler of {answer.interface}.{answer.method}", raised)
         elif answer.deadline is not None and connection.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
         else:

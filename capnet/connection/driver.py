@@ -13,7 +13,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
 from capnet.transport import Transport
 
-from .loop import Loop, TimerHandle
+from .loop import Loop, TimerHandle, Waiter
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -45,6 +45,7 @@ class Driver:
         "_stall",
         "_timer",
         "_timer_at",
+        "_writers",
         "closing",
         "engine",
         "loop",
@@ -78,6 +79,7 @@ class Driver:
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
         self._closing_timer: TimerHandle | None = None
+        self._writers: list[Waiter] = []
 
     def start(self) -> None:
         """Begin: reading starts, and our hello leaves, together with the first calls if they come at once."""
@@ -107,6 +109,7 @@ class Driver:
         """The transport has caught up: read again."""
         if self._end_stall():
             self.transport.resume()
+        self._wake_writers()
 
     def closed(self, error: Exception | None) -> None:
         """The transport has ended."""
@@ -114,11 +117,19 @@ class Driver:
         self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
         self.drain()
         self._end_stall()
+        self._wake_writers()
         if self._closing_timer is not None:
             self._closing_timer.cancel()
         self._connection.finish_if_over()
 
     # For the connection
+
+    async def written(self) -> None:
+        """Wait until the transport has caught up, or has closed. For producers, whose items can wait."""
+        if not self.transport_closed:
+            waiter = self.loop.waiter()
+            self._writers.append(waiter)
+            await waiter
 
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock: after inputs, and intents that cause events."""
@@ -157,6 +168,11 @@ class Driver:
             self.transport.send(chunks)
             if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
                 self._wait_for_reader()
+
+    def _wake_writers(self) -> None:
+        writers, self._writers = self._writers, []
+        for waiter in writers:
+            self.loop.wake(waiter)
 
     def _scheduled_flush(self) -> None:
         self._flush_scheduled = False

@@ -1,7 +1,7 @@
 """Holdings: capabilities of the peer that are held here, and who wants to know when one breaks (P-REF-2).
 
-A proxy that is collected may be so at any moment, in any thread, even inside the engine. Its finaliser only leaves a
-note here; the note is acted on before the next frames leave.
+A proxy or an end of a stream that is collected may be so at any moment, in any thread, even inside the engine. Its
+finaliser only leaves a note here; the note is acted on before the next frames leave.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from capnet.engine.calls import Pipelined, Target
 from capnet.engine.imports import Import
-from capnet.errors import CapnetError
+from capnet.engine.streams import InStream, OutStream
+from capnet.errors import CallCancelled, CapnetError, FailedPrecondition
+
+from .deferring import Late
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Holdings"]
 
 Watcher = Callable[[CapnetError], object]
+Held = Target | Late | InStream | OutStream
 
 
 class Holdings:
@@ -33,22 +38,25 @@ class Holdings:
         self._noted = False
         self._thread = get_ident()
         self._watchers: dict[Import, list[Watcher]] = {}
-        self.collected: deque[Import] = deque()
+        self.collected: deque[Held] = deque()
         """Notes of finalisers: one holder each that is gone."""
 
-    def hold(self, imported: Import) -> None:
+    def hold(self, held: Target | Late) -> None:
         """One more local owner."""
-        if imported.id > 1 and imported.holders:
-            self._connection.engine.hold(imported)
+        if isinstance(held, Import):
+            if held.id > 1 and held.holders:
+                self._connection.engine.hold(held)
+        elif isinstance(held, Pipelined) and held.call.kept:
+            self._connection.engine.hold(held)
 
-    def release(self, imported: Import) -> None:
+    def release(self, held: Target | Late) -> None:
         """One local owner less; leaves with the next frames."""
-        self._let_go(imported)
+        self._let_go(held)
         self._connection.driver.flush_soon()
 
-    def note_collected(self, imported: Import) -> None:
-        """A finaliser's note: release this soon. May come from any thread and at any moment."""
-        self.collected.append(imported)
+    def note_collected(self, held: Held) -> None:
+        """A finaliser's note: let go of this soon. May come from any thread and at any moment."""
+        self.collected.append(held)
         if not self._noted and not (self._connection.driver.receiving and get_ident() == self._thread):
             self._noted = True
             self._connection.loop.call_soon_threadsafe(self._act_on_notes)
@@ -58,8 +66,10 @@ class Holdings:
         while self.collected:
             self._let_go(self.collected.popleft())
 
-    def watch(self, imported: Import, callback: Watcher) -> Callable[[], None]:
+    def watch(self, imported: Target | Late, callback: Watcher) -> Callable[[], None]:
         """See `proxy.on_broken`."""
+        if not isinstance(imported, Import):
+            raise FailedPrecondition("a promise cannot be watched", reason="promise", hint="await the call first")
         # One that is registered twice is told twice; each `forget` ends its own.
         watcher = partial(self._tell, callback)
         if imported.broken is not None:
@@ -79,10 +89,18 @@ class Holdings:
         for watcher in self._watchers.pop(imported, ()):
             self._connection.loop.call_soon(partial(watcher, error))
 
-    def _let_go(self, imported: Import) -> None:
-        self._connection.engine.release(imported)
-        if not imported.holders:
-            self._watchers.pop(imported, None)
+    def _let_go(self, held: Held) -> None:
+        engine = self._connection.engine
+        if isinstance(held, Import):
+            engine.release(held)
+            if not held.holders:
+                self._watchers.pop(held, None)
+        elif isinstance(held, Pipelined):
+            engine.release(held)
+        elif isinstance(held, InStream):
+            engine.streaming.stop(held)
+        elif isinstance(held, OutStream):
+            engine.streaming.end(held, CallCancelled("the sink was dropped before its end", reason="abandoned"))
 
     def _act_on_notes(self) -> None:
         self._noted = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from capnet.contract import (
@@ -18,19 +18,26 @@ from capnet.contract import (
     Cap,
     ContractSpec,
     MethodSpec,
+    Sink,
     contract_spec,
     implemented_spec,
 )
 from capnet.contract.plain import plain
+from capnet.engine.calls import Pipelined, Target
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.errors import Revoked
+from capnet.engine.streams import InStream, OutStream
+from capnet.errors import FailedPrecondition, Revoked
 from capnet.registry import Hosted
-from capnet.wire.references import CapRef, kind_of
+from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import lower
 
+from .deferring import Late
+from .forward import Forwarder
+from .pipe import Promise
 from .proxy import Proxy, Reference, make_proxy, reference_of
+from .streams import Producing, Receiving, RemoteSink, StreamReader
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -48,7 +55,7 @@ class Payloads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._enrichers: dict[tuple[Contracts, bool], Callable[[Any], Any]] = {}
+        self._enrichers: dict[tuple[Contracts, bool, bool], Callable[[Any], Any]] = {}
         self._held: dict[int, Hosted] = {}  # by export id: what our exports keep open
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         self._functions: WeakValueDictionary[tuple[Callable[..., Any], ContractSpec], Hosted] = WeakValueDictionary()
@@ -59,14 +66,15 @@ class Payloads:
         if sum(issubclass(contract, CallableCap) for contract in method.argument_contracts) > 1:
             # A function does not say which of several callables it is; the parameter it is given for does.
             arguments = {
-                name: lower(value, self._enricher_for(method.parameters[name].annotation), limits)[0]
+                name: lower(value, self.enricher_for(method.parameters[name].annotation, promises=True), limits)[0]
                 for name, value in arguments.items()
             }
-        return lower(arguments, self._enricher(method.argument_contracts, method.argument_text_keys), limits)
+        enrich = self._enricher(method.argument_contracts, method.argument_text_keys, promises=True)
+        return lower(arguments, enrich, limits)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        enrich = self._enricher(method.result_contracts, method.result_text_keys)
+        enrich = self._enricher(method.result_contracts, method.result_text_keys, promises=False)
         return lower(value, enrich, self._connection.limits)
 
     def lift(self, value: Any, references: References) -> Any:
@@ -82,6 +90,22 @@ class Payloads:
                 raise Revoked(home.revoked)
         return _replace(value, self._object)
 
+    def target_of(self, late: Late) -> Target:
+        """What a promise has become, once its call is answered.
+
+        Raises:
+            NotYet: it is not. CapnetError: the call's own error. FailedPrecondition: it is no capability of the peer's.
+        """
+        value = late.value()
+        if isinstance(value, Proxy) and reference_of(value).connection is self._connection:
+            target = reference_of(value).usable()
+            return self.target_of(target) if isinstance(target, Late) else target
+        raise FailedPrecondition(
+            "the path leads to no capability of the peer's",
+            reason="no_capability",
+            hint="await the call to see what it has brought",
+        )
+
     def queued(self, references: References) -> list[Export]:
         """A frame with these references is on its way: their subjects stay open as long as they are exported.
 
@@ -94,6 +118,8 @@ class Payloads:
                 if export is not None:  # the frame may have been the last of a connection that has closed with it
                     hosted: Hosted = reference.subject
                     hosted.hold()
+                    if isinstance(hosted, Forwarder):
+                        hosted.exported(self._connection)
                     self._held[reference.id] = hosted
                     new.append(export)
         return new
@@ -113,18 +139,29 @@ class Payloads:
         if hosted is not None:
             hosted.release(self._connection.close_hosted)
 
-    def _object(self, reference: CapRef) -> Any:
+    def enricher_for(self, annotation: Annotation, *, promises: bool = False) -> Callable[[Any], Any]:
+        """What makes plain data and references of values of an annotated type.
+
+        Args:
+            promises: what is not there yet may travel as such; only in arguments.
+        """
+        return self._enricher(annotation.contracts, annotation.text_keys, promises)
+
+    def _object(self, reference: WireReference) -> Any:
         subject = reference.subject
-        if type(subject) is Import:
-            return make_proxy(Reference(self._connection, subject))
-        hosted: Hosted = subject.subject
-        return hosted.implementation
+        if type(reference) is CapRef:
+            if type(subject) is Import:
+                return make_proxy(Reference(self._connection, subject))
+            hosted: Hosted = subject.subject
+            return hosted.proxy() if isinstance(hosted, Forwarder) else hosted.implementation
+        if type(subject) is InStream:
+            return StreamReader(self._connection, subject)
+        if type(subject) is OutStream:
+            return RemoteSink(self._connection, subject, self._enricher((), False, promises=False))
+        return _replace(subject, self._object)  # an unanswered result that has come meanwhile
 
-    def _enricher_for(self, annotation: Annotation) -> Callable[[Any], Any]:
-        return self._enricher(annotation.contracts, annotation.text_keys)
-
-    def _enricher(self, contracts: Contracts, text_keys: bool) -> Callable[[Any], Any]:
-        key = (contracts, text_keys)
+    def _enricher(self, contracts: Contracts, text_keys: bool, promises: bool) -> Callable[[Any], Any]:
+        key = (contracts, text_keys, promises)
         known = self._enrichers.get(key)
         if known is not None:
             return known
@@ -132,30 +169,53 @@ class Payloads:
 
         def enrich(value: Any) -> Any:
             if isinstance(value, Cap):
-                return self._capability(value, contracts)
+                return self._capability(value, contracts, promises)
+            if hasattr(type(value), "__aiter__"):
+                return StreamRef("out", Producing(self._connection, value, of_items))
+            if isinstance(value, Sink):
+                return StreamRef("in", Receiving(self._connection, value))
+            if isinstance(value, Promise):
+                return self._promise(value, promises)
             if callables and callable(value):
                 return self._function(value, callables)
             return plain(value, text_keys)
 
         self._enrichers[key] = enrich
+        of_items = self._enricher(contracts, text_keys, promises=False) if promises else enrich
         return enrich
 
-    def _capability(self, value: Cap, contracts: Contracts) -> CapRef:
+    def _capability(self, value: Cap, contracts: Contracts, promises: bool) -> CapRef | AnswerRef:
         if isinstance(value, Proxy):
-            return self._home(value)
+            return self._onward(value, promises)
         spec = _exported_spec(type(value), contracts)
         hosted = Hosted.of(value)
         hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted)
 
-    def _home(self, proxy: Proxy) -> CapRef:
+    def _onward(self, proxy: Proxy, promises: bool) -> CapRef | AnswerRef:
+        """Home, where it is known by a number; to the call it will come of; or to another peer, by way of us."""
         reference = reference_of(proxy)
-        imported = reference.usable()
-        if reference.connection is not self._connection:
-            raise TypeError("a proxy of another connection does not travel: capabilities are not forwarded yet")
-        if imported.broken is not None:
-            raise imported.broken.again()
-        return CapRef(imported.interface, imported.version, imported, -imported.id)
+        target = reference.usable()
+        if target.broken is not None:
+            raise target.broken.again()
+        if reference.connection is self._connection:
+            if isinstance(target, Import):
+                return CapRef(target.interface, target.version, target, -target.id)
+            if isinstance(target, Pipelined) and promises:
+                return AnswerRef(target.call.id, target.path, target)
+        return CapRef(target.interface, target.version, reference.connection.forwarders.of(target))
+
+    def _promise(self, promise: Promise, promises: bool) -> Any:
+        """What is no capability: it can only go to where it will be, or has to be waited for."""
+        reference = promise.__capnet_reference__
+        target = reference.usable()
+        if target.broken is not None:
+            raise target.broken.again()
+        if isinstance(target, Late):
+            return target.value()
+        if isinstance(target, Pipelined) and reference.connection is self._connection and promises:
+            return AnswerRef(target.call.id, target.path, target)
+        raise TypeError("a promise of data travels in arguments to the peer that it will come from; await its call")
 
     def _function(self, function: Callable[..., Any], contracts: Contracts) -> CapRef:
         spec = contract_spec(contracts[0])
@@ -177,10 +237,10 @@ def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
     return implemented_spec(kind, fitting[0]) if fitting else contract_spec(kind)
 
 
-def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
+def _replace(value: Any, make: Callable[[WireReference], Any]) -> Any:
     """`value` with what `make` gives in place of each reference; containers are ours and changed in place."""
     kind = kind_of(value)
-    if kind is CapRef:
+    if kind in _REFERENCES:
         return make(value)
     if kind is dict:
         for key, item in value.items():
@@ -193,4 +253,5 @@ def _replace(value: Any, make: Callable[[CapRef], Any]) -> Any:
     return value
 
 
-_CONTAINERS = frozenset((CapRef, dict, list))
+_REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
+_CONTAINERS: Final = _REFERENCES | {dict, list}

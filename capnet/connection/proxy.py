@@ -7,40 +7,57 @@ closed, at the end of its `async with`, or when the last proxy that shares it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from types import new_class
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
 
 from typing_extensions import TypeForm
 
-from capnet.contract import Cap, ContractSpec, MethodSpec, contract_spec
-from capnet.engine.imports import Import
+from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec
+from capnet.engine.calls import Target
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
 
-from .caller import start_call
+from .caller import notify_peer, start_call
+from .deferring import Late
+from .streams import StreamReader
 
 if TYPE_CHECKING:
     from .call import Call
     from .connection import Connection
 
-__all__ = ["Reference", "cast_cap", "dup", "generation", "make_proxy", "on_broken", "reference_of", "release"]
+__all__ = [
+    "Proxy",
+    "Reference",
+    "cast_cap",
+    "dup",
+    "generation",
+    "make_proxy",
+    "notify",
+    "on_broken",
+    "reference_of",
+    "release",
+]
 
 C = TypeVar("C")
+P = ParamSpec("P")
 
 
 class Reference:
-    """One local owner of an import. Giving it back twice is harmless; using it afterwards raises `Released`."""
+    """One local owner of an import, or of the promise of one.
+
+    Giving it back twice is harmless; using it afterwards raises `Released`.
+    """
 
     __slots__ = ("__weakref__", "connection", "imported", "released")
 
-    def __init__(self, connection: Connection, imported: Import) -> None:
+    def __init__(self, connection: Connection, imported: Target | Late) -> None:
         self.connection = connection
         self.imported = imported
         self.released = False
 
-    def usable(self) -> Import:
-        """The import, while it is ours.
+    def usable(self) -> Target | Late:
+        """What it owns, while it is ours.
 
         Raises:
             Released: it was given back.
@@ -142,12 +159,38 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
             )
         return start(self, *args, **kwargs)
 
-    def refuse(self: Proxy, *args: Any, **kwargs: Any) -> NoReturn:
-        raise Unimplemented(f"{spec.name}.{method.name} is a stream; this version of capnet carries calls only")
+    begin = start_if_there if method.since > 1 else start
 
-    chosen = refuse if method.kind == "stream" else start_if_there if method.since > 1 else start
+    def open_stream(self: Proxy, *args: Any, **kwargs: Any) -> StreamReader:
+        return StreamReader(self._capnet_reference.connection, begin(self, *args, **kwargs))
+
+    chosen: Any = open_stream if method.kind == "stream" else begin
     chosen.__name__, chosen.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
-    return chosen
+    chosen.method = method
+    return cast("Callable[..., Any]", chosen)
+
+
+def notify(method: Callable[P, Coroutine[Any, Any, Any]], /) -> Callable[P, None]:
+    """Call a method of a proxy one way: `notify(log.write)("started")`.
+
+    Nothing comes back, no result and no error; the call starts in its order with the others. It leaves with what else
+    is ready; where the peer has no room it waits for that, and further calls wait behind it.
+
+    Raises:
+        TypeError: it is no method of a proxy that answers once. CapnetError, when it is called: it cannot leave.
+    """
+    if isinstance(method, CallableCap):
+        method = cast("Any", method).call
+    proxy: object = getattr(method, "__self__", None)
+    spec: object = getattr(method, "method", None)
+    if not isinstance(proxy, Proxy) or not isinstance(spec, MethodSpec) or spec.kind != "call":
+        raise TypeError("notify() takes a method of a proxy, such as notify(log.write)")
+
+    def start(*args: P.args, **kwargs: P.kwargs) -> None:
+        reference = reference_of(proxy)
+        notify_peer(reference.connection, reference.usable(), spec, spec.bind(args, kwargs))
+
+    return start
 
 
 def reference_of(proxy: object) -> Reference:

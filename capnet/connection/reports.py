@@ -109,7 +109,7 @@ class Reports:
             CallStarted,
             direction="in",
             call=answer.id,
-            contract=answer.export.interface,
+            contract=answer.interface,
             method=answer.method,
             generation=_generation(answer.export),
         )
@@ -121,7 +121,7 @@ class Reports:
             CallFinished,
             direction="in",
             call=answer.id,
-            contract=answer.export.interface,
+            contract=answer.interface,
             method=answer.method,
             generation=_generation(answer.export),
             result=result,
@@ -152,6 +152,6 @@ def _result(error: CapnetError | None) -> tuple[str, str | None]:
     return ("ok", None) if error is None else (error.code, error.reason)
 
 
-def _generation(export: Export) -> int:
-    hosted: Hosted | None = export.subject
+def _generation(export: Export | None) -> int:
+    hosted: Hosted | None = None if export is None else export.subject
     return 0 if hosted is None else hosted.generation

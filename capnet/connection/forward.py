@@ -1,0 +1,177 @@
+"""Forwarding: a capability of one peer, passed on to another (P-REF-4).
+
+A proxy that travels over another connection is exported there as a `Forwarder`. Paths never shorten: each call comes
+here and is made again on the next hop, with that hop's ids, what is left of its deadline, its context, and its
+cancellation; results, errors, streams and references inside of them go back the same way. A forwarder that comes home
+is the proxy it was made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from capnet.contract import Annotation, Cap, ContractSpec, Handler, MethodSpec
+from capnet.engine.answers import Answer
+from capnet.engine.calls import Pipelined
+from capnet.engine.exports import Export
+from capnet.engine.imports import Import
+from capnet.errors import CapnetError
+from capnet.registry import Hosted
+
+from .caller import notify_peer, start_call
+from .deferring import Late
+from .pipe import promised
+from .proxy import Reference, make_proxy
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Forwarder", "Forwarders", "onward"]
+
+Target = Import | Pipelined | Late
+_ANYTHING: Final = Annotation(Any, "any")
+_ONWARD_ID: Final = -1
+"""Id of what a call is made on that goes straight on: it is in no table."""
+
+
+class RelayedMethod(MethodSpec):
+    """A method of a contract that this side does not know: what goes through it stays plain data and references.
+
+    Args:
+        kept: something may be pipelined on it.
+    """
+
+    def __init__(self, contract: str, name: str, kept: bool) -> None:
+        self.contract = contract
+        self.name = name
+        self.kind = "call"
+        self.since = 1
+        self.timeout = None
+        self.idempotent = False
+        self.parameters = {}
+        self.result = _ANYTHING
+        self.argument_contracts = ()
+        self.result_contracts = (Cap,) if kept else ()
+        self.may_pipe = kept
+        self.argument_text_keys = self.result_text_keys = False
+
+    def receive_result(self, value: Any) -> Any:
+        """As it came."""
+        return value
+
+
+@lru_cache(maxsize=1024)
+def _relayed(contract: str, name: str, kept: bool) -> Handler:
+    return Handler(RelayedMethod(contract, name, kept), Forwarder.relay)
+
+
+class Forwarder(Hosted):
+    """What stands for a capability of one connection on the others.
+
+    Args:
+        reference: its own, given back when nobody there holds it any more.
+    """
+
+    __slots__ = ("_connections", "reference")
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__(None)
+        self.reference = reference
+        self._connections: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+        target = reference.imported
+        if isinstance(target, Import):
+            reference.connection.holdings.watch(target, self._broken)
+
+    def expose(self, spec: ContractSpec) -> None:
+        """Which methods there are is for the next hop to say."""
+
+    def handler(self, interface: str, method: str) -> Handler:
+        """Any method goes on; where it does not exist, that is the answer."""
+        return _relayed(interface, method, False)
+
+    def release(self, close: Callable[[Hosted], None]) -> None:
+        """See `Hosted`."""
+        self.holders -= 1
+        if not self.holders:
+            self.reference.release()
+
+    def exported(self, connection: Connection) -> None:
+        """A peer holds it; what happens to the capability is told there."""
+        self._connections[connection] = 1
+
+    def proxy(self) -> Any:
+        """It has come home: the capability itself, with a reference of its own."""
+        reference = self.reference
+        reference.connection.holdings.hold(reference.imported)
+        return make_proxy(Reference(reference.connection, reference.imported))
+
+    async def relay(self, connection: Connection, answer: Answer, arguments: dict[str, Any]) -> Any:
+        """Make a call of one connection on the next."""
+        reference = self.reference
+        target = reference.usable()
+        handler = _relayed(answer.interface, answer.method, answer.keep)
+        if not answer.id:
+            notify_peer(reference.connection, target, handler.spec, arguments, answer.context)
+            return None
+        call = start_call(reference.connection, target, handler.spec, arguments, answer.context)
+        if not answer.keep:
+            return await call
+        kept = Reference(reference.connection, promised(call))
+        try:
+            connection.engine.answering.forward(answer, call)
+            connection.driver.handle_events()
+            return await call
+        finally:
+            kept.release()
+
+    def replaced(self, generation: int) -> None:
+        """Another implementation answers at the end of the path; ours stays what it is."""
+        for connection in list(self._connections):
+            exports = connection.engine.exports_of(self)
+            connection.engine.replace(exports, self, generation)
+            connection.driver.flush_soon()
+
+    def _broken(self, error: CapnetError) -> None:
+        for connection in list(self._connections):
+            connection.engine.revoke(connection.engine.exports_of(self), error.message)
+            connection.driver.drain()
+
+
+class Forwarders:
+    """The forwarders of what one connection holds. Each capability has one, so that it has one id with each peer."""
+
+    __slots__ = ("_by_target", "_connection")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
+
+    def of(self, target: Target) -> Forwarder:
+        """The forwarder for what is held."""
+        forwarder = self._by_target.get(target)
+        if forwarder is None:
+            self._connection.holdings.hold(target)
+            forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target))
+        return forwarder
+
+    def replaced(self, imported: Import) -> None:
+        """The peer has put another implementation behind a capability: those who got it from us are told."""
+        forwarder = self._by_target.get(imported)
+        if forwarder is not None:
+            forwarder.replaced(imported.generation)
+
+
+def onward(connection: Connection, answer: Answer) -> Export:
+    """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""
+    place = answer.place
+    if isinstance(place, Import):
+        forwarder = connection.forwarders.of(place)
+    else:
+        assert isinstance(place, Answer) and answer.target is not None
+        steps = tuple(answer.target[1:])
+        call = place.forwarded
+        forwarder = Forwarder(Reference(call.connection, promised(call, steps, steps)))
+    return Export(_ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
