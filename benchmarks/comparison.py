@@ -17,7 +17,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The rates of one row in units a second, repeat by repeat. `capnet` is empty when only the floor was run."""
+    """The figures of one row, repeat by repeat. `capnet` is empty when only the floor was run."""
 
     row: Row
     loop: LoopName
@@ -27,8 +27,11 @@ class Comparison:
 
     @property
     def ratios(self) -> Sequence[float]:
-        """capnet to floor within each repeat: the two ran next to each other, so drift of the machine cancels out."""
-        return [ours / theirs for ours, theirs in zip(self.capnet, self.floor, strict=False)]
+        """How many times as fast as the floor capnet was within each repeat.
+
+        The two ran next to each other, so drift of the machine cancels out.
+        """
+        return [self.row.ratio(ours, theirs) for ours, theirs in zip(self.capnet, self.floor, strict=False)]
 
     @property
     def ratio(self) -> float | None:
@@ -37,13 +40,15 @@ class Comparison:
 
     @property
     def aim(self) -> float:
-        """The ratio to reach."""
+        """The ratio to reach, or the milliseconds."""
         return self.row.aim_on(self.loop)
 
     @property
     def reached(self) -> bool | None:
         """Whether the median is at the aim; None when nothing was compared."""
-        return None if self.ratio is None else self.ratio >= self.aim
+        if self.ratio is None:
+            return None
+        return median(self.capnet) <= self.aim if self.row.figure == "milliseconds" else self.ratio >= self.aim
 
 
 def compare(
@@ -53,11 +58,11 @@ def compare(
 
     The floor always runs on asyncio's own loop; `loop` is capnet's. Raises `ChildFailed`.
     """
-    rates: dict[SubjectName, list[float]] = {"floor": [], "capnet": []}
+    figures: dict[SubjectName, list[float]] = {"floor": [], "capnet": []}
     for repeat in range(1, repeats + 1):
         for name in subjects:
             progress(f"{row.workload} {row.title}: {name}, {repeat} of {repeats}")
             chosen: LoopName = loop if name == "capnet" else "asyncio"
             timing = measure(Measurement(subject=name, row=row, seconds=seconds, loop=chosen))
-            rates[name].append(timing.units / timing.seconds)
-    return Comparison(row=row, loop=loop, floor=rates["floor"], capnet=rates["capnet"])
+            figures[name].append(row.figure_of(timing))
+    return Comparison(row=row, loop=loop, floor=figures["floor"], capnet=figures["capnet"])

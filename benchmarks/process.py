@@ -1,4 +1,4 @@
-"""One measurement: a server child, a client child, and their certain end."""
+"""One measurement: a server child, a client child, on some rows a relay between them, and their certain end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from benchmarks.workload import ROWS, Row, Timing
 __all__ = ["ChildFailed", "Measurement", "can_pin", "measure", "profile"]
 
 START_SECONDS = 30.0
-"""Until a server must listen; also what a client may take beyond its measured time."""
+"""Until a server or relay must listen; also what a client may take beyond its measured time."""
 END_SECONDS = 10.0
-"""Until a server must have ended once its input is closed; then it is killed."""
+"""Until it must have ended once its input is closed; then it is killed."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -63,36 +63,48 @@ def profile(measurement: Measurement, top: int) -> tuple[str, str]:
 
 @contextmanager
 def _server(measurement: Measurement, top: int = 0) -> Generator[tuple[str, subprocess.Popen[str]]]:
-    with tempfile.TemporaryDirectory(prefix="capnet-bench-") as folder:
+    """The path to connect to, which is a relay's where the row asks for latency, and the server's process."""
+    with tempfile.TemporaryDirectory(prefix="capnet-bench-") as folder, ExitStack() as children:
         path = f"{folder}/bench.sock"
         command = _command("serve", measurement, path, top)
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        try:
-            _wait_until_ready(server, measurement.subject)
-            yield path, server
-        finally:
-            _end(server)
+        server = children.enter_context(_listening(command, f"{measurement.subject} server"))
+        if measurement.row.latency:
+            target, path = path, f"{folder}/relay.sock"
+            command = [*_command("relay", measurement, path), "--target", target]
+            children.enter_context(_listening(command, "relay"))
+        yield path, server
 
 
-def _wait_until_ready(server: subprocess.Popen[str], name: str) -> None:
-    assert server.stdout is not None
-    ready, _, _ = select.select([server.stdout], [], [], START_SECONDS)
-    if not ready:
-        raise ChildFailed(f"the {name} server did not listen within {START_SECONDS:g} s")
-    if server.stdout.readline().strip() != READY:
-        raise ChildFailed(f"the {name} server ended with code {server.wait()} before it listened")
-
-
-def _end(server: subprocess.Popen[str]) -> None:
-    """Close its input, which asks it to end; kill it if it does not."""
-    assert server.stdin is not None and server.stdout is not None
-    server.stdin.close()
+@contextmanager
+def _listening(command: Sequence[str], name: str) -> Generator[subprocess.Popen[str]]:
+    """A child that listens inside the block."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        server.wait(END_SECONDS)
+        _wait_until_ready(child, name)
+        yield child
+    finally:
+        _end(child)
+
+
+def _wait_until_ready(child: subprocess.Popen[str], name: str) -> None:
+    assert child.stdout is not None
+    ready, _, _ = select.select([child.stdout], [], [], START_SECONDS)
+    if not ready:
+        raise ChildFailed(f"the {name} did not listen within {START_SECONDS:g} s")
+    if child.stdout.readline().strip() != READY:
+        raise ChildFailed(f"the {name} ended with code {child.wait()} before it listened")
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """Close its input, which asks it to end; kill it if it does not."""
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.close()
+    try:
+        child.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    server.stdout.close()
+        child.kill()
+        child.wait()
+    child.stdout.close()
 
 
 def _drive(measurement: Measurement, path: str, top: int = 0) -> dict[str, int | float | str]:
@@ -110,7 +122,7 @@ def _drive(measurement: Measurement, path: str, top: int = 0) -> dict[str, int |
     return answer
 
 
-def _command(role: str, measurement: Measurement, path: str, top: int) -> Sequence[str]:
+def _command(role: str, measurement: Measurement, path: str, top: int = 0) -> Sequence[str]:
     command = [sys.executable, "-m", "benchmarks.peer", role, "--subject", measurement.subject, "--path", path]
     command += ["--loop", measurement.loop, "--row", str(ROWS.index(measurement.row))]
     command += ["--seconds", str(measurement.seconds), "--profile", str(top)]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks.comparison import Comparison
+from benchmarks.workload import Row
 
 __all__ = ["as_json", "as_table"]
 
-HEAD = ("id", "workload", "F2 /s", "capnet /s", "ratio", "min–max", "aim", "reached")
-ALIGN = "llrrrrrl"
+HEAD = ("id", "workload", "in", "F2", "capnet", "ratio", "min–max", "aim", "reached")
+ALIGN = "lllrrrrrl"
 NOTHING = "–"
 
 
@@ -25,7 +26,7 @@ def as_table(comparisons: Sequence[Comparison], machine: str) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison], machine: str) -> str:
-    """Everything that was measured, rates in units a second."""
+    """Everything that was measured, figures in what `measured_in` says."""
     return json.dumps({"machine": machine, "rows": [_record(comparison) for comparison in comparisons]}, indent=2)
 
 
@@ -34,11 +35,12 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
     return (
         row.workload,
         f"{row.title}, {'one core' if row.pinned else 'unpinned'}",
-        _middle(comparison.floor),
-        _middle(comparison.capnet),
+        row.measured_in,
+        _middle(row, comparison.floor),
+        _middle(row, comparison.capnet),
         NOTHING if comparison.ratio is None else f"{comparison.ratio:.2f}",
         f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else NOTHING,
-        f"{comparison.aim:.1f}",
+        f"≤ {comparison.aim:.1f} ms" if row.figure == "milliseconds" else f"{comparison.aim:.1f}",
         {True: "yes", False: "no", None: NOTHING}[comparison.reached],
     )
 
@@ -50,17 +52,20 @@ def _record(comparison: Comparison) -> dict[str, object]:
         "title": row.title,
         "pinned": row.pinned,
         "loop": comparison.loop,
+        "measured_in": row.measured_in,
         "floor": list(comparison.floor),
         "capnet": list(comparison.capnet),
         "ratios": list(comparison.ratios),
         "ratio": comparison.ratio,
         "aim": comparison.aim,
+        "aim_in": row.measured_in if row.figure == "milliseconds" else "ratio",
         "reached": comparison.reached,
     }
 
 
-def _middle(rates: Sequence[float]) -> str:
-    return f"{median(rates):,.0f}" if rates else NOTHING
+def _middle(row: Row, figures: Sequence[float]) -> str:
+    digits = 2 if row.figure == "milliseconds" else 0
+    return f"{median(figures):,.{digits}f}" if figures else NOTHING
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

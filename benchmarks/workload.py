@@ -5,32 +5,56 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from reprlib import repr as short
 from time import perf_counter
 from typing import Literal
 
-from benchmarks.subject import VALUE, LoopName, Opening, Subject, Unit
+from benchmarks.subject import ANSWERS, ITEMS, PAYLOAD, LoopName, Opening, Shape, Subject, Unit
 
 __all__ = ["ROWS", "Row", "Timing", "check", "drive", "opening_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One workload on one placement of its two processes, with the ratio it should reach."""
+    """One workload on one placement of its two processes, what its figure is, and the aim."""
 
     workload: str
     title: str
-    shape: Literal["echo", "callback", "connect"]
+    shape: Shape
     aim: float
-    """Wanted ratio of capnet's rate to the floor's."""
+    """Wanted of capnet, as `figure` says: at least this ratio of its rate to the floor's, or at most this time."""
     uvloop_aim: float | None = None
     """The same with capnet on uvloop, where it differs; the floor stays on asyncio."""
     in_flight: int = 1
     """Calls that wait for their answer at any time, all on one connection."""
     pinned: bool = True
     """Server and client share one core; otherwise the system places them."""
+    latency: float = 0.0
+    """Seconds that everything between client and server takes, each way."""
+    figure: Literal["rate", "milliseconds"] = "rate"
+    """What is shown: how much is done in a second, where more is better, or how long one unit takes, where less is."""
+    counts: str = "calls"
+    """What a rate counts."""
+    per_unit: float = 1
+    """How many of those one unit of work holds."""
+
+    @property
+    def measured_in(self) -> str:
+        """What the figures of this row are."""
+        return "ms" if self.figure == "milliseconds" else f"{self.counts}/s"
+
+    def figure_of(self, timing: Timing) -> float:
+        """The figure that a timing gives."""
+        if self.figure == "milliseconds":
+            return 1000 * timing.seconds / timing.units
+        return self.per_unit * timing.units / timing.seconds
+
+    def ratio(self, capnet: float, floor: float) -> float:
+        """How many times as fast as the floor capnet is, by their figures."""
+        return floor / capnet if self.figure == "milliseconds" else capnet / floor
 
     def aim_on(self, loop: LoopName) -> float:
-        """The ratio to reach with capnet on that event loop."""
+        """What to reach with capnet on that event loop."""
         return self.uvloop_aim if loop == "uvloop" and self.uvloop_aim is not None else self.aim
 
 
@@ -38,8 +62,35 @@ ROWS: tuple[Row, ...] = (
     Row(workload="W1", title="one call at a time", shape="echo", aim=1.5, uvloop_aim=2.3),
     Row(workload="W2", title="64 calls in flight", shape="echo", aim=1.0, in_flight=64),
     Row(workload="W2", title="64 calls in flight", shape="echo", aim=0.6, in_flight=64, pinned=False),
+    Row(
+        workload="W3",
+        title="stream of 100 000 items",
+        shape="numbers",
+        aim=1.5,
+        pinned=False,
+        counts="items",
+        per_unit=ITEMS,
+    ),
+    Row(
+        workload="W4",
+        title="1 MiB echoed",
+        shape="blob",
+        aim=3.0,
+        pinned=False,
+        counts="MB",
+        per_unit=len(PAYLOAD) / 1e6,
+    ),
     Row(workload="W5", title="callback during a call", shape="callback", aim=1.2),
     Row(workload="W6", title="connect, one call, close", shape="connect", aim=0.9),
+    Row(
+        workload="W8",
+        title="chain of 8 calls, 1 ms each way",
+        shape="chain",
+        aim=3.5,
+        pinned=False,
+        latency=0.001,
+        figure="milliseconds",
+    ),
 )
 
 
@@ -60,13 +111,19 @@ def opening_of(subject: Subject, row: Row) -> Opening:
             return subject.callback
         case "connect":
             return subject.connect
+        case "numbers":
+            return subject.numbers
+        case "blob":
+            return subject.blob
+        case "chain":
+            return subject.chain
 
 
-async def check(unit: Unit) -> None:
+async def check(unit: Unit, row: Row) -> None:
     """Do one unit and compare its answer; a subject that is fast but wrong raises `ValueError`."""
-    answer = await unit()
-    if answer != VALUE:
-        raise ValueError(f"the unit of work answered {answer!r} instead of {VALUE!r}")
+    answer, wanted = await unit(), ANSWERS[row.shape]
+    if answer != wanted:
+        raise ValueError(f"the unit of work answered {short(answer)} instead of {short(wanted)}")
 
 
 async def drive(unit: Unit, *, in_flight: int, seconds: float) -> Timing:

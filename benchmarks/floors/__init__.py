@@ -11,4 +11,12 @@ from benchmarks.subject import Subject
 
 __all__ = ["FLOOR"]
 
-FLOOR = Subject(serving=f2.serving, echo=f2.echo, callback=f2.callback, connect=f2.connect)
+FLOOR = Subject(
+    serving=f2.serving,
+    echo=f2.echo,
+    callback=f2.callback,
+    connect=f2.connect,
+    numbers=f2.numbers,
+    blob=f2.blob,
+    chain=f2.chain,
+)

@@ -1,24 +1,26 @@
 """F2: a plain `asyncio.Protocol`, a 4-byte length prefix, one CBOR map each way, matched by id with a future.
 
-A request is `{"id", "call", "value"}`, an answer `{"id", "value"}`; either end may send either. There are no errors, no
-limits, no types, no objects and no tasks: whatever capnet adds on top of this is what the ratio shows. A server that
-calls back answers as soon as it has been answered, without a future of its own: that is 11 % faster (measured), and a
-floor that is slow without need would flatter the ratio.
+A request is `{"id", "call", "value"}`, an answer `{"id", "value"}`; either end may send either. A stream is a request
+too: each item comes as `{"id", "item"}`, as fast as the transport takes them, and the answer is its end. There are no
+errors, no limits, no types, no objects and no tasks: whatever capnet adds on top of this is what the ratio shows. A
+server that calls back answers as soon as it has been answered, without a future of its own: that is 11 % faster
+(measured), and a floor that is slow without need would flatter the ratio.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
 import cbor2
 
-from benchmarks.subject import VALUE, Unit
+from benchmarks.subject import CHAIN, ITEMS, PAYLOAD, TEXT, VALUE, Unit, consume
 
-__all__ = ["Connection", "callback", "connect", "echo", "serving"]
+__all__ = ["Connection", "blob", "callback", "chain", "connect", "echo", "numbers", "serving"]
 
 Frame = dict[str, Any]
 
@@ -34,12 +36,33 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._called_back: dict[int, int] = {}
         """Our request to the caller → the request of the caller that it serves."""
+        self._streams: dict[int, tuple[deque[tuple[int, str]], asyncio.Event]] = {}
+        """Our request → its items that wait for their consumer, and whether there is anything new to see."""
+        self._sending: Iterator[Frame] = iter(())
+        """What is left of the peer's stream; there is one at a time."""
+        self._full = False
         self._last_id = 0
 
     def call(self, method: str, value: object) -> asyncio.Future[Any]:
         """Send a request at once; the future brings the answer."""
         self._waiting[self._request(method, value)] = answer = self._create_future()
         return answer
+
+    async def numbers(self, count: int) -> AsyncGenerator[tuple[int, str]]:
+        """Ask for a stream and yield its items as they come."""
+        items: deque[tuple[int, str]] = deque()
+        news = asyncio.Event()
+        ended = self.call("numbers", count)
+        ended.add_done_callback(lambda _: news.set())
+        request = self._last_id
+        self._streams[request] = items, news
+        while not ended.done():
+            await news.wait()
+            news.clear()
+            while items:
+                yield items.popleft()
+        del self._streams[request]
+        ended.result()  # raises when the connection was lost
 
     async def aclose(self) -> None:
         """Close and wait until the loop has let go of the socket."""
@@ -61,6 +84,13 @@ class Connection(asyncio.Protocol):
             start = end
         del buffer[:start]
 
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._send_items()
+
     def connection_lost(self, exc: Exception | None) -> None:
         for answer in self._waiting.values():
             answer.set_exception(exc or ConnectionResetError("the peer closed the connection"))
@@ -76,14 +106,29 @@ class Connection(asyncio.Protocol):
         body = cbor2.dumps(frame)
         self._transport.write(len(body).to_bytes(4, "big") + body)
 
+    def _send_items(self) -> None:
+        for frame in self._sending:
+            self._send(frame)
+            if self._full:
+                break
+
     def _frame_received(self, frame: Frame) -> None:
-        method = frame.get("call")
-        if method is None:
-            self._answered(frame["id"], frame["value"])
-        elif method == "callback":
-            self._called_back[self._request("echo", frame["value"])] = frame["id"]
-        else:
-            self._send({"id": frame["id"], "value": frame["value"]})
+        match frame.get("call"):
+            case None if "item" in frame:
+                items, news = self._streams[frame["id"]]
+                items.append(frame["item"])
+                news.set()
+            case None:
+                self._answered(frame["id"], frame["value"])
+            case "callback":
+                self._called_back[self._request("echo", frame["value"])] = frame["id"]
+            case "numbers":
+                self._sending = _numbers(frame["id"], frame["value"])
+                self._send_items()
+            case "next":
+                self._send({"id": frame["id"], "value": frame["value"] + 1})
+            case _:
+                self._send({"id": frame["id"], "value": frame["value"]})
 
     def _answered(self, request: int, value: object) -> None:
         answer = self._waiting.pop(request, None)
@@ -91,6 +136,12 @@ class Connection(asyncio.Protocol):
             answer.set_result(value)
         else:
             self._send({"id": self._called_back.pop(request), "value": value})
+
+
+def _numbers(request: int, count: int) -> Iterator[Frame]:
+    for number in range(count):
+        yield {"id": request, "item": (number, TEXT)}
+    yield {"id": request, "value": None}
 
 
 @asynccontextmanager
@@ -128,6 +179,42 @@ async def connect(path: str) -> AsyncGenerator[Unit]:
         return answer
 
     yield unit
+
+
+@asynccontextmanager
+async def numbers(path: str) -> AsyncGenerator[Unit]:
+    """One request, a frame for each item, one answer."""
+    connection = await _connect(path)
+
+    async def unit() -> object:
+        async with aclosing(connection.numbers(ITEMS)) as items:
+            return await consume(items)
+
+    yield unit
+    await connection.aclose()
+
+
+@asynccontextmanager
+async def blob(path: str) -> AsyncGenerator[Unit]:
+    """One large request, one large answer."""
+    connection = await _connect(path)
+    yield partial(connection.call, "blob", PAYLOAD)
+    await connection.aclose()
+
+
+@asynccontextmanager
+async def chain(path: str) -> AsyncGenerator[Unit]:
+    """Requests that each wait for the answer of the one before: there is no other way without an RPC layer."""
+    connection = await _connect(path)
+
+    async def unit() -> object:
+        node = 0
+        for _ in range(CHAIN - 1):
+            node = await connection.call("next", node)
+        return await connection.call("value", node)
+
+    yield unit
+    await connection.aclose()
 
 
 async def _connect(path: str) -> Connection:

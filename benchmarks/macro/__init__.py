@@ -7,4 +7,12 @@ from benchmarks.subject import Subject
 
 __all__ = ["CAPNET"]
 
-CAPNET = Subject(serving=server.serving, echo=client.echo, callback=client.callback, connect=client.connect)
+CAPNET = Subject(
+    serving=server.serving,
+    echo=client.echo,
+    callback=client.callback,
+    connect=client.connect,
+    numbers=client.numbers,
+    blob=client.blob,
+    chain=client.chain,
+)

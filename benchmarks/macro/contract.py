@@ -1,12 +1,12 @@
-"""The two capabilities the workloads use."""
+"""The capabilities the workloads use."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from capnet import Cap, call
+from capnet import Cap, Stream, call, stream
 
-__all__ = ["Callback", "Echo"]
+__all__ = ["Callback", "Echo", "Node"]
 
 
 class Callback(Cap, name="bench.Callback"):
@@ -27,3 +27,24 @@ class Echo(Cap, name="bench.Echo"):
     @call
     async def callback(self, target: Callback, value: dict[str, Any]) -> dict[str, Any]:
         """The value as `target` gave it back, called before this call answers."""
+
+    @stream
+    def numbers(self, count: int) -> Stream[tuple[int, str]]:
+        """The numbers below `count`, each with a short text."""
+        ...
+
+    @call
+    async def blob(self, data: bytes) -> bytes:
+        """The bytes as they came."""
+
+
+class Node(Cap, name="bench.Node"):
+    """A link of a chain; the first one is served."""
+
+    @call
+    async def next(self) -> Node:
+        """The link after this one."""
+
+    @call
+    async def value(self) -> int:
+        """How many links come before this one."""
