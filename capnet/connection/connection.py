@@ -309,6 +309,8 @@ class Connection(Serving):
         exports = self._exports_of(registration, old)
         self.engine.replace(exports, registration.hosted, registration.generation)
         self.payloads.replaced(exports, registration.hosted)
+        if old.turns is not None:
+            old.turns.dissolve()  # calls that wait for their turn go to the new one
         self.driver.drain()
 
     def registration_ended(self, registration: Registration, reason: str) -> None:

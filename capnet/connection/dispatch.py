@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
+from functools import partial
+from itertools import count
 from math import inf
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from anyio import CancelScope, get_current_task
 
@@ -21,10 +24,11 @@ from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
 from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, FailedPrecondition, Unimplemented
-from capnet.registry import Hosted
+from capnet.registry import Hosted, Turns
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Unencodable, is_plain
 
+from .caller import CHAIN, calls_above
 from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
 
@@ -35,17 +39,23 @@ __all__ = ["Dispatcher"]
 
 IDLE_RUNNERS: Final = 4
 """Runners that are kept for later when there is nothing to do; the others end."""
+MAX_CHAIN: Final = 2048
+"""Characters of the calls above one that travel with it; of longer chains the nearest."""
+_PROCESS: Final = uuid4().hex
+_serial: Final = count(1)
 
 
 class Dispatcher:
     """The inbox of one connection and its runners."""
 
-    __slots__ = ("_connection", "_context", "_idle", "_inbox", "_runners", "_waking", "stopping")
+    __slots__ = ("_connection", "_context", "_idle", "_in_line", "_inbox", "_runners", "_waking", "stopping")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._context = copy_context()
         self._inbox: deque[tuple[Answer, Hosted]] = deque()
+        self._in_line: dict[Answer, tuple[Turns, Hosted]] = {}
+        """Calls that wait for their turn on an ordered object, until they begin."""
         self._idle: list[_Runner] = []
         self._runners: set[_Runner] = set()
         self._waking = False
@@ -77,7 +87,13 @@ class Dispatcher:
         """Cancel every handler and end every runner; `stopped` follows. Calls that have not started never will."""
         self.stopping = True
         while self._inbox:
-            self._inbox.popleft()[1].release(self._connection.close_hosted)
+            answer, arrived_for = self._inbox.popleft()
+            if answer not in self._in_line:
+                arrived_for.release(self._connection.close_hosted)
+        in_line, self._in_line = self._in_line, {}
+        for answer, (turns, arrived_for) in in_line.items():
+            arrived_for.release(self._connection.close_hosted)
+            turns.leave(answer)
         for runner in tuple(self._runners):
             if runner.scope is not None:
                 runner.scope.cancel()
@@ -158,7 +174,10 @@ class Dispatcher:
         Most handlers never wait, and for those nothing but their own coroutine is made.
         """
         connection = self._connection
+        waited_for = self._in_line.pop(answer, None) if self._in_line else None
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
+            if waited_for is not None:
+                waited_for[0].leave(answer)
             connection.engine.release_all(answer.references)
             connection.engine.reply(answer, None)
             arrived_for.release(connection.close_hosted)
@@ -167,6 +186,11 @@ class Dispatcher:
         export = answer.export
         assert export is not None
         hosted: Hosted = export.subject  # another one than it arrived for, when that was replaced meanwhile
+        turns = hosted.turns
+        if turns is not None and not turns.take(answer) and not _waits_for_itself(turns, answer):
+            self._in_line[answer] = turns, arrived_for
+            turns.wait(answer, partial(self._turn_has_come, answer, arrived_for))
+            return None
         hosted.call_begins()
         arrived_for.release(connection.close_hosted)
         answer.handler = runner
@@ -178,6 +202,9 @@ class Dispatcher:
             runner.started = connection.loop.now()
             connection.reports.handler_started(answer)
         try:
+            if turns is not None and turns.holder is not answer:
+                connection.engine.release_all(answer.references)
+                raise _waits_for_ever(answer)
             handler, running = self._start(hosted, export, answer)
         except Exception as raised:
             self._fail(answer, raised)
@@ -185,6 +212,8 @@ class Dispatcher:
         if running is None:
             return None
         context = self._context.copy()
+        if turns is not None or CHAIN in answer.context:
+            context.run(_note_above, turns, answer)
         try:
             paused = context.run(running.send, None)
         except StopIteration as stop:
@@ -198,6 +227,12 @@ class Dispatcher:
             return self._finish(answer, handler, _resume(context, running, paused))
         return None
 
+    def _turn_has_come(self, answer: Answer, arrived_for: Hosted) -> None:
+        """A call on an ordered object may begin; its slot is taken already, so it goes before the others."""
+        self._inbox.appendleft((answer, arrived_for))
+        if not self._waking:
+            self._wake_one()
+
     async def _finish(self, answer: Answer, handler: Handler, rest: Awaitable[Any]) -> None:
         """The rest of a handler that waits."""
         try:
@@ -210,9 +245,7 @@ class Dispatcher:
         finally:
             self._connection.driver.flush_soon()
 
-    def _start(
-        self, hosted: Hosted, export: Export, answer: Answer
-    ) -> tuple[Handler, Coroutine[Any, Any, Any] | None]:
+    def _start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Coroutine[Any, Any, Any] | None]:
         """The handler of a call, and its coroutine with the arguments in it; None when it hands out a stream at once.
 
         Raises:
@@ -280,6 +313,8 @@ class Dispatcher:
         assert hosted is not None
         if answer.deadline is not None and runner.scope is not None:
             runner.scope.deadline = inf
+        if hosted.turns is not None:
+            hosted.turns.leave(answer)
         hosted.call_ends(connection.close_hosted)
         if runner.started is not None:
             connection.reports.handler_finished(answer, error, connection.loop.now() - runner.started)
@@ -292,6 +327,28 @@ class Dispatcher:
         return CallContext(
             connection.peer_name, connection.attestation, left, answer.id, answer.method, answer.context, connection
         )
+
+
+def _waits_for_itself(turns: Turns, answer: Answer) -> bool:
+    """Whether the call whose turn it is has led to this one, and waits for it."""
+    return answer.id > 0 and turns.token in answer.context.get(CHAIN, "").split()
+
+
+def _waits_for_ever(answer: Answer) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{answer.interface} is ordered: calling {answer.method!r} from within one of its calls waits for itself",
+        reason="reentrant_call",
+        hint="call the implementation directly, or use notify() to have it run afterwards",
+    )
+
+
+def _note_above(turns: Turns | None, answer: Answer) -> None:
+    """In the handler's context: the calls that it makes lead back to its own."""
+    above = answer.context.get(CHAIN, "")
+    if turns is not None:
+        turns.token = f"{next(_serial)}-{_PROCESS}"
+        above = f"{above} {turns.token}"[-MAX_CHAIN:]
+    calls_above.set(above)
 
 
 def _used_up(scope: CancelScope) -> bool:

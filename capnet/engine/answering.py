@@ -148,7 +148,9 @@ class Answering:
 
     def revoke(self) -> None:
         """Answer the calls on capabilities that are revoked now."""
-        for answer in reversed(list(self._engine.answers)):  # from the end of the line, so that none moves up and starts
+        for answer in reversed(
+            list(self._engine.answers)
+        ):  # from the end of the line, so that none moves up and starts
             if answer.export is not None and answer.export.revoked is not None:
                 self.end_answer(answer, Revoked(answer.export.revoked))
 
@@ -264,14 +266,11 @@ class Answering:
             self._settling = None
 
     def _settle_one(self, answer: Answer, kept: Kept) -> None:
-        dependents, answer.dependents = answer.dependents, None
-        for dependent in dependents or ():
-            assert dependent.sources is not None
-            dependent.sources.remove(answer)
-        for dependent in dependents or ():
-            # One that failed before it may have ended this one as well.
-            waits = dependent.state is AnswerState.WAITING
-            if waits and self._take(dependent, answer.id, kept) and isinstance(dependent.place, Place):
+        while answer.dependents:
+            # One by one: those behind it wait until they have taken what they need themselves.
+            dependent = answer.dependents[0]
+            _wait_no_more(dependent, answer)
+            if self._take(dependent, answer.id, kept) and isinstance(dependent.place, Place):
                 self._route(dependent, dependent.place)
         if answer.keep:
             answer.keep = False  # from here on the table of what is kept knows, also while its handler still stops

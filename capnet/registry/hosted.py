@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from weakref import ref
 
-from capnet.contract import Cap, ContractSpec, Handler, implementation_table
+from capnet.contract import Cap, ContractSpec, Handler, contract_spec, implementation_table
+
+from .turns import Turns
 
 __all__ = ["Hosted"]
 
@@ -26,15 +28,17 @@ class Hosted:
         holders: registrations, exports and running calls.
         running: calls that run on it.
         generation: of the registration that serves it, 0 without one.
+        turns: of its calls, when its contract is ordered; else None.
     """
 
-    __slots__ = ("__weakref__", "_idle", "_tables", "generation", "holders", "implementation", "running")
+    __slots__ = ("__weakref__", "_idle", "_tables", "generation", "holders", "implementation", "running", "turns")
 
     def __init__(self, implementation: Any) -> None:
         self.implementation = implementation
         self.holders = 0
         self.running = 0
         self.generation = 0
+        self.turns: Turns | None = None
         self._idle: list[Callable[[], None]] = []
         self._tables: dict[str, Mapping[str, Handler]] = {}
 
@@ -45,6 +49,8 @@ class Hosted:
         hosted = known() if known is not None else None
         if hosted is None:
             hosted = cls(implementation)
+            if contract_spec(type(implementation)).ordered:
+                hosted.turns = Turns()
             # Weak, or every object that is passed once would be a cycle for the collector to find.
             object.__setattr__(implementation, _HOSTED, ref(hosted))
         return hosted
