@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from io import BytesIO
 from struct import Struct
+from typing import Final
 
 from capnet.errors import ProtocolViolation
 
 __all__ = ["HEADER_BYTES", "FrameReader", "header"]
 
 HEADER_BYTES = 4
+_LONG: Final = 64 * 1024
+"""Bytes from which a frame that comes in pieces is put together in a buffer that becomes the frame itself."""
+_KEPT: Final = 4 * 1024 * 1024
+"""Longest buffer of a frame in bytes that is kept for the next one."""
 _length = Struct(">I")
+_spare: list[BytesIO] = []
+"""The buffer of a long frame, for the next one; at most one for all connections. To take memory anew for each frame
+costs several times what filling it does."""
 
 
 header = _length.pack
@@ -25,12 +34,18 @@ class FrameReader:
             alone, before anything of the frame is buffered.
     """
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("_long", "_missing", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = bytearray()
-        """What has come of a frame that is not complete."""
+        """What has come of a frame that is not complete; of a long one the header alone."""
+        self._long: BytesIO | None = None
+        """What has come of a long frame. It grows as the bytes come, whatever the header says, and its buffer becomes
+        the frame without being copied. When it is used again that is written over if nobody has kept the frame, else
+        `io.BytesIO` takes another one. A hash would outlive the bytes it is of: nothing may hash a frame."""
+        self._missing = 0
+        """Bytes of the long frame that are still to come."""
 
     @property
     def partial(self) -> bool:
@@ -52,17 +67,40 @@ class FrameReader:
         return self._frames(data)
 
     def _frames(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+        long = self._long
+        if long is not None:
+            size = min(len(data), self._missing)
+            with memoryview(data) as view:
+                long.write(view[:size])
+            self._missing -= size
+            if self._missing:
+                return
+            self._long = None
+            self.held.clear()
+            long.truncate()
+            yield long.getvalue()
+            data = memoryview(data)[size:]
         held = self.held
         if held:
             held += data
             with memoryview(held) as view:
                 used = yield from self._cut(view, len(held))
             del held[:used]
+            if self._long is not None:
+                del held[HEADER_BYTES:]
         else:
             size = len(data)
             used = yield from self._cut(data, size)
             if used != size:
-                held += memoryview(data)[used:]
+                end = size if self._long is None else used + HEADER_BYTES
+                held += memoryview(data)[used:end]
+        if long is not None and long.tell() <= _KEPT and not _spare:
+            _spare.append(long)
+
+    def _begin_long(self, come: bytes | bytearray | memoryview, length: int) -> None:
+        self._long = _spare.pop() if _spare else BytesIO()
+        self._long.seek(0)
+        self._missing = length - self._long.write(come)
 
     def _cut(self, view: bytes | bytearray | memoryview, size: int) -> Generator[bytes, None, int]:
         position = 0
@@ -72,6 +110,8 @@ class FrameReader:
                 raise ProtocolViolation("P-FRAME-2", f"frame of {length} bytes, limit {self.limit}")
             end = position + HEADER_BYTES + length
             if end > size:
+                if length >= _LONG:
+                    self._begin_long(memoryview(view)[position + HEADER_BYTES :], length)
                 break
             yield bytes(view[position + HEADER_BYTES : end])
             position = end

@@ -22,6 +22,7 @@ import pytest
 
 from capnet.errors import ProtocolViolation
 from capnet.limits import HANDSHAKE_FRAME, Limits
+from capnet.wire import framing
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op, check
 from capnet.wire.framing import FrameReader, header
@@ -214,6 +215,20 @@ def test_nothing_is_kept_for_a_frame_that_is_too_long(size: int) -> None:
     tracemalloc.stop()
     assert caught.value.clause == "P-FRAME-2"
     assert peak < 64 * 1024
+
+
+def test_a_long_frame_takes_memory_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T1: a hundred peers announce 4 MiB each; what they have not sent is not there, nor much more than they have."""
+    monkeypatch.setattr(framing, "_spare", [])
+    limit, sent = 4 * MIB, 0
+    readers = [FrameReader(limit) for _ in range(100)]
+    tracemalloc.start()
+    for chunk in (header(limit), b"x", bytes(16 * 1024), bytes(3 * 1024)):
+        sent += len(chunk)
+        for reader in readers:
+            assert list(reader.frames(chunk)) == []
+        assert tracemalloc.get_traced_memory()[1] < len(readers) * (2 * sent + 1024)
+    tracemalloc.stop()
 
 
 # T4: the table of frames once more, as data: a mutant is refused, or it is another frame of the table.

@@ -30,6 +30,11 @@ def answer(id: int, path: list[str | int]) -> Reference:
     return AnswerRef(id, tuple(path))
 
 
+def stream(id: int, direction: str) -> Reference:
+    """A stream that the sender opens."""
+    return StreamRef(direction, None, id)
+
+
 def head(major: int, info: int, argument: bytes) -> bytes:
     """The head of an item, perhaps with more behind it, or less, than `info` says."""
     return bytes([major << 5 | info]) + argument
@@ -45,7 +50,7 @@ steps: st.SearchStrategy[str | int] = st.text(max_size=3) | st.integers(0, 9)
 references: st.SearchStrategy[Reference] = st.one_of(
     st.builds(cap, ids | ids.map(int.__neg__), st.text(max_size=20).filter(named), st.integers(0, 2**53 - 1)),
     st.builds(answer, ids, st.lists(steps)),
-    st.builds(StreamRef, ids, st.sampled_from(("in", "out"))),
+    st.builds(stream, ids, st.sampled_from(("in", "out"))),
 )
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**64), 2**64 - 1), st.floats(), st.text(max_size=8), st.binary(max_size=8)

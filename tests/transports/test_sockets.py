@@ -172,6 +172,23 @@ async def test_idle_transports_share_one_buffer() -> None:
         assert one._buffer is other._buffer
 
 
+async def test_unix_sockets_get_room_to_send() -> None:
+    """A socket of another family keeps what the system gave it."""
+    ours, theirs = socket.socketpair()
+    with theirs, socket.socket(socket.AF_INET) as inet:
+        given = [room_to_send(sock) for sock in (ours, inet)]
+        one, other = attach(ours, Attestation()), attach(inet.dup(), Attestation())
+        assert room_to_send(ours) >= min(2 * given[0], sockets._SEND_BUFFER)
+        assert room_to_send(inet) == given[1]
+        one.abort()
+        other.abort()
+
+
+def room_to_send(sock: socket.socket) -> int:
+    """Bytes that may be on their way, as the system says."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
 async def test_listener_on_a_socket_that_cannot_accept() -> None:
     def refuse(transport: Transport) -> None:
         raise AssertionError

@@ -8,7 +8,7 @@ import pytest
 
 from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import Limits
-from capnet.wire.codec import SCAN_ABOVE, Codec
+from capnet.wire.codec import LONG, SCAN_ABOVE, Codec, holds_long
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
 
 CAP = "d9ccbb830263612e4201"  # 52411([2, "a.B", 1])
@@ -70,14 +70,14 @@ def test_encoding_is_plain_cbor(codec: Codec) -> None:
 
 def test_references_are_tagged_and_found_in_order(codec: Codec) -> None:
     """P-REF: each kind under its own tag; `decode` lists them as they stand, nested or not."""
-    cap, answer, stream = CapRef("a.B", 1, None, 2), AnswerRef(7, ("x", 0)), StreamRef(-3, "in")
+    cap, answer, stream = CapRef("a.B", 1, None, 2), AnswerRef(7, ("x", 0)), StreamRef("in", None, 3)
     encoded = codec.encode([3, 1, {"a": [cap], "b": {"c": answer}, "d": stream}])
     assert encoded.hex() == (
-        "830301a3" + "6161" + "81" + CAP + "6162a16163" + "d9ccbc8307617800" + "6164" + "d9ccbd822262696e"
+        "830301a3" + "6161" + "81" + CAP + "6162a16163" + "d9ccbc8307617800" + "6164" + "d9ccbd820362696e"
     )
     frame, references = codec.decode(encoded)
     assert [type(reference) for reference in references] == [CapRef, AnswerRef, StreamRef]
-    assert [reference.content() for reference in references] == [[2, "a.B", 1], [7, "x", 0], [-3, "in"]]
+    assert [reference.content() for reference in references] == [[2, "a.B", 1], [7, "x", 0], [3, "in"]]
     assert frame[2]["a"][0] is references[0] and frame[2]["b"]["c"] is references[1] and frame[2]["d"] is references[2]
 
 
@@ -257,3 +257,67 @@ def test_codecs_do_not_share_references() -> None:
     assert len(references) == 1
     found: list[Any] = list(other.decode(bytes.fromhex("80"))[1])
     assert found == []
+
+
+BLOB = bytes(range(256)) * (LONG // 256)
+SHORT = BLOB[1:]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        [3, 1, BLOB],
+        [3, 1, BLOB + b"more"],
+        [3, 1, {"a": BLOB, "b": "text"}],
+        [3, 1, {"a": SHORT, "b": BLOB, "c": b"", "d": BLOB}],
+        [7, 1, [BLOB, BLOB, None]],
+        [2, 1, 2, "m", {"a": [{"b": [BLOB, {"c": [SHORT, BLOB]}]}]}],
+        [2, 1, 2, "m", {"a": BLOB}, {"deadline": 5}],
+        [2, 1, 2, "m", {"a": BLOB, "to": CapRef("a.B", 1, None, 2)}],
+        [3, 1, SHORT],
+    ],
+    ids=range(9),
+)
+def test_pieces_are_the_same_bytes(codec: Codec, frame: list[Any]) -> None:
+    """P-FRAME-4: cut or not, a frame is encoded the same; long byte strings are pieces at any depth, and no copies."""
+    pieces = codec.encode_pieces(frame)
+    assert b"".join(pieces) == codec.encode(frame)
+    assert all(pieces)
+    itself = [piece for piece in pieces if piece is BLOB or piece is frame[2]]
+    assert len(itself) == codec.encode(frame).count(BLOB)
+
+
+def test_pieces_of_what_cannot_be_encoded(codec: Codec) -> None:
+    """P-FRAME-4: the same error as without pieces."""
+    with pytest.raises(InvalidArgument):
+        codec.encode_pieces([3, 1, [BLOB, "\ud800"]])
+
+
+WHERE: list[tuple[list[Any], bool]] = [
+    ([3, 1, BLOB], True),
+    ([3, 1, SHORT], False),
+    ([3, 1, "x" * LONG], False),
+    ([3, 1, {"a": 1, "b": BLOB}], True),
+    ([3, 1, {"a": 1, "b": SHORT}], False),
+    ([7, 1, [None, BLOB]], True),
+    ([7, 1, [SHORT] * 100], False),
+    ([2, 1, 2, "m", {"a": BLOB}], True),
+    ([2, 1, 2, "m", {"a": BLOB}, {"deadline": 5}], True),
+    ([2, 1, 2, "m", {}], False),
+    ([14, 1], False),
+]
+
+
+@pytest.mark.parametrize(("frame", "held"), WHERE, ids=range(len(WHERE)))
+def test_long_byte_strings_are_seen_where_most_stand(frame: list[Any], held: bool) -> None:
+    """P-FRAME-4: as an argument or a result, or right inside of one."""
+    assert holds_long(frame) is held
+
+
+def test_long_byte_strings_come_back(codec: Codec) -> None:
+    """P-FRAME-1, P-FRAME-4: a long frame is decoded as it is, without a seal, and nothing may follow its item."""
+    encoded = codec.encode([3, 1, {"a": BLOB, "b": [BLOB]}])
+    assert codec.decode(encoded) == ([3, 1, {"a": BLOB, "b": [BLOB]}], ())
+    for tail in (b"\x00", b"\x48" + bytes(8), encoded):
+        assert clause_of(codec, encoded + tail) == "P-FRAME-1"
+    assert clause_of(codec, encoded[:-1]) == "P-FRAME-4"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import cbor2
 import pytest
 
 from capnet.errors import ProtocolViolation
-from capnet.wire.frames import Op, check
-from capnet.wire.references import CapRef
+from capnet.wire.frames import Op, check, items_frame
+from capnet.wire.references import CapRef, StreamRef
 
 TOP = 2**53 - 1
 
@@ -29,6 +30,19 @@ VALID: list[list[Any]] = [
     [Op.ERROR, 1, "new_code", "text", {"reason": "x"}],
     [Op.CANCEL, 1],
     [Op.CANCEL, 1, "gave up"],
+    [Op.FINISH, 0],
+    [Op.FINISH, TOP],
+    [Op.ITEMS, 1, [None]],
+    [Op.ITEMS, -TOP, ["a", {"b": 1}, CapRef("a", 1, None, 2), StreamRef("in", None, 1)]],
+    [Op.CREDIT, 1, 1, 0],
+    [Op.CREDIT, -1, 0, 1],
+    [Op.CREDIT, 0, 8, 0],
+    [Op.CREDIT, TOP, TOP, TOP],
+    [Op.END, 1],
+    [Op.END, -TOP, "internal", ""],
+    [Op.END, TOP, "new_code", "text", {"reason": "x"}],
+    [Op.STOP, 1],
+    [Op.STOP, -TOP, "enough"],
     [Op.DROP, []],
     [Op.DROP, [[2, 1], [TOP, TOP]]],
     [Op.CAP_REVOKED, [], ""],
@@ -98,6 +112,52 @@ INVALID: list[list[Any]] = [
     [Op.CANCEL, 1, "x", "y"],
     [Op.CANCEL, -1],
     [Op.CANCEL, 1.0],
+    [Op.FINISH],
+    [Op.FINISH, 1, "done"],
+    [Op.FINISH, -1],
+    [Op.FINISH, True],
+    [Op.FINISH, [1]],
+    [Op.FINISH, 2**53],
+    [Op.ITEMS, 1],
+    [Op.ITEMS, 1, [0], [1]],
+    [Op.ITEMS, 0, [0]],
+    [Op.ITEMS, True, [0]],
+    [Op.ITEMS, 2**53, [0]],
+    [Op.ITEMS, -(2**53), [0]],
+    [Op.ITEMS, 1, []],
+    [Op.ITEMS, 1, None],
+    [Op.ITEMS, 1, {"a": 1}],
+    [Op.ITEMS, 1, "ab"],
+    [Op.CREDIT, 1, 1],
+    [Op.CREDIT, 1, 1, 1, 1],
+    [Op.CREDIT, 1, 0, 0],
+    [Op.CREDIT, 0, 0, 0],
+    [Op.CREDIT, 1, -1, 1],
+    [Op.CREDIT, 1, 1, -1],
+    [Op.CREDIT, 1, True, 1],
+    [Op.CREDIT, 1, 1, 1.0],
+    [Op.CREDIT, 1, 2**53, 1],
+    [Op.CREDIT, None, 1, 1],
+    [Op.CREDIT, -(2**53), 1, 1],
+    [Op.END],
+    [Op.END, 0],
+    [Op.END, True],
+    [Op.END, 2**53],
+    [Op.END, 1, "internal"],
+    [Op.END, 1, None, None],
+    [Op.END, 1, "internal", None],
+    [Op.END, 1, 5, ""],
+    [Op.END, 0, "internal", ""],
+    [Op.END, 1, "internal", "", None],
+    [Op.END, 1, "internal", "", []],
+    [Op.END, 1, "internal", "", {}, 0],
+    [Op.STOP],
+    [Op.STOP, 0],
+    [Op.STOP, True],
+    [Op.STOP, 1, None],
+    [Op.STOP, 0, "enough"],
+    [Op.STOP, 1, "enough", 0],
+    [Op.STOP, -(2**53), "enough"],
     [Op.DROP],
     [Op.DROP, [], []],
     [Op.DROP, {}],
@@ -147,7 +207,7 @@ def test_any_other_shape_is_refused(frame: list[Any]) -> None:
     assert caught.value.clause == "P-OP"
 
 
-@pytest.mark.parametrize("op", [6, 7, 8, 9, 10, 17, 20, 24, 63, -1, None, True, 2.0, "2", [2]])
+@pytest.mark.parametrize("op", [17, 19, 20, 24, 25, 63, -1, None, True, 2.0, "2", [2]])
 def test_unknown_ops_are_refused(op: object) -> None:
     """P-OP: an op below 64 that version 1 does not have, or none at all."""
     with pytest.raises(ProtocolViolation) as caught:
@@ -167,3 +227,25 @@ def test_ops_from_64_on_are_ignored(op: int) -> None:
     """P-OP: room to grow, whatever else such a frame holds."""
     assert not check([op])
     assert not check([op, {"anything": None}])
+
+
+@pytest.mark.parametrize("id", [1, 23, 24, 25, 255, 256, 257, 65535, 65536, 2**32 - 1, 2**32, TOP])
+@pytest.mark.parametrize("sign", [1, -1], ids=["ours", "theirs"])
+def test_a_frame_of_items_has_the_shortest_heads(id: int, sign: int) -> None:
+    """P-FRAME-4, P-STREAM-6: what is put together of encoded items is what a CBOR library writes at once."""
+    items: list[Any] = ["a", {"b": [1.5]}]
+    assert items_frame(sign * id, [*map(cbor2.dumps, items)]) == cbor2.dumps([Op.ITEMS, sign * id, items])
+
+
+@pytest.mark.parametrize("count", [1, 23, 24, 255, 256, 65535, 65536])
+def test_a_frame_of_many_items_is_one_array(count: int) -> None:
+    """P-STREAM-6: however many there are."""
+    assert items_frame(1, [b"\x00"] * count) == cbor2.dumps([Op.ITEMS, 1, [0] * count])
+
+
+@pytest.mark.parametrize("item", [0, "", [], {}, [[None]], b"\x00" * 70_000], ids=lambda item: repr(item)[:10])
+def test_items_keep_their_encoding(item: Any) -> None:
+    """P-FRAME-1: each is one CBOR item, of any kind and length, and the frame passes as one of the table."""
+    frame = cbor2.loads(items_frame(7, [cbor2.dumps(item)]))
+    assert frame == [Op.ITEMS, 7, [item]]
+    assert check(frame)

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from io import BytesIO
+
 import pytest
 
 from capnet.errors import ProtocolViolation
+from capnet.wire import framing
 from capnet.wire.framing import HEADER_BYTES, FrameReader, header
+
+LONG = 100_000
+"""Bytes of a frame that is put together in a buffer of its own."""
+
+
+@pytest.fixture(autouse=True)
+def spare(monkeypatch: pytest.MonkeyPatch) -> list[BytesIO]:
+    """Where the buffer of a long frame is kept; empty at first."""
+    kept: list[BytesIO] = []
+    monkeypatch.setattr(framing, "_spare", kept)
+    return kept
+
+
+def in_chunks(stream: bytes, size: int) -> Iterator[bytearray]:
+    """The stream as a transport brings it: in one buffer that is used again."""
+    for start in range(0, len(stream), size):
+        buffer = bytearray(stream[start : start + size])
+        yield buffer
+        buffer[:] = b"\xff" * len(buffer)
 
 
 def framed(*payloads: bytes) -> bytes:
@@ -99,3 +122,64 @@ def test_the_limit_may_change_between_frames() -> None:
     assert next(frames) == b"abc"
     reader.limit = 4
     assert list(frames) == [b"defg"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 1000, LONG, LONG + 4, LONG + 5, 2 * LONG + 9, 4 * LONG])
+def test_long_frames_may_be_cut_anywhere(size: int) -> None:
+    """P-FRAME-1: short and long frames come out the same and in order, whatever the size of the chunks."""
+    payloads = [b"short", bytes([1]) * LONG, b"", bytes([2]) * (LONG + 1), bytes([3]) * (LONG - 1), b"last"]
+    reader = FrameReader(2 * LONG)
+    frames = [frame for chunk in in_chunks(framed(*payloads), size) for frame in reader.frames(chunk)]
+    assert frames == payloads
+    assert all(type(frame) is bytes for frame in frames)
+    assert not reader.partial
+
+
+def test_a_long_frame_is_partial_until_its_last_byte() -> None:
+    """P-FRAME-2: its time limit holds for all of it."""
+    reader = FrameReader(LONG)
+    stream = framed(bytes(LONG))
+    for start in range(0, LONG, 1000):
+        assert list(reader.frames(stream[start : start + 1000])) == []
+        assert reader.partial
+    assert list(reader.frames(stream[LONG:])) == [bytes(LONG)]
+    assert not reader.partial
+
+
+@pytest.mark.parametrize("next_size", [LONG - 10_000, LONG, LONG + 10_000])
+def test_a_long_frame_that_is_kept_is_not_written_over(next_size: int, spare: list[BytesIO]) -> None:
+    """P-FRAME-1: its buffer is used again, but not while somebody has the frame."""
+    reader = FrameReader(2 * LONG)
+    stream = framed(bytes([1]) * LONG)
+    assert list(reader.frames(stream[:1000])) == []
+    (kept,) = reader.frames(stream[1000:])
+    assert len(spare) == 1
+    stream = framed(bytes([2]) * next_size)
+    assert list(reader.frames(stream[:1000])) == []
+    assert not spare, "it is in use"
+    assert list(reader.frames(stream[1000:])) == [bytes([2]) * next_size]
+    assert kept == bytes([1]) * LONG
+
+
+def test_one_buffer_is_kept_for_all(spare: list[BytesIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-FRAME-2: however many connections there are, and none that is very long."""
+    monkeypatch.setattr(framing, "_KEPT", LONG)
+    readers = [FrameReader(2 * LONG) for _ in range(3)]
+    for payload, count in ((bytes(LONG + 1), 0), (bytes(LONG), 1), (bytes(LONG), 1)):
+        stream = framed(payload)
+        for reader in readers:
+            assert list(reader.frames(stream[:1000])) == []
+        for reader in readers:
+            assert list(reader.frames(stream[1000:])) == [payload]
+        assert len(spare) == count
+
+
+def test_a_long_frame_before_one_that_is_too_long() -> None:
+    """P-FRAME-2: it is given, then the header of the next is refused in the same chunk."""
+    reader = FrameReader(LONG)
+    stream = framed(bytes(LONG)) + header(LONG + 1)
+    assert list(reader.frames(stream[:1000])) == []
+    frames = iter(reader.frames(stream[1000:]))
+    assert next(frames) == bytes(LONG)
+    with pytest.raises(ProtocolViolation):
+        next(frames)

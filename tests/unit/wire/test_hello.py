@@ -22,7 +22,7 @@ def clause_of(frame: list[Any]) -> str:
 
 def test_a_hello_arrives_as_it_was_said() -> None:
     """P-CONN-1: name, announced limits, features, auth and versions cross the wire."""
-    limits = Limits(max_frame=1 << 20, max_calls=32, max_caps=64, stream_items=8, stream_bytes=512)
+    limits = Limits(max_frame=1 << 20, max_calls=32, max_caps=64, max_streams=32, stream_items=8, stream_bytes=512)
     said = Hello("room", limits, ("a", "b"), {"token": b"secret"}, (1, 3))
     frame, _ = Codec(Limits()).decode(Codec(Limits()).encode(said.to_frame()))
     heard = Hello.from_frame(frame)
@@ -30,7 +30,7 @@ def test_a_hello_arrives_as_it_was_said() -> None:
     assert heard.auth == {"token": b"secret"}
     announced = heard.limits
     assert (announced.max_frame, announced.max_calls, announced.max_caps) == (1 << 20, 32, 64)
-    assert (announced.stream_items, announced.stream_bytes) == (8, 512)
+    assert (announced.max_streams, announced.stream_items, announced.stream_bytes) == (32, 8, 512)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_hello_that_can_be_said_passes_its_check() -> None:
 def test_only_limits_that_are_announced_cross_the_wire() -> None:
     """P-CONN-1: the rest of ours is nobody's business, and the peer's rest is the early profile."""
     frame = Hello(limits=Limits(max_strikes=7, max_depth=9)).to_frame()
-    assert set(frame[3]) == {"max_frame", "max_calls", "max_caps", "stream_items", "stream_bytes"}
+    assert set(frame[3]) == {"max_frame", "max_calls", "max_caps", "max_streams", "stream_items", "stream_bytes"}
     assert Hello.from_frame(frame).limits.max_strikes == EARLY.max_strikes
 
 
@@ -104,7 +104,7 @@ def test_another_shape_is_refused(frame: list[Any]) -> None:
     assert clause_of(frame) == "P-CONN-1"
 
 
-@pytest.mark.parametrize("key", ["max_frame", "max_calls", "max_caps", "stream_items", "stream_bytes"])
+@pytest.mark.parametrize("key", ["max_frame", "max_calls", "max_caps", "max_streams", "stream_items", "stream_bytes"])
 @pytest.mark.parametrize("value", [-1, True, 1e6, "65536", None, 2**53])
 def test_a_malformed_limit_is_refused(key: str, value: object) -> None:
     """P-CONN-1: announced limits are unsigned integers below 2^53."""
@@ -113,7 +113,14 @@ def test_a_malformed_limit_is_refused(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("key", "floor"),
-    [("max_frame", 65536), ("max_calls", 16), ("max_caps", 16), ("stream_items", 1), ("stream_bytes", 1)],
+    [
+        ("max_frame", 65536),
+        ("max_calls", 16),
+        ("max_caps", 16),
+        ("max_streams", 16),
+        ("stream_items", 1),
+        ("stream_bytes", 1),
+    ],
 )
 def test_a_limit_below_the_early_one_is_refused(key: str, floor: int) -> None:
     """P-CONN-2: a sender may have used that much already, so no peer can take less."""

@@ -79,13 +79,15 @@ def test_a_malformed_capability_is_refused(content: object) -> None:
 
 
 def test_an_answer_has_a_path_of_texts_and_integers() -> None:
-    """P-REF: the path may be empty."""
+    """P-CALL-8: the path may be empty."""
     whole, part = check(TAG_ANSWER, [7]), check(TAG_ANSWER, [7, "rooms", 0])
     assert type(whole) is AnswerRef and (whole.id, whole.path) == (7, ())
     assert type(part) is AnswerRef and (part.id, part.path) == (7, ("rooms", 0))
 
 
-@pytest.mark.parametrize("content", [[], [0], [-1], [True], [MAX_ID], [7, None], [7, True], [7, 1.0], [7, ["a"]], 7])
+@pytest.mark.parametrize(
+    "content", [[], [0], [-1], [True], [MAX_ID], [7, None], [7, True], [7, 1.0], [7, ["a"]], [7, b"a"], 7]
+)
 def test_a_malformed_answer_is_refused(content: object) -> None:
     """P-REF: a positive call id, then steps."""
     with pytest.raises(ProtocolViolation) as caught:
@@ -93,19 +95,39 @@ def test_a_malformed_answer_is_refused(content: object) -> None:
     assert caught.value.clause == "P-REF"
 
 
-@pytest.mark.parametrize(("id", "direction"), [(1, "in"), (-1, "out")])
+@pytest.mark.parametrize(("id", "direction"), [(1, "in"), (2, "out"), (MAX_ID - 1, "out")])
 def test_a_stream_has_a_direction(id: int, direction: str) -> None:
-    """P-REF: `in` or `out`, seen from the sender."""
+    """P-STREAM-1: `in` or `out`, seen from the sender, who has opened it; `subject` is the engine's to fill in."""
     reference = check(TAG_STREAM, [id, direction])
     assert type(reference) is StreamRef
-    assert (reference.id, reference.direction) == (id, direction)
+    assert (reference.id, reference.direction, reference.subject) == (id, direction, None)
 
 
 @pytest.mark.parametrize(
-    "content", [[], [1], [0, "in"], [True, "in"], [1, "up"], [1, b"in"], [1, "in", 1], [MAX_ID, "in"]]
+    "content",
+    [
+        [],
+        [1],
+        ["in"],
+        [0, "in"],
+        [-1, "in"],
+        [-1, "out"],
+        [True, "in"],
+        [1.0, "in"],
+        [1, "up"],
+        [1, "IN"],
+        [1, b"in"],
+        [1, None],
+        [1, 0],
+        [1, "in", 1],
+        [MAX_ID, "in"],
+        ["in", 1],
+        {"id": 1},
+        1,
+    ],
 )
 def test_a_malformed_stream_is_refused(content: object) -> None:
-    """P-REF: exactly an id and a direction."""
+    """P-REF, P-STREAM-1: exactly an id and a direction, and the id is of the side that mentions it."""
     with pytest.raises(ProtocolViolation) as caught:
         check(TAG_STREAM, content)
     assert caught.value.clause == "P-REF"
@@ -122,7 +144,7 @@ def test_another_tag_is_no_reference() -> None:
     [
         (CapRef("a.B", 1, None, 2), [2, "a.B", 1]),
         (AnswerRef(7, ("a", 0)), [7, "a", 0]),
-        (StreamRef(-3, "in"), [-3, "in"]),
+        (StreamRef("in", None, 3), [3, "in"]),
     ],
 )
 def test_content_is_what_check_reference_takes(reference: Reference, content: list[Any]) -> None:
@@ -136,7 +158,7 @@ def test_content_is_what_check_reference_takes(reference: Reference, content: li
     [
         (CapRef("a.B", 1, object(), 2), ("CapRef", "2", "a.B/1")),
         (AnswerRef(7, ("a", 0)), ("AnswerRef", "7", "a/0")),
-        (StreamRef(3, "in"), ("StreamRef", "3", "in")),
+        (StreamRef("in", object(), 3), ("StreamRef", "3", "in")),
     ],
 )
 def test_a_reference_shows_what_it_refers_to(reference: Reference, words: tuple[str, ...]) -> None:

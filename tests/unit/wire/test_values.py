@@ -62,9 +62,8 @@ def test_plain_values_stay_as_they_are(value: object) -> None:
 
 def test_what_is_plain_already_is_not_copied() -> None:
     """P-FRAME-4: only what has to change is made anew; the rest is encoded before anybody can change it."""
-    value = {"a": [1], "b": {"c": None}}
+    value = {"a": [1], "b": {"c": (None,)}}
     assert lower(value, refuse, LIMITS)[0] is value
-    assert lower({"a": (1,)}, refuse, LIMITS)[0] == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,10 @@ def test_what_is_plain_already_is_not_copied() -> None:
     [
         ({"a": [1, {"b": -(2**64)}]}, True),
         ([], True),
-        ({"a": (1,)}, False),
+        ({"a": (1, [2], ())}, True),
+        ((), True),
+        ({"a": (1, {2})}, False),
+        (((1,), (2**64,)), False),
         ({1: 1}, False),
         ([{"a": Number.ONE}], False),
         ([2**64], False),
@@ -87,8 +89,13 @@ def test_plain_containers_are_known(value: object, whether: bool) -> None:
 
 
 def test_tuples_travel_as_arrays() -> None:
-    """P-FRAME-4: the wire has arrays only."""
-    assert lower((1, ("a", [3])), refuse, LIMITS)[0] == [1, ["a", [3]]]
+    """P-FRAME-4: the wire has arrays only; it makes no difference what stands beside them."""
+    codec = Codec(LIMITS)
+    reference = cap()
+    cases: list[tuple[Any, Any]] = [((1, ("a", [3])), [1, ["a", [3]]]), ([(), {"a": (1,)}], [[], {"a": [1]}])]
+    for value, arrives in cases:
+        for lowered in (lower(value, refuse, LIMITS)[0], lower((value, reference), refuse, LIMITS)[0][0]):
+            assert codec.decode(codec.encode([3, 1, lowered]))[0] == [3, 1, arrives]
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**64) - 1, [2**64], {"a": 10**30}])
@@ -128,7 +135,7 @@ def test_an_object_may_become_a_reference() -> None:
 
 def test_references_are_listed_in_order() -> None:
     """P-REF-1: each appearance counts, also of the same one."""
-    first, second, third = cap(), AnswerRef(7), StreamRef(3, "in")
+    first, second, third = cap(), AnswerRef(7), StreamRef("in", None, 3)
     value, references = lower({"a": [first, {"b": second}], "c": third, "d": first}, refuse, LIMITS)
     assert references == [first, second, third, first]
     assert value == {"a": [first, {"b": second}], "c": third, "d": first}
@@ -156,6 +163,18 @@ def test_the_deepest_value_fits_into_a_frame() -> None:
         codec.decode(codec.encode([3, 1, lower(value, refuse, LIMITS)[0]]))
     for value in (nested(64), nested(62, cap()), nested(63, cap()), nested(65), nested(10_000)):
         assert refusal(value).code == "invalid_argument"
+
+
+def test_an_item_of_a_stream_stands_one_array_deeper() -> None:
+    """P-FRAME-4, P-STREAM-2: `around` says so, for plain values and for others."""
+    codec = Codec(LIMITS)
+    for value in (nested(62), nested(60, cap())):
+        codec.decode(codec.encode([7, 1, [lower(value, refuse, LIMITS, 2)[0]]]))
+    assert is_plain(nested(62), LIMITS, 2) and not is_plain(nested(63), LIMITS, 2)
+    for value in (nested(63), nested(61, cap())):
+        lower(value, refuse, LIMITS)
+        with pytest.raises(Unencodable):
+            lower(value, refuse, LIMITS, 2)
 
 
 def test_depth_counts_maps_too() -> None:
