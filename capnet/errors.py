@@ -49,6 +49,7 @@ __all__ = [
     "Replaced",
     "ResourceExhausted",
     "Revoked",
+    "StreamStopped",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",

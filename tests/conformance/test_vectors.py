@@ -122,12 +122,13 @@ def test_a_session_shows_what_it_sends(vector: dict[str, Any]) -> None:
 
 
 def test_every_op_has_a_vector() -> None:
-    """P-OP: each op of this version, and both directions of a reference."""
+    """P-OP, P-REF: each op of this version, each kind of reference, and both directions of those that have two."""
     seen = {receive(bytes.fromhex(vector["hex"]))[0][0] for vector in ACCEPTED}
     ops = {value for name, value in vars(Op).items() if name.isupper()}
     assert ops <= seen
     shown = " ".join(vector["diagnostic"] for vector in ACCEPTED)
-    assert "52411([2," in shown and "52411([-3," in shown
+    forms = ("52411([2,", "52411([-3,", "52412([8,", '52413([1, "out"])', '52413([2, "in"])', "[7, -1,", "[8, 0,")
+    assert [form for form in forms if form not in shown] == []
 
 
 def test_every_clause_of_a_vector_is_in_the_reference() -> None:

@@ -34,6 +34,7 @@ BY_CODE = {
     "internal": errors.Internal,
 }
 BY_REASON = {
+    ("cancelled", "stopped"): errors.StreamStopped,
     ("failed_precondition", "version_mismatch"): errors.VersionMismatch,
     ("failed_precondition", "revoked"): errors.Revoked,
     ("failed_precondition", "released"): errors.Released,
@@ -73,6 +74,7 @@ def test_a_reason_belongs_to_its_code() -> None:
         (errors.Unavailable, ConnectionError),
         (errors.Replaced, errors.Unavailable),
         (errors.Revoked, errors.FailedPrecondition),
+        (errors.StreamStopped, errors.CallCancelled),
     ],
 )
 def test_errors_are_also_the_builtin_ones_of_their_kind(kind: type[CapnetError], base: type[Exception]) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
 
-FLOORS = {"max_frame": 65536, "max_calls": 16, "max_caps": 16, "stream_items": 1, "stream_bytes": 1}
+FLOORS = {
+    "max_frame": 65536,
+    "max_calls": 16,
+    "max_caps": 16,
+    "max_streams": 16,
+    "stream_items": 1,
+    "stream_bytes": 1,
+}
 
 
 def test_the_default_is_the_untrusted_profile() -> None:
@@ -44,8 +51,8 @@ def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
 
 
 def test_the_early_profile() -> None:
-    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, a window of one item."""
-    assert (EARLY.max_frame, EARLY.max_calls, EARLY.max_caps, EARLY.stream_items) == (65536, 16, 16, 1)
+    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and one byte."""
+    assert {name: getattr(EARLY, name) for name in FLOORS} == FLOORS
 
 
 def test_a_hello_is_bounded() -> None:
