@@ -219,14 +219,22 @@ class Producing(Moving):
 
     async def move(self) -> None:
         """See `Moving`."""
-        stream: OutStream = self.stream
-        send, enrich, run = self._connection.streams.send, self._enrich, 0
+        # One step for each item, so nothing is looked up or called here that need not be.
+        connection, stream, enrich = self._connection, self.stream, self._enrich
+        limits, send = connection.limits, connection.engine.streaming.send
         await self._room(stream)
+        batch = run = 0
         async for item in self._source:
-            send(stream, item, enrich)
+            if is_plain(item, limits, _AROUND_ITEMS):
+                send(stream, item)
+            else:
+                connection.streams.send(stream, item, enrich)
+            if len(stream.batch) <= batch:
+                connection.driver.flush_soon()
+            batch = len(stream.batch)
             run += 1
-            if not stream.room or run == MAX_RUN:
-                run = 0
+            if stream.items <= 0 or stream.bytes <= 0 or run == MAX_RUN:
+                batch = run = 0
                 await self._room(stream)
 
     async def _room(self, stream: OutStream) -> None:

@@ -112,6 +112,7 @@ class Inbound:
             export is None
             or export.revoked is not None
             or answers.full
+            or answers.waiting
             or sources
             or not engine.lifecycle.accepts_calls
         ):

@@ -34,10 +34,11 @@ credit never shrinks when it leaves."""
 class Streaming:
     """The streams of one connection."""
 
-    __slots__ = ("_engine", "ready")
+    __slots__ = ("_encode", "_engine", "ready")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._encode = engine.codec.encode
         self.ready: list[OutStream] = []
         """Streams with items that wait for company."""
 
@@ -49,20 +50,21 @@ class Streaming:
         Raises:
             InvalidArgument, ResourceExhausted: it cannot be sent; nothing has changed.
         """
-        assert stream.room, "an item needs credit"
-        outbox = self._engine.outbox
-        item = outbox.encode(value, references)
+        assert stream.items > 0 and stream.bytes > 0 and stream.closed is None, "an item needs credit"
+        item = self._engine.outbox.encode(value, references) if references else self._encode(value)
         size = len(item)
-        if references or size >= BATCH_BYTES:
-            self._send_alone(stream, item, references)
-            return
-        if stream.batch_bytes + size > BATCH_BYTES:
+        batch_bytes = stream.batch_bytes + size
+        if references or batch_bytes > BATCH_BYTES:
+            if references or size > BATCH_BYTES:
+                self._send_alone(stream, item, references)
+                return
             self.flush(stream)
-        if not stream.batch:
+            batch_bytes = size
+        if batch_bytes == size:
             self.ready.append(stream)
             stream.bytes -= _LONGEST_HEAD
         stream.batch.append(item)
-        stream.batch_bytes += size
+        stream.batch_bytes = batch_bytes
         stream.items -= 1
         stream.bytes -= size
 
