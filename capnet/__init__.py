@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from capnet.connection.serving import ReplaceReport
     from capnet.connection.threads import in_thread
     from capnet.engine.lifecycle import CloseCause
+    from capnet.fanout.broadcast import Broadcast
+    from capnet.fanout.state import State
+    from capnet.fanout.subscription import Subscription
     from capnet.host import Host
     from capnet.registry.registry import ServeHandle
 
@@ -60,6 +63,7 @@ __all__ = [
     "Admission",
     "AlreadyExists",
     "Attestation",
+    "Broadcast",
     "Call",
     "CallCancelled",
     "CallContext",
@@ -88,8 +92,10 @@ __all__ = [
     "Runtime",
     "ServeHandle",
     "Sink",
+    "State",
     "Stream",
     "StreamStopped",
+    "Subscription",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -111,6 +117,7 @@ __all__ = [
 
 _LAZY = {
     "Admission": "capnet.connection.bootstrap",
+    "Broadcast": "capnet.fanout.broadcast",
     "Call": "capnet.connection.call",
     "CloseCause": "capnet.engine.lifecycle",
     "Connection": "capnet.connection.connection",
@@ -120,6 +127,8 @@ _LAZY = {
     "ReplaceReport": "capnet.connection.serving",
     "Runtime": "capnet.connection.runtime",
     "ServeHandle": "capnet.registry.registry",
+    "State": "capnet.fanout.state",
+    "Subscription": "capnet.fanout.subscription",
     "cast_cap": "capnet.connection.proxy",
     "channel": "capnet.connection.channel",
     "connect": "capnet.connection.connect",

@@ -36,7 +36,18 @@ __all__ = ["assert_no_leaks", "connected", "pair"]
 C = TypeVar("C")
 I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
 _numbers: Final = count(1)
-_COUNTED: Final = ("exports", "imports", "calls", "calls_held", "answers", "answers_queued", "backlog")
+_COUNTED: Final = (
+    "exports",
+    "imports",
+    "calls",
+    "calls_held",
+    "answers",
+    "answers_queued",
+    "answers_waiting",
+    "answers_kept",
+    "streams",
+    "backlog",
+)
 """What of `Connection.stats` is nothing when nobody uses a connection."""
 
 

@@ -8,18 +8,19 @@ import pytest
 
 from capnet.engine.exports import CapTable
 from capnet.engine.outbox import Outbox
+from capnet.engine.streams import Streams
 from capnet.errors import InvalidArgument, ResourceExhausted
 from capnet.limits import EARLY, Limits
 from capnet.testing.engines import capability
-from capnet.wire.codec import Codec
-from capnet.wire.framing import FrameReader
+from capnet.wire.codec import LONG, Codec
+from capnet.wire.framing import HEADER_BYTES, FrameReader, header
 
 
 def outbox() -> tuple[Outbox, CapTable]:
     """An empty outbox and the table it counts in."""
     exports = CapTable(None, None)
     exports.limit = 100
-    return Outbox(Codec(Limits()), exports), exports
+    return Outbox(Codec(Limits()), exports, Streams(Limits())), exports
 
 
 def sent(box: Outbox) -> list[list[Any]]:
@@ -92,3 +93,16 @@ def test_a_line_for_strangers_is_no_frame() -> None:
     box, _ = outbox()
     box.send_line(b"hello\r\n")
     assert box.take() == [b"hello\r\n"]
+
+
+def test_long_byte_strings_are_chunks_of_their_own() -> None:
+    """P-FRAME-1: the same bytes in the same order; a frame in pieces cannot be put anew."""
+    box, exports = outbox()
+    box.limit = 2**20
+    blob, reference = bytes(LONG), capability("x")
+    frame = [3, 1, {"a": blob, "b": reference}]
+    size = box.send(frame, [reference])
+    assert any(chunk is blob for chunk in box.chunks) and len(exports) == 1
+    assert box.waiting(box.turn, 0) is None
+    data = b"".join(box.chunks)
+    assert (size, data) == (len(data) - HEADER_BYTES, header(size) + Codec(Limits()).encode(frame))
