@@ -260,7 +260,7 @@ class Dispatcher:
             references, answer.references = answer.references, ()
             arguments = self._connection.payloads.lift(arguments, references)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
-        if isinstance(hosted, Forwarder):
+        if type(hosted) is Forwarder:
             return handler, hosted.relay(self._connection, answer, arguments)
         positional, named = handler.spec.receive_arguments(arguments)
         if handler.context_parameter is not None:

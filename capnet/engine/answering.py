@@ -108,10 +108,11 @@ class Answering:
         engine.answers.waiting[answer.id or answer] = answer
         self._pin(answer.export)
         for id, source in sources.items():
-            if type(source) is Kept:
+            if isinstance(source, Kept):
                 if not self._take(answer, id, source):
                     return
-            elif type(source) is Answer:
+            else:
+                assert source is not None, "a call that needs what is not kept is refused"
                 _wait_for(answer, source)
                 if source.forwarded is not None:
                     self._go_through(answer, source)
@@ -197,7 +198,9 @@ class Answering:
         references: list[CapRef] = []
         for promise in answer_refs(answer.references):
             if promise.id == id:
-                promise.subject, found = kept.value_at(promise.path)
+                room = self._engine.limits.max_items - answer.taken
+                promise.subject, found, count = kept.value_at(promise.path, room)
+                answer.taken += count
                 references += found
         for reference in references:
             if type(reference.subject) is Import:
@@ -275,9 +278,9 @@ class Answering:
         if answer.keep:
             answer.keep = False  # from here on the table of what is kept knows, also while its handler still stops
             for place in self._engine.pipelines.keep(answer.id, kept):
-                if type(place) is Export:
+                if isinstance(place, Export):
                     self._pin(place)
-                elif type(place) is Import:
+                else:
                     self._engine.hold(place)
 
     def _finish(self, answer: Answer) -> None:
@@ -286,9 +289,10 @@ class Answering:
             engine.timers.unwatch(answer)
         elif answer.state is not AnswerState.ENDED:
             return  # the connection closed meanwhile
-        engine.answers.finish(answer)
+        answers = engine.answers
+        answers.finish(answer)
         self._no_longer_owed(answer)
-        waiting = engine.answers.next_queued() if engine.answers.queue else None
+        waiting = answers.next_queued() if answers.queue else None
         if waiting is not None:
             engine.emit(event.CallArrived(waiting))
             self._unpin(waiting.export)
@@ -320,9 +324,9 @@ class Answering:
                 self._engine.emit(event.ExportEnded(export, "dropped"))
 
     def _let_go(self, place: Place) -> None:
-        if type(place) is Export:
+        if isinstance(place, Export):
             self._unpin(place)
-        elif type(place) is Import:
+        else:
             self._engine.release(place)
 
     def _details(self, details: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Answer:
         target: call id and path of what it is made on, while that is a promise.
         place: where it stands in line: an export, an import of the peer's own, or an answer that was forwarded.
         sources: the answers it waits for.
+        taken: how many values it has taken from others.
         dependents: the answers that wait for it, in the order they came.
     """
 
@@ -73,6 +74,7 @@ class Answer:
         "references",
         "sources",
         "state",
+        "taken",
         "target",
     )
 
@@ -93,6 +95,7 @@ class Answer:
         self.target: list[Any] | None = None
         self.place: Export | Import | Answer | None = None
         self.sources: list[Answer] | None = None
+        self.taken = 0
         self.dependents: list[Answer] | None = None
 
     @property

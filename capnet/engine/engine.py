@@ -29,7 +29,7 @@ from . import events as event
 from .answering import Answering
 from .answers import Answers
 from .calling import Calling
-from .calls import Calls, Pipelined, Target
+from .calls import Calls, Target
 from .closing import Closing
 from .exports import CapTable, Export
 from .imports import Import, ImportTable
@@ -166,18 +166,18 @@ class Engine:
 
     def hold(self, held: Target) -> None:
         """One more local owner of a capability, or of a promise of one, that is held already."""
-        if type(held) is Import:
+        if isinstance(held, Import):
             assert held.holders, "only what is held can be held again"
             held.holders += 1
-        elif type(held) is Pipelined:
+        else:
             assert held.call.users, "only what is held can be held again"
             held.call.users += 1
 
     def release(self, held: Target) -> None:
         """One local owner less; the last gives all references back. The built-in two are never given back."""
-        if type(held) is Import:
+        if isinstance(held, Import):
             self._release(held)
-        elif type(held) is Pipelined:
+        else:
             self.calling.release(held.call)
 
     def _release(self, imported: Import) -> None:

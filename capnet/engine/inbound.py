@@ -108,10 +108,11 @@ class Inbound:
         export = engine.exports.find(target) if direct else None
         sources = _NO_SOURCES if direct and not references else self._sources(id, target, references)
         refusal = self._resolve(references, promises=True) if references else None
+        full = answers.full
         if refusal is None and (
             export is None
             or export.revoked is not None
-            or answers.full
+            or full
             or answers.waiting
             or sources
             or not engine.lifecycle.accepts_calls
@@ -128,7 +129,7 @@ class Inbound:
             answer.target = target
         if meta:
             self._take_meta(answer, meta[0])
-        if sources or answers.full or export is None or export.line:
+        if sources or full or export is None or export.line:
             engine.answering.accept(answer, sources)
         else:
             if references:

@@ -59,19 +59,23 @@ class Kept:
             raise Revoked(place.revoked)
         return place
 
-    def value_at(self, path: Path) -> tuple[Any, list[CapRef]]:
-        """A copy of what stands at a path, and the references in it; they hold nothing yet.
+    def value_at(self, path: Path, room: int) -> tuple[Any, list[CapRef], int]:
+        """A copy of what stands at a path, the references in it, which hold nothing yet, and how many values it has.
 
         Raises:
             CapnetError: the call's own error. FailedPrecondition: nothing stands there. Revoked: a part was taken
-            back.
+            back. ResourceExhausted: it has more values than there is `room` for.
         """
-        value = _copy(self._at(path), _another)
+        found = self._at(path)
+        count = _count(found, room)
+        if count > room:
+            raise ResourceExhausted("a call takes more from other results than a frame may hold", reason="max_items")
+        value = _copy(found, _another)
         references = list(_references_in(value))
         for reference in references:
             if type(reference.subject) is Export and reference.subject.revoked is not None:
                 raise Revoked(reference.subject.revoked)
-        return value, references
+        return value, references, count
 
     def _at(self, path: Path) -> Any:
         if self.error is not None:
@@ -205,6 +209,18 @@ def _another(reference: Reference) -> Reference:
     if type(reference) is not CapRef:
         raise FailedPrecondition("a stream cannot be taken out of a promise", reason="no_capability")
     return CapRef(reference.interface, reference.version, reference.subject, reference.id)
+
+
+def _count(value: Any, room: int) -> int:
+    """How many values it is; the rest is not looked at once there is no room for them."""
+    count = 1
+    kind = kind_of(value)
+    if kind is dict or kind is list:
+        for item in value.values() if kind is dict else value:
+            if count > room:
+                break
+            count += _count(item, room - count)
+    return count
 
 
 def _copy(value: Any, turned: Callable[[Reference], Reference]) -> Any:

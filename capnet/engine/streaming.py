@@ -202,9 +202,9 @@ class Streaming:
 
     def release(self, stream: Stream) -> None:
         """Nobody here will use a stream that the peer has opened."""
-        if type(stream) is InStream:
+        if isinstance(stream, InStream):
             self.stop(stream)
-        elif type(stream) is OutStream:
+        else:
             self.end(stream, StreamStopped("nobody produces it"))
 
     def revoke(self) -> None:

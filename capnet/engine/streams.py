@@ -278,11 +278,11 @@ class Streams:
         """I3, I6, I7: ids below the next, no more streams than the limit, and nothing beyond the window."""
         for id, stream in self._by_id.items():
             assert stream.id == id and -self._their_next < id < self._next and id != 0
-            if type(stream) is InStream:
+            if isinstance(stream, InStream):
                 held = sum(len(values) for values, _, _ in stream.batches)
                 assert stream.items + held + stream.owed_items <= self._limits.stream_items, stream
                 assert not (stream.stopped and stream.batches) and (stream.stopped or not stream.ended), stream
-            elif type(stream) is OutStream:
+            else:
                 assert stream.items >= 0 and bool(stream.batch) == bool(stream.batch_bytes), stream
         assert self.opened == sum(id > 0 for id in self._by_id)
         assert len(self._by_id) - self.opened <= self._limits.max_streams
