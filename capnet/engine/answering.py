@@ -149,11 +149,17 @@ class Answering:
 
     def revoke(self) -> None:
         """Answer the calls on capabilities that are revoked now."""
-        for answer in reversed(
-            list(self._engine.answers)
-        ):  # from the end of the line, so that none moves up and starts
+        # From the end of each line, so that none moves up and starts.
+        for answer in reversed(list(self._engine.answers)):
             if answer.export is not None and answer.export.revoked is not None:
                 self.end_answer(answer, Revoked(answer.export.revoked))
+
+    def give_one_way_credit(self) -> None:
+        """Tell the peer of one-way calls that have ended, when it is time; at once when it may be waiting to close."""
+        engine = self._engine
+        credit = engine.answers.one_way_credit(now=not engine.lifecycle.accepts_calls)
+        if credit:
+            engine.outbox.send([Op.CREDIT, 0, credit, 0])
 
     def export_dropped(self, export: Export) -> None:
         """Say that the peer has given an export back; not while something here still leads to it."""
@@ -306,9 +312,8 @@ class Answering:
             self._one_way_ended()
 
     def _one_way_ended(self) -> None:
-        credit = self._engine.answers.one_way_credit()
-        if credit:
-            self._engine.outbox.send([Op.CREDIT, 0, credit, 0])
+        self._engine.answers.one_way_ended += 1
+        self.give_one_way_credit()
 
     # What is held open
 

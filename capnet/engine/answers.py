@@ -184,10 +184,9 @@ class Answers:
             raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once")
         self.one_way_left -= 1
 
-    def one_way_credit(self) -> int:
-        """One-way calls that have ended, when it is time to tell the peer; else 0."""
-        self.one_way_ended += 1
-        if self.one_way_ended * 2 < self._limit:
+    def one_way_credit(self, *, now: bool) -> int:
+        """How many one-way calls have ended that the peer is to be told of: `now`, or when they are half of all."""
+        if not now and self.one_way_ended * 2 < self._limit:
             return 0
         ended, self.one_way_ended = self.one_way_ended, 0
         self.one_way_left += ended

@@ -87,6 +87,8 @@ class Calling:
         if call.frame is not None:
             engine.calls.held.remove(call)
             self.take_back(call, CallCancelled(reason or "cancelled here"), silently=True)
+            if engine.peer is not None:
+                self.send_held()  # one behind it may be of the other kind, for which there is room
         elif call.token is not None and engine.calls.find(call.id) is call:
             engine.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
             call.failure = CallCancelled(reason or "cancelled here")
@@ -131,7 +133,7 @@ class Calling:
         if table.one_way_room + calls > table.limit:
             raise ProtocolViolation("P-CALL-7", f"{calls} one-way calls have ended that were not made")
         table.one_way_room += calls
-        self.send_held()
+        self.answered()
 
     def say_finished(self) -> None:
         """Tell the peer which answers it need not keep any more."""
@@ -201,7 +203,7 @@ class Calling:
                 outbox.send([Op.CAP_REVOKED, [export.id], cut_text(export.revoked or "")])
 
     def answered(self) -> None:
-        """The peer has answered a call: there may be room for one that was held, or nothing left to wait for."""
+        """The peer has answered calls: there may be room for one that was held, or nothing left to wait for."""
         engine = self._engine
         if engine.calls.held:
             self.send_held()

@@ -122,6 +122,11 @@ class Calls:
     def __iter__(self) -> Iterator[Call]:
         return iter(self.by_id.values())
 
+    @property
+    def outstanding(self) -> bool:
+        """Whether any call has been sent and has not ended, as far as the peer has told."""
+        return bool(self.by_id) or self.one_way_room < self.limit
+
     def next_id(self) -> int:
         """A call id that was never used."""
         id = self._next

@@ -58,6 +58,7 @@ class Closing:
         if engine.lifecycle.accepts_calls:
             self._drain(cause)
             engine.timers.set(Timer.GRACE, engine.now + grace + engine.limits.handshake_timeout)
+            engine.answering.give_one_way_credit()
         for call in engine.calls.unseen(last_call_id):
             if call.token is not None:
                 engine.emit(event.CallFailed(call.token, cause.error()))
@@ -76,7 +77,8 @@ class Closing:
     def check_drained(self) -> None:
         """While draining: end when nothing is in flight any more."""
         engine = self._engine
-        if engine.lifecycle.state is State.DRAINING and not (engine.answers or engine.calls or engine.streams):
+        in_flight = engine.answers or engine.calls.outstanding or engine.streams
+        if engine.lifecycle.state is State.DRAINING and not in_flight:
             assert engine.lifecycle.cause is not None
             self.finish(engine.lifecycle.cause)
 
