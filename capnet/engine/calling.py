@@ -97,14 +97,17 @@ class Calling:
     def keep(self, call: Call) -> bool:
         """Have the callee keep the answer, so that it can be pipelined on; with one user, who must `release` it.
 
-        False when it cannot be: the call has left without, has been answered, or too many are kept already.
+        False when it cannot be: the call has left without, has been answered, was given back by its last user, or too
+        many are kept already.
         """
         engine = self._engine
         calls = engine.calls
         if call.kept:
             call.users += 1
             return True
-        if not call.id or call.token is None or calls.kept >= calls.limit or not self._ask_to_keep(call):
+        if not call.id or call.token is None or call.failure is not None:
+            return False
+        if calls.kept >= calls.limit or not self._ask_to_keep(call):
             return False
         call.kept = True
         call.users = 1

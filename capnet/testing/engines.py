@@ -24,21 +24,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from capnet.engine.answers import Answer
-from capnet.engine.calls import Call
+from capnet.engine.calls import Call, Pipelined, Target
 from capnet.engine.closing import STRANGER_LINE
 from capnet.engine.engine import Engine
-from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced
+from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced, StreamChanged
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.engine.streams import InStream, OutStream
 from capnet.errors import CapnetError
 from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
 from capnet.wire.framing import FrameReader, header
 from capnet.wire.hello import Hello
-from capnet.wire.references import CapRef, Reference
+from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef
 
-__all__ = ["EnginePair", "EngineSide", "Link", "RawPeer", "capability", "homeward"]
+__all__ = [
+    "EnginePair",
+    "EngineSide",
+    "Link",
+    "RawPeer",
+    "capability",
+    "homeward",
+    "made_on",
+    "promised",
+    "stream_in",
+    "stream_out",
+]
 
 E = TypeVar("E")
 _ANY_LENGTH: Final = 2**32
@@ -53,6 +65,26 @@ def capability(subject: object, interface: str = "test.Thing", version: int = 1)
 def homeward(imported: Import) -> CapRef:
     """A reference that sends a capability of the peer's back to it."""
     return CapRef(imported.interface, imported.version, imported, -imported.id)
+
+
+def stream_out(token: object = None) -> StreamRef:
+    """A reference that opens a stream whose items come from the sender; `token` is its producer."""
+    return StreamRef("out", token)
+
+
+def stream_in(token: object = None) -> StreamRef:
+    """A reference that opens a stream whose items come from the receiver; `token` is the sender's consumer."""
+    return StreamRef("in", token)
+
+
+def promised(call: Call, *path: str | int) -> AnswerRef:
+    """A reference to what will stand at a path in the result of a call that is kept."""
+    return AnswerRef(call.id, path, Pipelined(call, path, "test.Thing", 1))
+
+
+def made_on(answer: Answer) -> Any:
+    """The subject that a call was made on; None for one that goes on elsewhere."""
+    return None if answer.export is None else answer.export.subject
 
 
 class Link:
@@ -93,6 +125,12 @@ class Link:
         """The frames that have not arrived to the last byte, with the references in them."""
         return (self._codec.decode(frame) for _, frame in self._frames)
 
+    def items(self, stream: int) -> tuple[int, int]:
+        """How many items of a stream have not arrived, and the bytes of the frames they are in."""
+        decoded = [(self._codec.decode(frame)[0], len(frame)) for _, frame in self._frames]
+        found = [(len(frame[2]), size) for frame, size in decoded if frame[0] == Op.ITEMS and frame[1] == stream]
+        return sum(count for count, _ in found), sum(size for _, size in found)
+
 
 class EngineSide:
     """One end of an `EnginePair`.
@@ -117,16 +155,17 @@ class EngineSide:
         self,
         method: str,
         *references: Reference,
-        target: Import | None = None,
+        target: Target | None = None,
         token: Any = None,
         timeout: float | None = None,
         one_way: bool = False,
+        keep: bool = False,
     ) -> Call:
         """Call `method` of `target` (the bootstrap capability if none) with the references as its argument `refs`.
 
-        The token is the method's name unless one is given.
+        The token is the method's name unless one is given. With `keep` its answer is kept, with one user.
         """
-        return self.engine.call(
+        call = self.engine.call(
             self.engine.imports.bootstrap if target is None else target,
             method,
             {"refs": list(references)} if references else {},
@@ -134,11 +173,22 @@ class EngineSide:
             method if token is None else token,
             timeout=timeout,
             one_way=one_way,
+            may_keep=keep,
         )
+        assert not keep or self.engine.calling.keep(call)
+        return call
 
     def reply(self, answer: Answer, *references: Reference) -> None:
         """Answer with the list of these references, or None when there are none."""
         self.engine.reply(answer, list(references) or None, references)
+
+    def read(self, stream: InStream) -> list[Any]:
+        """Take the items that have come, and say that they are used; the references in them are the caller's."""
+        values: list[Any] = []
+        while (batch := self.engine.streaming.take(stream)) is not None:
+            values += batch[0]
+            self.engine.streaming.consumed(stream, len(batch[0]), batch[2])
+        return values
 
     def take(self, kind: type[E]) -> list[E]:
         """The events of that kind, in order; they are taken out."""
@@ -217,6 +267,26 @@ class EnginePair:
         assert isinstance(reference, CapRef) and isinstance(reference.subject, Import)
         return reference.subject
 
+    def stream(self, producer: EngineSide, opener: EngineSide | None = None) -> tuple[OutStream, InStream]:
+        """Open a stream by a call of `opener` (the producer if none) that is answered at once; returns its two ends.
+
+        Their tokens are "producer" and "consumer".
+        """
+        opener = opener or producer
+        ours, theirs = ("producer", "consumer") if opener is producer else ("consumer", "producer")
+        opener.call("stream", opened := stream_out(ours) if opener is producer else stream_in(ours))
+        self.flush()
+        answer = self.other(opener).arrived()
+        (arrived,) = answer.references
+        arrived.subject.token = theirs
+        self.other(opener).reply(answer)
+        self.flush()
+        opener.returned()
+        for side in self.sides:
+            side.take(StreamChanged)
+        ends = opened.subject, arrived.subject
+        return ends if opener is producer else ends[::-1]
+
     def step(self) -> None:
         """Collect what both engines say and send; nothing arrives."""
         for side in self.sides:
@@ -267,12 +337,15 @@ class EnginePair:
         self.step()
 
     def check(self) -> None:
-        """Assert the invariants of both engines and the conservation of references (I1)."""
+        """Assert the invariants of both engines and the conservation of references and credit (I1, I7)."""
         for side in self.sides:
             check_invariants(side.engine)
         if not (self.left.closed or self.right.closed):
             self._check_references(self.left, self.right)
             self._check_references(self.right, self.left)
+            if self.left.engine.peer is not None and self.right.engine.peer is not None:
+                self._check_credit(self.left, self.right)
+                self._check_credit(self.right, self.left)
 
     def _check_references(self, exporter: EngineSide, importer: EngineSide) -> None:
         """What `exporter` counts: owed by `importer`, travelling either way, or held back before it has left."""
@@ -288,6 +361,22 @@ class EnginePair:
             found[export.id] += export.unsent
         counted = {export.id: export.references for export in exporter.engine.exports}
         assert counted == dict(found), f"{exporter.name} counts {counted}, found {dict(found)}"
+
+    def _check_credit(self, producer: EngineSide, consumer: EngineSide) -> None:
+        """What `consumer` has given: left to `producer`, used by what travels, or travelling itself."""
+        granted: Counter[int] = Counter()
+        granted_bytes: Counter[int] = Counter()
+        for frame, _ in producer.incoming.frames():
+            if frame[0] == Op.CREDIT:
+                granted[-frame[1]] += frame[2]
+                granted_bytes[-frame[1]] += frame[3]
+        ends = {stream.id: stream for stream in consumer.engine.streams}
+        for stream in producer.engine.streams:
+            end = ends.get(-stream.id)
+            if isinstance(stream, OutStream) and isinstance(end, InStream) and not (stream.unsent or end.unsent):
+                items, size = consumer.incoming.items(stream.id)
+                there = stream.items + items + granted[stream.id], stream.bytes + size + granted_bytes[stream.id]
+                assert there == (end.items, end.bytes), f"{stream} and what travels are {there}, for {end}"
 
     def finish(self) -> None:
         """Deliver everything and assert that every table on both sides is empty, before and after a goaway.
@@ -307,7 +396,9 @@ class EnginePair:
 
 
 def _left_over(engine: Engine) -> dict[str, int]:
-    return {key: count for key, count in stats(engine).items() if count and key != "strikes"}
+    counts = {**stats(engine), "kept for us": engine.calls.kept, "promised": engine.pipelines.promised}
+    counts["lingering"] = len(engine.lingering)
+    return {key: count for key, count in counts.items() if count and key != "strikes"}
 
 
 class RawPeer:

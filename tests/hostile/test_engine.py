@@ -23,13 +23,14 @@ from capnet.engine.events import (
     ImportBroken,
     LimitReached,
     PongReceived,
+    StreamChanged,
 )
 from capnet.engine.inspect import stats
 from capnet.limits import Limits
 from capnet.testing.engines import RawPeer, capability
 from capnet.wire.framing import header
 from capnet.wire.hello import Hello
-from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef
+from capnet.wire.references import AnswerRef, CapRef, StreamRef
 
 NARROW = Hello("narrow", Limits(max_calls=16, max_queued_calls=8, max_caps=16, max_strikes=5))
 
@@ -211,7 +212,7 @@ class TestFrames:
         assert raw.clause == clause and said[-1][:2] == [16, clause]
         assert stats(raw.engine) == before
 
-    @pytest.mark.parametrize("op", [7, 8, 9, 10, 17, 20, 24, 63, -1])
+    @pytest.mark.parametrize("op", [17, 20, 24, 63, -1])
     def test_unknown_ops_below_64(self, op: int) -> None:
         """P-OP: a violation, named."""
         raw = RawPeer()
@@ -232,7 +233,10 @@ class TestFrames:
             [2, 1, 0, "m", {}, 7], [2, 1, 0, "m", {}, {"deadline": -1}], [2, 1, 0, "m", {}, {"context": {"a": 1}}],
             [3, 1], [3, -1, None], [4, 1, 7, "x"], [4, 1, "x", "y", 7], [5], [5, "1"], [11, [[2]]], [11, [[2, 1.5]]],
             [11, 7], [12, [-2], "x"], [12, [2]], [13, [2], -1], [14], [14, "1"], [15, 2**53], [16, 1, 2],
-            [1, 1, 2, 3, 4],
+            [1, 1, 2, 3, 4], [2, 1, [0, None], "m", {}], [2, 1, [-1], "m", {}], [2, 1, 0, "m", {}, {"keep": 1}],
+            [6], [6, -1], [6, "1"], [6, 1, 2], [7, 1], [7, 1, []], [7, 1, {}], [7, 0, [1]], [7, 1.0, [1]],
+            [7, 1, [1], 2], [9], [9, 0], [9, 1, "x"], [9, 1, "x", "y", 7], [9, 1, 2, "y"], [10],
+            [10, 0], [10, 1, 2], [10, True],
         ],
         ids=str,
     )  # fmt: skip
@@ -384,21 +388,7 @@ class TestForgedIds:
 
 
 class TestReferences:
-    """References where none belong, or of kinds that are not spoken."""
-
-    @pytest.mark.parametrize("reference", [AnswerRef(1), StreamRef(1, "out")], ids=["answer", "stream"])
-    def test_kinds_that_are_not_spoken(self, reference: Reference) -> None:
-        """P-ERR-3: an honest newer peer may try; that call fails, and what else came along goes back."""
-        raw = RawPeer()
-        said = raw.say([2, 1, 0, "m", {"refs": [cap(7), reference]}])
-        assert [frame[:3] for frame in said] == [[4, 1, "unimplemented"], [11, [[7, 1]]]]
-        assert not raw.take(CallArrived) and serves(raw)
-
-    def test_pipelined_calls(self) -> None:
-        """P-ERR-3: refused as unimplemented, one by one."""
-        raw = RawPeer()
-        ((op, id, code, _),) = raw.say([2, 1, [0, "x", 1], "m", {}])
-        assert (op, id, code) == (4, 1, "unimplemented") and serves(raw)
+    """References where none belong."""
 
     def test_references_in_an_error(self) -> None:
         """P-REF: nobody could give them back; the caller is told all the same."""
@@ -435,6 +425,381 @@ class TestReferences:
         assert (raw.imported(2).interface, raw.imported(2).version) == ("test.Thing", 1)
 
 
+def reach(id: int, direction: str = "out", *, call: int = 1) -> list[Any]:
+    """A call that opens a stream."""
+    return [2, call, 0, "m", {"stream": StreamRef(direction, id=id)}]
+
+
+def opened(raw: RawPeer) -> Any:
+    """The stream that the last call has opened."""
+    answer = raw.take(CallArrived)[-1].answer
+    raw.reply(answer)
+    return answer.references[0].subject
+
+
+class TestStreams:
+    """Frames of streams that no honest peer sends."""
+
+    FRAMES = ([7, 1, ["x"]], [8, 1, 1, 1], [9, 1], [10, 1])
+
+    @pytest.mark.parametrize("frame", FRAMES, ids=["items", "credit", "end", "stop"])
+    @pytest.mark.parametrize("id", [1, -1, 7, -7, 2**53 - 1, -(2**53) + 1])
+    def test_streams_that_were_never_opened(self, frame: list[Any], id: int) -> None:
+        """P-ID-4: of either side's."""
+        raw = RawPeer()
+        assert raw.say([frame[0], id, *frame[2:]])[-1][:2] == [16, "P-ID-4"]
+
+    @pytest.mark.parametrize("mine", [True, False], ids=["theirs", "ours"])
+    @pytest.mark.parametrize(
+        ("direction", "frame"),
+        [("out", [8, 1, 1, 1]), ("out", [10, 1]), ("in", [7, 1, ["x"]]), ("in", [9, 1]), ("in", [9, 1, "x", "y"])],
+        ids=str,
+    )
+    def test_the_wrong_direction(self, direction: str, frame: list[Any], mine: bool) -> None:
+        """P-STREAM-1: a producer has no credit to give, a consumer nothing to send; whoever opened it."""
+        raw = RawPeer()
+        id = 1
+        if mine:
+            raw.say(reach(id, direction))
+        else:
+            reference, id = StreamRef("in" if direction == "out" else "out", "token"), -1
+            raw.engine.call(raw.engine.imports.bootstrap, "m", {"s": reference}, [reference], "t")
+            raw.collect()
+        assert raw.say([frame[0], id, *frame[2:]])[-1][:2] == [16, "P-STREAM-1"]
+
+    @pytest.mark.parametrize("last", [[9, 1], [7, 1, ["x"]], [9, 1, "internal", "x"]], ids=["end", "items", "error"])
+    def test_anything_after_the_end(self, last: list[Any]) -> None:
+        """P-STREAM-3: one end, and no item after it; the reader has heard the first and hears no more."""
+        raw = RawPeer()
+        raw.say(reach(1))
+        stream = opened(raw)
+        stream.token = "reader"
+        raw.say([7, 1, ["item"]], [9, 1], last)
+        assert raw.clause == "P-STREAM-3"
+        assert len(raw.take(StreamChanged)) == 2 and (stream.ended, stream.error) == (True, None)
+        assert len(stream.batches) == 1
+
+    def test_late_credit_and_stops_are_harmless(self) -> None:
+        """P-STREAM-3: they may cross the end; repeated ones do nothing, before or after it."""
+        raw = RawPeer()
+        raw.say(reach(1, "in"))
+        stream = opened(raw)
+        stream.token = "producer"
+        assert raw.say(*[[10, 1, "enough"]] * 1000) == []
+        assert len(raw.take(StreamChanged)) == 1
+        raw.engine.streaming.end(stream)
+        assert raw.collect() == [[9, -1]] and raw.say(*[[10, 1], [8, 1, 2**31 - 1, 0]] * 1000) == []
+        assert not raw.take(StreamChanged) and serves(raw)
+
+    @pytest.mark.parametrize("id", [1, 5])
+    def test_an_id_that_is_in_use(self, id: int) -> None:
+        """P-ID-1: of a stream that is open; also twice in one frame."""
+        raw = RawPeer()
+        raw.say(reach(id), reach(id, "in", call=2))
+        assert raw.clause == "P-ID-1"
+        raw = RawPeer()
+        raw.say([2, 1, 0, "m", {"a": StreamRef("out", id=id), "b": StreamRef("out", id=id)}])
+        assert raw.clause == "P-ID-1" and not raw.take(CallArrived)
+
+    @pytest.mark.parametrize("credit", [(0, 0), (-1, 1), (1, -1), (1.5, 1), (1, True), (2**53, 1), ("1", 1), (None, 1)])
+    def test_credit_that_is_no_credit(self, credit: tuple[Any, Any]) -> None:
+        """P-OP, P-STREAM-2: integers, not negative, not both zero (fault 30); for one-way calls as well."""
+        for id in (1, 0):
+            raw = RawPeer()
+            raw.say(reach(1, "in"))
+            assert raw.say([8, id, *credit])[-1][:2] == [16, "P-OP"]
+
+    @pytest.mark.parametrize("credit", [(2**31 - 1, 0), (0, 2**31 - 1), (2**53 - 1, 1)])
+    def test_credit_out_of_all_proportion(self, credit: tuple[int, int]) -> None:
+        """P-STREAM-2: its sum is bounded, so it never overflows anybody's integers (fault 30)."""
+        raw = RawPeer()
+        raw.say(reach(1, "in"))
+        assert raw.say([8, 1, *credit])[-1][:2] == [16, "P-STREAM-2"]
+
+    def test_a_flood_of_credit(self) -> None:
+        """P-STREAM-2: it is a number, nothing is kept for each; a producer with room is not woken by it."""
+        raw = RawPeer()
+        raw.say(reach(1, "in"))
+        stream = opened(raw)
+        stream.token = "producer"
+        with within(10.0):
+            raw.say(*[[8, 1, 1, 0]] * 20_000)
+        assert stream.items == 20_064 and not raw.take(StreamChanged) and serves(raw)
+
+    def test_credit_for_one_way_calls_that_were_not_made(self) -> None:
+        """P-CALL-7: more would let us send what the peer has no slots for."""
+        raw = RawPeer()
+        for _ in range(3):
+            raw.engine.call(raw.engine.imports.bootstrap, "m", {}, one_way=True)
+        raw.collect()
+        assert raw.say([8, 0, 2, 0]) == []
+        assert raw.say([8, 0, 2, 0])[-1][:2] == [16, "P-CALL-7"]
+
+    def test_one_frame_with_more_than_the_window(self) -> None:
+        """P-STREAM-2: judged before any of it is taken (fault 31)."""
+        raw = RawPeer(Hello("engine", Limits(stream_items=8)))
+        raw.say(reach(1))
+        stream = opened(raw)
+        raw.say([7, 1, list(range(8))])
+        assert not raw.engine.lifecycle.closed and len(stream.batches) == 1
+        raw.say([7, 1, [8]])
+        assert raw.clause == "P-STREAM-2" and len(stream.batches) == 1
+
+    def test_the_window_holds_after_a_stop(self) -> None:
+        """P-STREAM-2: nobody reads what comes, nothing is kept, and it is counted all the same."""
+        raw = RawPeer(Hello("engine", Limits(stream_items=8)))
+        raw.say(reach(1))
+        raw.engine.streaming.stop(opened(raw))
+        raw.say(*[[7, 1, [cap(2)]]] * 8)
+        assert not raw.engine.lifecycle.closed and not raw.engine.imports
+        raw.say([7, 1, [8]])
+        assert raw.clause == "P-STREAM-2"
+
+    @pytest.mark.parametrize("where", ["arguments", "result", "items"])
+    def test_more_streams_than_we_said_we_take(self, where: str) -> None:
+        """P-LIMIT-2: an honest peer knows our limit, wherever it mentions them."""
+        raw = RawPeer(Hello("engine", Limits(max_streams=16)))
+        raw.say([2, 1, 0, "m", {"streams": [StreamRef("out", id=id) for id in range(1, 17)]}])
+        assert not raw.engine.lifecycle.closed and len(raw.engine.streams) == 16
+        raw.engine.call(raw.engine.imports.bootstrap, "m", {}, token="t")
+        raw.collect()
+        one_more = StreamRef("in", id=17)
+        frames: dict[str, list[Any]] = {
+            "arguments": [2, 2, 0, "m", {"s": one_more}],
+            "result": [3, 1, one_more],
+            "items": [7, 1, [one_more]],
+        }
+        raw.say(frames[where])
+        assert raw.clause == "P-LIMIT-2" and stats(raw.engine)["streams"] == 0
+
+    def test_streams_without_number(self) -> None:
+        """P-STREAM-4: opened and ended, or stopped, 10⁴ times: nothing is left of them."""
+        raw = RawPeer()
+        with within(30.0):
+            for number in range(1, 10_001, 2):
+                raw.say(reach(number, call=number), reach(number + 1, "in", call=number + 1))
+                arrived = raw.take(CallArrived)
+                raw.say([7, number, ["x"]], [9, number], [10, number + 1])
+                for event in arrived:
+                    raw.engine.release_all(event.answer.references)
+                    raw.reply(event.answer)
+                assert stats(raw.engine)["streams"] == 0
+        assert not raw.engine.streaming.ready and serves(raw)
+
+    def test_references_where_none_belong(self) -> None:
+        """P-REF: in the last word of a stream nobody could give them back; the reader is told all the same."""
+        raw = RawPeer()
+        raw.say(reach(1))
+        stream = opened(raw)
+        raw.say([9, 1, "internal", "x", {"cap": cap(2)}])
+        assert raw.clause == "P-REF" and stream.error.code == "unavailable"
+
+    def test_forged_references_in_items(self) -> None:
+        """P-ID-4, P-REF: items are judged like arguments."""
+        for reference, clause in [(cap(-2), "P-ID-4"), (cap(1), "P-ID-3"), (AnswerRef(1), "P-REF")]:
+            raw = RawPeer()
+            raw.say(reach(1))
+            stream = opened(raw)
+            raw.say([7, 1, ["before"]], [7, 1, [reference]])
+            assert raw.clause == clause and len(stream.batches) == 1
+
+    def test_long_texts_are_cut(self) -> None:
+        """P-ERR-1: the last word of a producer, the reason of a consumer (threat T20)."""
+        raw = RawPeer()
+        long = "é" * 100_000
+        raw.say(reach(1), reach(2, "in", call=2))
+        first, second = (event.answer.references[0].subject for event in raw.take(CallArrived))
+        raw.say([9, 1, long, long, {"reason": long}], [10, 2, long])
+        assert len(first.error.message.encode()) == len(second.closed.message.encode()) == 4096
+
+
+def kept(id: int, target: int | list[Any] = 0) -> list[Any]:
+    """A call whose answer is to be kept."""
+    return [2, id, target, "m", {}, {"keep": True}]
+
+
+class TestPromises:
+    """Pipelining that no honest peer does, or more of it than it may."""
+
+    @pytest.mark.parametrize("needed", [0, 2, 3, 2**53 - 1])
+    @pytest.mark.parametrize("one_way", [False, True])
+    def test_on_itself_or_on_the_future(self, needed: int, one_way: bool) -> None:
+        """P-ID-4: a call needs what was asked before it, as its target or in its arguments; so no cycle can be made."""
+        id = 0 if one_way else 2
+        frames: list[list[Any]] = [[2, id, [needed], "m", {}]]
+        if needed:
+            frames.append([2, id, 0, "m", {"x": [1, AnswerRef(needed, ("a",))]}])
+        for frame in frames:
+            raw = RawPeer()
+            raw.say(kept(1), frame)
+            assert raw.clause == "P-ID-4" and len(raw.take(CallArrived)) == 1
+
+    def test_more_answers_than_we_keep(self) -> None:
+        """P-LIMIT-2: running, ended, failed or refused, all of them are kept until they are finished."""
+        raw = RawPeer(NARROW)
+        for number in range(1, 17):
+            raw.say(kept(number), [5, number])
+        raw.say([6, 3])
+        assert not raw.engine.lifecycle.closed and stats(raw.engine)["answers_kept"] == 15
+        for event in raw.take(CallArrived):
+            raw.reply(event.answer)
+        raw.say([6, 4], kept(17), kept(18))
+        assert not raw.engine.lifecycle.closed
+        raw.say(kept(19))
+        assert raw.clause == "P-LIMIT-2" and len(raw.take(CallArrived)) == 2
+
+    def test_refused_calls_are_kept_too(self) -> None:
+        """P-CALL-8: the refusal is their outcome: one can pipeline on it, and must finish it."""
+        raw = RawPeer()
+        raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": (thing := capability("thing"))}, [thing], "t")
+        raw.collect()
+        raw.say([11, [[2, 1]]])
+        said = raw.say(kept(1, 2), [2, 2, [1, "x"], "m", {}])
+        assert [(frame[1], frame[2], frame[4]["reason"]) for frame in said] == [
+            (1, "not_found", "released"),
+            (2, "not_found", "released"),
+        ]
+        assert len(raw.take(LimitReached)) == 1 and raw.say([6, 1]) == [] and raw.engine.pipelines.promised == 0
+
+    def test_keep_means_nothing_for_one_way_calls(self) -> None:
+        """P-CALL-8: nobody could ask for the answer."""
+        raw = RawPeer()
+        raw.say([2, 0, 0, "m", {}, {"keep": True}])
+        raw.reply(raw.take(CallArrived)[0].answer, "x")
+        assert raw.engine.pipelines.promised == 0
+
+    @pytest.mark.parametrize("when", ["running", "ended", "cancelled", "never kept", "never kept, ended", "refused"])
+    def test_finishing_twice(self, when: str) -> None:
+        """P-CALL-8: only what is kept, and once; also while a handler that was cancelled still runs."""
+        raw = RawPeer()
+        raw.say([2, 1, 0, "m", {}] if "never" in when else kept(1))
+        answer = raw.take(CallArrived)[0].answer
+        if when == "ended" or when == "never kept, ended":
+            raw.reply(answer, "x")
+        elif when == "cancelled":
+            raw.say([5, 1])
+        if "never" not in when:
+            assert raw.say([6, 1]) == []
+        assert not raw.engine.lifecycle.closed and raw.engine.pipelines.promised == 0
+        raw.say([6, 1])
+        assert raw.clause == "P-CALL-8"
+
+    @pytest.mark.parametrize("id", [0, 1, 7])
+    def test_finishing_what_was_never_asked(self, id: int) -> None:
+        """P-ID-4: an answer needs a call."""
+        raw = RawPeer()
+        assert raw.say([6, id])[-1][:2] == [16, "P-ID-4"]
+
+    def test_what_was_finished_cannot_be_asked_for(self) -> None:
+        """P-ID-4, P-LIMIT-1: an error for that call and a strike, also while its cancelled handler runs."""
+        raw = RawPeer(NARROW)
+        raw.say(kept(1), [5, 1], [6, 1])
+        for number in range(2, 7):
+            ((op, id, code, _, details),) = raw.say([2, number, [1, "a"], "m", {}])
+            assert (op, id, code, details) == (4, number, "not_found", {"reason": "released"})
+        raw.say([2, 7, 0, "m", {"x": AnswerRef(1)}])
+        assert raw.clause == "P-LIMIT-1"
+
+    def test_waiting_calls_are_bounded(self) -> None:
+        """P-CALL-7, P-LIMIT-1: they are owed like all others: slots and a queue, then refusals, then the end."""
+        raw = RawPeer(NARROW)
+        waiting: list[list[Any]] = [[2, number, [1], "m", {}] for number in range(2, 30)]
+        raw.say(kept(1), *waiting[:23])
+        assert stats(raw.engine)["answers_waiting"] == 23 and not raw.engine.lifecycle.closed
+        said = raw.say(*waiting[23:])
+        assert {(frame[2], frame[4]["reason"]) for frame in said} == {("resource_exhausted", "max_concurrent_calls")}
+        raw.say([2, 30, [1], "m", {}])
+        assert raw.clause == "P-LIMIT-1" and stats(raw.engine)["answers_waiting"] == 0
+
+    def test_ten_thousand_cancelled_dependents(self) -> None:
+        """P-CALL-8, P-CALL-6: what waited for a slow result leaves nothing behind, there or in the clockwork (T9)."""
+        raw = RawPeer()
+        raw.say(kept(1))
+        slow = raw.take(CallArrived)[0].answer
+        with within(10.0):
+            for number in range(2, 10_002):
+                argument = {"a": AnswerRef(1), "cap": cap(number)}
+                raw.say(
+                    [2, number, [1, "x"], "m", argument, {"deadline": 10**9, "keep": True}], [5, number], [6, number]
+                )
+                assert stats(raw.engine)["answers_waiting"] == stats(raw.engine)["imports"] == 0
+        assert not slow.dependents and raw.engine.pipelines.promised == 1
+        assert len(raw.engine.timers._deadlines) <= 200 and not raw.take(CallArrived)
+
+    def test_ten_thousand_cancelled_in_line(self) -> None:
+        """P-CALL-2: the same for calls behind one that waits for an argument."""
+        raw = RawPeer()
+        raw.say(kept(1), [2, 2, 0, "m", {"a": AnswerRef(1)}])
+        with within(10.0):
+            for number in range(3, 10_003):
+                raw.say(call(number), [5, number])
+                assert stats(raw.engine)["answers_waiting"] == 1
+        export = raw.engine.exports.find(0)
+        assert export is not None and export.line is not None and (len(export.line), export.pins) == (1, 1)
+        assert len(raw.take(CallArrived)) == 1
+
+    def test_the_longest_chain_that_can_be_made(self) -> None:
+        """P-CALL-8: each call on the result of the one before; they all fail at once, in order."""
+        raw = RawPeer(Hello("engine", Limits.trusted()))
+        raw.say(kept(1), *[kept(number, [number - 1]) for number in range(2, 1025)])
+        with within(5.0):
+            said = raw.say([5, 1])
+        assert [frame[:3] for frame in said] == [[4, number, "cancelled"] for number in range(1, 1025)]
+        assert raw.say(*[[6, number] for number in range(1, 1025)]) == [] and raw.engine.pipelines.promised == 0
+
+    def test_results_that_are_kept_are_bounded(self) -> None:
+        """P-CALL-8: more bytes are not kept, whatever the peer asks for; the results themselves are sent."""
+        raw = RawPeer(Hello("engine", Limits(max_kept_bytes=100_000)))
+        for number in range(1, 101):
+            raw.say(kept(number))
+            raw.reply(raw.take(CallArrived)[0].answer, "x" * 10_000)
+        assert sum(len(entry.value or "") for entry in raw.engine.pipelines._kept.values()) == 90_000
+        said = raw.say([2, 101, 0, "m", {"x": AnswerRef(9)}], [2, 102, 0, "m", {"x": AnswerRef(10)}])
+        assert [(frame[1], frame[2], frame[4]["reason"]) for frame in said] == [
+            (102, "resource_exhausted", "max_kept_bytes")
+        ]
+
+    def test_one_call_that_takes_a_large_result_a_thousand_times(self) -> None:
+        """P-FRAME-4: what promises bring is bounded like what a frame holds; a small frame is no way around it (T2)."""
+        raw = RawPeer()
+        raw.say(kept(1), kept(2))
+        first, second = (event.answer for event in raw.take(CallArrived))
+        raw.reply(first, [{"x": 0}] * 20_000)
+        takes: list[Any] = [AnswerRef(1)]
+        raw.say([2, 3, 0, "m", {"x": [AnswerRef(1), AnswerRef(2, ("a",))]}])
+        with within(1.0):
+            for number, several in [(4, takes * 1000), (5, takes * 2), (6, takes)]:
+                raw.say([2, number, 0, "m", {"x": several}])
+        raw.reply(second, {"a": [0] * 30_000})
+        errors = [(frame[1], frame[2], frame[4]["reason"]) for frame in raw.heard if frame[0] == 4]
+        assert errors == [
+            (4, "resource_exhausted", "max_items"),
+            (5, "resource_exhausted", "max_items"),
+            (3, "resource_exhausted", "max_items"),
+        ]
+        (arrived,) = raw.take(CallArrived)
+        assert arrived.answer.id == 6 and arrived.answer.taken == 40_001
+
+    def test_paths_that_lead_nowhere(self) -> None:
+        """P-CALL-8: an error for that call, no strike: an honest caller may not know what will come."""
+        raw = RawPeer(NARROW)
+        raw.say(kept(1))
+        raw.reply(raw.take(CallArrived)[0].answer, {"list": [1]})
+        paths: list[list[Any]] = [
+            [],
+            ["__class__"],
+            ["list", 2**63 - 1],
+            ["list", -(2**63)],
+            [0],
+            ["list", 0, 0],
+            ["x"] * 1000,
+        ]
+        for number, path in enumerate(paths, 2):
+            ((op, id, code, _, details),) = raw.say([2, number, [1, *path], "m", {}])
+            assert (op, id, code, details) == (4, number, "failed_precondition", {"reason": "no_capability"})
+        assert not raw.take(LimitReached) and serves(raw)
+
+
 class TestFloods:
     """Much of what is allowed (threats T8, T9, T11)."""
 
@@ -462,13 +827,27 @@ class TestFloods:
                 assert len(raw.engine.answers) <= 16 and len(raw.engine.answers.queue) <= 8
         assert len(raw.take(CallArrived)) == len(raw.take(AnswerEnded)) == 16
 
-    def test_one_way_calls_take_slots_too(self) -> None:
-        """P-CALL-7: id 0 is no way around the limit, and refusals of it say nothing."""
+    def test_one_way_calls_without_credit(self) -> None:
+        """P-CALL-7: id 0 is no way around the limit: 16 at once, answered by nothing, and one more is a violation."""
         raw = RawPeer(NARROW)
-        assert raw.say(*[call(0)] * 28) == []
-        assert len(raw.take(CallArrived)) == 16 and len(raw.engine.answers.queue) == 8
-        assert len(raw.take(LimitReached)) == 4
-        raw.say(*[call(0)] * 10)
+        assert raw.say(*[call(0)] * 16) == []
+        answers = [event.answer for event in raw.take(CallArrived)]
+        assert len(answers) == 16 and not raw.take(LimitReached)
+        for answer in answers[:8]:
+            raw.engine.reply(answer, None)
+        assert raw.collect() == [[8, 0, 8, 0]]
+        assert raw.say(*[call(0)] * 8) == [] and raw.clause is None
+        raw.say(call(0))
+        assert raw.clause == "P-CALL-7"
+
+    def test_one_way_calls_that_are_refused_have_their_credit_back(self) -> None:
+        """P-CALL-7, P-LIMIT-1: they count as ended; on what was given back they are strikes like all others."""
+        raw = RawPeer(NARROW)
+        raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": (thing := capability("thing"))}, [thing], "t")
+        raw.collect()
+        raw.say([11, [[2, 1]]], *[call(0, 2)] * 5)
+        assert raw.clause is None and raw.engine.answers.one_way_ended == 5
+        raw.say(call(0, 2))
         assert raw.clause == "P-LIMIT-1"
 
     def test_deadlines_without_number(self) -> None:

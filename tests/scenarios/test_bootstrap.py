@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capnet.engine.imports import Import
-from capnet.testing.engines import EnginePair, capability
+from capnet.testing.engines import EnginePair, capability, made_on
 from capnet.wire.references import CapRef
 
 
@@ -15,7 +15,7 @@ def test_calls_on_the_built_in_capabilities_reach_their_subjects(pair: EnginePai
         side.call("describe", target=side.engine.imports.runtime)
         pair.flush()
         answers = [other.arrived(), other.arrived()]
-        assert [answer.export.subject for answer in answers] == [f"{other.name} bootstrap", f"{other.name} runtime"]
+        assert [made_on(answer) for answer in answers] == [f"{other.name} bootstrap", f"{other.name} runtime"]
         for answer in answers:
             other.reply(answer)
         pair.flush()

@@ -49,7 +49,7 @@ def test_one_way_calls_get_no_answer_of_any_kind(pair: EnginePair) -> None:
     assert [answer.id for answer in answers] == [0, 0, 0]
     pair.right.reply(answers[0], capability("unsent"))
     pair.right.engine.fail(answers[1], NotFound("no"))
-    pair.right.engine.end_answer(answers[2], NotFound("no"))
+    pair.right.engine.answering.end_answer(answers[2], NotFound("no"))
     assert len(pair.right.take(AnswerEnded)) == 0
     pair.step()
     pair.right.take(AnswerEnded)
@@ -110,7 +110,7 @@ def test_a_second_terminal_is_not_sent(pair: EnginePair) -> None:
     pair.right.reply(answer)
     pair.right.reply(answer, capability("late"))
     pair.right.engine.fail(answer, NotFound("late"))
-    pair.right.engine.end_answer(answer, NotFound("late"))
+    pair.right.engine.answering.end_answer(answer, NotFound("late"))
     pair.flush()
     assert len(pair.left.take(CallReturned)) == 1 and not pair.left.take(CallFailed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from capnet.engine.events import ExportEnded
 from capnet.engine.imports import Import
-from capnet.testing.engines import EnginePair, RawPeer, capability
+from capnet.testing.engines import EnginePair, RawPeer, capability, made_on
 from capnet.wire.references import CapRef
 
 
@@ -99,7 +99,7 @@ def test_drops_wait_for_what_was_said_before_them(pair: EnginePair) -> None:
     pair.right.engine.release(imported)
     pair.flush()
     answer = pair.left.arrived()
-    assert answer.export.subject == "thing" and len(pair.left.engine.exports) == 0
+    assert made_on(answer) == "thing" and len(pair.left.engine.exports) == 0
     pair.left.reply(answer)
     pair.flush()
     pair.right.returned()
@@ -132,7 +132,7 @@ def test_fault_08_each_appearance_counts(pair: EnginePair) -> None:
     pair.right.call("still there", target=again)
     pair.flush()
     answer = pair.left.arrived()
-    assert answer.export.subject == "thing"
+    assert made_on(answer) == "thing"
     pair.left.reply(answer)
     pair.right.engine.release(again)
     pair.flush()
@@ -199,7 +199,7 @@ def test_fault_16_drops_and_bootstraps_that_cross_lose_nothing(pair: EnginePair)
         pair.left.call("use", target=held)
         pair.flush()
         answer = pair.right.arrived()
-        assert answer.export.subject == "service"
+        assert made_on(answer) == "service"
         pair.right.reply(answer)
         pair.flush()
         pair.left.returned()

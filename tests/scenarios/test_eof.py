@@ -64,7 +64,7 @@ def test_after_the_end_nothing_happens() -> None:
     right.release(imported)
     right.reply(answer, capability("late"))
     right.fail(answer, Unavailable("late"))
-    right.end_answer(answer, Unavailable("late"))
+    right.answering.end_answer(answer, Unavailable("late"))
     pair.step()
     assert not pair.left.events and not pair.right.events
     assert left.data_to_send() == right.data_to_send() == []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from capnet.engine.exports import Export
 from capnet.errors import NotFound, Revoked
-from capnet.testing.engines import EnginePair, capability, homeward
+from capnet.testing.engines import EnginePair, capability, homeward, made_on
 from capnet.wire.references import CapRef, Reference
 
 
@@ -84,7 +84,7 @@ def test_held_drop_does_not_overtake_a_held_call(pair: EnginePair) -> None:
     pair.left.reply(pair.left.arrived())
     pair.flush()
     answer = pair.left.arrived()
-    assert answer.export.subject == "thing"
+    assert made_on(answer) == "thing"
     pair.left.reply(answer)
     pair.flush()
     assert len(pair.left.engine.exports) == 0

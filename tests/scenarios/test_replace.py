@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capnet.engine.events import ExportEnded, ImportReplaced
-from capnet.testing.engines import EnginePair, RawPeer, capability
+from capnet.testing.engines import EnginePair, RawPeer, capability, made_on
 
 
 def test_ids_and_proxies_stay_and_new_calls_go_to_the_new_one(pair: EnginePair) -> None:
@@ -12,14 +12,14 @@ def test_ids_and_proxies_stay_and_new_calls_go_to_the_new_one(pair: EnginePair) 
     pair.right.call("before", target=imported)
     pair.flush()
     before = pair.left.arrived()
-    assert before.export.subject == "old"
+    assert made_on(before) == "old"
     pair.left.engine.replace(list(pair.left.engine.exports), "new", 7)
     pair.right.call("after", target=imported)
     pair.flush()
     (replaced,) = pair.right.take(ImportReplaced)
     assert replaced.imported is imported and imported.generation == 7
     after = pair.left.arrived()
-    assert after.export is before.export and after.export.subject == "new"
+    assert after.export is before.export and made_on(after) == "new"
     pair.left.reply(after)
     pair.left.reply(before)
     pair.right.engine.release(imported)

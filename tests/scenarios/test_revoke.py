@@ -5,7 +5,7 @@ from __future__ import annotations
 from capnet.engine.events import AnswerEnded, CallArrived, ExportEnded, ImportBroken
 from capnet.errors import Revoked
 from capnet.limits import Limits
-from capnet.testing.engines import EnginePair, RawPeer, capability
+from capnet.testing.engines import EnginePair, RawPeer, capability, made_on
 from capnet.wire.hello import Hello
 
 
@@ -80,7 +80,7 @@ def test_an_object_that_was_revoked_can_go_out_again(pair: EnginePair) -> None:
     pair.right.call("m", target=second)
     pair.flush()
     answer = pair.left.arrived()
-    assert answer.export.subject == "thing"
+    assert made_on(answer) == "thing"
     pair.left.reply(answer)
     pair.right.engine.release(second)
     pair.flush()
@@ -110,6 +110,7 @@ def test_the_built_in_capabilities_cannot_be_revoked(pair: EnginePair) -> None:
     pair.left.call("m")
     pair.flush()
     answer = pair.right.arrived()
+    assert answer.export is not None
     pair.right.engine.revoke([answer.export], "no")
     pair.right.engine.replace([answer.export], "other", 1)
     assert answer.export.revoked is None and answer.export.subject == "right bootstrap"

@@ -20,6 +20,10 @@ def started(answers: Answers, id: int) -> Answer:
     """One that has a slot."""
     new = answer(id)
     answers.last_id = max(answers.last_id, id)
+    if id:
+        answers.owed += 1
+    else:
+        answers.take_one_way()
     answers.start(new)
     answers.check_invariants()
     return new
@@ -27,7 +31,7 @@ def started(answers: Answers, id: int) -> Answer:
 
 def test_a_slot_is_held_from_start_to_finish() -> None:
     """P-CALL-6: ending the answer early does not free the slot, only `finish` does."""
-    answers = Answers(1)
+    answers = Answers(1, 4)
     first = started(answers, 1)
     taken = [answers.full]
     first.state = AnswerState.ENDED
@@ -39,7 +43,7 @@ def test_a_slot_is_held_from_start_to_finish() -> None:
 
 def test_one_way_answers_take_slots_without_an_id() -> None:
     """P-CALL-7: any number of calls with id 0 are told apart and counted."""
-    answers = Answers(3)
+    answers = Answers(3, 4)
     one_way = [started(answers, 0), started(answers, 0)]
     assert len(answers) == 2
     for each in one_way:
@@ -49,10 +53,11 @@ def test_one_way_answers_take_slots_without_an_id() -> None:
 
 def test_the_one_that_waits_longest_is_next() -> None:
     """P-CALL-2: the queue is first in, first out, and empties only as far as there are slots."""
-    answers = Answers(1)
+    answers = Answers(1, 4)
     running = started(answers, 1)
     answers.last_id = 3
     answers.queue.extend([answer(2), answer(3)])
+    answers.owed += 2
     answers.check_invariants()
     assert answers.next_queued() is None
     answers.finish(running)
@@ -64,7 +69,7 @@ def test_the_one_that_waits_longest_is_next() -> None:
 
 def test_find_tells_what_was_never_made_from_what_has_ended() -> None:
     """P-ID-4: below the last id and absent is ended; anything else was never made."""
-    answers = Answers(1)
+    answers = Answers(1, 4)
     running = started(answers, 2)
     answers.last_id = 3
     answers.queue.append(answer(3))
@@ -77,7 +82,7 @@ def test_find_tells_what_was_never_made_from_what_has_ended() -> None:
 
 def test_a_used_id_is_refused_with_its_clause() -> None:
     """P-CALL-7, P-ID-1: active (running or waiting) and merely used are different clauses."""
-    answers = Answers(1)
+    answers = Answers(1, 4)
     started(answers, 2)
     answers.last_id = 3
     answers.queue.append(answer(3))
@@ -89,7 +94,7 @@ def test_a_used_id_is_refused_with_its_clause() -> None:
 
 def test_clear_returns_those_whose_handlers_do_not_know_yet() -> None:
     """P-CONN-6: running ones are to be told; ended ones have been, and waiting ones never started."""
-    answers = Answers(2)
+    answers = Answers(2, 4)
     running, ended = started(answers, 1), started(answers, 2)
     ended.state = AnswerState.ENDED
     answers.last_id = 3
@@ -97,6 +102,44 @@ def test_clear_returns_those_whose_handlers_do_not_know_yet() -> None:
     assert answers.clear() == [running]
     assert {each.state for each in (running, ended, waiting)} == {AnswerState.GONE}
     assert len(answers) == 0 and not list(answers)
+
+
+def test_one_way_calls_are_counted_down_and_up() -> None:
+    """P-CALL-7: what has ended is told at half the limit, or when asked for; beyond the credit is a violation."""
+    answers = Answers(5, 4)
+    for _ in range(5):
+        started(answers, 0)
+    with pytest.raises(ProtocolViolation) as raised:
+        answers.take_one_way()
+    assert raised.value.clause == "P-CALL-7"
+    credit: list[int] = []
+    for each in list(answers):
+        answers.finish(each)
+        answers.one_way_ended += 1
+        credit.append(answers.one_way_credit(now=False))
+        answers.check_invariants()
+    assert credit == [0, 0, 3, 0, 0] and (answers.one_way_left, answers.one_way_ended) == (3, 2)
+    assert [answers.one_way_credit(now=True) for _ in range(2)] == [2, 0]
+    answers.check_invariants()
+
+
+def test_those_that_wait_are_owed_like_all_others() -> None:
+    """P-CALL-7, P-CALL-8: found and cleared with the rest; `overfull` counts them, one-way calls do not."""
+    answers = Answers(1, 1)
+    source = started(answers, 2)
+    answers.last_id = 3
+    waiting = answers.waiting[3] = answer(3)
+    waiting.state, waiting.sources, source.dependents = AnswerState.WAITING, [source], [waiting]
+    full = [answers.overfull]
+    answers.owed += 1
+    answers.check_invariants()
+    assert [*full, answers.overfull] == [False, True]
+    assert answers.find(3) is waiting and list(answers) == [source, waiting]
+    with pytest.raises(ProtocolViolation) as raised:
+        answers.refuse(3)
+    assert raised.value.clause == "P-CALL-7"
+    assert answers.clear() == [source] and waiting.state is AnswerState.GONE and not answers.waiting
+    answers.check_invariants()
 
 
 def test_the_repr_says_what_matters() -> None:

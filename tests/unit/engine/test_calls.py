@@ -38,10 +38,17 @@ def test_an_answered_call_is_out() -> None:
 
 
 def test_one_way_calls_are_not_kept() -> None:
-    """P-OP: nothing will answer id 0."""
+    """P-OP, P-CALL-7: nothing will answer id 0; each takes of what the peer has room for."""
     calls = Calls()
-    calls.sent(Call(0, TARGET, None))
-    assert len(calls) == 0
+    calls.limit = calls.one_way_room = 1
+    note = Call(0, TARGET, None)
+    assert calls.has_room_for(note)
+    calls.sent(note)
+    assert len(calls) == 0 and not calls.has_room_for(note)
+    asks = Call(calls.next_id(), TARGET, "token")
+    assert calls.has_room_for(asks)
+    calls.sent(asks)
+    assert not calls.has_room_for(asks)
 
 
 def test_unseen_calls_stay() -> None:

@@ -155,7 +155,7 @@ def test_an_export_that_is_waited_for_ends_with_the_call_or_the_connection() -> 
         if end == "revoked":
             pair.left.engine.revoke(pair.left.engine.exports_of("thing"), "gone")
         elif end == "deadline":
-            pair.left.engine.end_answer(pair.left.engine.answers.queue[0], Revoked("x"))
+            pair.left.engine.answering.end_answer(pair.left.engine.answers.queue[0], Revoked("x"))
         else:
             pair.cut()
         pair.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from capnet.engine.events import CallArrived, CallFailed, ExportEnded, ImportReplaced, PongReceived
 from capnet.engine.inbound import _HANDLERS
 from capnet.errors import NotFound
-from capnet.testing.engines import RawPeer, capability
+from capnet.testing.engines import RawPeer, capability, made_on
 from capnet.wire.frames import Op
 
 
@@ -21,7 +21,7 @@ def test_a_call_becomes_an_answer() -> None:
     meta = {"deadline": 1500, "context": {"k": "v"}, "keep": True, "idempotent": True}
     raw.say([2, 7, 1, "__class__", {"a": 1}, meta])
     answer = raw.take(CallArrived)[0].answer
-    assert (answer.id, answer.export.subject, answer.method, answer.arguments) == (7, "runtime", "__class__", {"a": 1})
+    assert (answer.id, made_on(answer), answer.method, answer.arguments) == (7, "runtime", "__class__", {"a": 1})
     assert (answer.deadline, answer.context) == (1.5, {"k": "v"})
 
 

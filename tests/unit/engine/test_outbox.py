@@ -11,7 +11,7 @@ from capnet.engine.outbox import Outbox
 from capnet.engine.streams import Streams
 from capnet.errors import InvalidArgument, ResourceExhausted
 from capnet.limits import EARLY, Limits
-from capnet.testing.engines import capability
+from capnet.testing.engines import capability, stream_out
 from capnet.wire.codec import LONG, Codec
 from capnet.wire.framing import HEADER_BYTES, FrameReader, header
 
@@ -50,6 +50,32 @@ def test_a_failed_send_counts_nothing() -> None:
     with pytest.raises(ResourceExhausted):
         box.send([3, 1, None], [capability("x")])
     assert len(exports) == 0 and not box.pending
+
+
+def test_a_frame_in_pieces() -> None:
+    """P-FRAME-2: long byte strings are chunks of their own; too long a frame counts nothing, as any other."""
+    box, exports = outbox()
+    box.limit = 2 * LONG
+    with pytest.raises(ResourceExhausted) as raised:
+        box.send([3, 1, [bytes(2 * LONG), reference := capability("x"), opened := stream_out()]], [reference, opened])
+    assert raised.value.reason == "max_frame_bytes" and len(exports) == 0 and not box.pending
+    value = [long := bytes(LONG), reference := capability("x")]
+    size = box.send([3, 1, value], [reference])
+    assert any(chunk is long for chunk in box.chunks) and sum(map(len, box.chunks)) == 4 + size
+    assert box.waiting(0, 0) is None, "it is in pieces"
+    ((_, _, (received, _)),) = sent(box)
+    assert received == long and len(exports) == 1
+
+
+def test_a_frame_may_be_changed_until_it_is_taken() -> None:
+    """P-CALL-8: found by turn and place, replaced whole, unless the peer would not take it."""
+    box, _ = outbox()
+    box.send([14, 1])
+    box.send([14, 2])
+    assert box.waiting(box.turn, 2) == Codec(Limits()).encode([14, 2])
+    assert not box.put_instead(2, bytes(box.limit + 1))
+    assert box.put_instead(2, Codec(Limits()).encode([14, 2000])) and box.waiting(1, 2) is None
+    assert sent(box) == [[14, 1], [14, 2000]] and box.waiting(0, 2) is None
 
 
 def test_a_sent_reference_is_counted() -> None:
