@@ -37,6 +37,7 @@ from .dispatch import Dispatcher
 from .driver import Driver
 from .forward import Forwarders
 from .holdings import Holdings
+from .lineage import Granted, handling, take_back, with_descendants
 from .loop import Loop
 from .payload import Payloads
 from .proxy import Reference, make_proxy, release
@@ -279,10 +280,21 @@ class Connection(Serving):
         """Give up on a call of ours; it ends with `error`, or as cancelled."""
         cancel_call(self, call, reason, error)
 
-    def exports_queued(self, references: Sequence[WireReference], hosted: Hosted | None = None) -> None:
-        """A frame with references is on its way; its streams are handed out by an implementation, if it is given."""
-        self.reports.exported(self.payloads.queued(references))
-        self.streams.begin(references, hosted)
+    def exports_queued(self, references: Sequence[WireReference]) -> None:
+        """A call or an item with references is on its way."""
+        self.results_queued(references, None, handling.get())
+
+    def results_queued(
+        self, references: Sequence[WireReference], hosted: Hosted | None, parent: Granted | None
+    ) -> None:
+        """A frame with references is on its way.
+
+        Args:
+            hosted: the implementation that hands out the streams in it; it stays open for them.
+            parent: what it all came of.
+        """
+        self.reports.exported(self.payloads.queued(references, parent))
+        self.streams.begin(references, hosted, parent)
 
     def crash(self, error: Exception) -> None:
         """A fault of capnet itself: end this connection, and no other."""
@@ -314,8 +326,12 @@ class Connection(Serving):
         self.driver.drain()
 
     def registration_ended(self, registration: Registration, reason: str) -> None:
-        """What was bootstrapped from it is revoked."""
-        self.engine.revoke(self._exports_of(registration, registration.hosted), reason)
+        """What was bootstrapped from it is revoked, and what came of that, here and elsewhere."""
+        hosted, name = registration.hosted, registration.spec.name
+        roots = [one for one in hosted.granted if one.connection is self and one.export.interface == name]
+        fallen = with_descendants(roots)
+        self.engine.revoke(self._exports_of(registration, hosted), reason)
+        take_back(fallen, reason)
         self.driver.drain()
 
     def _exports_of(self, registration: Registration, hosted: Hosted) -> list[Export]:

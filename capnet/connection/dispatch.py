@@ -31,6 +31,7 @@ from capnet.wire.values import Unencodable, is_plain
 from .caller import CHAIN, calls_above
 from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
+from .lineage import handling
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -126,6 +127,8 @@ class Dispatcher:
 
     async def _run(self, runner: _Runner) -> None:
         runner.task = get_current_task().id
+        handling.set(None)  # whoever has woken us
+        calls_above.set(None)
         try:
             while not self.stopping:
                 # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
@@ -212,6 +215,9 @@ class Dispatcher:
         if running is None:
             return None
         context = self._context.copy()
+        granted = connection.payloads.granted.get(export.id)
+        if granted is not None:
+            context.run(handling.set, granted)
         if turns is not None or CHAIN in answer.context:
             context.run(_note_above, turns, answer)
         try:
@@ -284,7 +290,8 @@ class Dispatcher:
             return
         if references:
             runner: _Runner = answer.handler
-            connection.exports_queued(references, runner.hosted)
+            parent = None if answer.export is None else connection.payloads.granted.get(answer.export.id)
+            connection.results_queued(references, runner.hosted, parent)
         self._end(answer, None)
 
     def _fail(self, answer: Answer, raised: BaseException) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from capnet.contract import Annotation, Cap, ContractSpec, Handler, MethodSpec
 from capnet.engine.answers import Answer
@@ -23,6 +23,7 @@ from capnet.registry import Hosted
 
 from .caller import notify_peer, start_call
 from .deferring import Late
+from .lineage import take_back, with_descendants
 from .pipe import promised
 from .proxy import Reference, make_proxy
 
@@ -75,15 +76,12 @@ class Forwarder(Hosted):
         reference: its own, given back when nobody there holds it any more.
     """
 
-    __slots__ = ("_connections", "reference")
+    __slots__ = ("_forget", "reference")
 
     def __init__(self, reference: Reference) -> None:
         super().__init__(None)
         self.reference = reference
-        self._connections: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
-        target = reference.imported
-        if isinstance(target, Import):
-            reference.connection.holdings.watch(target, self._broken)
+        self._forget: Callable[[], None] | None = None
 
     def expose(self, spec: ContractSpec) -> None:
         """Which methods there are is for the next hop to say."""
@@ -92,15 +90,20 @@ class Forwarder(Hosted):
         """Any method goes on; where it does not exist, that is the answer."""
         return _relayed(interface, method, False)
 
+    def hold(self) -> None:
+        """See `Hosted`. One that nobody ever held, because what mentions it did not leave, is just collected."""
+        super().hold()
+        target = self.reference.imported
+        if self._forget is None and isinstance(target, Import):
+            self._forget = self.reference.connection.holdings.watch(target, self._broken)
+
     def release(self, close: Callable[[Hosted], None]) -> None:
-        """See `Hosted`."""
+        """See `Hosted`. This is its end: when the capability is passed on again, it gets another forwarder."""
         self.holders -= 1
         if not self.holders:
+            if self._forget is not None:
+                self._forget()
             self.reference.release()
-
-    def exported(self, connection: Connection) -> None:
-        """A peer holds it; what happens to the capability is told there."""
-        self._connections[connection] = 1
 
     def proxy(self) -> Any:
         """It has come home: the capability itself, with a reference of its own."""
@@ -112,12 +115,13 @@ class Forwarder(Hosted):
         """Make a call of one connection on the next."""
         reference = self.reference
         target = reference.usable()
-        handler = _relayed(answer.interface, answer.method, answer.keep)
+        piped = answer.keep or bool(answer.dependents)  # it may have been finished already, with calls on it behind it
+        handler = _relayed(answer.interface, answer.method, piped)
         if not answer.id:
             notify_peer(reference.connection, target, handler.spec, arguments, answer.context)
             return None
         call = start_call(reference.connection, target, handler.spec, arguments, answer.context)
-        if not answer.keep:
+        if not piped:
             return await call
         kept = Reference(reference.connection, promised(call))
         try:
@@ -129,15 +133,12 @@ class Forwarder(Hosted):
 
     def replaced(self, generation: int) -> None:
         """Another implementation answers at the end of the path; ours stays what it is."""
-        for connection in list(self._connections):
-            exports = connection.engine.exports_of(self)
-            connection.engine.replace(exports, self, generation)
-            connection.driver.flush_soon()
+        for granted in list(self.granted):
+            granted.connection.engine.replace([granted.export], self, generation)
+            granted.connection.driver.flush_soon()
 
     def _broken(self, error: CapnetError) -> None:
-        for connection in list(self._connections):
-            connection.engine.revoke(connection.engine.exports_of(self), error.message)
-            connection.driver.drain()
+        take_back(with_descendants(self.granted), error.message)
 
 
 class Forwarders:
@@ -149,10 +150,14 @@ class Forwarders:
         self._connection = connection
         self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
 
+    def find(self, target: Target) -> Forwarder | None:
+        """The forwarder for what is held, if it was passed on."""
+        return self._by_target.get(target)
+
     def of(self, target: Target) -> Forwarder:
         """The forwarder for what is held."""
         forwarder = self._by_target.get(target)
-        if forwarder is None:
+        if forwarder is None or forwarder.reference.released:
             self._connection.holdings.hold(target)
             forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target))
         return forwarder

@@ -35,6 +35,7 @@ from capnet.wire.values import lower
 
 from .deferring import Late
 from .forward import Forwarder
+from .lineage import Granted
 from .pipe import Promise
 from .proxy import Proxy, Reference, make_proxy, reference_of
 from .streams import Producing, Receiving, RemoteSink, StreamReader
@@ -51,12 +52,13 @@ References = Sequence[WireReference]
 class Payloads:
     """Lowers and lifts the values of one connection."""
 
-    __slots__ = ("_connection", "_enrichers", "_functions", "_held")
+    __slots__ = ("_connection", "_enrichers", "_functions", "granted")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._enrichers: dict[tuple[Contracts, bool, bool], Callable[[Any], Any]] = {}
-        self._held: dict[int, Hosted] = {}  # by export id: what our exports keep open
+        self.granted: dict[int, Granted] = {}
+        """What our exports keep open, by export id."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         self._functions: WeakValueDictionary[tuple[Callable[..., Any], ContractSpec], Hosted] = WeakValueDictionary()
 
@@ -106,38 +108,48 @@ class Payloads:
             hint="await the call to see what it has brought",
         )
 
-    def queued(self, references: References) -> list[Export]:
+    def queued(self, references: References, parent: Granted | None) -> list[Export]:
         """A frame with these references is on its way: their subjects stay open as long as they are exported.
+
+        Args:
+            parent: what they came of.
 
         Returns the exports that are new.
         """
         new: list[Export] = []
         for reference in references:
-            if type(reference) is CapRef and reference.id > 0 and reference.id not in self._held:
-                export = self._connection.engine.exports.find(reference.id)
-                if export is not None:  # the frame may have been the last of a connection that has closed with it
+            if type(reference) is CapRef and reference.id > 0:
+                granted = self.granted.get(reference.id)
+                if granted is None:
+                    export = self._connection.engine.exports.find(reference.id)
+                    if export is None:
+                        continue  # the frame was the last of a connection that has closed with it
                     hosted: Hosted = reference.subject
                     hosted.hold()
-                    if isinstance(hosted, Forwarder):
-                        hosted.exported(self._connection)
-                    self._held[reference.id] = hosted
+                    granted = self.granted[reference.id] = Granted(self._connection, export, hosted)
                     new.append(export)
+                granted.came_of(parent)
         return new
 
     def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
         """Another implementation answers for these exports now."""
         for export in exports:
-            old = self._held.get(export.id)
-            if old is not None:  # one that was given back is kept by its running calls only
+            granted = self.granted.get(export.id)
+            if granted is not None:  # one that was given back is kept by its running calls only
+                old = granted.hosted
                 hosted.hold()
-                self._held[export.id] = hosted
-                old.release(self._connection.close_hosted)
+                granted.move(hosted)
+                if old is not None:
+                    old.release(self._connection.close_hosted)
 
     def ended(self, export: Export) -> None:
         """An export is gone: it keeps its subject open no longer."""
-        hosted = self._held.pop(export.id, None)
-        if hosted is not None:
-            hosted.release(self._connection.close_hosted)
+        granted = self.granted.pop(export.id, None)
+        if granted is not None:
+            hosted = granted.hosted
+            granted.ended()
+            if hosted is not None:
+                hosted.release(self._connection.close_hosted)
 
     def enricher_for(self, annotation: Annotation, *, promises: bool = False) -> Callable[[Any], Any]:
         """What makes plain data and references of values of an annotated type.

@@ -13,8 +13,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
+from weakref import ref
 
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
@@ -22,7 +24,7 @@ from anyio.lowlevel import checkpoint
 from capnet.contract import ItemConversion, Sink, item_conversion
 from capnet.engine.streams import Batch, InStream, OutStream
 from capnet.engine.streams import Stream as EngineStream
-from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, InvalidArgument
+from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, InvalidArgument, Revoked
 from capnet.registry import Hosted
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
@@ -30,6 +32,7 @@ from capnet.wire.references import StreamRef
 from capnet.wire.values import is_plain, lower
 
 from .call import Call
+from .lineage import Granted, handling
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -40,6 +43,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 Enrich = Callable[[Any], Any]
 MAX_RUN: Final = 256
 """Items that a producer which never waits may send until others have their turn."""
+MAX_RUN_BYTES: Final = 256 * 1024
+"""Bytes that it may send until it looks at what the transport has not taken."""
 CLEAN_UP_TIMEOUT: Final = 5.0
 """Seconds that a producer has to end when its reader wants no more."""
 _AROUND_ITEMS: Final = 2
@@ -60,11 +65,12 @@ class Streams:
         """Whether no task is left."""
         return not self._moving
 
-    def begin(self, references: Sequence[WireReference], hosted: Hosted | None = None) -> None:
+    def begin(self, references: Sequence[WireReference], hosted: Hosted | None, parent: Granted | None) -> None:
         """A frame that mentions streams of ours is on its way: they begin.
 
         Args:
             hosted: the implementation that hands them out; it stays open for them.
+            parent: what the capabilities in their items came of.
         """
         for reference in references:
             if type(reference) is StreamRef and reference.id > 0:
@@ -72,6 +78,7 @@ class Streams:
                 moving: Moving = stream.token
                 moving.stream = stream
                 moving.hosted = hosted
+                moving.parent = parent
                 if hosted is not None:
                     hosted.call_begins()
                 self._moving.add(moving)
@@ -146,15 +153,17 @@ class Moving(Flow):
         stream: the stream, once it is open.
         error: what has ended it from outside.
         hosted: the implementation that hands the stream out, if one does.
+        parent: what the capabilities in its items came of.
     """
 
-    __slots__ = ("_scope", "error", "hosted", "stream")
+    __slots__ = ("_scope", "error", "hosted", "parent", "stream")
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.stream: Any = None
         self.error: CapnetError | None = None
         self.hosted: Hosted | None = None
+        self.parent: Granted | None = None
         self._scope = CancelScope()
 
     def stop(self, error: CapnetError | None = None) -> None:
@@ -166,6 +175,7 @@ class Moving(Flow):
         """The task: move items until there are no more, then close both ends."""
         connection = self._connection
         error: CapnetError | None = None
+        handling.set(self.parent)
         try:
             with self._scope:
                 await self.move()
@@ -223,19 +233,22 @@ class Producing(Moving):
         connection, stream, enrich = self._connection, self.stream, self._enrich
         limits, send = connection.limits, connection.engine.streaming.send
         await self._room(stream)
-        batch = run = 0
-        async for item in self._source:
+        batch, run, floor = 1, 0, max(0, stream.bytes - MAX_RUN_BYTES)
+        self._source = items = aiter(self._source)  # where that is another object, it is the one to be closed
+        async for item in items:
+            if stream.closed is not None:
+                return  # our cancellation is on its way
             if is_plain(item, limits, _AROUND_ITEMS):
                 send(stream, item)
             else:
                 connection.streams.send(stream, item, enrich)
-            if len(stream.batch) <= batch:
+            if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
                 connection.driver.flush_soon()
             batch = len(stream.batch)
             run += 1
-            if stream.items <= 0 or stream.bytes <= 0 or run == MAX_RUN:
-                batch = run = 0
+            if stream.items <= 0 or stream.bytes <= floor or run == MAX_RUN:
                 await self._room(stream)
+                batch, run, floor = 1, 0, max(0, stream.bytes - MAX_RUN_BYTES)
 
     async def _room(self, stream: OutStream) -> None:
         """Wait until the next item may be sent, and let others have their turn. When it is closed we are cancelled."""
@@ -333,13 +346,15 @@ class StreamReader(AsyncGenerator[Any, None]):
         self._connection = connection
         self._source: InStream | Call[Any] | None = source
         self._conversion = conversion
-        self._flow = Flow(connection)
+        self._flow = ReaderFlow(self)
         self._items: deque[Any] = deque()
         self._count = self._bytes = 0  # of the items that were loaded and are not reported as consumed
         self._taken = self._due = 0
         self._spoiled: CapnetError | None = None
         if type(source) is InStream:
             source.token = self._flow
+        elif isinstance(source, Call):
+            source.when_done(partial(self._flow.changed, None))
 
     def __capnet_narrow__(self, hint: Any) -> StreamReader:
         """This stream as the declared one: its items are checked.
@@ -369,8 +384,11 @@ class StreamReader(AsyncGenerator[Any, None]):
             raise spoiled
         if source is None:
             raise StopAsyncIteration
-        if type(source) is not InStream:
-            await self._open(source)
+        if isinstance(source, Call):
+            if source.done:
+                self._open(source)
+            else:  # who leaves this wait leaves the call alone: it may be read again
+                await self._flow.wait()
             return
         batch = self._connection.engine.streaming.take(source)
         if batch is not None:
@@ -383,15 +401,10 @@ class StreamReader(AsyncGenerator[Any, None]):
         else:
             await self._flow.wait()
 
-    async def _open(self, call: Any) -> None:
-        """The call that brings the stream has to be answered first."""
-        try:
-            opened: StreamReader = await call
-        except BaseException:
-            self._source = None
-            raise
-        if self._source is None:  # closed meanwhile
-            return
+    def _open(self, call: Call[Any]) -> None:
+        """The call that brings the stream is answered."""
+        self._source = None
+        opened: StreamReader = call.outcome()
         self._source, opened._source = opened._source, None
         self._conversion = opened._conversion
         if type(self._source) is InStream:
@@ -416,12 +429,13 @@ class StreamReader(AsyncGenerator[Any, None]):
         """The items as their type; those before a bad one count, behind it the stream is spoiled."""
         try:
             return conversion.many(values)
-        except InvalidArgument:
+        except Exception:  # also what the __post_init__ of the user's own class raises
             good: list[Any] = []
             try:
                 good.extend(conversion.one(value) for value in values)
-            except InvalidArgument as error:
-                self._spoiled = InvalidArgument(f"item of a stream: {error.message}", reason="item_type")
+            except Exception as unfit:
+                text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
+                self._spoiled = InvalidArgument(f"item of a stream: {text}", reason="item_type")
             return good
 
     def _set_due(self, stream: InStream) -> None:
@@ -483,17 +497,34 @@ class StreamReader(AsyncGenerator[Any, None]):
         return f"<stream from {self._connection!r} {'closed' if self._source is None else 'open'}>"
 
 
+class ReaderFlow(Flow):
+    """The token of a stream that a `StreamReader` reads; it does not keep the reader."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: StreamReader) -> None:
+        super().__init__(reader._connection)  # noqa: SLF001 - they are one
+        self._reader = ref(reader)
+
+    def changed(self, stream: InStream | None) -> None:
+        """There are items, or the end; by revocation it overtakes what has come (P-STREAM-3)."""
+        if stream is not None and type(stream.error) is Revoked and (reader := self._reader()) is not None:
+            reader._items.clear()  # noqa: SLF001
+        super().changed(stream)
+
+
 class RemoteSink(StoppableSink[Any]):
     """The writing end of a stream that the peer reads.
 
     Dropped without `aclose` or `fail` it breaks the stream off, so that the reader does not take it for a whole one.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_enrich", "_flow", "_stream")
+    __slots__ = ("__weakref__", "_connection", "_enrich", "_flow", "_run", "_stream")
 
     def __init__(self, connection: Connection, stream: OutStream, enrich: Enrich) -> None:
         self._connection = connection
         self._enrich = enrich
+        self._run = 0
         self._flow = stream.token = SinkFlow(connection)
         self._stream: OutStream | None = stream
 
@@ -512,16 +543,18 @@ class RemoteSink(StoppableSink[Any]):
     async def send(self, item: Any) -> None:
         """See `Sink`."""
         driver = self._connection.driver
+        self._run += 1
+        if self._run == MAX_RUN:
+            self._run = 0
+            await checkpoint()
         stream = self._open_stream()
-        while not stream.room:
+        while not stream.room or driver.transport.backlog > HIGH_WATER:
             if stream.closed is not None:
                 raise stream.closed.again()
             driver.flush()
-            await self._flow.wait()
+            await (driver.written() if stream.room else self._flow.wait())
             stream = self._open_stream()
         self._connection.streams.send(stream, item, self._enrich)
-        while driver.transport.backlog > HIGH_WATER:
-            await driver.written()
 
     async def aclose(self) -> None:
         """See `Sink`."""

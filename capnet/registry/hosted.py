@@ -29,9 +29,20 @@ class Hosted:
         running: calls that run on it.
         generation: of the registration that serves it, 0 without one.
         turns: of its calls, when its contract is ordered; else None.
+        granted: its exports on all connections, as their connections keep them.
     """
 
-    __slots__ = ("__weakref__", "_idle", "_tables", "generation", "holders", "implementation", "running", "turns")
+    __slots__ = (
+        "__weakref__",
+        "_idle",
+        "_tables",
+        "generation",
+        "granted",
+        "holders",
+        "implementation",
+        "running",
+        "turns",
+    )
 
     def __init__(self, implementation: Any) -> None:
         self.implementation = implementation
@@ -39,6 +50,7 @@ class Hosted:
         self.running = 0
         self.generation = 0
         self.turns: Turns | None = None
+        self.granted: dict[Any, None] = {}
         self._idle: list[Callable[[], None]] = []
         self._tables: dict[str, Mapping[str, Handler]] = {}
 

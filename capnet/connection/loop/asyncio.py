@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from contextvars import Context
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, Self
 
 from anyio import current_effective_deadline
@@ -22,8 +23,11 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self.loop = loop = asyncio.get_running_loop()
         self.now = loop.time
-        self.call_soon = loop.call_soon
-        self.call_at = loop.call_at
+        # Callbacks run in the context in which the connection was opened: one that was made during a call must not keep
+        # that call's context, and all that hangs on it, until it runs.
+        context = copy_context()
+        self.call_soon = partial(loop.call_soon, context=context)
+        self.call_at = partial(loop.call_at, context=context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
 from math import inf
 from types import TracebackType
 from typing import Any
@@ -15,13 +16,14 @@ __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_nursery", "_token", "in_callback")
+    __slots__ = ("_context", "_nursery", "_token", "in_callback")
 
     cancelled: type[BaseException] = trio.Cancelled
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
+        self._context = copy_context()
         self.in_callback = False
 
     def now(self) -> float:
@@ -41,7 +43,8 @@ class TrioLoop:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TrioTimer:
         timer = TrioTimer(when, callback)
-        self._nursery.start_soon(timer.run)
+        # In the context of the connection: during a call it must not keep that call's, and all that hangs on it.
+        self._context.run(self._nursery.start_soon, timer.run)
         return timer
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:

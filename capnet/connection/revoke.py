@@ -1,0 +1,81 @@
+"""`revoke` and `detach`: what a program does with the lineage of its capabilities (P-CAP-6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from capnet.contract import Cap
+from capnet.errors import InvalidArgument
+from capnet.registry import Hosted
+
+from .lineage import Granted, take_back, with_descendants
+from .proxy import Proxy, reference_of
+
+__all__ = ["Revocation", "detach", "revoke"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One capability that a revocation takes from one peer.
+
+    Attributes:
+        connection: its number in this process.
+        peer: what the peer calls itself.
+        cap: the cap-id that the peer knows it by.
+        contract: the contract under which it was exported.
+    """
+
+    connection: int
+    peer: str
+    cap: int
+    contract: str
+
+
+def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False) -> list[Revocation]:
+    """Take a capability back from all peers that hold it, with everything that was handed out on calls on it.
+
+    When this returns no handler of it starts any more: running ones are cancelled, their callers are answered with
+    `Revoked`, streams that came of it end, and each peer is told. What a peer has by another way as well, it keeps. A
+    name under which it is served stays: `unserve` ends that, and revokes too.
+
+    Args:
+        capability: an object of ours, or a proxy that was passed on to other peers.
+        reason: told to the peers.
+        dry_run: change nothing, only say what would be taken.
+
+    Returns what was taken from whom.
+
+    Raises:
+        InvalidArgument: it is nothing that a peer can hold.
+    """
+    fallen = [one for one in with_descendants(_granted(capability)) if one.live]
+    taken = [
+        Revocation(one.connection.number, one.connection.peer_name, one.export.id, one.export.interface)
+        for one in fallen
+    ]
+    if not dry_run:
+        take_back(fallen, reason)
+    return taken
+
+
+def detach(capability: object) -> None:
+    """Take a capability out of the tree: what peers hold of it now no longer falls with what it came of.
+
+    Raises:
+        InvalidArgument: it is nothing that a peer can hold.
+    """
+    for granted in _granted(capability):
+        granted.detach()
+
+
+def _granted(capability: object) -> Iterator[Granted]:
+    hosted: Hosted | None
+    if isinstance(capability, Proxy):
+        reference = reference_of(capability)
+        hosted = reference.connection.forwarders.find(reference.imported)
+    elif isinstance(capability, Cap):
+        hosted = Hosted.of(capability)
+    else:
+        raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")
+    yield from list(hosted.granted) if hosted is not None else ()
