@@ -85,12 +85,12 @@ class _ChannelSink(StoppableSink[T]):
 
     async def aclose(self) -> None:
         """See `Sink`."""
-        self._ended = True
+        self._finish()
         self._broadcast.close()
 
     def fail(self, error: CapnetError) -> None:
         """See `Sink`."""
-        self._ended = True
+        self._finish()
         self._broadcast.fail(error)
 
     def on_stopped(self, callback: Callable[[], object]) -> None:
@@ -98,6 +98,10 @@ class _ChannelSink(StoppableSink[T]):
         self._link.on_stopped = callback
         if self._link.stopped:
             self._link.stop()
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._link.on_stopped = None  # what waited for that refers to this sink
 
     def __del__(self) -> None:
         # Collecting the broadcast ends the stream and wakes its reader; the link says what end that is.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from capnet.engine.calls import Target
-from capnet.errors import CapnetError, FailedPrecondition
+from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition
 
 if TYPE_CHECKING:
     from .call import Call
@@ -67,6 +67,17 @@ class Late:
         return value
 
 
+class _Line:
+    """The calls that wait on one target, oldest first."""
+
+    __slots__ = ("calls", "needs")
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[Call[Any], dict[str, Any]]] = deque()
+        self.needs: Call[Any] | None = None
+        """What the oldest waits for."""
+
+
 class Deferring:
     """The calls of one connection that wait, by what they are made on.
 
@@ -74,30 +85,79 @@ class Deferring:
         send: makes a call for real; raises `NotYet` when it has to wait on, and otherwise what the call ends with.
     """
 
-    __slots__ = ("_send", "lines")
+    __slots__ = ("_due", "_send", "_watching", "lines")
 
     def __init__(self, send: Callable[[Call[Any], Any, dict[str, Any]], None]) -> None:
         self._send = send
-        self.lines: dict[Target | Late, deque[tuple[Call[Any], dict[str, Any]]]] = {}
+        self._due: deque[Target | Late] | None = None
+        self._watching = False
+        self.lines: dict[Target | Late, _Line] = {}
 
     def put(self, call: Call[Any], target: Target | Late, arguments: dict[str, Any], needs: Call[Any] | None) -> None:
-        """Have a call wait, for the answer of another or only behind those that do."""
-        self.lines.setdefault(target, deque()).append((call, arguments))
+        """Have a call wait, for the answer of another or only behind those that do.
+
+        Raises:
+            Unavailable: the connection is closing.
+        """
+        connection = call.connection
+        if not connection.engine.lifecycle.accepts_calls:
+            raise connection.engine.closing.error()
+        if not self._watching:  # what a call waits for may be of another connection, which lives on
+            self._watching = True
+            connection.on_close(lambda cause: self._end(cause.error()))
+        connection.holdings.hold(target)  # the caller may let go of it before the call leaves
+        line = self.lines.setdefault(target, _Line())
+        line.calls.append((call, arguments))
+        call.when_done(lambda: self._advance(target))  # one that is cancelled holds up nobody
         if needs is not None:
-            needs.when_done(lambda: self._advance(target))
+            self._wait(line, needs, target)
+
+    def _wait(self, line: _Line, needs: Call[Any], target: Target | Late) -> None:
+        line.needs = needs
+        needs.when_done(lambda: self._advance(target))
 
     def _advance(self, target: Target | Late) -> None:
-        """Send the calls on a target that need wait no more."""
+        """Send the calls on a target that need wait no more.
+
+        Those that fail with it are looked at after it and not within: a chain may be longer than the stack is deep.
+        """
+        if self._due is not None:
+            self._due.append(target)
+            return
+        self._due = due = deque((target,))
+        try:
+            while due:
+                self._advance_one(due.popleft())
+        finally:
+            self._due = None
+
+    def _advance_one(self, target: Target | Late) -> None:
         line = self.lines.get(target)
-        while line:
-            call, arguments = line[0]
-            if not call.done:
+        while line is not None and line.calls:
+            call, arguments = line.calls[0]
+            if call.one_way or not call.done:
+                if line.needs is not None and not line.needs.done:
+                    return
                 try:
+                    if call.until is not None and call.until <= call.connection.loop.now():
+                        raise DeadlineExceeded("the deadline passed while the call waited for another")
                     self._send(call, target, arguments)
                 except NotYet as needs:
-                    needs.call.when_done(lambda: self._advance(target))
+                    self._wait(line, needs.call, target)
                     return
                 except CapnetError as error:
                     call.settle(None, error)
-            line.popleft()
+                except Exception as error:  # what the user's own classes raise when they are taken apart
+                    call.settle(None, call.connection.unexpected("call that was deferred", error))
+            line.calls.popleft()
+            line.needs = None
+            call.connection.holdings.release(target)
         self.lines.pop(target, None)
+
+    def _end(self, error: CapnetError) -> None:
+        """The connection is over: none of them will leave."""
+        lines, self.lines = self.lines, {}
+        for line in lines.values():
+            for call, _ in line.calls:
+                if not call.done:
+                    call.settle(None, error.again())

@@ -94,6 +94,8 @@ class Answering:
 
         They arrive with no `export` and with `answer` as their `place`, which has the token as `forwarded`.
         """
+        if answer.state is not AnswerState.RUNNING:
+            return  # those that waited for it have been told
         answer.forwarded = token
         for dependent in list(answer.dependents or ()):
             self._go_through(dependent, answer)

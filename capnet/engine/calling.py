@@ -120,6 +120,8 @@ class Calling:
         if call.users or not call.kept:
             return
         call.kept = False
+        if call.frame is None and self._engine.calls.find(call.id) is not call:
+            call.token = None  # it was answered; whoever still has the promise holds nothing more of it
         call.failure = call.failure or CallCancelled("what comes of this call was given back")
         if not self._engine.lifecycle.closed:
             self._engine.calls.finished.append(call.id)

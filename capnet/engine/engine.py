@@ -202,9 +202,10 @@ class Engine:
         """
         revoked: list[int] = []
         for export in exports:
-            live = self.exports.live(export)
+            live = self.exports.live(export) or export in self.lingering
             if not self.exports.revoke(export, reason) or not live:
                 continue
+            self.lingering.pop(export, None)  # it ends here, not when what leads to it is gone
             self.emit(event.ExportEnded(export, "revoked"))
             if export.given:  # else the peer is told when the frame that mentions it leaves
                 revoked.append(export.id)

@@ -185,6 +185,8 @@ class Inbound:
                 engine.emit(event.CallFailed(call.token, refusal))
             else:
                 engine.happened.append(event.CallReturned(call.token, frame[2], references))
+            if not call.kept:  # else what it brought goes back with the promise of it
+                call.token = None
         if engine.calls.held or not engine.lifecycle.accepts_calls:
             engine.calling.answered()
 

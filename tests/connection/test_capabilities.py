@@ -223,13 +223,17 @@ async def test_a_result_that_fails_to_encode_counts_no_reference() -> None:
         await assert_no_leaks(server, client)
 
 
-async def test_a_proxy_does_not_travel_on_another_connection() -> None:
-    async with connected(MemShop()) as (_, one), connected(MemShop()) as (_, two):
-        here, there = await one.bootstrap(Shop), await two.bootstrap(Shop)
+async def test_a_proxy_travels_on_another_connection() -> None:
+    """As a forwarder (P-REF-4); given back there it is the same proxy again."""
+    async with connected(MemShop()) as one, connected(implementation := MemShop()) as two:
+        here, there = await one[1].bootstrap(Shop), await two[1].bootstrap(Shop)
         item = await here.make("tea")
-        with pytest.raises(InvalidArgument):
-            await there.keep(item)
-        assert await item.label() == "tea"
+        await there.keep(item)
+        assert implementation.kept is not None and await implementation.kept.label() == "tea"
+        assert await there.give_back() == item
+        implementation.kept = None
+        del here, there, item
+        await assert_no_leaks(*one, *two)
 
 
 async def test_more_capabilities_than_the_peer_takes_fail_the_call_only() -> None:

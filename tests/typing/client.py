@@ -8,7 +8,7 @@ from typing import assert_type
 
 from contract import Journal, Lobby, Member, Msg, Room, Topic
 
-from capnet import Cap, Stream, connect, dup, on_broken
+from capnet import Cap, Stream, channel, connect, dup, notify, on_broken, pipe
 from capnet.contract import Sink
 
 
@@ -58,6 +58,31 @@ async def write(numbers: Sink[int], anything: Sink[object], journal: Journal) ->
     await numbers.send(1)
     await write(anything, anything, journal)
     await journal.follow(anything)
+
+
+async def promises(lobby: Lobby, room: Room) -> None:
+    assert_type(pipe(lobby.open("x")), Room)
+    assert_type(await pipe(lobby.open("x")).post("hi"), int)
+    assert_type(pipe(lobby.rooms())["a"], Room)
+    assert_type(await lobby.merge([pipe(lobby.open("x")), pipe(lobby.rooms())["a"]]), Room)
+    async with connect("unix:chat.sock") as conn:
+        assert_type(pipe(conn.bootstrap(Lobby)), Lobby)
+        assert_type(await pipe(pipe(conn.bootstrap(Lobby)).open("x")).post("hi"), int)
+    assert_type(notify(room.post)("hi", urgent=True), None)
+    assert_type(notify(pipe(lobby.open("x")).rename)(title="x"), None)
+
+
+async def ends(room: Room, journal: Journal) -> None:
+    into, entries = channel(Msg)
+    assert_type(into, Sink[Msg])
+    assert_type(entries, Stream[Msg])
+    await journal.follow(into)
+    async for entry in entries:
+        assert_type(entry, Msg)
+    lines, out = channel(str, buffer=8)
+    async for line in room.translate(out):
+        assert_type(line, str)
+    await lines.send("x")
 
 
 def anything(cap: Cap) -> Cap:

@@ -1,10 +1,10 @@
-"""Fourteen mistakes that a type checker must find, each on the line that is marked."""
+"""Eighteen mistakes that a type checker must find, each on the line that is marked."""
 
 from __future__ import annotations
 
 from contract import Lobby, Member, Msg, Room
 
-from capnet import Cap, Stream, call
+from capnet import Cap, Stream, call, channel, notify, pipe
 from capnet.contract import Sink
 
 
@@ -52,4 +52,8 @@ async def main(lobby: Lobby, room: Room, member: Member) -> None:
         print(msg.sender)  # mistake: the item has no such attribute
     await room.join(room)  # mistake: wrong kind of capability
     await lobby.opne("x")  # mistake: unknown method
+    await pipe(lobby.open("x")).post(5)  # mistake: wrong argument on a promise
+    await pipe(lobby.rooms()).post("x")  # mistake: a promise of rooms is no room
+    notify(room.post)(5)  # mistake: wrong argument of a one-way call
+    await write(channel(str)[0])  # mistake: a channel of another type
     print(text, number, member)
