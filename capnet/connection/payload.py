@@ -182,10 +182,11 @@ class Payloads:
         def enrich(value: Any) -> Any:
             if isinstance(value, Cap):
                 return self._capability(value, contracts, promises)
-            if hasattr(type(value), "__aiter__"):
+            if hasattr(kind_of(value), "__aiter__"):
                 return StreamRef("out", Producing(self._connection, value, of_items))
             if isinstance(value, Sink):
-                return StreamRef("in", Receiving(self._connection, value))
+                sink: Sink[Any] = value
+                return StreamRef("in", Receiving(self._connection, sink))
             if isinstance(value, Promise):
                 return self._promise(value, promises)
             if callables and callable(value):

@@ -68,6 +68,8 @@ class Promise:
     """What a call will bring when that is no capability: step into it, or pass it as an argument."""
 
     __slots__ = ("_annotation", "_call", "_reference", "_steps")
+    __iter__ = None  # how many items there will be is not known, and Python would ask for positions without end
+    __contains__ = None
 
     def __init__(self, call: Call[Any], reference: Reference, annotation: Annotation, steps: Steps) -> None:
         self._call = call

@@ -1,4 +1,4 @@
-"""Ordered contracts: calls on one object run one at a time (P-CALL-2), and one that would wait for itself is told so."""
+"""Ordered contracts: calls on one object run one at a time (P-CALL-2); one that would wait for itself is told so."""
 
 from __future__ import annotations
 
@@ -141,8 +141,9 @@ async def test_a_connection_that_goes_leaves_the_line() -> None:
             await until_entered(ledger, 1)
             async with connect("memory:leaving") as goes:
                 lost = await goes.bootstrap(Ledger)
-                lost.add("never")
+                never = lost.add("never")
                 await goes.ping()
+                assert isinstance(never, Call) and not never.done
                 await goes.aclose(grace=0)
             last = proxy.add("last")
             await stays.ping()

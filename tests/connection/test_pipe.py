@@ -255,6 +255,10 @@ async def test_a_step_that_the_type_does_not_have_is_refused_here() -> None:
             _ = branch._private
         with pytest.raises(InvalidArgument):
             branch.row["text"]
+        with pytest.raises(TypeError):
+            list(branch.row)
+        with pytest.raises(TypeError):
+            _ = "tea" in branch.by_name
         assert "promise" in repr(branch)
         del branch, node
         await assert_nothing_left(server, client)
