@@ -182,11 +182,11 @@ class Payloads:
         def enrich(value: Any) -> Any:
             if isinstance(value, Cap):
                 return self._capability(value, contracts, promises)
-            if hasattr(kind_of(value), "__aiter__"):
+            kind = kind_of(value)
+            if hasattr(kind, "__aiter__"):
                 return StreamRef("out", Producing(self._connection, value, of_items))
-            if isinstance(value, Sink):
-                sink: Sink[Any] = value
-                return StreamRef("in", Receiving(self._connection, sink))
+            if issubclass(kind, Sink):
+                return StreamRef("in", Receiving(self._connection, value))
             if isinstance(value, Promise):
                 return self._promise(value, promises)
             if callables and callable(value):
