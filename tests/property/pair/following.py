@@ -342,7 +342,9 @@ class Following(RuleBasedStateMachine):
             assert answer.export is not None and answer.export.id == reference.id
         else:
             assert answer.export is None and place is reference.subject, "it comes home"
-            assert shadow.side.closed or place in list(shadow.side.engine.imports), "where it goes was given back meanwhile"
+            assert shadow.side.closed or place in list(shadow.side.engine.imports), (
+                "where it goes was given back meanwhile"
+            )
 
     def belong(self, shadow: Shadow, answer: Answer, references: Iterable[Reference]) -> None:
         """Streams that a call brought or handed out end with the capability that it was made on (P-CAP-6)."""
