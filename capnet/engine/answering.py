@@ -7,7 +7,7 @@ capability waits before it, and a slot is free. Then it enters; everything befor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import CapnetError, InvalidArgument, Revoked, cut_text
@@ -25,7 +25,7 @@ from .pipelines import Kept, Place, answer_refs
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "homes_in"]
 
 MAX_ERROR_DETAILS: Final = 16 * 1024
 """Longest encoded details of an error; longer ones are left out."""
@@ -88,6 +88,7 @@ class Answering:
             self._unpin(answer.export)
             if isinstance(answer.place, Place):
                 self._advance(answer.place)
+            self._let_go_of_what_it_held(answer)
 
     def forward(self, answer: Answer, token: Any) -> None:
         """The handler of `answer` has passed it on: calls on what will come of it may go the same way now.
@@ -138,6 +139,23 @@ class Answering:
             self._let_go(place)
 
     # For the parts of the engine
+
+    def hold_homes(self, answer: Answer, references: Iterable[Reference]) -> None:
+        """Exports of ours that come with a call stay open until it is done, whatever the peer drops meanwhile."""
+        homes = homes_in(references)
+        if homes:
+            answer.homes = (answer.homes or []) + homes
+            self.pin(homes)
+
+    def pin(self, exports: Iterable[Export]) -> None:
+        """Keep these exports open."""
+        for export in exports:
+            export.pins += 1
+
+    def unpin(self, exports: Iterable[Export]) -> None:
+        """Undo one `pin` of each: those that the peer has dropped meanwhile end with their last."""
+        for export in exports:
+            self._unpin(export)
 
     def send_error(self, id: int, error: CapnetError) -> None:
         """Send the error terminal of a call; nothing for a one-way call."""
@@ -190,6 +208,8 @@ class Answering:
         if type(place) is Export:
             answer.export = place
             self._pin(place)
+        elif type(place) is Import:
+            self._engine.hold(place)  # until the call has ended: its driver makes it again there
 
     def _go_through(self, answer: Answer, source: Answer) -> None:
         """The call goes on to where `source` went, unless it, or one on `source` before it, waits for an argument."""
@@ -215,6 +235,7 @@ class Answering:
                 self._engine.hold(reference.subject)
         if references:
             answer.references = [*answer.references, *references]
+            self.hold_homes(answer, references)
 
     def _route(self, answer: Answer, place: Place) -> None:
         """Start the call, or put it in line behind those that wait on the same capability."""
@@ -300,6 +321,7 @@ class Answering:
         answers = engine.answers
         answers.finish(answer)
         self._no_longer_owed(answer)
+        self._let_go_of_what_it_held(answer)
         waiting = answers.next_queued() if answers.queue else None
         if waiting is not None:
             engine.emit(event.CallArrived(waiting))
@@ -318,6 +340,13 @@ class Answering:
         self.give_one_way_credit()
 
     # What is held open
+
+    def _let_go_of_what_it_held(self, answer: Answer) -> None:
+        if type(answer.place) is Import:
+            self._engine.release(answer.place)
+        if answer.homes is not None:
+            homes, answer.homes = answer.homes, None
+            self.unpin(homes)
 
     def _pin(self, export: Export | None) -> None:
         if export is not None:
@@ -347,6 +376,13 @@ class Answering:
         except InvalidArgument:
             pass
         return {key: cut_text(str(details[key]), MAX_REASON) for key in ("reason", "retry") if key in details}
+
+
+def homes_in(references: Iterable[Reference]) -> list[Export]:
+    """The exports that have come home among what has arrived."""
+    return [
+        reference.subject for reference in references if type(reference) is CapRef and type(reference.subject) is Export
+    ]
 
 
 def _is_on(answer: Answer, source: Answer) -> bool:

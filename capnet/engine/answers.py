@@ -57,6 +57,7 @@ class Answer:
         sources: the answers it waits for.
         taken: how many values it has taken from others.
         dependents: the answers that wait for it, in the order they came.
+        homes: exports of ours that its arguments name; they stay open until it is done.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Answer:
         "export",
         "forwarded",
         "handler",
+        "homes",
         "id",
         "keep",
         "method",
@@ -94,6 +96,7 @@ class Answer:
         self.forwarded: Any = None
         self.target: list[Any] | None = None
         self.place: Export | Import | Answer | None = None
+        self.homes: list[Export] | None = None
         self.sources: list[Answer] | None = None
         self.taken = 0
         self.dependents: list[Answer] | None = None

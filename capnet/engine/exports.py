@@ -43,7 +43,8 @@ class Export:
         references: appearances that the peer has not given back.
         unsent: how many of them stand in frames that are held back.
         revoked: why it was revoked, or None.
-        pins: calls that wait to start on it, and answers that are kept and lead to it: they keep it open.
+        pins: what keeps it open also when the peer has dropped it: calls that wait to start on it, calls and items that
+            bring it home, and answers that are kept and lead to it.
         line: calls that may not start before one that waits for its arguments, in order; None when there are none.
     """
 

@@ -123,6 +123,8 @@ class Inbound:
             engine.answering.refuse(id, refusal, references, keep)
             return
         answer = Answer(id, export, method, arguments, references)
+        if references:
+            engine.answering.hold_homes(answer, references)
         if id:
             answers.owed += 1
         if not direct:

@@ -16,6 +16,7 @@ from capnet.wire.frames import Op, items_frame
 from capnet.wire.references import CapRef, Reference
 
 from . import events as event
+from .answering import homes_in
 from .exports import Export
 from .streams import Batch, InStream, OutStream, Stream
 
@@ -103,7 +104,11 @@ class Streaming:
 
     def take(self, stream: InStream) -> Batch | None:
         """The oldest items that have come, None when there are none. `consumed` follows as they are used."""
-        return stream.batches.popleft() if stream.batches else None
+        if not stream.batches:
+            return None
+        batch = stream.batches.popleft()
+        self._engine.answering.unpin(homes_in(batch[1]))
+        return batch
 
     def consumed(self, stream: InStream, items: int, size: int) -> None:
         """Items that were taken have been used: the producer may send others for them."""
@@ -141,6 +146,7 @@ class Streaming:
         if stream.stopped:
             engine.release_all(references)
             return
+        self._engine.answering.pin(homes_in(references))
         stream.batches.append((values, references, size))
         if stream.token is not None:
             engine.happened.append(event.StreamChanged(stream))
@@ -272,7 +278,9 @@ class Streaming:
 
     def _let_go(self, stream: InStream) -> None:
         while stream.batches:
-            self._engine.release_all(stream.batches.popleft()[1])
+            _, references, _ = stream.batches.popleft()
+            self._engine.answering.unpin(homes_in(references))
+            self._engine.release_all(references)
 
     def _check_drained(self) -> None:
         if not self._engine.lifecycle.accepts_calls:

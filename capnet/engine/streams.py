@@ -27,7 +27,8 @@ __all__ = ["Batch", "InStream", "OutStream", "Stream", "Streams"]
 _MAX_CREDIT: Final = 2**31 - 1
 
 Batch = tuple[list[Any], Sequence[Reference], int]
-"""Items that came in one frame: values, the references in them, and the length of the frame."""
+"""Items that came in one frame: values, the references in them, and the length of the frame. Exports of ours that they
+name are pinned until the items are taken."""
 
 
 class OutStream:

@@ -76,6 +76,7 @@ class PairMachine(CallRules, StreamRules, LineRules):
         holders = Counter(shadow.handles)
         for answer in waiting:
             holders.update(brought(answer.references))
+        holders.update(answer.place for answer in engine.answers if isinstance(answer.place, Import))
         for flow in shadow.consuming:
             assert flow.inn is not None
             for _, references, _ in flow.inn.batches:
