@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from capnet.contract import Cap
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition
 
@@ -64,6 +65,17 @@ class Late:
                 value = getattr(value, step) if isinstance(step, str) and not hasattr(value, "keys") else value[step]
             except (LookupError, AttributeError, TypeError):
                 raise FailedPrecondition("the path leads nowhere", reason="no_capability") from None
+        return value
+
+    def capability(self) -> Cap:
+        """What stands there, which is to be passed on.
+
+        Raises:
+            NotYet, CapnetError: see `value`. FailedPrecondition: it is no capability.
+        """
+        value = self.value()
+        if not isinstance(value, Cap):
+            raise FailedPrecondition("the path leads to no capability", reason="no_capability")
         return value
 
 

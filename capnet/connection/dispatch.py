@@ -264,7 +264,7 @@ class Dispatcher:
         arguments = answer.arguments
         if answer.references:
             references, answer.references = answer.references, ()
-            arguments = self._connection.payloads.lift(arguments, references)
+            arguments = self._connection.payloads.lift(arguments, references, lend=type(hosted) is Forwarder)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
         if type(hosted) is Forwarder:
             return handler, hosted.relay(self._connection, answer, arguments)

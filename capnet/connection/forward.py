@@ -13,19 +13,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from capnet.contract import Annotation, Cap, ContractSpec, Handler, MethodSpec
+from capnet.contract import ContractSpec, Handler
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Pipelined
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.errors import CapnetError
+from capnet.errors import CapnetError, FailedPrecondition
 from capnet.registry import Hosted
 
-from .caller import notify_peer, start_call
+from .caller import start_call
 from .deferring import Late
 from .lineage import take_back, with_descendants
 from .pipe import promised
 from .proxy import Reference, make_proxy
+from .relayed import RelayedMethod
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -33,35 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["Forwarder", "Forwarders", "onward"]
 
 Target = Import | Pipelined | Late
-_ANYTHING: Final = Annotation(Any, "any")
+HOPS: Final = "capnet.hops"
+"""Key in a call's context: how many programs have passed it on."""
+MAX_HOPS: Final = 32
+"""Programs that a call goes through at most: promises that lead to each other would have it go round for ever."""
 _ONWARD_ID: Final = -1
 """Id of what a call is made on that goes straight on: it is in no table."""
-
-
-class RelayedMethod(MethodSpec):
-    """A method of a contract that this side does not know: what goes through it stays plain data and references.
-
-    Args:
-        kept: something may be pipelined on it.
-    """
-
-    def __init__(self, contract: str, name: str, kept: bool) -> None:
-        self.contract = contract
-        self.name = name
-        self.kind = "call"
-        self.since = 1
-        self.timeout = None
-        self.idempotent = False
-        self.parameters = {}
-        self.result = _ANYTHING
-        self.argument_contracts = ()
-        self.result_contracts = (Cap,) if kept else ()
-        self.may_pipe = kept
-        self.argument_text_keys = self.result_text_keys = False
-
-    def receive_result(self, value: Any) -> Any:
-        """As it came."""
-        return value
 
 
 @lru_cache(maxsize=1024)
@@ -117,11 +95,10 @@ class Forwarder(Hosted):
         target = reference.usable()
         piped = answer.keep or bool(answer.dependents)  # it may have been finished already, with calls on it behind it
         handler = _relayed(answer.interface, answer.method, piped)
-        if not answer.id:
-            notify_peer(reference.connection, target, handler.spec, arguments, answer.context)
-            return None
-        call = start_call(reference.connection, target, handler.spec, arguments, answer.context)
+        context = {**answer.context, HOPS: str(_hops(answer) + 1)}
+        call = start_call(reference.connection, target, handler.spec, arguments, context)
         if not piped:
+            # A one-way call as well: the next hop's pace becomes the caller's, by the credit it does not get yet.
             return await call
         kept = Reference(reference.connection, promised(call))
         try:
@@ -167,6 +144,18 @@ class Forwarders:
         forwarder = self._by_target.get(imported)
         if forwarder is not None:
             forwarder.replaced(imported.generation)
+
+
+def _hops(answer: Answer) -> int:
+    """How many programs have passed a call on already.
+
+    Raises:
+        FailedPrecondition: `forwarding_cycle`, too many.
+    """
+    hops = answer.context.get(HOPS, "0")
+    if hops.isdecimal() and int(hops[-9:]) < MAX_HOPS:
+        return int(hops)
+    raise FailedPrecondition(f"the call went through {MAX_HOPS} programs and is nowhere", reason="forwarding_cycle")
 
 
 def onward(connection: Connection, answer: Answer) -> Export:

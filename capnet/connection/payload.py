@@ -38,6 +38,7 @@ from .forward import Forwarder
 from .lineage import Granted
 from .pipe import Promise
 from .proxy import Proxy, Reference, make_proxy, reference_of
+from .relayed import Lent
 from .streams import Producing, Receiving, RemoteSink, StreamReader
 
 if TYPE_CHECKING:
@@ -79,8 +80,11 @@ class Payloads:
         enrich = self._enricher(method.result_contracts, method.result_text_keys, promises=False)
         return lower(value, enrich, self._connection.limits)
 
-    def lift(self, value: Any, references: References) -> Any:
+    def lift(self, value: Any, references: References, *, lend: bool = False) -> Any:
         """A value that came, its references turned into objects. Each takes over the holder its reference brought.
+
+        Args:
+            lend: it only passes through: objects of ours go on as what the peer holds.
 
         Raises:
             Revoked: one of them stood for an object of ours that was revoked since it came; all are released.
@@ -90,7 +94,7 @@ class Payloads:
             if type(home) is Export and home.revoked is not None:
                 self._connection.engine.release_all(references)
                 raise Revoked(home.revoked)
-        return _replace(value, self._object)
+        return _replace(value, self._passing if lend else self._object)
 
     def target_of(self, late: Late) -> Target:
         """What a promise has become, once its call is answered.
@@ -172,6 +176,15 @@ class Payloads:
             return RemoteSink(self._connection, subject, self._enricher((), False, promises=False))
         return _replace(subject, self._object)  # an unanswered result that has come meanwhile
 
+    def _passing(self, reference: WireReference) -> Any:
+        """The same, for a value that goes on to another peer."""
+        subject = reference.subject
+        if type(reference) is AnswerRef:
+            return _replace(subject, self._passing)
+        if type(subject) is Export and not isinstance(subject.subject, Forwarder):
+            return Lent(subject.subject, subject.interface, subject.version)
+        return self._object(reference)
+
     def _enricher(self, contracts: Contracts, text_keys: bool, promises: bool) -> Callable[[Any], Any]:
         key = (contracts, text_keys, promises)
         known = self._enrichers.get(key)
@@ -183,6 +196,8 @@ class Payloads:
             if isinstance(value, Cap):
                 return self._capability(value, contracts, promises)
             kind = kind_of(value)
+            if kind is Lent:
+                return value.reference()
             if hasattr(kind, "__aiter__"):
                 return StreamRef("out", Producing(self._connection, value, of_items))
             if issubclass(kind, Sink):
@@ -199,19 +214,21 @@ class Payloads:
 
     def _capability(self, value: Cap, contracts: Contracts, promises: bool) -> CapRef | AnswerRef:
         if isinstance(value, Proxy):
-            return self._onward(value, promises)
+            return self._onward(value, contracts, promises)
         spec = _exported_spec(type(value), contracts)
         hosted = Hosted.of(value)
         hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted)
 
-    def _onward(self, proxy: Proxy, promises: bool) -> CapRef | AnswerRef:
+    def _onward(self, proxy: Proxy, contracts: Contracts, promises: bool) -> CapRef | AnswerRef:
         """Home, where it is known by a number; to the call it will come of; or to another peer, by way of us."""
         reference = reference_of(proxy)
         target = reference.usable()
         if target.broken is not None:
             raise target.broken.again()
         if reference.connection is self._connection:
+            if isinstance(target, Late) and (promises or target.call.done):
+                return self._capability(target.capability(), contracts, promises)
             if isinstance(target, Import):
                 return CapRef(target.interface, target.version, target, -target.id)
             if isinstance(target, Pipelined) and promises:

@@ -219,6 +219,8 @@ class Producing(Moving):
         super().__init__(connection)
         self._source = source
         self._enrich = enrich
+        if type(source) is StreamReader:
+            source.pass_on()
 
     def changed(self, stream: OutStream) -> None:
         """There is room, or the reader wants no more."""
@@ -302,6 +304,8 @@ class Receiving(Moving):
             loop = self._connection.loop
             self._sink.on_stopped(lambda: loop.call_soon_threadsafe(self.stop))
         self._reader = reader = StreamReader(self._connection, self.stream, conversion)
+        if type(self._sink) is RemoteSink:
+            reader.pass_on()
         async for item in reader:
             await self._sink.send(item)
 
@@ -334,6 +338,7 @@ class StreamReader(AsyncGenerator[Any, None]):
         "_count",
         "_due",
         "_flow",
+        "_lend",
         "_items",
         "_source",
         "_spoiled",
@@ -351,6 +356,7 @@ class StreamReader(AsyncGenerator[Any, None]):
         self._count = self._bytes = 0  # of the items that were loaded and are not reported as consumed
         self._taken = self._due = 0
         self._spoiled: CapnetError | None = None
+        self._lend = False
         if type(source) is InStream:
             source.token = self._flow
         elif isinstance(source, Call):
@@ -366,6 +372,10 @@ class StreamReader(AsyncGenerator[Any, None]):
             raise TypeError("Expected `sink`, got `stream`")
         self._conversion = item_conversion(hint)
         return self
+
+    def pass_on(self) -> None:
+        """Its items go on to another peer: objects of ours in them stay what the giver holds."""
+        self._lend = True
 
     async def __anext__(self) -> Any:
         while not self._items:
@@ -416,7 +426,7 @@ class StreamReader(AsyncGenerator[Any, None]):
         self._taken = 0
         try:
             if references:
-                values = self._connection.payloads.lift(values, references)
+                values = self._connection.payloads.lift(values, references, lend=self._lend)
             if self._conversion is not None:
                 values = self._converted(self._conversion, values)
         except CapnetError as error:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -22,7 +22,9 @@ from capnet import (
     InvalidArgument,
     Limits,
     NotFound,
+    ResourceExhausted,
     Revoked,
+    Stream,
     Unavailable,
     Unimplemented,
     call,
@@ -32,12 +34,13 @@ from capnet import (
     on_broken,
     pipe,
     release,
+    stream,
 )
 from capnet.connection.caller import start_call
 from capnet.connection.proxy import reference_of
 from capnet.contract import contract_spec
 from capnet.testing import connected
-from tests.connection.shop import Gate, MemItem, MemShop, Shop, until
+from tests.connection.shop import Gate, Item, MemItem, MemJewel, MemShop, Shop, until
 from tests.connection.test_late_promises import left
 from tests.connection.test_pipe import code_of
 from tests.connection.tree import (
@@ -212,7 +215,7 @@ async def test_the_deadline_is_what_is_left_and_context_goes_along() -> None:
             {},
             {"traceparent": "00-1-2-01", "user": "tea"},
         )
-        assert told["context"] == {"traceparent": "00-1-2-01", "user": "tea"}
+        assert told["context"] == {"traceparent": "00-1-2-01", "user": "tea", "capnet.hops": str(CHAIN - 2)}
 
 
 # Ring
@@ -427,17 +430,77 @@ async def test_calls_on_one_reference_start_in_order_through_forwarders_and_pipe
             await assert_nothing_left(*one, *two)
 
 
-async def test_one_way_calls_go_on_one_way_and_in_order() -> None:
+async def test_one_way_calls_go_on_in_order() -> None:
     async with chain(CHAIN) as peers:
-        taps = [Tap.on(server) for server, _ in peers.hops]
+        tap = Tap.on(peers.hops[-1][0])
         for number in range(0, 200, 2):
             notify(peers.node.say)(str(number))
             peers.node.say(str(number + 1))
         assert await peers.node.say("200") == ":200"
         assert peers.tree.log == [str(number) for number in range(201)]
-        assert all(tap.frames.count(RESULT) <= 101 for tap in taps)
+        assert tap.frames.count(RESULT) <= 101
         peers.forget()
         await assert_nothing_left(*peers.connections)
+
+
+async def test_one_way_calls_wait_for_a_slow_host_and_none_is_lost() -> None:
+    """Each hop takes only as many as the next one has room for."""
+    async with chain(3, Limits(max_calls=20, max_outgoing_calls=40)) as peers:
+        gate = peers.tree.gate
+
+        async def send_all() -> None:
+            for number in range(300):
+                while True:
+                    try:
+                        notify(peers.node.late_word)(str(number))
+                        break
+                    except ResourceExhausted:
+                        await checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send_all)
+            await until(lambda: len(gate.entered) == 20)
+            for _ in range(100):
+                await checkpoint()
+            assert len(gate.entered) == 20
+            gate.open()
+        await until(lambda: len(gate.left) == 300)
+        assert gate.entered == [str(number) for number in range(300)]
+        peers.forget()
+        await assert_nothing_left(*peers.connections)
+
+
+class Knot(Cap, name="test.Knot"):
+    """Gives a promise of what it is given, or what it was given first."""
+
+    @call
+    async def tie(self, other: Knot) -> Knot: ...
+    @call
+    async def ping(self) -> int: ...
+
+
+async def test_promises_that_lead_to_each_other_are_a_cycle_and_not_a_hang() -> None:
+    """Rule R7: what would wait for itself by way of two peers ends with an error, after a bounded number of hops."""
+    promise: Any = None
+
+    class Here(Knot):
+        async def tie(self, other: Knot) -> Knot:
+            promised: Knot = pipe(cast("Any", other.tie(self)))
+            return promised
+
+        async def ping(self) -> int:
+            return 1
+
+    class There(Here):
+        async def tie(self, other: Knot) -> Knot:
+            return cast("Knot", promise)
+
+    async with connected(Here()) as pair:
+        root = await pair[1].bootstrap(Knot)
+        promise = pipe(cast("Any", root.tie(There())))
+        with anyio.fail_after(10):
+            assert await code_of(promise.ping()) == "failed_precondition/forwarding_cycle"
+        assert await root.ping() == 1  # what holds itself by way of a peer stays until the connection ends
 
 
 # Revocation, replacement, loss
@@ -578,6 +641,94 @@ async def test_functions_and_objects_of_the_one_in_the_middle() -> None:
                 await shop.fail("x")
             assert isinstance(caught.value, Internal) and len(implementation.items) == 1
             del shop, parcel, theirs, middle._shop, caught
+            await assert_nothing_left(*one, *two)
+
+
+async def test_a_temporary_reaches_home_though_it_is_dropped_right_behind_the_call() -> None:
+    async with connected(MemShop()) as one:
+        middle = MemLender(await one[1].bootstrap(Shop))
+        async with connected(middle) as two:
+            shop = await (await two[1].bootstrap(Lender)).shop()
+            for _ in range(20):
+                parcel = await shop.pack(MemItem("m"), await shop.make("theirs"))
+                assert parcel.spare is not None and await parcel.spare.label() == "theirs"
+                del parcel
+            del shop, middle._shop
+            await assert_nothing_left(*one, *two)
+
+
+class Shelf(Cap, name="test.Shelf"):
+    """Keeps items."""
+
+    @call
+    async def put(self, item: Item) -> Item: ...
+    @call
+    async def fill(self, items: AsyncIterator[Item]) -> int: ...
+    @stream
+    def items(self) -> Stream[Item]: ...
+
+
+class MemShelf(Shelf):
+    def __init__(self) -> None:
+        self.held: list[Item] = []
+
+    async def put(self, item: Item) -> Item:
+        self.held.append(item)
+        return item
+
+    async def fill(self, items: AsyncIterator[Item]) -> int:
+        self.held += [item async for item in items]
+        return len(self.held)
+
+    async def items(self) -> Stream[Item]:
+        for item in self.held:
+            yield item
+
+
+class Lobby(Cap, name="test.Lobby"):
+    """Has a shelf of somebody else's, and an item of its own."""
+
+    @call
+    async def shelf(self) -> Shelf: ...
+    @call
+    async def item(self) -> Item: ...
+
+
+class MemLobby(Lobby):
+    def __init__(self, proxy: Shelf, own: Item) -> None:
+        self.proxy = proxy
+        self.own = own
+
+    async def shelf(self) -> Shelf:
+        return self.proxy
+
+    async def item(self) -> Item:
+        return self.own
+
+
+async def twice(item: Item) -> AsyncIterator[Item]:
+    """A stream of the same."""
+    yield item
+    yield item
+
+
+async def test_what_the_one_in_the_middle_lends_goes_on_as_no_more_than_that() -> None:
+    """In arguments, results and items it stays under the contract by which it was lent: a jewel that is an item."""
+    jewel, far = MemJewel(), MemShelf()
+    async with connected(far) as one:
+        middle = MemLobby(await one[1].bootstrap(Shelf), jewel)
+        async with connected(middle) as two:
+            lobby = await two[1].bootstrap(Lobby)
+            shelf, item = await lobby.shelf(), await lobby.item()
+            assert await shelf.put(item) == item
+            assert await shelf.fill(twice(item)) == 3
+            assert [each async for each in shelf.items()] == [item] * 3
+            assert {reference_of(each).imported.interface for each in far.held} == {"test.Item"}
+            assert [await each.label() for each in far.held] == ["jewel"] * 3
+            assert jewel.closed == 0
+            far.held.clear()
+            del lobby, shelf, item, middle.proxy
+            await until(lambda: jewel.closed == 1)
             await assert_nothing_left(*one, *two)
 
 

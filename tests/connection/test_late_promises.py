@@ -117,6 +117,24 @@ async def test_data_as_an_argument_is_awaited_first_with_all_behind_it_on_that_t
         await assert_nothing_left(server, client)
 
 
+async def test_a_capability_as_an_argument_to_its_own_peer_goes_as_itself() -> None:
+    tree = Tree()
+    async with connected(tree.root) as pair:
+        node = await pair[1].bootstrap(Node)
+        base = await left(tree, node.late_child("a"))
+        met = node.meet(pipe(base))
+        tree.gate.open()
+        assert await met == "/a"
+        assert await node.meet(pipe(base)) == "/a"
+        nothing = cast("Any", node.maybe())
+        await nothing
+        with pytest.raises(FailedPrecondition) as caught:
+            await node.meet(pipe(nothing))
+        assert caught.value.reason == "no_capability"
+        del node, base, met, nothing, caught
+        await assert_nothing_left(*pair)
+
+
 async def test_data_goes_to_another_peer_once_it_is_there() -> None:
     """The other connection waits for an answer of the first; when it closes, or the first does, nothing hangs."""
     tree, other = Tree(), Tree()
