@@ -39,12 +39,12 @@ from capnet.limits import Limits
 from capnet.transport import Attestation
 
 if TYPE_CHECKING:
-    from capnet.connection.bootstrap import Admission, Denied, Policy
     from capnet.connection.call import Call
     from capnet.connection.channel import channel
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
     from capnet.connection.pipe import pipe
+    from capnet.connection.policy import Admission, CallInfo, Denied, Explanation, Identity, Introduction, Policy, Verdict
     from capnet.connection.proxy import cast_cap, dup, generation, notify, on_broken, release
     from capnet.connection.runtime import Runtime
     from capnet.connection.serving import ReplaceReport
@@ -67,6 +67,7 @@ __all__ = [
     "Call",
     "CallCancelled",
     "CallContext",
+    "CallInfo",
     "Cap",
     "CapnetError",
     "CloseCause",
@@ -74,9 +75,12 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "Denied",
+    "Explanation",
     "FailedPrecondition",
     "Host",
+    "Identity",
     "Internal",
+    "Introduction",
     "InvalidArgument",
     "Limits",
     "MissingExtra",
@@ -99,6 +103,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "Verdict",
     "VersionMismatch",
     "call",
     "cast_cap",
@@ -116,19 +121,24 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Admission": "capnet.connection.bootstrap",
+    "Admission": "capnet.connection.policy",
     "Broadcast": "capnet.fanout.broadcast",
     "Call": "capnet.connection.call",
+    "CallInfo": "capnet.connection.policy",
     "CloseCause": "capnet.engine.lifecycle",
     "Connection": "capnet.connection.connection",
-    "Denied": "capnet.connection.bootstrap",
+    "Denied": "capnet.connection.policy",
+    "Explanation": "capnet.connection.policy",
     "Host": "capnet.host",
-    "Policy": "capnet.connection.bootstrap",
+    "Identity": "capnet.connection.policy",
+    "Introduction": "capnet.connection.policy",
+    "Policy": "capnet.connection.policy",
     "ReplaceReport": "capnet.connection.serving",
     "Runtime": "capnet.connection.runtime",
     "ServeHandle": "capnet.registry.registry",
     "State": "capnet.fanout.state",
     "Subscription": "capnet.fanout.subscription",
+    "Verdict": "capnet.connection.policy",
     "cast_cap": "capnet.connection.proxy",
     "channel": "capnet.connection.channel",
     "connect": "capnet.connection.connect",

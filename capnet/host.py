@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
 
-from capnet.connection.bootstrap import Policy
 from capnet.connection.connect import begin, find_scheme
 from capnet.connection.connection import Connection
 from capnet.connection.loop import Loop, open_loop
+from capnet.connection.policy import Policy
 from capnet.connection.serving import Serving
 from capnet.errors import CapnetError, Unavailable
 from capnet.limits import Limits

@@ -7,13 +7,9 @@ unserved names look the same to those who may not have them; and nothing awaits 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable
 from functools import lru_cache
-from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-from anyio import move_on_after
+from typing import TYPE_CHECKING, Any, cast
 
 from capnet.contract import INJECT, CallContext, Cap, MethodSpec, call, contract_spec, differences
 from capnet.contract.annotation import read_annotation
@@ -21,62 +17,19 @@ from capnet.errors import (
     CapnetError,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     ResourceExhausted,
     VersionMismatch,
 )
 from capnet.registry import Registration
-from capnet.transport import Attestation
 from capnet.wire.references import is_name
 
+from .policy import Admission, Denied, denial, refusal_of, settled
 from .proxy import make_proxy, reference_of
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Admission", "Bootstrap", "BootstrapDispatcher", "Denied", "Policy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A peer asks for a name.
-
-    Attributes:
-        name: what it asks for; it may not be served.
-        version: of the contract the peer has, or None.
-        attestation: what is proven about the peer.
-        auth: what the peer's hello carried for the policy, unverified.
-        peer: what it calls itself, unverified.
-    """
-
-    name: str
-    version: int | None
-    attestation: Attestation
-    auth: Any
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """A no that says why.
-
-    Args:
-        reason: stable word for programs.
-        required: what would have been needed; told to the peer.
-        granted: what it had; told to the peer.
-    """
-
-    reason: str = "denied"
-    required: frozenset[str] = frozenset()
-    granted: frozenset[str] = frozenset()
-
-
-class Policy(Protocol):
-    """Who may have what. Only a real `True` admits (P-CAP-7)."""
-
-    def admit(self, request: Admission, /) -> bool | Denied | Awaitable[bool | Denied]:
-        """Decide about one name for one peer; may be a coroutine, within `Limits.policy_timeout`."""
-        ...
+__all__ = ["Bootstrap", "BootstrapDispatcher", "ask_policy"]
 
 
 class Bootstrap(Cap, name="capnet.Bootstrap"):
@@ -170,33 +123,17 @@ async def _grant(connection: Connection, name: str, version: int | None, wait_ms
 async def _admit(connection: Connection, name: str, version: int | None) -> None:
     denied = await ask_policy(connection, name, version)
     if denied is not None:
-        raise PermissionDenied(
-            f"{name!r} is not for you",
-            reason=denied.reason,
-            details={"required": sorted(denied.required), "granted": sorted(denied.granted)},
-        )
+        raise denial(repr(name), denied)
 
 
 async def ask_policy(connection: Connection, name: str, version: int | None) -> Denied | None:
-    """The policy's no, or None when it admits: only a real `True` in time does (P-CAP-7)."""
+    """The policy's no, or None when it admits."""
     policy = connection.policy
     if policy is None:
         return None
     request = Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
-    verdict: object = Denied("policy_timeout")
-    try:
-        answer = policy.admit(request)
-        if isawaitable(answer):
-            with move_on_after(connection.limits.policy_timeout):
-                verdict = await answer
-        else:
-            verdict = answer
-    except Exception as error:
-        connection.unexpected("admission policy", error)
-        return Denied("policy_failed")
-    if verdict is True:
-        return None
-    return verdict if isinstance(verdict, Denied) else Denied()
+    seconds = connection.limits.policy_timeout
+    return refusal_of(await settled(connection, "admission policy", seconds, lambda: policy.admit(request)))
 
 
 def check_needs(registration: Registration, needs: dict[str, Any]) -> None:

@@ -13,9 +13,9 @@ from capnet.errors import InvalidArgument, MissingExtra
 from capnet.limits import Limits
 from capnet.transport import Transport, TransportScheme
 
-from .bootstrap import Policy
 from .connection import Connection
 from .loop import Loop, open_loop
+from .policy import Policy
 
 __all__ = ["begin", "connect", "find_scheme"]
 

@@ -29,7 +29,7 @@ from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 
-from .bootstrap import Bootstrap, BootstrapDispatcher, Policy, granting
+from .bootstrap import Bootstrap, BootstrapDispatcher, granting
 from .call import Call
 from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
 from .deferring import Deferring
@@ -40,6 +40,7 @@ from .holdings import Holdings
 from .lineage import Granted, handling, take_back, with_descendants
 from .loop import Loop
 from .payload import Payloads
+from .policy import Policy
 from .proxy import Reference, make_proxy, release
 from .reports import Reports
 from .runtime import Runtime, RuntimeService

@@ -24,9 +24,9 @@ from anyio import move_on_after
 from anyio.lowlevel import checkpoint
 from typing_extensions import TypeForm
 
-from capnet.connection.bootstrap import Policy
 from capnet.connection.connect import connect
 from capnet.connection.connection import Connection
+from capnet.connection.policy import Policy
 from capnet.contract import Cap, contract_spec
 from capnet.host import Host
 from capnet.limits import Limits
