@@ -27,7 +27,7 @@ class Limits:
     """Capabilities of the peer that we hold at once, and of ours that the peer may hold."""
     max_streams: int = 128
     """Streams that the peer has opened, either way, at once, and that we have opened at the peer."""
-    stream_items: int = 64
+    stream_items: int = 512
     """Items the peer may send on a stream ahead of its consumer."""
     stream_bytes: int = 1024 * 1024
     """Bytes the peer may send on a stream ahead of its consumer."""

@@ -513,7 +513,7 @@ async def test_our_writer_going_away_fails_the_reader_at_the_peer() -> None:
 
 async def test_a_sink_in_a_result() -> None:
     """The peer hands out the writing end: what is sent here is read there."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), limits=Limits(stream_items=64)) as (server, client):
         flows = await client.bootstrap(Flows)
         implementation.own_sink, numbers = channel(int)
         sink = await flows.open_sink()
@@ -597,7 +597,7 @@ async def test_sinks_as_items_and_sinks_of_data() -> None:
 
 async def test_sinks_of_capabilities() -> None:
     """Rule R31: what was sent lives with the item, on either side of the buffer."""
-    async with connected(implementation := MemDesk()) as (server, client):
+    async with connected(implementation := MemDesk(), client_limits=Limits(stream_items=64)) as (server, client):
         desk = await client.bootstrap(Desk)
         sink, items = channel(Item)
         watching = desk.watch(sink)
@@ -687,8 +687,9 @@ async def test_a_call_that_fails_drops_the_sink_it_took() -> None:
 
 async def test_over_a_socket_with_many_writers() -> None:
     """64 channels at once, each written at the far end, with a window of two."""
-    async with socket_pair(implementation := MemFlows(), limits=Limits(stream_items=2)) as (server, client):
-        flows = await client.bootstrap(Flows)
+    async with socket_pair(limits=Limits(stream_items=2)) as (server, client):  # so the server is who reads
+        client.serve(implementation := MemFlows())
+        flows = await server.bootstrap(Flows)
         remotes: list[Sink[int]] = []
         readers: list[AsyncIterator[int]] = []
         for _ in range(64):

@@ -28,9 +28,12 @@ from capnet.testing import connected
 from tests.connection.flows import Bundle, Counting, Flows, MemFlows, nothing_open, reason_of, turns
 from tests.connection.shop import socket_pair, until
 
+NARROW = Limits(stream_items=64)
+"""Of whoever consumes: the longer streams here take several such windows."""
+
 
 async def test_what_the_caller_yields_the_handler_reads() -> None:
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         for count in (0, 1, 64, 1000):
             source = Counting(count)
@@ -42,7 +45,7 @@ async def test_what_the_caller_yields_the_handler_reads() -> None:
 
 
 async def test_in_containers_and_in_data() -> None:
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         sources = [Counting(count) for count in (3, 0, 500)]
         assert await flows.add_each([source.run() for source in sources]) == [3, 0, sum(range(500))]
@@ -53,7 +56,7 @@ async def test_in_containers_and_in_data() -> None:
 
 async def test_both_ways_at_once() -> None:
     """An answer to each item, while the next are on their way; many such conversations side by side."""
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), limits=NARROW, client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         done: list[int] = []
 
@@ -93,7 +96,7 @@ async def test_the_answer_to_an_item_may_be_waited_for_before_the_next() -> None
 
 async def test_a_stream_of_the_peers_goes_back_to_it() -> None:
     """What is produced there is read there, by way of here; it is closed from the far end."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), limits=NARROW, client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         assert await flows.add(flows.numbers(500)) == sum(range(500))
         assert await flows.read_some(flows.numbers(10**9), 3) == [0, 1, 2]
@@ -136,7 +139,7 @@ class Plain:
 
 
 async def test_any_async_iterable_will_do() -> None:
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         lines = Lines(100)
         for _ in range(2):
@@ -165,13 +168,13 @@ async def test_an_iterator_that_was_made_for_the_stream_is_closed_with_it() -> N
 
 async def test_a_handler_that_leaves_closes_the_generator() -> None:
     """At once, whether it waits for credit or sleeps."""
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         waiting, sleeping = Counting(), Counting(5)
         assert await flows.read_some(waiting.run(), 3) == [0, 1, 2]
         assert await flows.read_some(sleeping.run(sleep=True), 3) == [0, 1, 2]
         await until(lambda: (waiting.ended, sleeping.ended) == (["GeneratorExit"], ["cancelled"]))
-        assert waiting.produced <= 64
+        assert waiting.produced <= NARROW.stream_items
         release(flows)
         await nothing_open(server, client)
 
@@ -182,10 +185,10 @@ async def test_an_argument_that_nobody_reads_is_closed(how: str) -> None:
 
     class Refusing(MemFlows):
         async def add(self, numbers: AsyncIterable[int]) -> int:
-            await until(lambda: source.produced == 64)
+            await until(lambda: source.produced == NARROW.stream_items)
             raise NotFound("not today")
 
-    async with connected(Refusing()) as (server, client):
+    async with connected(Refusing(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         source = Counting()
         unfit: Any = source.run() if how == "argument of another type" else {"a": source.run()}
@@ -193,7 +196,8 @@ async def test_an_argument_that_nobody_reads_is_closed(how: str) -> None:
         with pytest.raises(NotFound if how == "handler fails" else InvalidArgument):
             await (flows.add(source.run()) if how == "handler fails" else method(unfit))
         await until(lambda: not client.stats()["streams"])
-        assert source.ended == (["GeneratorExit"] if source.produced else []) and source.produced <= 64
+        assert source.ended == (["GeneratorExit"] if source.produced else [])
+        assert source.produced <= NARROW.stream_items
         release(flows)
         await nothing_open(server, client)
 
@@ -321,7 +325,7 @@ async def test_an_item_of_another_type_fails_the_reader_there() -> None:
 
 async def test_the_stream_outlives_the_call_that_brought_it() -> None:
     """Rule R30."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         source = Counting(500)
         await flows.keep(source.run())
@@ -360,7 +364,7 @@ async def test_cancelling_the_call_leaves_a_stream_that_was_kept() -> None:
             entered.set()
             await anyio.sleep_forever()
 
-    async with connected(implementation := Keeping()) as (server, client):
+    async with connected(implementation := Keeping(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         source = Counting(500)
         call: Any = flows.keep(source.run())
@@ -377,7 +381,7 @@ async def test_cancelling_the_call_leaves_a_stream_that_was_kept() -> None:
 
 
 async def test_one_way_calls_may_bring_streams() -> None:
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         source = Counting(300)
         notify(flows.add)(source.run())
@@ -500,7 +504,7 @@ async def test_one_that_the_handler_forgets_is_stopped() -> None:
 
 async def test_data_with_both_ends_in_it() -> None:
     """A dataclass that holds a stream to read and a sink to write, used as one conversation."""
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), limits=NARROW, client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         sink, answers = channel(int)
         source = Counting(200)

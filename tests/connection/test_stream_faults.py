@@ -42,6 +42,11 @@ from tests.connection.flows import Counting, Flows, MemFlows, nothing_open, read
 from tests.connection.leaks import running_tasks
 from tests.connection.shop import Item, socket_pair, until
 
+WINDOW = Limits().stream_items
+"""By default, and so of both ends of a `socket_pair` without limits."""
+NARROW = Limits(stream_items=64)
+"""Of whoever consumes: the longer streams here take several such windows."""
+
 # --- replaced ---
 
 
@@ -51,7 +56,7 @@ async def test_a_drain_lets_open_streams_finish_on_the_old_implementation() -> N
         old, new = MemFlows(), MemFlows()
         server.serve(old)
         flows = await client.bootstrap(Flows)
-        numbers = flows.numbers(500)
+        numbers = flows.numbers(8 * WINDOW)
         assert await anext(numbers) == 0
         reports: list[Any] = []
 
@@ -63,8 +68,8 @@ async def test_a_drain_lets_open_streams_finish_on_the_old_implementation() -> N
             await until(lambda: generation(flows) == 2)
             assert [n async for n in flows.numbers(3)] == [0, 1, 2] and new.opened == 1
             assert not reports and not old.closed
-            assert [n async for n in numbers] == list(range(1, 500))
-        assert (reports[0].drained, reports[0].cut) == (1, 0)
+            assert [n async for n in numbers] == list(range(1, 8 * WINDOW))
+        assert (reports[0].streams_drained, reports[0].streams_cut) == (1, 0)
         await until(lambda: old.closed)
         assert old.ended == ["end"] and (old.closed, new.closed) == (1, 0)
         release(flows)
@@ -73,15 +78,15 @@ async def test_a_drain_lets_open_streams_finish_on_the_old_implementation() -> N
 
 async def test_a_cut_ends_open_streams() -> None:
     """P-CAP-5: `unavailable/replaced`, to be opened again as they are; after what has been sent."""
-    async with connected() as (server, client):
+    async with connected(client_limits=NARROW) as (server, client):
         old, new = MemFlows(), MemFlows()
         server.serve(old)
         flows = await client.bootstrap(Flows)
         waiting, sleeping = flows.numbers(10**9), flows.sleepy(3)
         assert await anext(waiting) == await anext(sleeping) == 0
-        await until(lambda: old.produced == 64 + 3)
+        await until(lambda: old.produced == NARROW.stream_items + 3)
         report = await server.replace(new, mode="cut")
-        assert (report.drained, report.cut) == (0, 2)
+        assert (report.streams_drained, report.streams_cut) == (0, 2)
         for numbers in (waiting, sleeping):
             with pytest.raises(Replaced) as caught:
                 await read_into([], numbers)
@@ -102,7 +107,7 @@ async def test_the_grace_of_a_drain_ends_for_streams_too() -> None:
         numbers = flows.numbers(10**9)
         await anext(numbers)
         report = await server.replace(MemFlows(), grace=0.01)
-        assert (report.drained, report.cut) == (0, 1)
+        assert (report.streams_drained, report.streams_cut) == (0, 1)
         with pytest.raises(Replaced):
             await read_into([], numbers)
         await until(lambda: old.closed == 1 and old.ended == ["GeneratorExit"])
@@ -110,7 +115,7 @@ async def test_the_grace_of_a_drain_ends_for_streams_too() -> None:
 
 async def test_streams_keep_an_implementation_open() -> None:
     """P-REF-3: the close hook runs when the last reference and the last stream are gone, once."""
-    async with connected() as (server, client):
+    async with connected(client_limits=NARROW) as (server, client):
         implementation = MemFlows()
         handle = server.serve(implementation)
         flows = await client.bootstrap(Flows)
@@ -131,7 +136,7 @@ async def test_streams_keep_an_implementation_open() -> None:
 
 async def test_unserving_ends_the_streams_and_overtakes_what_was_not_read() -> None:
     """P-STREAM-3, P-CAP-6: what was sent before is not delivered any more; generators are closed, both ways."""
-    async with connected() as (server, client):
+    async with connected(limits=NARROW, client_limits=NARROW) as (server, client):
         implementation = MemFlows()
         server.serve(implementation)
         flows = await client.bootstrap(Flows)
@@ -144,7 +149,7 @@ async def test_unserving_ends_the_streams_and_overtakes_what_was_not_read() -> N
         assert remote is not None and kept is not None
         await remote.send(5)
         assert await anext(kept) == 0 and await anext(answers) == 5
-        await until(lambda: implementation.produced == 64 and source.produced == 64)
+        await until(lambda: implementation.produced == source.produced == NARROW.stream_items)
         await turns(server, client)
         server.unserve(Flows)
         await until(lambda: implementation.ended and source.ended)
@@ -191,7 +196,7 @@ async def test_a_reader_that_waits_is_woken_by_the_revocation() -> None:
 
 
 async def test_others_streams_go_on_when_one_is_revoked() -> None:
-    async with connected() as (server, client):
+    async with connected(client_limits=NARROW) as (server, client):
         one, other = MemFlows(), MemFlows()
         server.serve(one, name="one")
         server.serve(other, name="other")
@@ -222,7 +227,7 @@ async def test_the_loss_of_the_line_ends_everything_on_both_sides(loser: str) ->
         remote, kept = implementation.sink, implementation.kept
         assert remote is not None and kept is not None
         assert await anext(kept) == 0
-        await until(lambda: implementation.produced == 64 and source.produced == 64)
+        await until(lambda: implementation.produced == source.produced == WINDOW)
         await turns(server, client)
         ends: list[str] = []
 
@@ -242,7 +247,7 @@ async def test_the_loss_of_the_line_ends_everything_on_both_sides(loser: str) ->
             read: list[int] = []
             with pytest.raises(Unavailable):
                 await read_into(read, stream)
-            assert read == list(range(1, 64))
+            assert read == list(range(1, WINDOW))
         with pytest.raises(Unavailable):
             await remote.send(1)
         with pytest.raises(Unavailable):
@@ -260,7 +265,7 @@ async def test_closing_lets_open_streams_finish_within_the_grace(closer: str) ->
     implementation = MemFlows()
     async with socket_pair(implementation) as (server, client):
         flows = await client.bootstrap(Flows)
-        numbers, source = flows.numbers(500), Counting(500)
+        numbers, source = flows.numbers(8 * WINDOW), Counting(8 * WINDOW)
         adding = flows.add(source.run())
         assert await anext(numbers) == 0
         read: list[int] = []
@@ -272,8 +277,8 @@ async def test_closing_lets_open_streams_finish_within_the_grace(closer: str) ->
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(close, server if closer == "server" else client)
                 read = [n async for n in numbers]
-                assert await adding == sum(range(500))
-        assert read == list(range(1, 500))
+                assert await adding == sum(range(8 * WINDOW))
+        assert read == list(range(1, 8 * WINDOW))
         assert implementation.ended == ["end"] and source.ended == ["end"]
 
 
@@ -281,12 +286,12 @@ async def test_closing_lets_open_streams_finish_within_the_grace(closer: str) ->
 @pytest.mark.parametrize("grace", [0, 0.02])
 async def test_after_the_grace_open_streams_end(closer: str, grace: float) -> None:
     implementation = MemFlows()
-    async with connected(implementation) as (server, client):
+    async with connected(implementation, limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         numbers, source = flows.sleepy(1), Counting()
         assert await anext(numbers) == 0
         await flows.keep(source.run())
-        await until(lambda: source.produced == 64)
+        await until(lambda: source.produced == NARROW.stream_items)
         with anyio.fail_after(5):
             await (server if closer == "server" else client).aclose(grace=grace)
             with pytest.raises(Unavailable):

@@ -32,12 +32,15 @@ from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows, Post, nothing_open, read_into, turns
 from tests.connection.shop import Item, Parcel, socket_pair, until
 
+NARROW = Limits(stream_items=64)
+"""Of whoever consumes: the longer streams here take several such windows."""
+
 # --- items ---
 
 
 async def test_items_are_rebuilt_as_their_annotated_types() -> None:
     """P-STREAM-1: what a method yields comes out of an async generator, as the type the contract says."""
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         assert [n async for n in flows.numbers(300)] == list(range(300))
         assert [n async for n in flows.numbers(0)] == []
@@ -72,7 +75,7 @@ async def test_it_is_an_async_generator_for_everybody() -> None:
 
 async def test_capabilities_as_items() -> None:
     """P-STREAM-5, rule R31: they live with the item, not with the stream nor with the call that made it."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         kept: list[Item] = []
         await read_into(kept, flows.items([str(n) for n in range(100)]))
@@ -101,11 +104,11 @@ async def test_capabilities_inside_the_data_of_an_item() -> None:
 
 
 async def test_capabilities_in_items_that_nobody_reads_are_given_back() -> None:
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         async with aclosing(flows.items([str(n) for n in range(1000)])) as items:
             await anext(items)
-            await until(lambda: len(implementation.items_made) == 64)
+            await until(lambda: len(implementation.items_made) == NARROW.stream_items)
         await until(lambda: implementation.ended)
         release(flows)
         await nothing_open(server, client)
@@ -113,7 +116,7 @@ async def test_capabilities_in_items_that_nobody_reads_are_given_back() -> None:
 
 
 async def test_streams_as_items() -> None:
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         sizes = [0, 1, 5, 200]
         assert [[n async for n in page] async for page in flows.pages(sizes)] == [list(range(size)) for size in sizes]
@@ -138,7 +141,7 @@ async def test_an_inner_stream_outlives_the_outer_and_the_unread_ones_do_not() -
 
 
 async def test_streams_in_containers_of_a_result() -> None:
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         found = await flows.named({"a": 3, "b": 500, "c": 0})
         assert {name: [n async for n in numbers] for name, numbers in found.items()} == {
@@ -249,7 +252,7 @@ async def test_an_item_that_fits_no_frame_ends_the_stream_with_that() -> None:
 
 async def test_what_a_handler_raises_in_the_middle_stays_there() -> None:
     """P-ERR-2: the reader gets what came before, and an id that finds the error in the callee's log."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), client_limits=NARROW) as (server, client):
         seen: list[HandlerFailed] = []
         server.on(HandlerFailed, seen.append)
         flows = await client.bootstrap(Flows)
@@ -265,7 +268,7 @@ async def test_what_a_handler_raises_in_the_middle_stays_there() -> None:
 
 
 async def test_an_error_that_is_meant_for_the_reader_travels_whole() -> None:
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         for count in (0, 1, 100):
             numbers, read = flows.failing(count, "capnet"), list[int]()
@@ -411,14 +414,14 @@ async def test_the_generator_gets_the_time_to_clean_up() -> None:
 @pytest.mark.parametrize("reads", [None, 0, 1, 100])
 async def test_one_that_is_dropped_is_stopped(reads: int | None) -> None:
     """P-STREAM-4: never started (the call may not even be answered), unread, or half read and forgotten."""
-    async with connected(implementation := MemFlows()) as (server, client):
+    async with connected(implementation := MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         numbers: Any = flows.numbers(10**9)
         gone = weakref.ref(numbers)
         for _ in range(reads or 0):
             await anext(numbers)
         if reads is not None:
-            await until(lambda: implementation.produced >= 64)
+            await until(lambda: implementation.produced >= NARROW.stream_items)
             await turns(server, client)
         del numbers
         gc.collect()
@@ -426,7 +429,7 @@ async def test_one_that_is_dropped_is_stopped(reads: int | None) -> None:
         await turns(server, client)
         await until(lambda: len(implementation.ended) == implementation.opened)
         assert reads is None or implementation.ended == ["GeneratorExit"]
-        assert implementation.produced <= 64 + (reads or 0)
+        assert implementation.produced <= NARROW.stream_items + (reads or 0)
         release(flows)
         await nothing_open(server, client)
 
@@ -457,7 +460,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_loses_nothing() -> None
                 for number in range(count):
                     yield number
 
-    async with connected(implementation := Slow()) as (server, client):
+    async with connected(implementation := Slow(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         numbers = flows.numbers(100)
         for _ in range(3):
@@ -477,12 +480,13 @@ async def test_a_reader_that_is_cancelled_while_it_waits_loses_nothing() -> None
 
 
 async def test_cancelled_again_and_again_it_reads_each_item_once() -> None:
-    async with socket_pair(MemFlows(), limits=Limits(stream_items=2)) as (server, client):
-        flows = await client.bootstrap(Flows)
+    async with socket_pair(limits=Limits(stream_items=2)) as (server, client):  # so the server is who reads
+        client.serve(MemFlows())
+        flows = await server.bootstrap(Flows)
         numbers, read, cancelled = flows.numbers(200), list[int](), 0
         while len(read) < 200:
             with anyio.CancelScope() as scope:
-                client.loop.call_soon(scope.cancel)
+                server.loop.call_soon(scope.cancel)
                 read.append(await anext(numbers))
             cancelled += scope.cancelled_caught
         assert read == list(range(200)) and cancelled
@@ -530,7 +534,7 @@ async def test_the_call_leaves_when_it_is_made() -> None:
 
 async def test_a_stream_outlives_the_call_that_made_it() -> None:
     """Rule R30: the call has ended, or is cancelled when it has: neither ends the stream."""
-    async with connected(MemFlows()) as (server, client):
+    async with connected(MemFlows(), client_limits=NARROW) as (server, client):
         flows = await client.bootstrap(Flows)
         made: dict[str, Stream[int]] = {}
         with anyio.CancelScope() as scope:
@@ -617,6 +621,7 @@ async def test_the_window_of_bytes_holds_large_items_back() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_million_items_never_pile_up() -> None:
     """The producer is ahead of its reader by the window, never more; so is what both engines and the wire hold."""
+    window = Limits().stream_items
     async with connected(implementation := MemFlows()) as (server, client):
         flows = await client.bootstrap(Flows)
         read = most = 0
@@ -626,7 +631,7 @@ async def test_a_million_items_never_pile_up() -> None:
             ahead = implementation.produced - read
             if ahead > most:
                 most = ahead
-        assert read == 1_000_000 and 32 <= most <= 64
+        assert read == 1_000_000 and window // 2 <= most <= window
         release(flows)
         await nothing_open(server, client)
 

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from capnet import Connection, Host, Unavailable, channel, connect
+from capnet import Connection, Host, Limits, Unavailable, channel, connect
 from tests.connection.flows import Bundle, Counting, Flows, read_into
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import until
@@ -68,7 +68,7 @@ async def test_the_death_of_the_producer_ends_its_streams() -> None:
         await flows.keep(source.run())
         await flows.keep_sink(sink)
         assert await anext(numbers) == 0
-        await until(lambda: source.produced == 64)
+        await until(lambda: source.produced == Limits().stream_items)
         os.kill(pid, signal.SIGKILL)
         read = [0]
         with anyio.fail_after(10), pytest.raises(Unavailable):
@@ -105,8 +105,8 @@ async def test_a_reader_that_is_stopped_costs_its_window() -> None:
 
 async def test_a_peer_that_does_not_read_delays_no_other(tmp_path: Path) -> None:
     """Two clients on one socket: one opens streams and stops reading from its transport, the other notices nothing."""
-    path = tmp_path / "s"
-    async with producing(path) as (_, _flows, producer), connect(f"unix:{path}") as stalled:
+    path, narrow = tmp_path / "s", Limits(stream_items=64)
+    async with producing(path) as (_, _flows, producer), connect(f"unix:{path}", limits=narrow) as stalled:
         async with connect(f"unix:{path}") as busy:
             many = (await stalled.bootstrap(Flows)).numbers(10**9)
             assert await anext(many) == 0
@@ -114,7 +114,7 @@ async def test_a_peer_that_does_not_read_delays_no_other(tmp_path: Path) -> None
             other = await busy.bootstrap(Flows)
             for _ in range(3):
                 assert len([n async for n in other.numbers(10_000)]) == 10_000
-            assert (await producer.state())["produced"] == 30_000 + 64
+            assert (await producer.state())["produced"] == 30_000 + narrow.stream_items
             del other
         stalled.driver.transport.resume()
         assert [await anext(many) for _ in range(200)] == list(range(1, 201))

@@ -109,8 +109,10 @@ class TestEveryDirection:
         pair.flush()
         assert pair.right.read(asked.subject) == ["up"] and asked.subject.ended
 
-    def test_both_ways_at_once(self, pair: EnginePair) -> None:
+    def test_both_ways_at_once(self) -> None:
         """P-STREAM-1, P-STREAM-2: two streams of one call have windows of their own."""
+        narrow = Limits(stream_items=64)
+        pair = EnginePair(Hello("left", narrow), Hello("right", narrow)).open()
         up, down = stream_out("up"), stream_in("down")
         pair.left.call("talk", up, down)
         pair.flush()
@@ -124,6 +126,7 @@ class TestEveryDirection:
         pair.left.engine.streaming.end(up.subject)
         pair.right.engine.streaming.end(said)
         pair.right.reply(answer)
+        pair.finish()
 
     def test_in_containers(self, pair: EnginePair) -> None:
         """P-STREAM-1, P-REF: anywhere in a value, at any depth, each appearance a stream of its own."""
@@ -236,8 +239,9 @@ class TestCredit:
         end(pair, pair.right, out, into)
         pair.finish()
 
-    def test_the_producer_hears_of_room_only_when_it_had_none(self, pair: EnginePair) -> None:
+    def test_the_producer_hears_of_room_only_when_it_had_none(self) -> None:
         """P-STREAM-2: credit for one that is not waiting changes nothing for it."""
+        pair = windowed(64)
         out, into = pair.stream(pair.right)
         send(pair.right, out, *range(40))
         pair.flush()
@@ -245,6 +249,7 @@ class TestCredit:
         pair.flush()
         assert (out.items, changed(pair.right)) == (64, [])
         end(pair, pair.right, out, into)
+        pair.finish()
 
     def test_without_room_nothing_is_taken(self) -> None:
         """P-STREAM-2: there is no queue behind the window; the producer itself waits (fault 32)."""
@@ -295,7 +300,7 @@ class TestCredit:
 
     def test_before_the_hello_one_item(self) -> None:
         """P-CONN-2: windows are of one item and one byte until they are known; then the difference follows."""
-        pair = EnginePair()
+        pair = EnginePair(right=Hello("right", Limits(stream_items=64)))
         pair.left.call("early", out := stream_out("out"), asked := stream_in("asked"))
         stream = out.subject
         assert (stream.items, stream.bytes) == (EARLY.stream_items, EARLY.stream_bytes)
@@ -320,7 +325,7 @@ class TestCredit:
 
     def test_early_credit_that_was_not_used_up_is_no_news(self) -> None:
         """P-STREAM-2: a stream that had room when the hello came still has; nobody waits to hear of it."""
-        pair = EnginePair()
+        pair = EnginePair(right=Hello("right", Limits(stream_items=64)))
         pair.left.call("early", out := stream_out("out"))
         pair.step()
         changed(pair.left)
@@ -438,8 +443,9 @@ class TestOneTerminal:
         assert not pair.left.engine.pending, "no credit for what is not wanted"
         end(pair, pair.right, out, into)
 
-    def test_stop_and_end_may_cross(self, pair: EnginePair) -> None:
+    def test_stop_and_end_may_cross(self) -> None:
         """P-STREAM-3: a stop, or credit, for a stream that has ended meanwhile means nothing."""
+        pair = windowed(64)
         out, into = pair.stream(pair.right)
         send(pair.right, out, *range(40))
         pair.flush()
@@ -449,6 +455,7 @@ class TestOneTerminal:
         pair.flush()
         assert out.closed is None and changed(pair.right) == []
         assert into.ended and into.error is None
+        pair.finish()
 
     def test_stopping_what_has_ended_lets_go_only(self, pair: EnginePair) -> None:
         """P-STREAM-4: a consumer that leaves with items unread gives back what they brought; nothing else is said."""

@@ -20,7 +20,7 @@ CODEC = Codec(Limits())
 
 
 def producing(raw: RawPeer) -> Any:
-    """A stream that the engine's side opens and produces; credit for 64 items and 1 MiB."""
+    """A stream that the engine's side opens and produces; credit for the default window."""
     raw.engine.call(raw.engine.imports.bootstrap, "m", {"s": (out := stream_out("token"))}, [out], "t")
     raw.collect()
     raw.take(StreamChanged)
@@ -76,7 +76,7 @@ class TestProducing:
         with pytest.raises(ResourceExhausted) as raised:
             raw.engine.streaming.send(stream, "x" * raw.engine.outbox.limit)
         assert raised.value.reason == "max_frame_bytes" and raw.collect() == [[7, 1, [1]]]
-        assert stream.items == 63
+        assert stream.items == Limits().stream_items - 1
 
     def test_the_last_word(self) -> None:
         """P-STREAM-3, P-ERR-1: alone, or with code, message and details; once."""
@@ -117,7 +117,7 @@ class TestConsuming:
     @pytest.mark.parametrize(("items", "size"), [(32, 0), (1, 512 * 1024), (32, 512 * 1024)])
     def test_either_half_sends_both(self, items: int, size: int) -> None:
         """P-STREAM-2: what is owed of either part goes with the credit of the other."""
-        raw = RawPeer()
+        raw = RawPeer(Hello("engine", Limits(stream_items=64, stream_bytes=1024 * 1024)))
         stream = consuming(raw)
         stream.items, stream.bytes = 64 - 40, 1024 * 1024 - 600_000
         raw.engine.streaming.consumed(stream, items - 1, 0)
@@ -132,7 +132,7 @@ class TestConsuming:
             raw = RawPeer()
             stream = consuming(raw)
             setattr(stream, over, True)
-            raw.engine.streaming.consumed(stream, 64, 0)
+            raw.engine.streaming.consumed(stream, Limits().stream_items, 0)
             assert not raw.engine.pending
 
     def test_a_stop_with_a_reason(self) -> None:
