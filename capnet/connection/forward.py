@@ -19,11 +19,11 @@ from capnet.engine.calls import Pipelined
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.errors import CapnetError, FailedPrecondition
-from capnet.registry import Hosted
+from capnet.registry import Grants, Hosted
 
 from .caller import start_call
 from .deferring import Late
-from .lineage import take_back, with_descendants
+from .lineage import Granted, take_back, with_descendants
 from .pipe import promised
 from .proxy import Reference, make_proxy
 from .relayed import RelayedMethod
@@ -52,13 +52,18 @@ class Forwarder(Hosted):
 
     Args:
         reference: its own, given back when nobody there holds it any more.
+        grants: exports of the same capability by forwarders before it, if any.
+        parent: what came before it, when a call just goes on after another.
     """
 
-    __slots__ = ("_forget", "reference")
+    __slots__ = ("_forget", "parent", "reference")
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, grants: Grants | None = None, parent: Granted | None = None) -> None:
         super().__init__(None)
         self.reference = reference
+        self.parent = parent
+        if grants is not None:
+            self.granted = grants
         self._forget: Callable[[], None] | None = None
 
     def expose(self, spec: ContractSpec) -> None:
@@ -111,32 +116,43 @@ class Forwarder(Hosted):
     def replaced(self, generation: int) -> None:
         """Another implementation answers at the end of the path; ours stays what it is."""
         for granted in list(self.granted):
-            granted.connection.engine.replace([granted.export], self, generation)
-            granted.connection.driver.flush_soon()
+            connection = granted.connection_ref()
+            if granted.live and connection is not None:
+                connection.engine.replace([granted.export], self, generation)
+                connection.driver.flush_soon()
 
     def _broken(self, error: CapnetError) -> None:
-        take_back(with_descendants(self.granted), error.message)
+        take_back(with_descendants(self.all_granted()), error.message)
 
 
 class Forwarders:
     """The forwarders of what one connection holds. Each capability has one, so that it has one id with each peer."""
 
-    __slots__ = ("_by_target", "_connection")
+    __slots__ = ("_by_target", "_connection", "_grants")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
+        self._grants: dict[Import, Grants] = {}
 
-    def find(self, target: Target) -> Forwarder | None:
-        """The forwarder for what is held, if it was passed on."""
-        return self._by_target.get(target)
+    def granted(self, target: Target) -> list[Granted]:
+        """The exports of what is held, and of those given back the ones that something came of."""
+        forwarder = self._by_target.get(target)
+        if forwarder is not None:
+            return forwarder.all_granted()
+        return list(self._grants.get(target, ())) if isinstance(target, Import) else []
+
+    def forget(self, target: Import) -> None:
+        """Nobody here can name it any more."""
+        self._grants.pop(target, None)
 
     def of(self, target: Target) -> Forwarder:
         """The forwarder for what is held."""
         forwarder = self._by_target.get(target)
         if forwarder is None or forwarder.reference.released:
             self._connection.holdings.hold(target)
-            forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target))
+            grants = self._grants.setdefault(target, Grants()) if isinstance(target, Import) else None
+            forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target), grants)
         return forwarder
 
     def replaced(self, imported: Import) -> None:
@@ -164,8 +180,14 @@ def onward(connection: Connection, answer: Answer) -> Export:
     if isinstance(place, Import):
         forwarder = connection.forwarders.of(place)
     else:
-        assert isinstance(place, Answer) and answer.target is not None
+        assert isinstance(place, Answer) and place.export is not None and answer.target is not None
         steps = tuple(answer.target[1:])
         call = place.forwarded
-        forwarder = Forwarder(Reference(call.connection, promised(call, steps, steps)))
-    return Export(_ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
+        before: Hosted | None = place.export.subject
+        parent = connection.payloads.granted.get(place.export.id)
+        if parent is None and type(before) is Forwarder:
+            parent = before.parent
+        forwarder = Forwarder(Reference(call.connection, promised(call, steps, steps)), None, parent)
+    export = Export(_ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
+    export.pins = 1  # for the call
+    return export

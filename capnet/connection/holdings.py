@@ -95,12 +95,15 @@ class Holdings:
             engine.release(held)
             if not held.holders:
                 self._watchers.pop(held, None)
+                self._connection.forwarders.forget(held)
         elif isinstance(held, Pipelined):
             engine.release(held)
         elif isinstance(held, InStream):
             engine.streaming.stop(held)
         elif isinstance(held, OutStream):
-            engine.streaming.end(held, CallCancelled("the sink was dropped before its end", reason="abandoned"))
+            error = CallCancelled("the sink was dropped before its end", reason="abandoned")
+            engine.streaming.end(held, error)
+            self._connection.reports.stream_closed(held, error)
 
     def _act_on_notes(self) -> None:
         self._noted = False

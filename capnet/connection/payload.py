@@ -135,16 +135,21 @@ class Payloads:
                 granted.came_of(parent)
         return new
 
+    def granted_in(self, references: References) -> list[Granted]:
+        """What the peer holds, or will, by these references."""
+        ids = [reference.id for reference in references if type(reference) is CapRef]
+        return [self.granted[id] for id in ids if id in self.granted]
+
     def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
         """Another implementation answers for these exports now."""
         for export in exports:
             granted = self.granted.get(export.id)
             if granted is not None:  # one that was given back is kept by its running calls only
                 old = granted.hosted
+                assert old is not None, "what is in the table is live"
                 hosted.hold()
                 granted.move(hosted)
-                if old is not None:
-                    old.release(self._connection.close_hosted)
+                old.release(self._connection.close_hosted)
 
     def ended(self, export: Export) -> None:
         """An export is gone: it keeps its subject open no longer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from capnet.contract import Cap
@@ -49,11 +48,12 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
     Raises:
         InvalidArgument: it is nothing that a peer can hold.
     """
-    fallen = [one for one in with_descendants(_granted(capability)) if one.live]
-    taken = [
-        Revocation(one.connection.number, one.connection.peer_name, one.export.id, one.export.interface)
-        for one in fallen
-    ]
+    fallen = with_descendants(_granted(capability))
+    taken: list[Revocation] = []
+    for one in fallen:
+        connection = one.connection_ref() if isinstance(one, Granted) and one.live else None
+        if connection is not None and isinstance(one, Granted):
+            taken.append(Revocation(connection.number, connection.reports.peer_name, one.export.id, one.interface))
     if not dry_run:
         take_back(fallen, reason)
     return taken
@@ -69,13 +69,10 @@ def detach(capability: object) -> None:
         granted.detach()
 
 
-def _granted(capability: object) -> Iterator[Granted]:
-    hosted: Hosted | None
+def _granted(capability: object) -> list[Granted]:
     if isinstance(capability, Proxy):
         reference = reference_of(capability)
-        hosted = reference.connection.forwarders.find(reference.imported)
-    elif isinstance(capability, Cap):
-        hosted = Hosted.of(capability)
-    else:
-        raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")
-    yield from list(hosted.granted) if hosted is not None else ()
+        return reference.connection.forwarders.granted(reference.imported)
+    if isinstance(capability, Cap):
+        return Hosted.of(capability).all_granted()
+    raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")

@@ -268,7 +268,6 @@ class Answering:
         else:
             engine.answers.start(answer)
             engine.happened.append(event.CallArrived(answer))
-            self._unpin(answer.export)
 
     def _leave(self, answer: Answer) -> None:
         """Wait for nothing any more."""
@@ -321,11 +320,11 @@ class Answering:
         answers = engine.answers
         answers.finish(answer)
         self._no_longer_owed(answer)
+        self._unpin(answer.export)
         self._let_go_of_what_it_held(answer)
         waiting = answers.next_queued() if answers.queue else None
         if waiting is not None:
             engine.emit(event.CallArrived(waiting))
-            self._unpin(waiting.export)
         elif engine.lifecycle.state is State.DRAINING:
             engine.closing.check_drained()
 

@@ -34,7 +34,7 @@ class Closing:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def by_us(self, message: str, grace: float) -> None:
+    def by_us(self, message: str, grace: float, code: str) -> None:
         """Say goaway. Calls that are still held back fail now: the peer would refuse them.
 
         Args:
@@ -43,9 +43,9 @@ class Closing:
         engine = self._engine
         grace = min(max(grace, 0.0), LONGEST)
         if engine.lifecycle.accepts_calls:
-            self._drain(CloseCause("local", message))
+            self._drain(CloseCause("local", message, code=code))
             last = engine.answers.last_id
-            engine.outbox.send([Op.GOAWAY, last, "unavailable", cut_text(message), int(grace * 1000)])
+            engine.outbox.send([Op.GOAWAY, last, code, cut_text(message), int(grace * 1000)])
         engine.timers.set(Timer.GRACE, engine.now + grace)
         if grace <= 0:
             self.grace_is_over()

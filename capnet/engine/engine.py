@@ -197,36 +197,37 @@ class Engine:
     def revoke(self, exports: Iterable[Export], reason: str) -> None:
         """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive.
 
-        Of those that the peer has given back only the calls are left to be answered. Those that are revoked already,
-        and the built-in two, stay as they are.
+        Those that are revoked already, or gone, and the built-in two stay as they are.
         """
-        revoked: list[int] = []
+        told: list[int] = []
         for export in exports:
-            live = self.exports.live(export) or export in self.lingering
-            if not self.exports.revoke(export, reason) or not live:
+            if export in self.lingering:
+                del self.lingering[export]  # it ends here, not when what leads to it is gone
+                export.subject, export.revoked = None, reason
+            elif not self.exports.revoke(export, reason):
                 continue
-            self.lingering.pop(export, None)  # it ends here, not when what leads to it is gone
-            self.emit(event.ExportEnded(export, "revoked"))
+            self.happened.append(event.ExportEnded(export, "revoked"))
             if export.given:  # else the peer is told when the frame that mentions it leaves
-                revoked.append(export.id)
-        self.outbox.send_many(Op.CAP_REVOKED, revoked, cut_text(reason))
+                told.append(export.id)
+        self.outbox.send_many(Op.CAP_REVOKED, told, cut_text(reason))
         self.answering.revoke()
         self.streaming.revoke()
 
     def exports_of(self, subject: Any) -> list[Export]:
         """Every user export behind which `subject` answers, also one given back whose calls or streams have not ended.
 
-        It looks at every entry: for revocation and replacement, not for calls.
+        It looks at every entry: for replacement, not for calls.
         """
-        busy = (user.export for table in (self.answers, self.streams) for user in table)
-        exports = dict.fromkeys([*self.exports, *self.lingering, *busy])
-        return [export for export in exports if export is not None and export.subject is subject and export.id > 1]
+        return [export for export in (*self.exports, *self.lingering) if export.subject is subject]
 
     def replace(self, exports: Sequence[Export], subject: Any, generation: int) -> None:
-        """Put another subject behind the ids of live exports, for calls that arrive from now on (P-CAP-5)."""
+        """Put another subject behind the ids of live exports, for calls that have not started (P-CAP-5)."""
         replaced = [export for export in exports if self.exports.live(export)]
         for export in replaced:
             self.exports.replace(export, subject)
+        for export in exports:
+            if export in self.lingering:
+                export.subject = subject
         self.outbox.send_many(Op.CAP_REPLACED, [export.id for export in replaced if export.given], generation)
 
     # Intents: the connection
@@ -252,14 +253,17 @@ class Engine:
         except ProtocolViolation as violation:
             self.abort(violation)
 
-    def close(self, message: str, grace: float, now: float) -> None:
+    def close(self, message: str, grace: float, now: float, code: str = "unavailable") -> None:
         """Say goaway; what is in flight may end within `grace` seconds, then everything does (P-CONN-4).
 
         Calls that are still held back fail now: the peer would refuse them.
+
+        Args:
+            code: `unauthenticated` when the peer may not be here.
         """
         self.now = now
         if self.lifecycle.state is not State.CLOSED:
-            self.closing.by_us(message, grace)
+            self.closing.by_us(message, grace, code)
 
     def abort(self, violation: ProtocolViolation) -> None:
         """The peer broke a clause: say so and end (P-ERR-3)."""

@@ -43,8 +43,8 @@ class Export:
         references: appearances that the peer has not given back.
         unsent: how many of them stand in frames that are held back.
         revoked: why it was revoked, or None.
-        pins: what keeps it open also when the peer has dropped it: calls that wait to start on it, calls and items that
-            bring it home, and answers that are kept and lead to it.
+        pins: what keeps it open also when the peer has dropped it: calls on it, streams of those calls, calls and items
+            that bring it home, and answers that are kept and lead to it.
         line: calls that may not start before one that waits for its arguments, in order; None when there are none.
     """
 
@@ -183,7 +183,7 @@ class CapTable:
 
     def revoke(self, export: Export, reason: str) -> bool:
         """Let go of the subject; the id stays until the peer has dropped it. False when there is nothing to do."""
-        if export.revoked is not None or export.id < FIRST_USER_ID:
+        if not self.live(export):
             return False
         self._forget_subject(export)
         export.subject = None

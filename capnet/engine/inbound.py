@@ -87,9 +87,9 @@ class Inbound:
 
     def goaway(self, frame: _Frame, references: _References) -> None:
         """The peer takes no new calls (P-CONN-4)."""
-        _, last_call_id, _code, message, grace_ms = frame
+        _, last_call_id, code, message, grace_ms = frame
         grace = min(grace_ms / 1000, _MAX_GRACE)
-        self._engine.closing.by_peer(last_call_id, CloseCause("remote", cut_text(message)), grace)
+        self._engine.closing.by_peer(last_call_id, CloseCause("remote", cut_text(message), code=cut_text(code, 64)), grace)
 
     def call(self, frame: _Frame, references: _References) -> None:
         """The peer asks for something (P-CALL)."""
@@ -136,6 +136,7 @@ class Inbound:
         else:
             if references:
                 engine.streaming.belong_to(export, references)
+            export.pins += 1
             answers.start(answer)
             engine.happened.append(event.CallArrived(answer))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
-from capnet.errors import CapnetError, Unavailable
+from capnet.errors import CapnetError, Unauthenticated, Unavailable
 
 __all__ = ["CloseCause", "Lifecycle", "State"]
 
@@ -45,12 +45,14 @@ class CloseCause:
         message: for people.
         clause: the clause broken, for a violation.
         by_peer: for a violation, whether it was the peer's; if not, the peer accuses us.
+        code: of the goaway: `unauthenticated` when one side may not be where it is.
     """
 
     kind: Literal["local", "remote", "lost", "violation", "idle"]
     message: str = ""
     clause: str | None = None
     by_peer: bool = True
+    code: str = Unavailable.code
 
     def __str__(self) -> str:
         words = [self.kind, self.clause, self.message]
@@ -58,6 +60,8 @@ class CloseCause:
 
     def error(self) -> CapnetError:
         """What calls that this ended, or that come after, raise."""
+        if self.code == Unauthenticated.code:
+            return Unauthenticated(f"not admitted ({self})", reason="not_admitted")
         reason = {"local": "peer_closing", "remote": "goaway"}.get(self.kind, "connection_lost")
         text = f"connection closed ({self})"
         return Unavailable(text, reason=reason, retry="transparent" if self.kind == "remote" else None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from capnet.errors import CapnetError, Revoked, StreamStopped, cut_text
 from capnet.limits import Limits
 from capnet.wire.frames import Op, items_frame
-from capnet.wire.references import CapRef, Reference
+from capnet.wire.references import Reference, StreamRef
 
 from . import events as event
 from .answering import homes_in
@@ -97,7 +97,7 @@ class Streaming:
             stream.farewell = frame
         else:
             engine.outbox.send(frame)
-            engine.streams.remove(stream)
+            self._remove(stream)
             self._check_drained()
 
     # Intents of a consumer
@@ -147,6 +147,8 @@ class Streaming:
             engine.release_all(references)
             return
         self._engine.answering.pin(homes_in(references))
+        if references and stream.export is not None:
+            self.belong_to(stream.export, references)
         stream.batches.append((values, references, size))
         if stream.token is not None:
             engine.happened.append(event.StreamChanged(stream))
@@ -163,7 +165,7 @@ class Streaming:
     def ended(self, id: int, error: CapnetError | None) -> None:
         """The producer has said its last word."""
         stream = self._engine.streams.consumed(id)
-        self._engine.streams.remove(stream)
+        self._remove(stream)
         self._end(stream, error)
         self._check_drained()
 
@@ -191,7 +193,7 @@ class Streaming:
             if stream.farewell is not None:
                 engine.outbox.send(stream.farewell)
                 if type(stream) is OutStream:
-                    engine.streams.remove(stream)
+                    self._remove(stream)
             else:
                 self._changed(stream)
 
@@ -203,8 +205,9 @@ class Streaming:
     def belong_to(self, export: Export, references: Iterable[Reference]) -> None:
         """These streams were handed out, or taken, by a call on a capability: they end with it."""
         for reference in references:
-            if type(reference) is not CapRef and type(subject := reference.subject) in (OutStream, InStream):
-                subject.export = export
+            if type(reference) is StreamRef and self._engine.streams.has(reference.subject):
+                reference.subject.export = export
+                export.pins += 1
 
     def release(self, stream: Stream) -> None:
         """Nobody here will use a stream that the peer has opened."""
@@ -252,6 +255,11 @@ class Streaming:
         stream.bytes -= len(payload)
         if references:
             self.left(references)
+
+    def _remove(self, stream: Stream) -> None:
+        self._engine.streams.remove(stream)
+        if stream.export is not None:
+            self._engine.answering.unpin((stream.export,))
 
     def _changed(self, stream: Stream) -> None:
         if stream.token is not None:

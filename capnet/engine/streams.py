@@ -37,6 +37,7 @@ class OutStream:
     Attributes:
         id: positive when we opened it.
         items, bytes: credit that is left; bytes may be negative by one frame.
+        granted: items of credit that there ever was.
         batch: items that were encoded and wait for company, `batch_bytes` long.
         unsent: the frame that opens it is held back.
         farewell: the end, said while it was unsent.
@@ -45,11 +46,23 @@ class OutStream:
         token: the driver's; set once somebody produces.
     """
 
-    __slots__ = ("batch", "batch_bytes", "bytes", "closed", "export", "farewell", "id", "items", "token", "unsent")
+    __slots__ = (
+        "batch",
+        "batch_bytes",
+        "bytes",
+        "closed",
+        "export",
+        "farewell",
+        "granted",
+        "id",
+        "items",
+        "token",
+        "unsent",
+    )
 
     def __init__(self, id: int, token: Any = None) -> None:
         self.id = id
-        self.items = self.bytes = 0
+        self.items = self.bytes = self.granted = 0
         self.batch: list[bytes] = []
         self.batch_bytes = 0
         self.unsent = False
@@ -63,6 +76,11 @@ class OutStream:
         """Whether an item may be sent now."""
         return self.items > 0 and self.bytes > 0 and self.closed is None
 
+    @property
+    def sent(self) -> int:
+        """Items that were sent."""
+        return self.granted - self.items
+
     def grant(self, items: int, size: int) -> None:
         """The consumer gives credit.
 
@@ -73,6 +91,7 @@ class OutStream:
             raise ProtocolViolation("P-STREAM-2", f"more than {_MAX_CREDIT} of credit on a stream")
         self.items += items
         self.bytes += size
+        self.granted += items
 
     def __repr__(self) -> str:
         return f"<OutStream {self.id} items={self.items} bytes={self.bytes}{' closed' if self.closed else ''}>"
@@ -85,6 +104,7 @@ class InStream:
         id: positive when we opened it.
         items, bytes: credit that the producer has left; bytes may be negative by one frame.
         owed_items, owed_bytes: consumed and not granted again yet.
+        came: items that have come.
         batches: what has come and nobody has taken.
         unsent, farewell, export, token: as of an `OutStream`.
         stopped: we want no more; what comes is let go.
@@ -95,6 +115,7 @@ class InStream:
     __slots__ = (
         "batches",
         "bytes",
+        "came",
         "ended",
         "error",
         "export",
@@ -112,7 +133,7 @@ class InStream:
         self.id = id
         self.items = limits.stream_items
         self.bytes = limits.stream_bytes
-        self.owed_items = self.owed_bytes = 0
+        self.owed_items = self.owed_bytes = self.came = 0
         self.batches: deque[Batch] = deque()
         self.unsent = False
         self.farewell: list[Any] | None = None
@@ -131,6 +152,7 @@ class InStream:
             raise ProtocolViolation("P-STREAM-2", f"{items} items on a stream with credit for {max(self.items, 0)}")
         self.items -= items
         self.bytes -= size
+        self.came += items
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "stopped" if self.stopped else "open"
@@ -201,7 +223,7 @@ class Streams:
             stream: Stream = reference.subject
             stream.unsent = False
             if type(stream) is OutStream:
-                stream.items, stream.bytes = self.window
+                stream.grant(*self.window)
             opened.append(stream)
         return opened
 
@@ -221,7 +243,7 @@ class Streams:
             self._by_id[id] = reference.subject = InStream(id, self._limits)
         else:
             self._by_id[id] = reference.subject = stream = OutStream(id)
-            stream.items, stream.bytes = self.window
+            stream.grant(*self.window)
 
     def widen(self, announced: Limits) -> None:
         """The peer's hello is in: its windows are known, and streams that were opened before get the difference."""
@@ -230,8 +252,7 @@ class Streams:
         self.window = min(announced.stream_items, _MAX_CREDIT), min(announced.stream_bytes, _MAX_CREDIT)
         for stream in self._by_id.values():
             if type(stream) is OutStream and not stream.unsent:
-                stream.items += self.window[0] - early_items
-                stream.bytes += self.window[1] - early_bytes
+                stream.grant(self.window[0] - early_items, self.window[1] - early_bytes)
 
     def produced(self, id: int) -> OutStream | None:
         """The stream of that id which we produce, unless it is gone.
@@ -284,7 +305,7 @@ class Streams:
                 assert stream.items + held + stream.owed_items <= self._limits.stream_items, stream
                 assert not (stream.stopped and stream.batches) and (stream.stopped or not stream.ended), stream
             else:
-                assert stream.items >= 0 and bool(stream.batch) == bool(stream.batch_bytes), stream
+                assert 0 <= stream.items <= stream.granted and bool(stream.batch) == bool(stream.batch_bytes), stream
         assert self.opened == sum(id > 0 for id in self._by_id)
         assert len(self._by_id) - self.opened <= self._limits.max_streams
 

@@ -8,16 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
-from weakref import ref
+from weakref import WeakSet, ref
 
 from capnet.contract import Cap, ContractSpec, Handler, contract_spec, implementation_table
 
 from .turns import Turns
 
-__all__ = ["Hosted"]
+__all__ = ["Grants", "Hosted"]
 
 _HOSTED: Final = "_capnet_hosted"
 _CLOSED: Final = "_capnet_closed"
+_GRANTS: Final = "_capnet_grants"
+
+
+class Grants(WeakSet[Any]):
+    """The exports of one capability on all connections, as their connections keep them.
+
+    They are kept with the object: also what came of an export that was given back can be taken by it.
+
+    Args:
+        owner: the object.
+    """
+
+    def __init__(self, owner: object = None) -> None:
+        super().__init__()
+        self.owner = id(owner)
+        self.around: WeakSet[Any] | None = None
+        """The exports of what stands in front of it."""
+        self.behind: Grants | None = None
+        """Those of what it stands in front of."""
+
+    def add(self, item: Any) -> None:
+        """One more."""
+        super().add(item)
+        behind = self.behind
+        while behind is not None:
+            if behind.around is None:
+                behind.around = WeakSet()
+            behind.around.add(item)
+            behind = behind.behind
+
+    def discard(self, item: Any) -> None:
+        """One less, if it is there."""
+        super().discard(item)
+        behind = self.behind
+        while behind is not None and behind.around is not None:
+            behind.around.discard(item)
+            behind = behind.behind
 
 
 class Hosted:
@@ -26,10 +63,11 @@ class Hosted:
     Attributes:
         implementation: the object, or a function that is a capability.
         holders: registrations, exports and running calls.
-        running: calls that run on it.
+        running: calls that run on it, and streams that it produces.
+        streams: how many of those are streams.
         generation: of the registration that serves it, 0 without one.
         turns: of its calls, when its contract is ordered; else None.
-        granted: its exports on all connections, as their connections keep them.
+        granted: its exports on all connections.
     """
 
     __slots__ = (
@@ -41,6 +79,7 @@ class Hosted:
         "holders",
         "implementation",
         "running",
+        "streams",
         "turns",
     )
 
@@ -48,10 +87,11 @@ class Hosted:
         self.implementation = implementation
         self.holders = 0
         self.running = 0
+        self.streams = 0
         self.generation = 0
         self.turns: Turns | None = None
-        self.granted: dict[Any, None] = {}
-        self._idle: list[Callable[[], None]] = []
+        self.granted = Grants(implementation)
+        self._idle: list[tuple[int, Callable[[], None]]] = []
         self._tables: dict[str, Mapping[str, Handler]] = {}
 
     @classmethod
@@ -59,8 +99,15 @@ class Hosted:
         """The one `Hosted` of an implementation while anything holds it."""
         known = cast("ref[Hosted] | None", implementation.__dict__.get(_HOSTED))
         hosted = known() if known is not None else None
-        if hosted is None:
-            hosted = cls(implementation)
+        if hosted is None or hosted.implementation is not implementation:  # a copy of what was exported is another
+            # What stands in front of another object keeps that open too (`capnet/attenuation/wrapper.py`).
+            kind: type[Hosted] = getattr(type(implementation), "__capnet_hosted__", cls)
+            hosted = kind(implementation)
+            grants = cast("Grants | None", implementation.__dict__.get(_GRANTS))
+            if grants is not None and grants.owner == id(implementation):
+                hosted.granted = grants
+            else:
+                object.__setattr__(implementation, _GRANTS, hosted.granted)
             if contract_spec(type(implementation)).ordered:
                 hosted.turns = Turns()
             # Weak, or every object that is passed once would be a cycle for the collector to find.
@@ -80,6 +127,10 @@ class Hosted:
         """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9)."""
         return self._tables[interface].get(method)
 
+    def all_granted(self) -> list[Any]:
+        """Its exports, and those of what stands in front of it."""
+        return [*self.granted, *(self.granted.around or ())]
+
     def hold(self) -> None:
         """One holder more."""
         self.holders += 1
@@ -98,15 +149,29 @@ class Hosted:
     def call_ends(self, close: Callable[[Hosted], None]) -> None:
         """That call has ended."""
         self.running -= 1
-        if not self.running and self._idle:
-            waiting, self._idle = self._idle, []
-            for wake in waiting:
-                wake()
+        if self._idle:
+            self._tell_idle()
         self.release(close)
 
-    def when_idle(self, wake: Callable[[], None]) -> None:
-        """Call `wake` once, when the last running call has ended."""
-        self._idle.append(wake)
+    def stream_begins(self) -> None:
+        """It produces a stream, which holds it like a call."""
+        self.streams += 1
+        self.call_begins()
+
+    def stream_ends(self, close: Callable[[Hosted], None]) -> None:
+        """That stream has ended."""
+        self.streams -= 1
+        self.call_ends(close)
+
+    def when_idle(self, wake: Callable[[], None], *, besides: int = 0) -> None:
+        """Call `wake` once, when the last running call has ended, or no more than `besides` are left."""
+        self._idle.append((besides, wake))
+
+    def _tell_idle(self) -> None:
+        due = [entry for entry in self._idle if self.running <= entry[0]]
+        self._idle = [entry for entry in self._idle if self.running > entry[0]]
+        for _, wake in due:
+            wake()
 
     def _has_close_hook(self) -> bool:
         return isinstance(self.implementation, Cap) and type(self.implementation).aclose is not Cap.aclose

@@ -735,7 +735,7 @@ class TestPromises:
                 raw.say(call(number), [5, number])
                 assert stats(raw.engine)["answers_waiting"] == 1
         export = raw.engine.exports.find(0)
-        assert export is not None and export.line is not None and (len(export.line), export.pins) == (1, 1)
+        assert export is not None and export.line is not None and (len(export.line), export.pins) == (1, 2)
         assert len(raw.take(CallArrived)) == 1
 
     def test_the_longest_chain_that_can_be_made(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from capnet.engine.events import AnswerEnded, CallArrived, CallFailed, CallReturned, Closed, Draining
 from capnet.engine.lifecycle import State
-from capnet.errors import Unavailable
+from capnet.errors import Unauthenticated, Unavailable
 from capnet.testing.engines import EnginePair, RawPeer
 
 
@@ -133,6 +133,31 @@ def test_without_grace_everything_ends_now(grace: float) -> None:
     assert causes(pair) == ["local", "remote"]
     assert pair.left.failed().code == pair.right.failed().code == "unavailable"
     pair.finish()
+
+
+def test_who_is_not_admitted_is_told_so() -> None:
+    """P-CONN-4: calls that run, that are on their way, and later ones all end with the code of the goaway."""
+    pair = EnginePair().open()
+    pair.left.call("run")
+    pair.flush()
+    pair.right.engine.close("no token", 0, pair.now, "unauthenticated")
+    pair.left.call("crossing")
+    pair.flush()
+    for failed in pair.left.take(CallFailed):
+        assert isinstance(failed.error, Unauthenticated) and failed.error.reason == "not_admitted"
+    with pytest.raises(Unauthenticated):
+        pair.left.call("late")
+    assert causes(pair) == ["remote", "local"]
+    pair.finish()
+
+
+def test_an_unknown_code_is_taken_for_unavailable() -> None:
+    pair = EnginePair().open()
+    pair.left.call("run")
+    pair.flush()
+    pair.right.engine.close("bye", 0, pair.now, "internal")
+    pair.flush()
+    assert {failed.error.code for failed in pair.left.take(CallFailed)} == {"unavailable"}
 
 
 def test_all_the_time_in_the_world_is_a_long_time(pair: EnginePair) -> None:

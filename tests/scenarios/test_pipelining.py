@@ -642,8 +642,10 @@ class TestKeeping:
         assert made_on(use) == "thing"
         pair.left.engine.calling.release(get)
         pair.flush()
-        assert [event.reason for event in pair.right.take(ExportEnded)] == ["dropped"]
+        assert not pair.right.take(ExportEnded)
         pair.right.reply(use)
+        pair.step()
+        assert [event.reason for event in pair.right.take(ExportEnded)] == ["dropped"]
 
     def test_finish_overtakes_no_call(self) -> None:
         """P-CALL-8: with calls held back that need it, the news waits for them."""

@@ -137,7 +137,7 @@ def test_a_storm_of_revocations_is_told_in_frames_that_every_peer_takes() -> Non
 def test_fault_27_revoked_state_lives_with_the_import() -> None:
     """Fault 27: the ancestor kept a bounded set of revoked ids: old ones were forgotten, 0 and 1 could be put in.
 
-    Here the state is the import's own, and ids that never came, 0 and 1 are violations (P-CAP-6).
+    Here the state is the import's own, and ids that never came, 0 and 1 are violations (P-CAP-6, T17).
     """
     for forged in (0, 1, 3, 10**9):
         raw = RawPeer()

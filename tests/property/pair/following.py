@@ -109,7 +109,7 @@ class Following(RuleBasedStateMachine):
     def _register_export(self, shadow: Shadow, reference: CapRef) -> None:
         """It stands for a live slot of its subject, an old one if there is one (P-REF-1)."""
         subject: Subject = reference.subject
-        gone = shadow.side.engine.lingering  # given back already, and only not ended for the calls that wait
+        gone = shadow.side.engine.lingering  # given back already, and only not ended for its calls and streams
         slots = [slot for slot in shadow.slots.items() if slot[1].export not in gone and slot[1].ended is None]
         live = {id for id, slot in slots if slot.subject is subject}
         if reference.id not in shadow.slots:

@@ -125,7 +125,7 @@ class TestTheWay:
         assert imported.holders == 1 and raw.say([6, 1]) == [[11, [[5, 1]]]]
 
     def test_what_a_call_waits_on_stays_open(self) -> None:
-        """P-REF-3: given back meanwhile, it ends when the last call on it has started, or will not."""
+        """P-REF-3: given back meanwhile, it ends when the last call on it has ended, or will not start."""
         for last in ("start", "cancel"):
             raw = RawPeer()
             raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": (thing := capability("thing"))}, [thing], "t")
@@ -135,9 +135,13 @@ class TestTheWay:
             assert export.pins == 2 and not raw.take(ExportEnded)
             if last == "start":
                 raw.reply(source, 7)
-                assert [answer.export for answer in arrived(raw)] == [export, export]
+                first, second = arrived(raw)
+                assert first.export is second.export is export
+                raw.reply(first)
+                assert not raw.take(ExportEnded)
+                raw.reply(second)
             else:
-                raw.say([5, 2], [5, 3])
+                raw.say([5, 3], [5, 2])
             assert [event.reason for event in raw.take(ExportEnded)] == ["dropped"] and not raw.engine.lingering
 
     def test_a_cancelled_wait_gives_all_back(self) -> None:

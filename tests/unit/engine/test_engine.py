@@ -12,7 +12,7 @@ from capnet.engine.inspect import stats
 from capnet.errors import ProtocolViolation, Revoked
 from capnet.limits import Limits
 from capnet.testing import engines
-from capnet.testing.engines import EnginePair, RawPeer, capability
+from capnet.testing.engines import EnginePair, RawPeer, capability, made_on, stream_out
 from capnet.wire.hello import Hello
 
 
@@ -100,20 +100,21 @@ def test_a_subjects_exports_are_found_also_when_they_were_given_back() -> None:
 
 
 def test_revoking_what_was_given_back_still_ends_its_calls() -> None:
-    """P-CAP-6: the peer let go of it, but its handler runs: it is stopped and answered, and that is all."""
+    """P-CAP-6: the peer let go of it, but its handler runs: it is stopped and answered; the peer is not told of it."""
     pair = EnginePair().open()
     imported = pair.give(pair.left, "thing")
     pair.right.call("run", target=imported)
     pair.right.engine.release(imported)
     pair.flush()
     answer = pair.left.arrived()
-    assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped"]
+    assert not pair.left.take(ExportEnded)
     pair.left.engine.revoke(pair.left.engine.exports_of("thing"), "gone")
     pair.flush()
     (ended,) = pair.left.take(AnswerEnded)
     assert ended.answer is answer and isinstance(pair.right.failed(), Revoked)
-    assert not pair.left.take(ExportEnded) and not pair.right.take(ImportBroken)
+    assert [event.reason for event in pair.left.take(ExportEnded)] == ["revoked"]
     pair.left.reply(answer)
+    assert not pair.left.take(ExportEnded) and not pair.right.take(ImportBroken)
     pair.finish()
 
 
@@ -134,16 +135,56 @@ def narrow() -> EnginePair:
     return EnginePair(Hello(limits=Limits(max_calls=16)), Hello()).open()
 
 
-def test_an_export_that_is_waited_for_ends_after_its_call_has_begun() -> None:
-    """P-REF-3: given back while a call on it waits for a slot, it stays open until the handler is to start."""
+def test_an_export_ends_after_the_last_call_on_it() -> None:
+    """P-REF-3: given back while a call on it waits for a slot, it stays open until the handler has ended."""
     pair = narrow()
     waiting_on(pair)
     pair.left.reply(pair.left.arrived())
     pair.step()
-    *_, arrived, ended = pair.left.events
-    assert isinstance(arrived, CallArrived) and arrived.answer.method == "last" and isinstance(ended, ExportEnded)
-    for event in pair.left.take(CallArrived):
-        pair.left.reply(event.answer)
+    *others, last = (event.answer for event in pair.left.take(CallArrived))
+    assert last.method == "last" and not pair.left.take(ExportEnded)
+    pair.left.reply(last)
+    pair.step()
+    assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped"]
+    for answer in others:
+        pair.left.reply(answer)
+    pair.finish()
+
+
+def test_an_export_ends_after_the_last_stream_of_it() -> None:
+    """P-REF-3, P-CAP-6: given back while a stream of it flows, it can be revoked still, and ends with the stream."""
+    for end in ("end", "revoke"):
+        pair = EnginePair().open()
+        imported = pair.give(pair.left, "thing")
+        pair.right.call("flow", target=imported)
+        pair.flush()
+        pair.left.reply(pair.left.arrived(), opened := stream_out("producer"))
+        pair.right.engine.release(imported)
+        pair.flush()
+        (export,) = pair.left.engine.lingering
+        assert not pair.left.take(ExportEnded) and export.pins == 1
+        if end == "end":
+            pair.left.engine.streaming.end(opened.subject)
+        else:
+            pair.left.engine.revoke([export, export], "gone")
+        pair.flush()
+        assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped" if end == "end" else "revoked"]
+        assert not pair.left.engine.lingering and not pair.left.engine.streams
+        pair.right.returned()
+        pair.finish()
+
+
+def test_what_lingers_is_replaced_too() -> None:
+    """P-CAP-5: a call that waits on what was given back starts on the new one, which is not exported by that."""
+    pair = narrow()
+    waiting_on(pair)
+    pair.left.engine.replace(pair.left.engine.exports_of("thing"), "new", 2)
+    assert pair.left.engine.exports.of("new", "test.Thing") is None
+    for _ in range(17):
+        pair.step()
+        answer = pair.left.arrived()
+        assert (answer.method == "last") == (made_on(answer) == "new")
+        pair.left.reply(answer)
     pair.finish()
 
 

@@ -187,3 +187,16 @@ def test_streams_belong_to_what_handed_them_out() -> None:
     references: list[Reference] = [stream_out(), capability("other"), stream_in()]
     raw.reply(answer, list(references), references)
     assert [stream.export for stream in raw.engine.streams] == [answer.export, answer.export]
+
+
+def test_streams_in_items_belong_to_what_the_stream_belongs_to() -> None:
+    """P-CAP-6: what comes inside of a stream that a call took ends with the capability, like the stream itself."""
+    raw = RawPeer()
+    raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": (thing := capability("thing"))}, [thing], "t")
+    raw.collect()
+    raw.say([2, 1, 2, "take", {"s": StreamRef("out", id=1)}], [2, 2, 0, "take", {"s": StreamRef("out", id=2)}])
+    raw.say([7, 1, [StreamRef("out", id=3), StreamRef("in", id=4)]], [7, 2, [StreamRef("out", id=5)]])
+    owners = {stream.id: stream.export.id for stream in raw.engine.streams if stream.export is not None}
+    assert owners == {-1: 2, -2: 0, -3: 2, -4: 2, -5: 0}
+    raw.engine.revoke(list(raw.engine.exports), "gone")
+    assert sorted(frame[:2] for frame in raw.collect() if frame[0] in (9, 10)) == [[9, -4], [10, -3], [10, -1]]

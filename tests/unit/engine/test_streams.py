@@ -202,6 +202,22 @@ class TestCredit:
         streams.widen(Limits(max_streams=17, stream_items=2**40, stream_bytes=2**40))
         assert streams.window == (MOST, MOST)
 
+    def test_what_went_and_what_came_is_counted(self) -> None:
+        """P-CAP-8: by the credit, so that it costs nothing for an item."""
+        streams = table()
+        (out,), into = opened(streams, stream_out()), arrived(streams, "out")
+        assert (out.sent, into.came) == (0, 0)
+        out.items -= 1
+        out.grant(5, 100)
+        out.items -= 3
+        assert out.sent == 4
+        streams.widen(Limits(max_streams=16, stream_items=10, stream_bytes=500))
+        assert out.sent == 4
+        into.charge(3, 10)
+        into.items += 3  # its reader has consumed them
+        into.charge(2, 10)
+        assert into.came == 5
+
 
 def test_clear_returns_all() -> None:
     """P-CONN-6: the connection is over."""

@@ -114,3 +114,22 @@ def test_who_waits_for_it_to_be_idle_is_woken_once() -> None:
     hosted.call_begins()
     hosted.call_ends(lambda _: None)
     assert woken == ["idle"]
+
+
+def test_who_waits_may_leave_some_out() -> None:
+    """A stream counts like a call, and is told apart."""
+    woken: list[str] = []
+    hosted = Hosted.of(MemThing())
+    hosted.hold()
+    hosted.call_begins()
+    hosted.call_begins()
+    hosted.stream_begins()
+    assert (hosted.running, hosted.streams, hosted.holders) == (3, 1, 4)
+    hosted.when_idle(lambda: woken.append("one left"), besides=1)
+    hosted.when_idle(lambda: woken.append("idle"))
+    hosted.stream_ends(lambda _: None)
+    assert not woken and hosted.streams == 0
+    hosted.call_ends(lambda _: None)
+    assert woken == ["one left"]
+    hosted.call_ends(lambda _: None)
+    assert woken == ["one left", "idle"]
