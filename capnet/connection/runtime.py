@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from capnet.contract import INJECT, CallContext, Cap, call
+from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
 
 from .bootstrap import ask_policy
+from .proxy import Proxy, reference_of
+from .records import Records
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Runtime", "RuntimeService"]
+__all__ = ["Runtime", "RuntimeService", "restrictions_of"]
 
 
 class Runtime(Cap, name="capnet.Runtime"):
@@ -30,6 +32,27 @@ class Runtime(Cap, name="capnet.Runtime"):
     @call
     async def stats(self) -> dict[str, int]:
         """How much of each bounded thing the connection holds at the other side now."""
+        ...
+
+    @call
+    async def restrictions(self, cap: Any) -> list[dict[str, Any]]:
+        """What is held against calls on a capability of ours that the asker holds: see `capnet.restrictions`."""
+        ...
+
+    @stream
+    def events(self, kinds: list[str] | None = None) -> Stream[dict[str, Any]]:
+        """What happens on the connection at the other side from now on, and on its whole host for peers that may know.
+
+        Each item is a map of `kind`, `time`, `connection`, `peer`, `sequence`, `generation` and `fields`: an event as
+        `capnet.observe` has it, without exceptions. A reader that is too slow gets one of kind `Dropped` that says how
+        many it has lost.
+
+        Args:
+            kinds: names of event types; None for all.
+
+        Raises:
+            InvalidArgument: there is no such kind. ResourceExhausted: too many of these streams are open.
+        """
         ...
 
 
@@ -57,3 +80,27 @@ class RuntimeService(Runtime):
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
         return cast("Connection", ctx.connection).stats()
+
+    async def restrictions(self, cap: Any, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
+        """See `Runtime`. Nobody is asked about what is theirs."""
+        theirs = isinstance(cap, Proxy) and reference_of(cap).connection is ctx.connection
+        return [] if theirs else await restrictions_of(cap)
+
+    def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
+        """See `Runtime`."""
+        return Records(cast("Connection", ctx.connection), ctx.call_id, kinds or ())
+
+
+async def restrictions_of(capability: object) -> list[dict[str, Any]]:
+    """What is held against calls on a capability, as plain data; the peer is asked about its own.
+
+    Raises:
+        CapnetError: the peer cannot be asked.
+    """
+    if isinstance(capability, Proxy):
+        reference = reference_of(capability)
+        reference.usable()
+        return await reference.connection.runtime().restrictions(capability)
+    # What stands in front of others says so; nothing here knows it (`capnet/attenuation/wrapper.py`).
+    tell = getattr(type(capability), "__capnet_restrictions__", None)
+    return [] if tell is None else cast("list[dict[str, Any]]", await tell(capability))

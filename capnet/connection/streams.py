@@ -22,6 +22,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import ItemConversion, Sink, item_conversion
+from capnet.engine.exports import Export
 from capnet.engine.streams import Batch, InStream, OutStream
 from capnet.engine.streams import Stream as EngineStream
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, InvalidArgument, Revoked
@@ -32,7 +33,7 @@ from capnet.wire.references import StreamRef
 from capnet.wire.values import is_plain, lower
 
 from .call import Call
-from .lineage import Granted, handling
+from .lineage import Granted, Opened, handling
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -79,23 +80,36 @@ class Streams:
                 moving.stream = stream
                 moving.hosted = hosted
                 moving.parent = parent
+                if hosted is None and parent is not None:
+                    moving.opened = Opened(moving.stop, parent)
+                    if parent.fallen is not None:
+                        moving.stop(Revoked(parent.fallen))
                 if hosted is not None:
-                    hosted.call_begins()
+                    hosted.stream_begins()
+                if self._connection.bus.observed:
+                    self._connection.reports.stream_opened(stream, hosted)
                 self._moving.add(moving)
                 self._connection.loop.spawn(moving.run)
 
-    def ended(self, moving: Moving) -> None:
+    def ended(self, moving: Moving, error: CapnetError | None) -> None:
         """A task has ended."""
         connection = self._connection
         self._moving.discard(moving)
+        moving.opened = None
+        if connection.reports.streams and type(moving.stream) is OutStream:
+            connection.reports.stream_closed(moving.stream, error)
         if moving.hosted is not None:
-            moving.hosted.call_ends(connection.close_hosted)
+            moving.hosted.stream_ends(connection.close_hosted)
         connection.driver.flush_soon()
         connection.finish_if_over()
 
-    def cut(self, hosted: Hosted, error: CapnetError) -> int:
-        """End the streams of an implementation now; returns how many."""
-        cut = [moving for moving in self._moving if moving.hosted is hosted]
+    def id_of(self, source: object) -> int:
+        """The id of the stream whose items come from an object, 0 when there is none."""
+        return next((moving.stream.id for moving in self._moving if moving.source is source), 0)
+
+    def cut(self, hosted: Hosted, error: CapnetError, stays: Callable[[Export | None], bool]) -> int:
+        """End the streams of an implementation now, unless what they came by `stays`; returns how many."""
+        cut = [moving for moving in self._moving if moving.hosted is hosted and not stays(moving.stream.export)]
         for moving in cut:
             moving.stop(error.again())
         return len(cut)
@@ -145,6 +159,14 @@ class Flow:
         finally:
             self._waiter = None
 
+    async def wait_observed(self, stream: OutStream) -> None:
+        """Until there is room, while somebody wants to know if that takes long."""
+        timer = self._connection.reports.credit_awaited(stream)
+        try:
+            await self.wait()
+        finally:
+            timer.cancel()
+
 
 class Moving(Flow):
     """A task that moves the items of a stream.
@@ -154,9 +176,10 @@ class Moving(Flow):
         error: what has ended it from outside.
         hosted: the implementation that hands the stream out, if one does.
         parent: what the capabilities in its items came of.
+        opened: its place in the lineage, if it ends with `parent` and was not handed out by a call on that.
     """
 
-    __slots__ = ("_scope", "error", "hosted", "parent", "stream")
+    __slots__ = ("_scope", "error", "hosted", "opened", "parent", "stream")
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -164,6 +187,7 @@ class Moving(Flow):
         self.error: CapnetError | None = None
         self.hosted: Hosted | None = None
         self.parent: Granted | None = None
+        self.opened: Opened | None = None
         self._scope = CancelScope()
 
     def stop(self, error: CapnetError | None = None) -> None:
@@ -189,13 +213,18 @@ class Moving(Flow):
         finally:
             with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
                 await self._end(self.error or error)
-            connection.streams.ended(self)
+            connection.streams.ended(self, self.error or error)
 
     async def _end(self, error: CapnetError | None) -> None:
         try:
             await self.end(error)
         except Exception as raised:
             self._connection.unexpected("end of a stream", raised)
+
+    @property
+    def source(self) -> object:
+        """What the items come from, if that is an object of ours."""
+        return None
 
     @abstractmethod
     async def move(self) -> None:
@@ -221,6 +250,11 @@ class Producing(Moving):
         self._enrich = enrich
         if type(source) is StreamReader:
             source.pass_on()
+
+    @property
+    def source(self) -> object:
+        """See `Moving`."""
+        return self._source
 
     def changed(self, stream: OutStream) -> None:
         """There is room, or the reader wants no more."""
@@ -260,7 +294,7 @@ class Producing(Moving):
         if stream.room:
             await checkpoint()
         while not stream.room:
-            await self.wait()
+            await (self.wait_observed(stream) if self._connection.bus.observed else self.wait())
         while driver.transport.backlog > HIGH_WATER:
             await driver.written()
 
@@ -359,6 +393,8 @@ class StreamReader(AsyncGenerator[Any, None]):
         self._lend = False
         if type(source) is InStream:
             source.token = self._flow
+            if source.id < 0 and connection.bus.observed:  # those of ours are told of where they begin
+                connection.reports.stream_opened(source)
         elif isinstance(source, Call):
             source.when_done(partial(self._flow.changed, None))
 
@@ -537,6 +573,8 @@ class RemoteSink(StoppableSink[Any]):
         self._run = 0
         self._flow = stream.token = SinkFlow(connection)
         self._stream: OutStream | None = stream
+        if connection.bus.observed:
+            connection.reports.stream_opened(stream)
 
     def __capnet_narrow__(self, hint: Any) -> RemoteSink:
         """This sink as the declared one.
@@ -562,7 +600,10 @@ class RemoteSink(StoppableSink[Any]):
             if stream.closed is not None:
                 raise stream.closed.again()
             driver.flush()
-            await (driver.written() if stream.room else self._flow.wait())
+            if stream.room:
+                await driver.written()
+            else:
+                await (self._flow.wait_observed(stream) if self._connection.bus.observed else self._flow.wait())
             stream = self._open_stream()
         self._connection.streams.send(stream, item, self._enrich)
 
@@ -589,6 +630,7 @@ class RemoteSink(StoppableSink[Any]):
         stream, self._stream = self._stream, None
         if stream is not None:
             self._connection.engine.streaming.end(stream, error)
+            self._connection.reports.stream_closed(stream, error)
             self._connection.driver.flush_soon()
             self._flow.changed(stream)
 
@@ -611,6 +653,7 @@ class SinkFlow(Flow):
         super().changed(stream)
         if stream.closed is not None:
             self._connection.engine.streaming.end(stream)
+            self._connection.reports.stream_closed(stream)
             if self.on_closed is not None:
                 on_closed, self.on_closed = self.on_closed, None
                 on_closed()

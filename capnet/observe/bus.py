@@ -5,20 +5,45 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .events import Event
+from .log import Log
 
-__all__ = ["Bus", "Feed", "MAX_OBSERVERS", "QUEUE_EVENTS"]
+__all__ = ["Bus", "Feed", "MAX_OBSERVERS", "QUEUE_EVENTS", "Scheduler"]
 
 E = TypeVar("E", bound=Event)
-Schedule = Callable[[Callable[[], None]], object]
 
-MAX_OBSERVERS = 64
-QUEUE_EVENTS = 1024
+MAX_OBSERVERS: Final = 64
+QUEUE_EVENTS: Final = 1024
 """Events that wait for one observer; the oldest are dropped, and counted, when there are more."""
+TURN: Final = 0.01
+"""Seconds that observers may take of one turn of the loop. What is left waits for the next; one that holds up the loop
+for as long with a single event is given no other before the loop has had its share of the time."""
+REST: Final = 49
+"""How many times as long as it held up the loop such an observer gets nothing."""
+FAREWELL: Final = 0.25
+"""Seconds that observers may take of the end, when what waits for them is handed over at once."""
+_log: Final = Log()
+
+
+class Scheduler(Protocol):
+    """What a bus needs of a loop."""
+
+    def now(self) -> float:
+        """Seconds of its clock."""
+        ...
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Run a function soon, off the caller's stack."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> object:
+        """Run a function at a time of `now`'s clock."""
+        ...
 
 
 class Bus:
@@ -26,44 +51,55 @@ class Bus:
 
     Args:
         parent: the host's bus, for a connection's.
-        schedule: runs a function soon, on the loop and off the caller's stack. Without it events wait until `attach`.
+        scheduler: the loop that hands events over. Without one they wait until `attach`.
     """
 
     __slots__ = (
         "__weakref__",
-        "children",
+        "_dropped",
+        "_failures",
         "_observers",
-        "_parent",
-        "_schedule",
         "_scheduled",
+        "_scheduler",
         "_sequence",
+        "_wanted",
+        "children",
         "observed",
+        "parent",
     )
 
-    def __init__(self, parent: Bus | None = None, schedule: Schedule | None = None) -> None:
-        self._parent = parent
-        self._schedule = schedule
+    created: ClassVar[Callable[[Bus], object] | None] = None
+    """Told of each new bus that has none above it: a hook for tests and tools that watch all of a process."""
+
+    def __init__(self, parent: Bus | None = None, scheduler: Scheduler | None = None) -> None:
+        self.parent: Final = parent
+        """The bus above it."""
+        self._scheduler = scheduler
         self._observers: list[_Observer] = []
         self.children: WeakSet[Bus] = WeakSet()
         self.observed: bool = parent is not None and parent.observed
-        """Whether anybody observes anything, here or above; ask before building an event."""
-        if parent is not None:
-            parent.children.add(self)
+        """Whether anybody observes anything, here or above; ask before gathering what an event would say."""
+        self._wanted: dict[type[Event], bool] = {}
         self._scheduled = False
         self._sequence = 0
+        self._dropped = self._failures = 0  # of observers that are gone
+        if parent is not None:
+            parent.children.add(self)
+        elif Bus.created is not None:
+            Bus.created(self)
 
-    def attach(self, schedule: Schedule | None) -> None:
-        """From now on events are handed over by `schedule`; None stops it, and what waits is handed over now."""
-        self._schedule = schedule
-        if schedule is None:
-            self._deliver()
+    def attach(self, scheduler: Scheduler | None) -> None:
+        """From now on events are handed over by this loop; None stops it, and what waits is handed over now."""
+        self._scheduler = scheduler
+        if scheduler is None:
+            self._say_farewell()
         elif any(observer.queue for observer in self._observers):
             self._wake()
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call `observe` with every event of `kind` (or a subclass), soon after it happened.
 
-        Returns a function that ends it; calling that twice is harmless.
+        Returns a function that ends it at once; calling that twice is harmless.
 
         Raises:
             TypeError: `observe` is a coroutine function, or `kind` is no event. ValueError: too many observers.
@@ -72,35 +108,42 @@ class Bus:
             raise TypeError("an observer is a plain function; use events() to await between events")
         observer = _Observer((kind,), observe)
         self.add(observer)
-        return lambda: self.remove(observer)
+        return partial(self._end, observer)
 
     def feed(self, kinds: tuple[type[Event], ...]) -> Feed[Any]:
         """A feed of the events of `kinds`, all when empty; it is open from `async with` to the end of the block."""
         return Feed(self, kinds or (Event,))
 
+    def stats(self) -> dict[str, int]:
+        """How many observe here, and what they missed or failed to take since the beginning."""
+        return {
+            "observers": len(self._observers),
+            "events_dropped": self._dropped + sum(observer.dropped for observer in self._observers),
+            "observer_failures": self._failures + sum(observer.failures for observer in self._observers),
+        }
+
     def publish(self, kind: type[Event], **fields: Any) -> None:
-        """Build an event and queue it for its observers; returns at once and raises nothing of theirs."""
-        self._sequence += 1
-        self.forward(kind(time=time.time(), sequence=self._sequence, **fields))
+        """Build an event, if anybody observes its kind, and queue it; returns at once and raises nothing of theirs."""
+        if self.wants(kind):
+            self._sequence += 1
+            self.forward(kind(time=time.time(), sequence=self._sequence, **fields))
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Whether anybody observes events of a kind, here or above."""
+        wanted = self._wanted.get(kind)
+        if wanted is None:
+            wanted = self._wanted[kind] = any(issubclass(kind, observer.kinds) for observer in self._observers) or (
+                self.parent is not None and self.parent.wants(kind)
+            )
+        return wanted
 
     def forward(self, event: Event) -> None:
         """Queue an event that was built already, here and above."""
         for observer in self._observers:
-            if isinstance(event, observer.kinds):
-                observer.put(event)
+            if isinstance(event, observer.kinds) and observer.put(event):
                 self._wake()
-        if self._parent is not None:
-            self._parent.forward(event)
-
-    def _wake(self) -> None:
-        if not self._scheduled and self._schedule is not None:
-            self._scheduled = True
-            self._schedule(self._deliver)
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        for observer in tuple(self._observers):
-            observer.deliver()
+        if self.parent is not None:
+            self.parent.forward(event)
 
     def add(self, observer: _Observer) -> None:
         """Let an observer take part.
@@ -120,17 +163,64 @@ class Bus:
         """Let it take part no more. Idempotent."""
         if observer in self._observers:
             self._observers.remove(observer)
+            self._dropped += observer.dropped
+            self._failures += observer.failures
             self.refresh()
 
     def refresh(self) -> None:
         """Find out anew whether anybody observes, and have the buses below do so."""
-        self.observed = bool(self._observers) or (self._parent is not None and self._parent.observed)
+        self.observed = bool(self._observers) or (self.parent is not None and self.parent.observed)
+        self._wanted.clear()
         for child in self.children:
             child.refresh()
 
+    def _end(self, observer: _Observer) -> None:
+        self.remove(observer)
+        observer.queue.clear()
+
+    def _wake(self) -> None:
+        if not self._scheduled and self._scheduler is not None:
+            self._scheduled = True
+            self._scheduler.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        scheduler = self._scheduler
+        observers = tuple(self._observers)
+        for observer in observers:
+            if observer.rests or scheduler is None:
+                continue
+            held_up = observer.deliver(time.perf_counter() + TURN / len(observers))
+            if held_up >= TURN and observer.queue:
+                observer.rests = True
+                scheduler.call_at(scheduler.now() + held_up * REST, partial(self._resume, observer))
+            elif observer.queue:
+                self._wake()
+
+    def _resume(self, observer: _Observer) -> None:
+        observer.rests = False
+        if observer.queue:
+            self._wake()
+
+    def _say_farewell(self) -> None:
+        """There will be no other turn: hand over what waits, as far as that does not hold up the end."""
+        until = time.perf_counter() + FAREWELL
+        for bus in (*self.children, self):
+            for observer in tuple(bus._observers):  # noqa: SLF001
+                while observer.queue and observer.wait_for_turn and time.perf_counter() < until:
+                    observer.deliver(until)
+                if observer.wait_for_turn:
+                    observer.dropped += len(observer.queue)
+                    observer.queue.clear()
+
 
 class _Observer:
-    __slots__ = ("dropped", "failures", "kinds", "observe", "queue")
+    """A function that is called with events."""
+
+    __slots__ = ("dropped", "failures", "kinds", "observe", "queue", "rests")
+
+    wait_for_turn: ClassVar[bool] = True
+    """Whether what it was given waits for a turn of the loop."""
 
     def __init__(self, kinds: tuple[type[Event], ...], observe: Callable[[Any], object]) -> None:
         self.kinds = kinds
@@ -138,19 +228,67 @@ class _Observer:
         self.queue: deque[Event] = deque(maxlen=QUEUE_EVENTS)
         self.dropped = 0
         self.failures = 0
+        self.rests = False
+        """It has held up the loop, and gets nothing for a while."""
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event) -> bool:
+        """Take an event, and lose the oldest if there are too many; whether `deliver` is to follow."""
         if len(self.queue) == QUEUE_EVENTS:
             self.dropped += 1
         self.queue.append(event)
+        return self.wait_for_turn and not self.rests
 
-    def deliver(self) -> None:
+    def deliver(self, until: float) -> float:
+        """Hand over what waits now, in order, until a time of `perf_counter` or until one event takes too long.
+
+        Returns the seconds that the last one took.
+        """
+        ends = 0.0
+        took = 0.0
         for _ in range(len(self.queue)):
+            began = ends or time.perf_counter()
+            if began > until or took >= TURN or not self.queue:  # it may have ended itself
+                break
+            event = self.queue.popleft()
             try:
-                self.observe(self.queue.popleft())
-            except Exception:
+                self.observe(event)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
                 # An observer's fault is its own: it is counted, the next event is still its.
-                self.failures += 1
+                self._failed(error)
+            ends = time.perf_counter()
+            took = ends - began
+        return took
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            _log.unexpected(f"observer {getattr(self.observe, '__qualname__', self.observe)}", "", error)
+
+
+class _Reader(_Observer):
+    """A feed's side: events wait there for who reads them."""
+
+    __slots__ = ("waiter",)
+
+    wait_for_turn = False
+
+    def __init__(self, kinds: tuple[type[Event], ...]) -> None:
+        super().__init__(kinds, lambda _: None)
+        self.waiter: Any = None
+
+    def put(self, event: Event) -> bool:
+        """See `_Observer`."""
+        super().put(event)
+        self.wake()
+        return False
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        if self.waiter is not None:
+            self.waiter.set()
+            self.waiter = None
 
 
 class Feed(Generic[E]):
@@ -162,26 +300,35 @@ class Feed(Generic[E]):
 
     def __init__(self, bus: Bus, kinds: tuple[type[Event], ...]) -> None:
         self._bus = bus
-        self._observer = _Observer(kinds, self._put)
-        self._ready: deque[Any] = deque(maxlen=QUEUE_EVENTS)
-        self._overflow = 0
-        self._waiter: Any = None
+        self._reader = _Reader(kinds)
         self._open = False
 
     @property
     def dropped(self) -> int:
         """Events lost because they were not read in time."""
-        return self._observer.dropped + self._overflow
+        return self._reader.dropped
+
+    def open(self) -> None:
+        """Begin to listen; what `async with` does first.
+
+        Raises:
+            TypeError: it asks for what is no event. ValueError: there are too many observers.
+        """
+        self._bus.add(self._reader)
+        self._open = True
+
+    def close(self) -> None:
+        """Listen no more; what has come can still be read. Idempotent."""
+        self._open = False
+        self._bus.remove(self._reader)
+        self._reader.wake()
 
     async def __aenter__(self) -> Feed[E]:
-        self._bus.add(self._observer)
-        self._open = True
+        self.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._open = False
-        self._bus.remove(self._observer)
-        self._wake()
+        self.close()
 
     def __aiter__(self) -> AsyncIterator[E]:
         return self
@@ -189,21 +336,11 @@ class Feed(Generic[E]):
     async def __anext__(self) -> E:
         from anyio import Event as Waiter
 
-        while not self._ready:
+        reader = self._reader
+        while not reader.queue:
             if not self._open:
                 raise StopAsyncIteration
-            self._waiter = Waiter()
-            await self._waiter.wait()
-        event: E = self._ready.popleft()
-        return event
-
-    def _put(self, event: Event) -> None:
-        if len(self._ready) == QUEUE_EVENTS:
-            self._overflow += 1
-        self._ready.append(event)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            self._waiter.set()
-            self._waiter = None
+            if reader.waiter is None:
+                reader.waiter = Waiter()
+            await reader.waiter.wait()
+        return cast("E", reader.queue.popleft())

@@ -2,6 +2,7 @@
 
     ConnectionOpened … ConnectionClosed          NameServed … NameReplaced* … NameUnserved
     CallStarted … CallFinished                   CapExported … CapDropped | CapRevoked
+    StreamOpened … CreditStalled* … StreamClosed
 
 The common envelope is in `Event`. Arguments and results are never in an event.
 """
@@ -22,17 +23,24 @@ __all__ = [
     "CapRevoked",
     "ConnectionClosed",
     "ConnectionOpened",
+    "CreditStalled",
     "Event",
     "HandlerFailed",
     "LimitHit",
     "NameReplaced",
     "NameServed",
     "NameUnserved",
+    "PolicyDenied",
+    "StreamClosed",
+    "StreamOpened",
+    "SwapBegan",
+    "SwapEnded",
     "ViolationSeen",
 ]
 
 Direction = Literal["in", "out"]
-"""`in`: the peer calls us; `out`: we call the peer."""
+"""Of a call, `in`: the peer calls us; `out`: we call the peer. Of a stream, where its items go: in from the peer, or
+out to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +106,12 @@ class NameUnserved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bootstrapped(Event):
-    """The peer asked for a name; `result` is `ok` or the code it was refused with."""
+    """The peer asked for a name (`in`), or we asked it for one (`out`) and have its answer.
 
+    `result` is `ok` or the code of the refusal.
+    """
+
+    direction: Direction
     name: str
     result: str
     reason: str | None
@@ -125,6 +137,41 @@ class CallFinished(Event):
     method: str
     result: str
     reason: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOpened(Event):
+    """A stream has an end here: its items are produced here (`out`), or read here (`in`).
+
+    `stream` is positive when we opened it, by mentioning it in a frame, and negative when the peer did.
+    """
+
+    direction: Direction
+    stream: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamClosed(Event):
+    """A stream has ended, with `seconds` since its opening and the `items` that went or came.
+
+    `result` is `ok` when its producer has come to the end, else an error code; a reader that wanted no more is
+    `cancelled`, with reason `stopped`.
+    """
+
+    direction: Direction
+    stream: int
+    items: int
+    result: str
+    reason: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditStalled(Event):
+    """A producer here has waited for credit for `seconds`: its reader does not read. Told once in each wait."""
+
+    stream: int
     seconds: float
 
 
@@ -173,6 +220,18 @@ class CapReplaced(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDenied(Event):
+    """The policy said no to the peer: to a name, or with a `method` to a call on a contract of that name.
+
+    Without a name it is the peer itself that it has sent away.
+    """
+
+    name: str
+    method: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitHit(Event):
     """The peer ran into a limit of ours."""
 
@@ -189,7 +248,7 @@ class ViolationSeen(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(Event):
-    """Our own code raised what it did not mean to: a handler, policy, close hook or observer.
+    """Our own code raised what it did not mean to: a handler, policy, callback or close hook.
 
     `error` is the exception with its traceback; the peer got no more than `correlation`.
     """
@@ -197,3 +256,20 @@ class HandlerFailed(Event):
     where: str
     correlation: str
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapBegan(Event):
+    """Another implementation is being prepared for a name; `generation` is the one that is served."""
+
+    name: str
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapEnded(Event):
+    """A swap that began has ended; `generation` is the one that is served from now on."""
+
+    name: str
+    contract: str
+    result: Literal["committed", "rolled_back"]

@@ -34,7 +34,7 @@ class Log:
 
         Args:
             where: what failed, such as `handler of chat.Room.post`.
-            correlation: what the peer was told instead (P-ERR-2).
+            correlation: what the peer was told instead (P-ERR-2), empty where it was told nothing.
         """
         now = time.monotonic()
         if now - self._since > WINDOW:
@@ -44,8 +44,10 @@ class Log:
             return
         self._written += 1
         left_out, self._left_out = self._left_out, 0
-        more = {"left_out_before": left_out} if left_out else {}
-        _logger().error("unexpected", where=where, correlation=correlation, exc_info=error, **more)
+        more: dict[str, object] = {"correlation": correlation} if correlation else {}
+        if left_out:
+            more["left_out_before"] = left_out
+        _logger().error("unexpected", where=where, exc_info=error, **more)
 
 
 def _logger() -> Any:

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from capnet.observe import Bus, CallFinished, Event, HandlerFailed, LimitHit, NameServed
-from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
+from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, QUEUE_EVENTS, REST, TURN
 
 
 class Later:
-    """A loop that runs what it was given when it is told to."""
+    """A loop that runs what it was given when it is told to, with a clock that is moved by hand."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.time = 0.0
 
-    def soon(self, function: Callable[[], None]) -> None:
-        self.waiting.append(function)
+    def now(self) -> float:
+        return self.time
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.waiting.append(callback)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        self.timers.append((when, callback))
 
     def run(self) -> None:
         waiting, self.waiting = self.waiting, []
         for function in waiting:
             function()
 
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        due = [function for when, function in self.timers if when <= self.time]
+        self.timers = [timer for timer in self.timers if timer[0] > self.time]
+        for function in due:
+            function()
+
 
 def test_events_come_later_in_order_and_by_kind() -> None:
     later, limits, everything = Later(), list[Event](), list[Event]()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
     bus.on(LimitHit, limits.append)
     bus.on(Event, everything.append)
     bus.publish(LimitHit, limit="a")
@@ -39,7 +57,7 @@ def test_events_come_later_in_order_and_by_kind() -> None:
 
 
 def test_nobody_observes() -> None:
-    bus = Bus(schedule=Later().soon)
+    bus = Bus(scheduler=Later())
     watched = [bus.observed]
     end = bus.on(Event, print)
     watched.append(bus.observed)
@@ -51,8 +69,8 @@ def test_nobody_observes() -> None:
 
 def test_the_bus_above_hears_it_too() -> None:
     later, above, below = Later(), list[Event](), list[Event]()
-    host = Bus(schedule=later.soon)
-    connection = Bus(host, later.soon)
+    host = Bus(scheduler=later)
+    connection = Bus(host, later)
     host.on(Event, above.append)
     assert connection.observed
     connection.on(Event, below.append)
@@ -64,18 +82,18 @@ def test_the_bus_above_hears_it_too() -> None:
 
 def test_the_oldest_are_dropped_when_nobody_delivers() -> None:
     later, seen = Later(), list[LimitHit]()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
     bus.on(LimitHit, seen.append)
     for number in range(QUEUE_EVENTS + 10):
         bus.publish(LimitHit, limit=str(number))
     later.run()
     assert len(seen) == QUEUE_EVENTS and seen[0].limit == "10"
-    assert bus._observers[0].dropped == 10
+    assert bus.stats() == {"observers": 1, "events_dropped": 10, "observer_failures": 0}
 
 
 def test_one_that_raises_is_counted_and_the_next_event_is_still_its() -> None:
     later, seen = Later(), list[Event]()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
 
     def raises(event: Event) -> None:
         seen.append(event)
@@ -85,12 +103,12 @@ def test_one_that_raises_is_counted_and_the_next_event_is_still_its() -> None:
     bus.publish(LimitHit, limit="a")
     bus.publish(LimitHit, limit="b")
     later.run()
-    assert len(seen) == 2 and bus._observers[0].failures == 2
+    assert len(seen) == 2 and bus.stats()["observer_failures"] == 2
 
 
 def test_an_observer_may_end_itself_and_publish() -> None:
     later, seen = Later(), list[Event]()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
 
     def once(event: Event) -> None:
         seen.append(event)
@@ -110,7 +128,7 @@ def test_what_waits_is_handed_over_when_a_loop_is_attached_or_goes() -> None:
     bus = Bus()
     bus.on(Event, seen.append)
     bus.publish(LimitHit, limit="before there is a loop")
-    bus.attach(later.soon)
+    bus.attach(later)
     later.run()
     assert len(seen) == 1
     bus.publish(LimitHit, limit="the loop goes")
@@ -136,7 +154,7 @@ def test_who_may_observe_what() -> None:
 
 async def test_a_feed_gives_what_it_has_and_ends_with_its_block() -> None:
     later = Later()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
     async with bus.feed((LimitHit,)) as feed:
         for number in range(3):
             bus.publish(LimitHit, limit=str(number))
@@ -149,10 +167,160 @@ async def test_a_feed_gives_what_it_has_and_ends_with_its_block() -> None:
 
 async def test_a_feed_that_is_not_read_loses_the_oldest_and_counts() -> None:
     later = Later()
-    bus = Bus(schedule=later.soon)
+    bus = Bus(scheduler=later)
     async with bus.feed(()) as feed:
         for number in range(QUEUE_EVENTS + 5):
             bus.publish(LimitHit, limit=str(number))
             later.run()
         assert feed.dropped == 5
         assert (await anext(feed)).limit == "5"
+
+
+def test_one_that_holds_up_the_loop_rests_and_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threat T23: for one second of the loop that it takes it waits for many; the others do not wait with it."""
+    clock = 100.0
+    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
+    later, slow, quick = Later(), list[Event](), list[Event]()
+    bus = Bus(scheduler=later)
+
+    def blocks(event: Event) -> None:
+        nonlocal clock
+        clock += 1.0
+        slow.append(event)
+
+    bus.on(Event, blocks)
+    bus.on(Event, quick.append)
+    for number in range(3):
+        bus.publish(LimitHit, limit=str(number))
+    later.run()
+    assert (len(slow), len(quick)) == (1, 3)
+    bus.publish(LimitHit, limit="3")
+    later.run()
+    assert (len(slow), len(quick)) == (1, 4)
+    later.sleep(REST - 1)
+    later.run()
+    assert len(slow) == 1
+    later.sleep(1)
+    later.run()
+    assert len(slow) == 2
+    later.sleep(2 * REST)
+    later.run()
+    later.sleep(2 * REST)
+    later.run()
+    assert slow == quick and not later.timers
+
+
+def test_the_end_does_not_wait_for_one_that_holds_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has no time for is dropped, and counted."""
+    clock = 100.0
+    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
+    later, seen = Later(), list[Event]()
+    bus = Bus(scheduler=later)
+
+    def blocks(event: Event) -> None:
+        nonlocal clock
+        clock += FAREWELL * 0.6
+        seen.append(event)
+
+    bus.on(Event, blocks)
+    for number in range(10):
+        bus.publish(LimitHit, limit=str(number))
+    bus.attach(None)
+    assert len(seen) == 2 and bus.stats()["events_dropped"] == 8
+
+
+def test_many_events_for_one_take_no_more_than_a_share_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
+    later, seen = Later(), list[Event]()
+    bus = Bus(scheduler=later)
+
+    def works(event: Event) -> None:
+        nonlocal clock
+        clock += TURN / 4
+        seen.append(event)
+
+    bus.on(Event, works)
+    for number in range(12):
+        bus.publish(LimitHit, limit=str(number))
+    later.run()
+    assert 4 <= len(seen) <= 5 and len(later.waiting) == 1 and not later.timers
+    for _ in range(2):
+        later.run()
+    assert len(seen) == 12 and not later.waiting and bus.stats()["events_dropped"] == 0
+
+
+def test_the_children_of_a_bus_are_heard_to_the_end() -> None:
+    later, seen = Later(), list[Event]()
+    host = Bus(scheduler=later)
+    connection = Bus(host, later)
+    connection.on(Event, seen.append)
+    connection.publish(LimitHit, limit="a")
+    host.attach(None)
+    assert len(seen) == 1
+
+
+def test_a_failing_observer_is_logged_once() -> None:
+    """Fault 52: nothing is swallowed, and nothing fills the log."""
+    later = Later()
+    bus = Bus(scheduler=later)
+
+    def raises(event: Event) -> None:
+        raise RuntimeError("no")
+
+    bus.on(Event, raises)
+    structlog.configure()
+    try:
+        with capture_logs() as entries:
+            for number in range(5):
+                bus.publish(LimitHit, limit=str(number))
+            later.run()
+    finally:
+        structlog.reset_defaults()
+    assert len(entries) == 1 and "raises" in entries[0]["where"]
+
+
+def test_what_raises_what_is_no_exception_disturbs_nobody_either() -> None:
+    later, seen = Later(), list[Event]()
+    bus = Bus(scheduler=later)
+
+    def cancelled(event: Event) -> None:
+        raise CancelledError
+
+    def interrupted(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    bus.on(Event, cancelled)
+    bus.on(Event, seen.append)
+    bus.publish(LimitHit, limit="a")
+    later.run()
+    assert len(seen) == 1
+    bus.on(Event, interrupted)
+    bus.publish(LimitHit, limit="b")
+    with pytest.raises(KeyboardInterrupt):
+        later.run()
+
+
+def test_only_kinds_that_somebody_wants_are_built() -> None:
+    later, seen = Later(), list[Event]()
+    host = Bus(scheduler=later)
+    connection = Bus(host, later)
+    end = host.on(LimitHit, seen.append)
+    assert connection.wants(LimitHit) and not connection.wants(NameServed)
+    end()
+    assert not connection.wants(LimitHit)
+    connection.on(Event, seen.append)
+    assert connection.wants(NameServed) and not host.wants(NameServed)
+
+
+def test_a_tool_may_watch_all_buses(monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[Bus] = []
+    monkeypatch.setattr(Bus, "created", created.append)
+    host = Bus()
+    Bus(host)
+    assert created == [host]
+
+
+def test_a_feed_of_what_is_no_event_is_refused() -> None:
+    with pytest.raises(TypeError):
+        Bus().feed((int,)).open()  # type: ignore[arg-type]
