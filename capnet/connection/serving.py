@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, TypeVar
 from uuid import uuid4
 
@@ -13,37 +13,24 @@ from anyio import Event as Signal
 
 from capnet.contract import Cap
 from capnet.errors import ContractError, Internal, Replaced
-from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved
+from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved, SwapEnded
 from capnet.observe.log import Log
 from capnet.registry import Hosted, Registration, Registry, ServeHandle
 from capnet.registry.registry import IfExists
 
+from .claim import FallbackHandler
 from .loop import Loop
+from .scope import Scope, Scopes
+from .swap import Mode, ReplaceReport, Swap, replacing, swapping
 
-__all__ = ["CloseHooks", "ReplaceReport", "Serving"]
+__all__ = ["CloseHooks", "Serving"]
 
+I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
 E = TypeVar("E", bound=Event)
 _log: Final = Log()
 """One for the process, so that its bound is one too."""
 HOOKS_TIMEOUT = 5.0
 """Seconds that close hooks have to end when their owner closes; then they are cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaceReport:
-    """How a replace went.
-
-    Attributes:
-        generation: of the name from now on.
-        drained: calls that ran on the old implementation and ended by themselves.
-        cut: calls that were ended with `unavailable/replaced`.
-        seconds: from the swap until nothing ran on the old implementation.
-    """
-
-    generation: int
-    drained: int
-    cut: int
-    seconds: float
 
 
 class CloseHooks:
@@ -87,6 +74,7 @@ class Serving(ABC):
         self.bus = bus
         self.hooks = hooks or CloseHooks()
         self.registry = Registry(self.close_hosted)
+        self.scopes = Scopes(self)
 
     def serve(self, implementation: Cap, *, name: str | None = None, if_exists: IfExists = "raise") -> ServeHandle:
         """Let peers bootstrap an implementation, under its contract's name unless another is given.
@@ -123,38 +111,58 @@ class Serving(ABC):
         implementation: Cap,
         *,
         name: str | None = None,
-        mode: Literal["drain", "cut"] = "drain",
+        owner: ServeHandle | None = None,
+        mode: Mode = "drain",
         grace: float = 5.0,
     ) -> ReplaceReport:
         """Put another implementation behind a served name; ids and proxies stay, new calls go to it at once (P-CAP-5).
 
+        Before that, if the new implementation has a method `adopt` that is not of its contract, it is called with the
+        old implementation, which still answers all calls, and awaited if that can be awaited.
+
         Args:
-            mode: `drain` lets running calls finish on the old implementation, `cut` ends them now.
+            name: under which it is served, when that is not the contract's.
+            owner: replace only what is still this handle's. The name stays its, whoever replaces.
+            mode: `drain` lets running calls and open streams finish on the old implementation, `cut` ends them now.
             grace: seconds they may take; after it they are cut.
 
-        Returns when nothing runs on the old implementation; its close hook has been started then.
+        Returns when they have ended or were cut. The old implementation is closed once, when the last handler of it has
+        ended and no peer holds it. A handler that replaces what it runs on itself is neither waited for nor cut; calls
+        that come to the old implementation by another name or capability are not cut.
 
         Raises:
-            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something;
-            nothing has changed then.
+            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something.
+            FailedPrecondition: `superseded`, the name was ended or replaced during `adopt`, or is not the owner's.
+            Whatever `adopt` raises. Nothing has changed then; when `adopt` was called, the new implementation is
+            closed.
         """
         if mode not in ("drain", "cut"):
             raise ContractError(f"mode is 'drain' or 'cut', not {mode!r}")
-        started = self.loop.now()
-        registration, old = self.registry.replace(implementation, name)
-        generation, running, cut = registration.generation, old.running, 0
-        self._announce_replaced(registration, mode)
-        try:
-            if running and mode == "drain":
-                idle = Signal()
-                old.when_idle(idle.set)
-                with move_on_after(grace):
-                    await idle.wait()
-            if old.running:
-                cut = self.end_calls_on(old, Replaced("the implementation was replaced", retry="transparent"))
-        finally:
-            old.release(self.close_hosted)
-        return ReplaceReport(generation, running - cut, cut, self.loop.now() - started)
+        return await replacing(self, implementation, name, owner, mode, grace)
+
+    def swap(
+        self, implementation: I, *, name: str | None = None, owner: ServeHandle | None = None, grace: float = 5.0
+    ) -> AbstractAsyncContextManager[Swap[I]]:
+        """Replace, if the block says so: `async with host.swap(new) as swap: await check(swap.candidate)`.
+
+        What can be checked is checked first, and the new implementation adopts as with `replace`. In the block it is
+        `candidate`, which no peer can reach, and the old one answers all calls. At the end of the block it is put
+        behind the name, and running calls and streams have `grace` seconds as with `replace`; then `report` is there.
+        When the block raises, or is cancelled, nothing has changed for anybody: the candidate is closed, unless
+        something else holds it, and then the exception goes on.
+
+        Args:
+            name: under which it is served, when that is not the contract's.
+            owner: swap only what is still this handle's.
+            grace: seconds that running calls and open streams have on the old implementation.
+
+        Raises:
+            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something.
+            FailedPrecondition: `swap_running`, one swap at a time; `superseded`, the name is not the owner's. In these
+            cases the block does not run and the implementation is left alone. Later `superseded`: the name was ended or
+            replaced by somebody else meanwhile; this is rolled back. Whatever `adopt` and the block raise.
+        """
+        return swapping(self, implementation, name, owner, grace)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call a plain function with every event of a kind, soon after it happened. Returns what ends it."""
@@ -164,16 +172,79 @@ class Serving(ABC):
         """`async with x.events(CallFinished) as feed: async for event in feed: ...`; all kinds when none is given."""
         return self.bus.feed(kinds)
 
+    def fallback(self, handler: FallbackHandler) -> Callable[[], None]:
+        """Ask a handler, plain or async, what a peer gets for a name that it may have and nobody serves.
+
+        The handlers are asked newest first, a connection's own before its host's, each for `Limits.policy_timeout` at
+        most. One may return:
+
+        - an implementation, or a proxy to pass on: this peer gets it for this bootstrap. It is not registered; it falls
+          when it is revoked, as what a call has handed out;
+        - None: it declines, and the next one is asked;
+        - `HOLD`: the peer waits for somebody to serve the name, as long as it wants to (`wait`), or `policy_timeout`.
+
+        One that raises, or says nothing in time, is logged and declines. When somebody serves the name meanwhile, that
+        is what the peer gets.
+
+        Returns what removes the handler. It is cancelled if it is being asked, and what it says then does not count.
+        What it has handed out before stays.
+        """
+        return self.registry.fallbacks.add(handler)
+
+    def scope(self, prefix: str, *, grace: float = 5.0) -> Scope:
+        """What is served, lent, observed and started in a scope ends with it: `async with host.scope("plug.foo")`.
+
+        Args:
+            prefix: what the names served in it begin with, before a dot. No other scope that is open may have it, or
+                one that is inside of it or around it.
+            grace: seconds that each task and each callback has to end when the scope does.
+
+        Raises:
+            AlreadyExists: `scope_taken`, `reserved_namespace`. InvalidArgument: the prefix cannot begin a name.
+            Unavailable: the host or connection is not open.
+        """
+        return self.scopes.open(prefix, grace)
+
     # For the rooms around
 
     @abstractmethod
-    def end_calls_on(self, hosted: Hosted, error: Replaced) -> int:
-        """Answer the calls that run on an implementation with an error and stop them; returns how many."""
+    def end_calls_on(self, hosted: Hosted, error: Replaced) -> tuple[int, int]:
+        """End the calls and streams of an implementation with an error; returns how many calls and streams.
+
+        Those that came by a capability that still leads to it go on, and so does the call whose handler asks for this.
+        """
+
+    @abstractmethod
+    def is_handling(self, hosted: Hosted) -> bool:
+        """Whether the running task is a handler of this implementation."""
+
+    def announce(self, kind: type[Event], registration: Registration, **fields: object) -> None:
+        """Tell observers of a name."""
+        if self.bus.observed:
+            self._publish(
+                kind,
+                name=registration.name,
+                contract=registration.spec.name,
+                generation=registration.generation,
+                **fields,
+            )
 
     def close_hosted(self, hosted: Hosted) -> None:
         """Run the close hook of an implementation in a task of its own."""
         self.hooks.begin()
         self.loop.spawn(self._close_hosted, hosted)
+
+    async def close_now(self, hosted: Hosted) -> None:
+        """Run it in this task, within `HOOKS_TIMEOUT` and also when we are cancelled."""
+        self.hooks.begin()
+        with CancelScope(shield=True), move_on_after(HOOKS_TIMEOUT):
+            await self._close_hosted(hosted)
+
+    def end_swap(self, registration: Registration, result: Literal["committed", "rolled_back"]) -> None:
+        """If a swap of the name is under way, it is decided now."""
+        if registration.swapping:
+            registration.swapping = False
+            self.announce(SwapEnded, registration, result=result)
 
     def unexpected(self, where: str, error: BaseException) -> Internal:
         """Our own code failed: log and tell observers everything, and give what the peer may know (P-ERR-2)."""
@@ -196,43 +267,24 @@ class Serving(ABC):
         finally:
             self.hooks.end()
 
-    def _serve(self, implementations: list[Cap], name: str | None, if_exists: IfExists) -> ServeHandle:
+    def _serve(
+        self, implementations: list[Cap], name: str | None, if_exists: IfExists, prefix: str = ""
+    ) -> ServeHandle:
         if if_exists not in ("raise", "replace", "skip"):
             raise ContractError(f"if_exists is 'raise', 'replace' or 'skip', not {if_exists!r}")
-        handle, served, replaced = self.registry.serve(implementations, name, if_exists, self.unserve)
+        handle, served, replaced = self.registry.serve(implementations, name, if_exists, self.unserve, prefix)
         for registration in served:
-            if self.bus.observed:
-                self._publish(
-                    NameServed,
-                    name=registration.name,
-                    contract=registration.spec.name,
-                    generation=registration.generation,
-                )
+            self.announce(NameServed, registration)
         for registration, old in replaced:
-            self._announce_replaced(registration, "drain")
+            self.announce(NameReplaced, registration, mode="drain")
             old.release(self.close_hosted)
         return handle
 
     def _end(self, registration: Registration, reason: str) -> None:
+        self.end_swap(registration, "rolled_back")
         self.registry.end(registration, reason)
-        if self.bus.observed:
-            self._publish(
-                NameUnserved,
-                name=registration.name,
-                contract=registration.spec.name,
-                generation=registration.generation,
-            )
+        self.announce(NameUnserved, registration)
 
     def _end_all(self, registrations: Iterable[Registration], reason: str) -> None:
         for registration in tuple(registrations):
             self._end(registration, reason)
-
-    def _announce_replaced(self, registration: Registration, mode: str) -> None:
-        if self.bus.observed:
-            self._publish(
-                NameReplaced,
-                name=registration.name,
-                contract=registration.spec.name,
-                generation=registration.generation,
-                mode=mode,
-            )

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, Protocol, cast
+from unicodedata import is_normalized
 
 from capnet.contract import Cap, ContractSpec, contract_spec, differences
-from capnet.errors import AlreadyExists, ContractError, InvalidArgument, NotFound, VersionMismatch
+from capnet.errors import (
+    AlreadyExists,
+    ContractError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    VersionMismatch,
+)
 from capnet.wire.references import is_name
 
+from .fallback import Fallbacks
 from .hosted import Hosted
 
-__all__ = ["IfExists", "Registration", "Registry", "ServeHandle", "Subscriber"]
+__all__ = ["IfExists", "Registration", "Registry", "Replacement", "ServeHandle", "Subscriber"]
 
 IfExists = Literal["raise", "replace", "skip"]
 
@@ -33,9 +42,10 @@ class Registration:
         hosted: the implementation behind it now.
         generation: 1, and one more with each replace.
         handle: who may end it.
+        swapping: whether a swap is under way that is not decided.
     """
 
-    __slots__ = ("generation", "handle", "hosted", "name", "spec")
+    __slots__ = ("generation", "handle", "hosted", "name", "spec", "swapping")
 
     def __init__(self, name: str, spec: ContractSpec, hosted: Hosted, handle: ServeHandle) -> None:
         self.name = name
@@ -43,6 +53,29 @@ class Registration:
         self.hosted = hosted
         self.generation = 1
         self.handle = handle
+        self.swapping = False
+
+
+class Replacement:
+    """Another implementation for a name that is served: checked and held open, and not to be reached by anybody yet.
+
+    Attributes:
+        registration: what it is for.
+        hosted: the implementation.
+        generation: of the registration when it was prepared; it is for what is served then.
+        committed: whether it is behind the name now.
+        swap: whether it belongs to a swap, of which a name has one at a time.
+    """
+
+    __slots__ = ("committed", "generation", "hosted", "registration", "swap")
+
+    def __init__(self, registration: Registration, hosted: Hosted, swap: bool) -> None:
+        self.registration = registration
+        self.hosted = hosted
+        self.generation = registration.generation
+        self.committed = False
+        self.swap = swap
+        hosted.hold()
 
 
 class Subscriber(Protocol):
@@ -80,9 +113,11 @@ class Registry:
         close: called with a `Hosted` whose close hook is due; runs it in a task.
     """
 
-    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters")
+    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters", "fallbacks")
 
     def __init__(self, close: Callable[[Hosted], None]) -> None:
+        self.fallbacks = Fallbacks()
+        """Who is asked for names that are not served."""
         self._by_name: dict[str, Registration] = {}
         self._close = close
         self._subscribers: dict[int, Subscriber] = {}
@@ -119,9 +154,14 @@ class Registry:
         return forget
 
     def serve(
-        self, implementations: Sequence[Cap], name: str | None, if_exists: IfExists, end: Callable[[ServeHandle], None]
+        self,
+        implementations: Sequence[Cap],
+        name: str | None,
+        if_exists: IfExists,
+        end: Callable[[ServeHandle], None],
+        prefix: str = "",
     ) -> tuple[ServeHandle, list[Registration], list[tuple[Registration, Hosted]]]:
-        """Register all of them or none.
+        """Register all of them or none, under names that begin with `prefix`.
 
         Returns the handle, the registrations that are new, and those that were replaced with what was there before.
 
@@ -133,7 +173,7 @@ class Registry:
         planned: dict[str, tuple[ContractSpec, Hosted]] = {}
         for implementation in implementations:
             spec, hosted = _prepared(implementation)
-            wanted = checked_name(name or spec.name)
+            wanted = checked_name(prefix + (name or spec.name))
             if wanted in planned:
                 raise ContractError(f"two implementations for the name {wanted!r}")
             taken = self._by_name.get(wanted)
@@ -174,20 +214,44 @@ class Registry:
                 wake()
         return handle, served, replaced
 
-    def replace(self, implementation: Cap, name: str | None) -> tuple[Registration, Hosted]:
-        """Put another implementation behind a name that is served; ids and proxies stay.
+    def prepare(
+        self, implementation: Cap, name: str | None = None, owner: ServeHandle | None = None, *, swap: bool = False
+    ) -> Replacement:
+        """Check whether an implementation can stand in for what is served, and hold it open until that is decided.
 
-        Returns the registration and what was behind it, which the caller must `release` when it is done with it.
+        Returns what can be given to `commit`; if it is not, its `hosted` must be released.
 
         Raises:
-            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something;
-            nothing has changed.
+            NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something.
+            FailedPrecondition: `superseded`, the name is not the owner's any more; `swap_running`. Nothing has changed.
         """
         spec, hosted = _prepared(implementation)
         registration = self._served(name or spec.name)
+        if owner is not None and registration.handle is not owner:
+            raise _superseded(registration)
         check_replacement(registration, spec)
         hosted.expose(registration.spec)
-        return registration, self._swap(registration, hosted)
+        if swap:
+            if registration.swapping:
+                raise FailedPrecondition(f"{registration.name!r} is being swapped already", reason="swap_running")
+            registration.swapping = True
+        return Replacement(registration, hosted, swap)
+
+    def commit(self, replacement: Replacement) -> Hosted:
+        """Put it behind the name, on all connections in one step; ids and proxies stay (P-CAP-5).
+
+        Returns what was there before, which the caller must `release` when it is done with it.
+
+        Raises:
+            FailedPrecondition: `superseded`, the name was ended or replaced since it was prepared. Nothing has changed.
+        """
+        registration = replacement.registration
+        if self.find(registration.name) is not registration or registration.generation != replacement.generation:
+            raise _superseded(registration)
+        old = self._swap(registration, replacement.hosted)
+        replacement.committed = True
+        replacement.hosted.release(self._close)  # the registration holds it
+        return old
 
     def _swap(self, registration: Registration, hosted: Hosted) -> Hosted:
         old = registration.hosted
@@ -231,6 +295,14 @@ class Registry:
         return registration
 
 
+def _superseded(registration: Registration) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{registration.name!r} was taken over or ended by somebody else",
+        reason="superseded",
+        hint="look at what is served now, then try again",
+    )
+
+
 def check_replacement(registration: Registration, spec: ContractSpec) -> None:
     """Whether an implementation of `spec` can stand in for what is served; one rule with bootstrap (P-CAP-3).
 
@@ -248,12 +320,15 @@ def checked_name(name: str) -> str:
     """`name`, if it may be served.
 
     Raises:
-        AlreadyExists: `reserved_namespace`. InvalidArgument: it is empty, too long or not printable.
+        AlreadyExists: `reserved_namespace`. InvalidArgument: it is empty, too long, not printable, or could be
+        written in two ways (not in normal form C).
     """
     if name.startswith(RESERVED_PREFIX):
         raise AlreadyExists(f"names that begin with {RESERVED_PREFIX!r} are reserved", reason="reserved_namespace")
-    if not is_name(name, MAX_NAME_BYTES):
-        raise InvalidArgument(f"a name is printable text of 1 to {MAX_NAME_BYTES} bytes, not {name[:50]!r}")
+    if not is_name(name, MAX_NAME_BYTES) or not is_normalized("NFC", name):
+        raise InvalidArgument(
+            f"a name is printable text of 1 to {MAX_NAME_BYTES} bytes in normal form C, not {name[:50]!r}"
+        )
     return name
 
 

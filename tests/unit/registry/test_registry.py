@@ -106,7 +106,9 @@ def test_replace_keeps_the_registration_and_raises_its_generation() -> None:
     ledger = Ledger()
     ledger.serve(MemThing())
     new = MemThing()
-    registration, old = ledger.registry.replace(new, None)
+    replacement = ledger.registry.prepare(new)
+    old = ledger.registry.commit(replacement)
+    registration = replacement.registration
     assert registration.generation == 2 and registration.hosted.implementation is new
     assert ledger.told == [("replaced", "test.Thing")] and not ledger.closed
     old.release(ledger.closed.append)
@@ -118,12 +120,12 @@ def test_one_that_lacks_something_changes_nothing() -> None:
     ledger = Ledger()
     ledger.serve(MemThing())
     with pytest.raises(VersionMismatch) as caught:
-        ledger.registry.replace(MemLess(), None)
+        ledger.registry.prepare(MemLess())
     assert "use" in str(caught.value.details["differences"])
     with pytest.raises(VersionMismatch):
         ledger.serve(MemLess(), if_exists="replace")
     with pytest.raises(NotFound):
-        ledger.registry.replace(MemThing(), "nothing")
+        ledger.registry.prepare(MemThing(), "nothing")
     found = ledger.registry.find("test.Thing")
     assert found is not None and found.generation == 1 and not ledger.told
 
