@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
@@ -10,13 +11,13 @@ from anyio import CancelScope, create_task_group
 from capnet.connection.connect import begin, find_scheme
 from capnet.connection.connection import Connection
 from capnet.connection.loop import Loop, open_loop
-from capnet.connection.policy import Policy
+from capnet.connection.policy import Admission, Explanation, Policy, explain
 from capnet.connection.serving import Serving
 from capnet.errors import CapnetError, Unavailable
 from capnet.limits import Limits
 from capnet.observe import Bus
 from capnet.registry import Hosted
-from capnet.transport import Listener, Transport
+from capnet.transport import Attestation, Listener, Transport
 from capnet.wire.hello import Hello
 
 __all__ = ["Host"]
@@ -56,7 +57,7 @@ class Host(Serving):
     async def __aenter__(self) -> Self:
         self._scope = open_loop()
         self.loop = await self._scope.__aenter__()
-        self.bus.attach(self.loop.call_soon)
+        self.bus.attach(self.loop)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -119,6 +120,51 @@ class Host(Serving):
         connection.on_close(lambda _: self._connections.pop(connection.number, None))
         return connection
 
+    async def explain(
+        self,
+        attestation: Attestation,
+        name: str,
+        method: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        auth: Any = None,
+    ) -> Explanation:
+        """What the policy would say to such a peer; nothing is done.
+
+        Args:
+            attestation: what would be proven about it, its `principal` and `grants` as after `identify`.
+            name: what it would ask for.
+            method: what it would call on that, so that the policy's guard is asked too.
+            arguments: of that call, by name.
+            auth: what its hello would carry.
+        """
+        return await explain(
+            self,
+            self._policy,
+            Admission(name, None, attestation, auth, "", True),
+            self.registry.find(name),
+            method,
+            arguments or {},
+            self._limits.policy_timeout,
+        )
+
+    async def reconsider(self) -> dict[int, list[str]]:
+        """Ask the policy again about each peer and the names it was given; what is denied now is revoked.
+
+        Returns the names that were taken back, by the number of the connection.
+        """
+        taken: dict[int, list[str]] = {}
+
+        async def one(connection: Connection) -> None:
+            names = await connection.reconsider()
+            if names:
+                taken[connection.number] = names
+
+        async with create_task_group() as tasks:
+            for connection in self.connections:
+                tasks.start_soon(one, connection)
+        return taken
+
     async def close_all(
         self, *, principal: str | None = None, reason: str = "closed by the host", grace: float = 1.0
     ) -> int:
@@ -137,6 +183,7 @@ class Host(Serving):
         """Close listeners, connections and what is served. Idempotent."""
         self._closing = True
         try:
+            await self.scopes.aclose()
             for listener in self._listeners:
                 await listener.aclose()
             self._listeners.clear()
@@ -145,9 +192,14 @@ class Host(Serving):
             self._end_all(self.registry, "the host is closing")
             await self.hooks.ended()
 
-    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> int:
+    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> tuple[int, int]:
         """See `Serving`."""
-        return sum(connection.end_calls_on(hosted, error) for connection in self.connections)
+        ended = [connection.end_calls_on(hosted, error) for connection in self.connections]
+        return sum(calls for calls, _ in ended), sum(streams for _, streams in ended)
+
+    def is_handling(self, hosted: Hosted) -> bool:
+        """See `Serving`."""
+        return any(connection.is_handling(hosted) for connection in self.connections)
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""

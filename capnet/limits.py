@@ -62,7 +62,7 @@ class Limits:
     keepalive_timeout: float = 20.0
     """Seconds without a byte after that ping until the peer counts as dead."""
     policy_timeout: float = 5.0
-    """Seconds an admission policy may take; past it the answer is no."""
+    """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no."""
     max_backlog: int = 8 * 1024 * 1024
     """Bytes written but not yet taken by the transport, above which we stop reading from the peer."""
     write_timeout: float = 10.0

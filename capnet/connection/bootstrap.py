@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from capnet.contract import INJECT, CallContext, Cap, MethodSpec, call, contract_spec, differences
+from capnet.contract import INJECT, CallContext, Cap, ContractSpec, MethodSpec, call, contract_spec, differences
 from capnet.contract.annotation import read_annotation
 from capnet.errors import (
     CapnetError,
@@ -20,9 +20,9 @@ from capnet.errors import (
     ResourceExhausted,
     VersionMismatch,
 )
-from capnet.registry import Registration
 from capnet.wire.references import is_name
 
+from .claim import Claim, unserved
 from .policy import Admission, Denied, denial, refusal_of, settled
 from .proxy import make_proxy, reference_of
 
@@ -85,18 +85,17 @@ class BootstrapDispatcher(Bootstrap):
         """See `Bootstrap`."""
         connection = cast("Connection", ctx.connection)
         try:
-            registration = await _grant(connection, name, version, wait_ms)
-            if needs is not None:
-                check_needs(registration, needs)
+            implementation = await _grant(connection, name, version, needs, wait_ms)
         except CapnetError as error:
             connection.reports.bootstrapped(name, error)
             raise
         connection.reports.bootstrapped(name, None)
-        implementation: Cap = registration.hosted.implementation
         return implementation
 
 
-async def _grant(connection: Connection, name: str, version: int | None, wait_ms: int) -> Registration:
+async def _grant(
+    connection: Connection, name: str, version: int | None, needs: dict[str, Any] | None, wait_ms: int
+) -> Cap:
     limits = connection.limits
     if not is_name(name, limits.max_name_bytes) or wait_ms < 0:
         raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
@@ -109,20 +108,32 @@ async def _grant(connection: Connection, name: str, version: int | None, wait_ms
     try:
         if connection.policy is not None:
             await _admit(connection, name, version)
-        registration = connection.find_served(name)
-        if registration is None and wait_ms:
-            await connection.wait_served(name, wait_ms / 1000)
-            registration = connection.find_served(name)
+        claim: Claim | None = None
+        if connection.find_served(name) is None:
+            claim = await unserved(connection, _admission(connection, name, version), wait_ms / 1000)
+            if claim is None and connection.policy is not None and connection.find_served(name) is not None:
+                await _admit(connection, name, version)  # what it said before the wait may be long ago
     finally:
         connection.pending_bootstraps -= 1
-    if registration is None:
+    registration = connection.find_served(name)
+    granted = claim if registration is None else registration
+    if granted is None:
         raise NotFound(f"{name!r} is not served")
-    return registration
+    try:
+        if needs is not None:
+            check_needs(name, granted.spec, needs)
+    except CapnetError:
+        if claim is not None:
+            claim.discard(connection.close_hosted)
+        raise
+    implementation: Cap = granted.implementation if isinstance(granted, Claim) else granted.hosted.implementation
+    return implementation
 
 
 async def _admit(connection: Connection, name: str, version: int | None) -> None:
     denied = await ask_policy(connection, name, version)
     if denied is not None:
+        connection.reports.denied(name, None, denied.reason)
         raise denial(repr(name), denied)
 
 
@@ -131,23 +142,26 @@ async def ask_policy(connection: Connection, name: str, version: int | None) -> 
     policy = connection.policy
     if policy is None:
         return None
-    request = Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
+    request = _admission(connection, name, version)
     seconds = connection.limits.policy_timeout
     return refusal_of(await settled(connection, "admission policy", seconds, lambda: policy.admit(request)))
 
 
-def check_needs(registration: Registration, needs: dict[str, Any]) -> None:
-    """Whether what is served can do what a client declares.
+def _admission(connection: Connection, name: str, version: int | None) -> Admission:
+    return Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
+
+
+def check_needs(name: str, spec: ContractSpec, needs: dict[str, Any]) -> None:
+    """Whether what is served as `name` can do what a client declares.
 
     Raises:
         VersionMismatch: with a list of what it lacks. InvalidArgument: `needs` is no shape.
     """
-    spec = registration.spec
     if needs == spec.shape:
         return
     lacking = differences(needs, spec.shape, offered_version=spec.version)
     if lacking:
         raise VersionMismatch(
-            f"{registration.name} lacks what the client declares: {'; '.join(lacking)}"[:1000],
+            f"{name} lacks what the client declares: {'; '.join(lacking)}"[:1000],
             details={"differences": lacking[:50], "version": spec.version},
         )

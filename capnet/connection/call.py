@@ -15,6 +15,7 @@ from .loop import TimerHandle
 if TYPE_CHECKING:
     from .connection import Connection
     from .deferring import Late
+    from .lineage import Granted
 
 __all__ = ["Call"]
 
@@ -52,8 +53,8 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         self.method = method
         self.started = 0.0
         """When it left, if that was reported to observers."""
-        self.again: tuple[Target | Late, dict[str, Any], float | None] | None = None
-        """What an idempotent call needs to be made once more: target, arguments, and the time it must be done."""
+        self.again: tuple[Target | Late, dict[str, Any], float | None, Granted | None] | None = None
+        """What an idempotent call needs to be made once more: target, arguments, the time it must be done, and lineage."""
         self.entry: EngineCall | None = None
         """The engine's record, until the call has ended."""
         self.connection = connection

@@ -16,6 +16,7 @@ from capnet.wire.values import is_plain
 
 from .call import Call
 from .deferring import Late, NotYet
+from .lineage import handling
 from .relayed import RelayedMethod
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def start_call(
         call.settle(None, None)
         raise
     if method.idempotent and call.again is None:
-        call.again = (target, arguments, None if timeout is None else connection.loop.now() + timeout)
+        until = None if timeout is None else connection.loop.now() + timeout
+        call.again = (target, arguments, until, handling.get())
     return call
 
 
@@ -205,13 +207,16 @@ def _made_again(connection: Connection, call: Call[Any], error: Replaced) -> boo
     """Make an idempotent call once more, for the implementation that has replaced the one it was cut from."""
     if call.again is None or error.retry != "transparent":
         return False
-    (target, arguments, until), call.again = call.again, None
+    (target, arguments, until, lineage), call.again = call.again, None
     _report(connection, call, error)
+    ours = handling.set(lineage)
     try:
         _send(connection, call, target, arguments, None if until is None else until - connection.loop.now())
     except Exception:  # what it needs is gone meanwhile: then the first error stands
         call.started = 0.0
         return False
+    finally:
+        handling.reset(ours)
     return True
 
 

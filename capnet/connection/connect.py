@@ -77,6 +77,7 @@ class connect:
         finally:
             await self._connection.hooks.ended()
             await self._scope.__aexit__(None, None, None)
+            self._connection.bus.attach(None)
 
 
 def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:

@@ -6,7 +6,8 @@ it; what the engine tells comes in through one table at the end of this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, TypeVar, cast
 
@@ -21,26 +22,27 @@ from capnet.engine.engine import Engine
 from capnet.engine.exports import Export
 from capnet.engine.inspect import snapshot, stats
 from capnet.engine.lifecycle import CloseCause
-from capnet.errors import CapnetError
+from capnet.errors import CapnetError, Unauthenticated
 from capnet.limits import Limits
 from capnet.observe import Bus, Event
-from capnet.registry import Hosted, Registration, Registry
+from capnet.registry import Fallback, Hosted, Registration, Registry
 from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 
-from .bootstrap import Bootstrap, BootstrapDispatcher, granting
+from .bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
 from .call import Call
 from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
 from .deferring import Deferring
 from .dispatch import Dispatcher
 from .driver import Driver
 from .forward import Forwarders
+from .guarding import Guarding
 from .holdings import Holdings
-from .lineage import Granted, handling, take_back, with_descendants
+from .lineage import Granted, fall_at_birth, handling, take_back, with_descendants
 from .loop import Loop
 from .payload import Payloads
-from .policy import Policy
+from .policy import Admission, Explanation, Introduction, Policy, asked_in, explain, hook_of, identified, settled
 from .proxy import Reference, make_proxy, release
 from .reports import Reports
 from .runtime import Runtime, RuntimeService
@@ -81,25 +83,29 @@ class Connection(Serving):
         self.number = next(_numbers)
         self.pending_bootstraps = 0
         """Bootstraps of the peer that wait for the policy or for a name."""
-        super().__init__(Bus(bus, loop.call_soon), hooks)
+        super().__init__(Bus(bus, loop), hooks)
         self._registries = (self.registry,) if names is None else (self.registry, names)
         self._pings: dict[int, Any] = {}
         self._on_close: list[Callable[[CloseCause], object]] = []
         self._closed: Signal | None = None
         self._over = False
+        self._identifying: CancelScope | None = None
+        self.revoked: deque[Export] = deque()
+        """Exports that were revoked and whose subjects were not let go yet."""
         self.engine = Engine(
             Hello(name, self.limits, auth=auth),
             loop.now(),
             bootstrap=_BOOTSTRAP,
             runtime=_RUNTIME,
         )
-        self.reports: Reports = Reports(self.bus, self.number)
+        self.reports: Reports = Reports(self.bus, self.number, loop)
         self.payloads: Payloads = Payloads(self)
         self.holdings: Holdings = Holdings(self)
         self.forwarders: Forwarders = Forwarders(self)
         self.deferring: Deferring = Deferring(send_deferred)
         self.streams: Streams = Streams(self)
-        self.dispatcher: Dispatcher = Dispatcher(self)
+        guard = hook_of(policy, "guard")
+        self.dispatcher: Dispatcher = Dispatcher(self, None if guard is None else Guarding(self, guard))
         self.driver = Driver(self, transport, _HANDLERS)
         for registry in self._registries:
             registry.subscribe(self)
@@ -132,7 +138,10 @@ class Connection(Serving):
         arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
         if wait is not None:
             arguments["wait_ms"] = int(wait * 1000)
-        return start_call(self, self.engine.imports.bootstrap, granting(cast("Any", contract)), arguments)
+        call = start_call(self, self.engine.imports.bootstrap, granting(cast("Any", contract)), arguments)
+        if self.bus.observed:
+            self.reports.bootstrap_left(call, arguments["name"])
+        return call
 
     async def bootstrap_all(self, *contracts: type[Cap], wait: float | None = None) -> tuple[Any, ...]:
         """Proxies for several contracts, in their order, asked for at once: all of them, or none.
@@ -220,9 +229,10 @@ class Connection(Serving):
         for its own end: there the close only begins, and goes on when the handler has returned or the grace is over.
         """
         try:
+            await self.scopes.aclose()
             self.engine.close(reason, grace, self.loop.now())
             self.driver.drain()
-            if not self.dispatcher.in_handler:
+            if self.dispatcher.running_here is None:
                 await self.wait_closed()
         except self.loop.cancelled:
             self.engine.close(reason, 0, self.loop.now())
@@ -231,9 +241,52 @@ class Connection(Serving):
                 await self.wait_closed()
             raise
 
+    async def explain(
+        self, name: str, method: str | None = None, arguments: Mapping[str, Any] | None = None
+    ) -> Explanation:
+        """What the policy would say if the peer asked for a name now, and made a call on what it gets; nothing is done.
+
+        Args:
+            name: what it would ask for.
+            method: what it would call, so that the policy's guard is asked too.
+            arguments: of that call, by name.
+        """
+        return await explain(
+            self,
+            self.policy,
+            Admission(name, None, self.attestation, self.peer_auth, self.peer_name, True),
+            self.find_served(name),
+            method,
+            arguments or {},
+            self.limits.policy_timeout,
+        )
+
+    async def reconsider(self) -> list[str]:
+        """Ask the policy again who the peer is, and about each name it was given: what is denied now is revoked.
+
+        For when a policy has changed, or what it knows of the peer. A peer that is not admitted any more is sent away.
+
+        Returns the names that were taken back.
+        """
+        if not await self._identify():
+            return []
+        taken: list[str] = []
+        for registration in tuple(self.all_served()):
+            if self._exports_of(registration, registration.hosted):
+                denied = await ask_policy(self, registration.name, registration.spec.version)
+                if denied is not None and self.find_served(registration.name) is registration:
+                    self.registration_ended(registration, f"denied: {denied.reason}")
+                    taken.append(registration.name)
+        return taken
+
     def stats(self) -> dict[str, int]:
         """How much of each bounded thing there is now."""
-        return {**stats(self.engine), "backlog": self.driver.transport.backlog, "names": len(self.registry)}
+        return {
+            **stats(self.engine),
+            "backlog": self.driver.transport.backlog,
+            "names": len(self.registry),
+            **self.bus.stats(),
+        }
 
     def snapshot(self) -> dict[str, Any]:
         """Every table, as plain data."""
@@ -261,16 +314,29 @@ class Connection(Serving):
                     names.add(registration.name)
                     yield registration
 
+    def all_fallbacks(self) -> list[Fallback]:
+        """Who is asked for a name that is not served: the connection's own handlers first, then the host's."""
+        return [fallback for registry in self._registries for fallback in registry.fallbacks]
+
+    def when_served(self, name: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` when the name begins to be served. Returns a function that ends it."""
+        waiting = [registry.when_served(name, wake) for registry in self._registries]
+
+        def forget() -> None:
+            for end in waiting:
+                end()
+
+        return forget
+
     async def wait_served(self, name: str, seconds: float) -> None:
         """Until the name is served, or the time is over."""
         served = Signal()
-        forget = [registry.when_served(name, served.set) for registry in self._registries]
+        forget = self.when_served(name, served.set)
         try:
             with move_on_after(seconds):
                 await served.wait()
         finally:
-            for end in forget:
-                end()
+            forget()
 
     def strike(self, reason: str) -> None:
         """The peer ran into a limit that is kept here."""
@@ -296,6 +362,8 @@ class Connection(Serving):
         """
         self.reports.exported(self.payloads.queued(references, parent))
         self.streams.begin(references, hosted, parent)
+        if parent is not None and parent.fallen is not None:
+            fall_at_birth(self.payloads.granted_in(references), parent.fallen)
 
     def crash(self, error: Exception) -> None:
         """A fault of capnet itself: end this connection, and no other."""
@@ -303,25 +371,40 @@ class Connection(Serving):
         self.engine.finish(CloseCause("lost", f"internal error {internal.details['correlation']}"))
         self.driver.drain()
 
-    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> int:
+    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> tuple[int, int]:
         """See `Serving`."""
-        ended = 0
+        calls = 0
+        own = self.dispatcher.running_here
         for answer in list(self.engine.answers):
             handled: Hosted | None = self.dispatcher.hosted_of(answer)
-            if handled is hosted and answer.state is AnswerState.RUNNING:
+            stays = (own is not None and answer.handler is own) or self._leads_to(answer.export, hosted)
+            if handled is hosted and answer.state is AnswerState.RUNNING and not stays:
                 self.engine.answering.end_answer(answer, error.again())
-                ended += 1
-        ended += self.streams.cut(hosted, error)
+                calls += 1
+        streams = self.streams.cut(hosted, error, lambda export: self._leads_to(export, hosted))
         self.driver.drain()
-        return ended
+        return calls, streams
+
+    def is_handling(self, hosted: Hosted) -> bool:
+        """See `Serving`."""
+        own = self.dispatcher.running_here
+        return own is not None and own.hosted is hosted
+
+    def _leads_to(self, export: Export | None, hosted: Hosted) -> bool:
+        """Whether new calls on an export go to this implementation."""
+        return export is not None and export.subject is hosted and self.engine.exports.live(export)
 
     # Subscriber of the registries
 
     def registration_replaced(self, registration: Registration, old: Hosted) -> None:
         """What was bootstrapped from it answers with the new implementation."""
         exports = self._exports_of(registration, old)
+        granted = self._granted_from(old, registration.spec.name)
         self.engine.replace(exports, registration.hosted, registration.generation)
         self.payloads.replaced(exports, registration.hosted)
+        for one in granted:
+            if not one.live:
+                one.move(registration.hosted)
         if old.turns is not None:
             old.turns.dissolve()  # calls that wait for their turn go to the new one
         self.driver.drain()
@@ -329,11 +412,25 @@ class Connection(Serving):
     def registration_ended(self, registration: Registration, reason: str) -> None:
         """What was bootstrapped from it is revoked, and what came of that, here and elsewhere."""
         hosted, name = registration.hosted, registration.spec.name
-        roots = [one for one in hosted.granted if one.connection is self and one.export.interface == name]
-        fallen = with_descendants(roots)
-        self.engine.revoke(self._exports_of(registration, hosted), reason)
-        take_back(fallen, reason)
-        self.driver.drain()
+        take_back(with_descendants(self._granted_from(hosted, name)), reason)
+
+    def clear_revoked(self, limit: int | None = None) -> int:
+        """Let go of what was revoked, as much as is allowed; returns how much that was."""
+        count = len(self.revoked) if limit is None else min(limit, len(self.revoked))
+        for _ in range(count):
+            export = self.revoked.popleft()
+            self.reports.export_ended(export, "revoked")
+            self.payloads.ended(export)
+        return count
+
+    def _granted_from(self, hosted: Hosted, name: str) -> list[Granted]:
+        """What this connection's peer, or one that is gone, was given of an implementation under a contract."""
+        granted: list[Granted] = []
+        for one in hosted.granted:
+            connection = one.connection_ref()
+            if one.interface == name and (connection is None or connection is self or connection.closed):
+                granted.append(one)
+        return granted
 
     def _exports_of(self, registration: Registration, hosted: Hosted) -> list[Export]:
         name = registration.spec.name
@@ -342,7 +439,10 @@ class Connection(Serving):
     # Events of the engine
 
     def export_ended(self, event: engine_events.ExportEnded) -> None:
-        """The peer holds a capability of ours no longer."""
+        """The peer holds a capability of ours no longer. What was revoked is cleared by who revoked it."""
+        if event.reason == "revoked":
+            self.revoked.append(event.export)
+            return
         self.reports.export_ended(event.export, event.reason)
         self.payloads.ended(event.export)
 
@@ -356,10 +456,19 @@ class Connection(Serving):
         self.reports.import_replaced(event.imported)
         self.forwarders.replaced(event.imported)
 
+    def stream_changed(self, event: engine_events.StreamChanged) -> None:
+        """There are items, there is room for some, or it has ended."""
+        if self.reports.streams:
+            self.reports.stream_changed(event.stream)
+        event.stream.token.changed(event.stream)
+
     def peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
         """The handshake is done."""
         self.reports.peer_name = event.hello.name
         self.reports.opened(self.attestation.transport, event.version)
+        if hook_of(self.policy, "identify") is not None:
+            self.dispatcher.hold()
+            self.loop.spawn(self._identify_first)
 
     def pong_received(self, event: engine_events.PongReceived) -> None:
         """A ping of ours came back."""
@@ -369,11 +478,41 @@ class Connection(Serving):
 
     def engine_closed(self, event: engine_events.Closed) -> None:
         """Nothing more will happen: end what is ours."""
+        self.clear_revoked()
         self.reports.closing(event.cause)
         for registry in self._registries:
             registry.unsubscribe(self)
+        self.scopes.end()
         self._end_all(self.registry, "the connection closed")
+        if self._identifying is not None:
+            self._identifying.cancel()
         self.dispatcher.stop()
+
+    # Who the peer is
+
+    async def _identify_first(self) -> None:
+        """Before anything that the peer asks for is looked at."""
+        if self.dispatcher.stopping:
+            return
+        with CancelScope() as self._identifying:
+            await self._identify()
+        self.dispatcher.let_go()
+
+    async def _identify(self) -> bool:
+        """Have the policy say who the peer is; one that it refuses is sent away. Whether it may stay."""
+        ask = hook_of(self.policy, "identify")
+        if ask is None:
+            return True
+        introduction = Introduction(self.attestation, self.peer_auth, self.peer_name, asked_in(self.peer_auth))
+        verdict = await settled(self, "identification", self.limits.policy_timeout, lambda: ask(introduction))
+        known = identified(introduction, verdict)
+        if isinstance(known, Attestation):
+            self.attestation = known
+            return True
+        self.reports.denied("", None, known.reason)
+        self.engine.close(known.reason, 0, self.loop.now(), Unauthenticated.code)
+        self.driver.drain()
+        return False
 
     # The end
 
@@ -420,7 +559,7 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.ExportEnded: Connection.export_ended,
     engine_events.ImportBroken: Connection.import_broken,
     engine_events.ImportReplaced: Connection.import_replaced,
-    engine_events.StreamChanged: lambda self, event: event.stream.token.changed(event.stream),
+    engine_events.StreamChanged: Connection.stream_changed,
     engine_events.PeerIntroduced: Connection.peer_introduced,
     engine_events.PongReceived: Connection.pong_received,
     engine_events.LimitReached: lambda self, event: self.reports.limit_hit(event.reason),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from capnet.contract import Cap
@@ -85,7 +86,7 @@ class _Line:
     __slots__ = ("calls", "needs")
 
     def __init__(self) -> None:
-        self.calls: deque[tuple[Call[Any], dict[str, Any]]] = deque()
+        self.calls: deque[tuple[Call[Any], dict[str, Any], Context]] = deque()
         self.needs: Call[Any] | None = None
         """What the oldest waits for."""
 
@@ -119,7 +120,7 @@ class Deferring:
             connection.on_close(lambda cause: self._end(cause.error()))
         connection.holdings.hold(target)  # the caller may let go of it before the call leaves
         line = self.lines.setdefault(target, _Line())
-        line.calls.append((call, arguments))
+        line.calls.append((call, arguments, copy_context()))  # what it hands out came of where it was made
         call.when_done(lambda: self._advance(target))  # one that is cancelled holds up nobody
         if needs is not None:
             self._wait(line, needs, target)
@@ -146,14 +147,14 @@ class Deferring:
     def _advance_one(self, target: Target | Late) -> None:
         line = self.lines.get(target)
         while line is not None and line.calls:
-            call, arguments = line.calls[0]
+            call, arguments, context = line.calls[0]
             if call.one_way or not call.done:
                 if line.needs is not None and not line.needs.done:
                     return
                 try:
                     if call.until is not None and call.until <= call.connection.loop.now():
                         raise DeadlineExceeded("the deadline passed while the call waited for another")
-                    self._send(call, target, arguments)
+                    context.run(self._send, call, target, arguments)
                 except NotYet as needs:
                     self._wait(line, needs.call, target)
                     return
@@ -170,6 +171,6 @@ class Deferring:
         """The connection is over: none of them will leave."""
         lines, self.lines = self.lines, {}
         for line in lines.values():
-            for call, _ in line.calls:
+            for call, _, _ in line.calls:
                 if not call.done:
                     call.settle(None, error.again())

@@ -31,6 +31,7 @@ from capnet.wire.values import Unencodable, is_plain
 from .caller import CHAIN, calls_above
 from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
+from .guarding import Guarding
 from .lineage import handling
 
 if TYPE_CHECKING:
@@ -47,16 +48,33 @@ _serial: Final = count(1)
 
 
 class Dispatcher:
-    """The inbox of one connection and its runners."""
+    """The inbox of one connection and its runners.
 
-    __slots__ = ("_connection", "_context", "_idle", "_in_line", "_inbox", "_runners", "_waking", "stopping")
+    Args:
+        guarding: asks the policy about each call, if the policy wants that.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_guarding",
+        "_held",
+        "_idle",
+        "_in_line",
+        "_inbox",
+        "_runners",
+        "_waking",
+        "stopping",
+    )
+
+    def __init__(self, connection: Connection, guarding: Guarding | None) -> None:
         self._connection = connection
+        self._guarding = guarding
+        self._held = False
         self._context = copy_context()
         self._inbox: deque[tuple[Answer, Hosted]] = deque()
         self._in_line: dict[Answer, tuple[Turns, Hosted]] = {}
-        """Calls that wait for their turn on an ordered object, until they begin."""
+        """Calls that wait for their turn on an ordered object, or behind one that is guarded, until they begin."""
         self._idle: list[_Runner] = []
         self._runners: set[_Runner] = set()
         self._waking = False
@@ -71,6 +89,16 @@ class Dispatcher:
         hosted.hold()
         self._inbox.append((answer, hosted))
         if not self._waking:
+            self._wake_one()
+
+    def hold(self) -> None:
+        """Begin no call until `let_go`."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """Begin those that have arrived meanwhile."""
+        self._held = False
+        if self._inbox and not self._waking:
             self._wake_one()
 
     def end(self, answer: Answer) -> None:
@@ -100,10 +128,10 @@ class Dispatcher:
                 runner.scope.cancel()
 
     @property
-    def in_handler(self) -> bool:
-        """Whether the running task is one of the runners, so that a handler asks."""
+    def running_here(self) -> _Runner | None:
+        """The runner whose task is the running one, so that a handler asks."""
         current = get_current_task().id
-        return any(runner.task == current for runner in self._runners)
+        return next((runner for runner in self._runners if runner.task == current), None)
 
     @property
     def stopped(self) -> bool:
@@ -112,7 +140,7 @@ class Dispatcher:
 
     def _wake_one(self) -> None:
         """Have one runner look at the inbox. One at a time: so the oldest call starts first whatever the loop does."""
-        if self.stopping:
+        if self.stopping or self._held:
             return
         self._waking = True
         loop = self._connection.loop
@@ -176,11 +204,13 @@ class Dispatcher:
 
         Most handlers never wait, and for those nothing but their own coroutine is made.
         """
-        connection = self._connection
+        connection, guarding = self._connection, self._guarding
         waited_for = self._in_line.pop(answer, None) if self._in_line else None
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
             if waited_for is not None:
                 waited_for[0].leave(answer)
+                if guarding is not None:
+                    guarding.decided(answer)
             connection.engine.release_all(answer.references)
             connection.engine.reply(answer, None)
             arrived_for.release(connection.close_hosted)
@@ -191,8 +221,11 @@ class Dispatcher:
         hosted: Hosted = export.subject  # another one than it arrived for, when that was replaced meanwhile
         turns = hosted.turns
         if turns is not None and not turns.take(answer) and not _waits_for_itself(turns, answer):
-            self._in_line[answer] = turns, arrived_for
-            turns.wait(answer, partial(self._turn_has_come, answer, arrived_for))
+            self._wait(turns, answer, arrived_for)
+            return None
+        line = guarding.line(export) if guarding is not None else None
+        if line is not None and not line.take(answer):
+            self._wait(line, answer, arrived_for)
             return None
         hosted.call_begins()
         arrived_for.release(connection.close_hosted)
@@ -210,12 +243,16 @@ class Dispatcher:
                 raise _waits_for_ever(answer)
             handler, running = self._start(hosted, export, answer)
         except Exception as raised:
+            if guarding is not None:
+                guarding.decided(answer)
             self._fail(answer, raised)
             return None
         if running is None:
             return None
         context = self._context.copy()
         granted = connection.payloads.granted.get(export.id)
+        if granted is None and type(hosted) is Forwarder:
+            granted = hosted.parent
         if granted is not None:
             context.run(handling.set, granted)
         if turns is not None or CHAIN in answer.context:
@@ -233,8 +270,12 @@ class Dispatcher:
             return self._finish(answer, handler, _resume(context, running, paused))
         return None
 
+    def _wait(self, turns: Turns, answer: Answer, arrived_for: Hosted) -> None:
+        self._in_line[answer] = turns, arrived_for
+        turns.wait(answer, partial(self._turn_has_come, answer, arrived_for))
+
     def _turn_has_come(self, answer: Answer, arrived_for: Hosted) -> None:
-        """A call on an ordered object may begin; its slot is taken already, so it goes before the others."""
+        """A call that was in line may begin; its slot is taken already, so it goes before the others."""
         self._inbox.appendleft((answer, arrived_for))
         if not self._waking:
             self._wake_one()
@@ -266,11 +307,20 @@ class Dispatcher:
             references, answer.references = answer.references, ()
             arguments = self._connection.payloads.lift(arguments, references, lend=type(hosted) is Forwarder)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
+        guarding, verdict = self._guarding, None
         if type(hosted) is Forwarder:
+            if guarding is not None and (verdict := guarding.ask(export, answer, arguments)) is not None:
+                relay = partial(hosted.relay, self._connection, answer, arguments)
+                return handler, guarding.begin(answer, verdict, relay, waits=True)
             return handler, hosted.relay(self._connection, answer, arguments)
         positional, named = handler.spec.receive_arguments(arguments)
+        if guarding is not None:
+            verdict = guarding.ask(export, answer, handler.spec.arguments_by_name(positional, named))
         if handler.context_parameter is not None:
             named[handler.context_parameter] = self._call_context(answer)
+        if guarding is not None and verdict is not None:
+            start = partial(handler.function, hosted.implementation, *positional, **named)
+            return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream")
         running = handler.function(hosted.implementation, *positional, **named)
         if handler.spec.kind == "stream":
             self._return(answer, handler, running)
@@ -291,6 +341,8 @@ class Dispatcher:
         if references:
             runner: _Runner = answer.handler
             parent = None if answer.export is None else connection.payloads.granted.get(answer.export.id)
+            if parent is None and type(runner.hosted) is Forwarder:
+                parent = runner.hosted.parent
             connection.results_queued(references, runner.hosted, parent)
         self._end(answer, None)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 from anyio import move_on_after
 
 from capnet.errors import PermissionDenied
+from capnet.registry import Registration
 from capnet.transport import Attestation
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "Introduction",
     "Policy",
     "Verdict",
+    "asked_in",
     "denial",
     "explain",
     "hook_of",
@@ -228,18 +230,22 @@ def asked_in(auth: object) -> frozenset[str]:
 async def explain(
     owner: Serving,
     policy: Policy | None,
-    seconds: float,
     admission: Admission,
-    served: bool,
-    call: CallInfo | None,
+    registration: Registration | None,
+    method: str | None,
+    arguments: Mapping[str, Any],
+    seconds: float,
 ) -> Explanation:
-    """Ask a policy what it would say."""
+    """Ask a policy what it would say to a peer that asks for a name, and then calls a method of what it gets."""
+    served = registration is not None
     if policy is not None:
         denied = refusal_of(await settled(owner, "admission policy", seconds, lambda: policy.admit(admission)))
         if denied is not None:
             return Explanation(False, served, denied, "admit")
     guard = hook_of(policy, "guard")
-    if guard is not None and call is not None:
+    if guard is not None and method is not None:
+        contract = admission.name if registration is None else registration.spec.name
+        call = CallInfo(contract, method, arguments, admission.attestation, admission.peer, {}, True)
         denied = refusal_of(await settled(owner, "guard", seconds, lambda: guard(call)))
         if denied is not None:
             return Explanation(False, served, denied, "guard")

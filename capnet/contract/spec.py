@@ -127,6 +127,10 @@ class MethodSpec:
         most = self._most
         return values[:most], dict(zip(self._keywords, values[most:]))  # noqa: B905
 
+    def arguments_by_name(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """What `receive_arguments` gave, by the names of the parameters."""
+        return {**dict(zip(self._positional, positional)), **named}  # noqa: B905 - those left out are missing
+
     def receive_result(self, value: Any) -> Any:
         """The result that came from the wire, as the declared type.
 

@@ -1,0 +1,103 @@
+"""Guarding: a policy's say on each call, before its handler starts (P-CAP-7).
+
+A guard that decides at once holds up nothing. While one takes its time over a call, the later calls on the same
+reference wait behind it, so that they start in their order; calls on all others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from capnet.engine.answers import Answer, AnswerState
+from capnet.engine.exports import BOOTSTRAP_ID, Export
+from capnet.errors import CallCancelled
+from capnet.registry import Turns
+
+from .policy import CallInfo, Denied, denial, refusal_of, settled
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Guarding"]
+
+
+class Guarding:
+    """The calls of one connection that a guard looks at.
+
+    Args:
+        guard: the policy's hook.
+    """
+
+    __slots__ = ("_connection", "_guard", "_lines")
+
+    def __init__(self, connection: Connection, guard: Callable[[CallInfo], object]) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._lines: dict[Export, Turns] = {}
+
+    def line(self, export: Export) -> Turns | None:
+        """Where calls on a reference wait, while the guard decides on one of them."""
+        return self._lines.get(export)
+
+    def ask(self, export: Export, answer: Answer, arguments: Mapping[str, Any]) -> Awaitable[object] | None:
+        """Ask about a call. Returns what `begin` is to wait for when the guard takes its time, else None: it may start.
+
+        Raises:
+            PermissionDenied: the guard says no.
+        """
+        if export.id == BOOTSTRAP_ID:
+            return None  # who may have a name is for `admit` to say
+        connection = self._connection
+        info = CallInfo(
+            export.interface, answer.method, arguments, connection.attestation, connection.peer_name, answer.context
+        )
+        try:
+            verdict = self._guard(info)
+        except Exception as error:
+            connection.unexpected("guard", error)
+            verdict = Denied("policy_failed")
+        if isawaitable(verdict):
+            if export.subject.turns is None:  # else no call begins before this one has ended, anyway
+                self._lines.setdefault(export, Turns()).take(answer)
+            return verdict
+        self.decided(answer)
+        self._check(answer, verdict)
+        return None
+
+    async def begin(self, answer: Answer, verdict: Awaitable[object], start: Callable[[], Any], *, waits: bool) -> Any:
+        """Start a handler once the guard has said yes.
+
+        Args:
+            start: starts it.
+            waits: whether what it gives is to be awaited; a stream is not.
+
+        Raises:
+            PermissionDenied: the guard says no. CallCancelled: the call has ended meanwhile.
+        """
+        connection = self._connection
+        try:
+            said = await settled(connection, "guard", connection.limits.policy_timeout, lambda: verdict)
+        finally:
+            self.decided(answer)
+        self._check(answer, said)
+        if answer.state is not AnswerState.RUNNING:
+            raise CallCancelled("the call ended while the guard decided")
+        running = start()
+        return await running if waits else running
+
+    def decided(self, answer: Answer) -> None:
+        """There is nothing to decide on a call any more: the next on that reference is looked at."""
+        export = answer.export
+        turns = self._lines.get(export) if self._lines and export is not None else None
+        if turns is not None and export is not None:
+            turns.leave(answer)
+            if turns.holder is None:
+                del self._lines[export]
+
+    def _check(self, answer: Answer, verdict: object) -> None:
+        denied = refusal_of(verdict)
+        if denied is not None:
+            self._connection.reports.denied(answer.interface, answer.method, denied.reason)
+            raise denial(f"{answer.interface}.{answer.method}", denied)
