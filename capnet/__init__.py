@@ -39,6 +39,9 @@ from capnet.limits import Limits
 from capnet.transport import Attestation
 
 if TYPE_CHECKING:
+    from capnet.attenuation.membrane import Crossing, Membrane
+    from capnet.attenuation.restriction import Restriction, restrict, restrictions
+    from capnet.attenuation.revocable import revocable
     from capnet.connection.call import Call
     from capnet.connection.channel import channel
     from capnet.connection.connect import connect
@@ -46,19 +49,23 @@ if TYPE_CHECKING:
     from capnet.connection.pipe import pipe
     from capnet.connection.policy import Admission, CallInfo, Denied, Explanation, Identity, Introduction, Policy, Verdict
     from capnet.connection.proxy import cast_cap, dup, generation, notify, on_broken, release
+    from capnet.connection.revoke import Revocation, detach, revoke
     from capnet.connection.runtime import Runtime
-    from capnet.connection.serving import ReplaceReport
+    from capnet.connection.scope import Scope
+    from capnet.connection.swap import ReplaceReport, Swap
     from capnet.connection.threads import in_thread
     from capnet.engine.lifecycle import CloseCause
     from capnet.fanout.broadcast import Broadcast
     from capnet.fanout.state import State
     from capnet.fanout.subscription import Subscription
     from capnet.host import Host
+    from capnet.registry.fallback import HOLD
     from capnet.registry.registry import ServeHandle
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HOLD",
     "INJECT",
     "Admission",
     "AlreadyExists",
@@ -73,6 +80,7 @@ __all__ = [
     "CloseCause",
     "Connection",
     "ContractError",
+    "Crossing",
     "DeadlineExceeded",
     "Denied",
     "Explanation",
@@ -83,6 +91,7 @@ __all__ = [
     "Introduction",
     "InvalidArgument",
     "Limits",
+    "Membrane",
     "MissingExtra",
     "NotFound",
     "PermissionDenied",
@@ -92,14 +101,18 @@ __all__ = [
     "ReplaceReport",
     "Replaced",
     "ResourceExhausted",
+    "Restriction",
+    "Revocation",
     "Revoked",
     "Runtime",
+    "Scope",
     "ServeHandle",
     "Sink",
     "State",
     "Stream",
     "StreamStopped",
     "Subscription",
+    "Swap",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -109,6 +122,7 @@ __all__ = [
     "cast_cap",
     "channel",
     "connect",
+    "detach",
     "dup",
     "generation",
     "in_thread",
@@ -117,31 +131,43 @@ __all__ = [
     "options",
     "pipe",
     "release",
+    "restrict",
+    "restrictions",
+    "revocable",
+    "revoke",
     "stream",
 ]
 
 _LAZY = {
+    "HOLD": "capnet.registry.fallback",
     "Admission": "capnet.connection.policy",
     "Broadcast": "capnet.fanout.broadcast",
     "Call": "capnet.connection.call",
     "CallInfo": "capnet.connection.policy",
     "CloseCause": "capnet.engine.lifecycle",
     "Connection": "capnet.connection.connection",
+    "Crossing": "capnet.attenuation.membrane",
     "Denied": "capnet.connection.policy",
     "Explanation": "capnet.connection.policy",
     "Host": "capnet.host",
     "Identity": "capnet.connection.policy",
     "Introduction": "capnet.connection.policy",
+    "Membrane": "capnet.attenuation.membrane",
     "Policy": "capnet.connection.policy",
-    "ReplaceReport": "capnet.connection.serving",
+    "ReplaceReport": "capnet.connection.swap",
+    "Restriction": "capnet.attenuation.restriction",
+    "Revocation": "capnet.connection.revoke",
     "Runtime": "capnet.connection.runtime",
+    "Scope": "capnet.connection.scope",
     "ServeHandle": "capnet.registry.registry",
     "State": "capnet.fanout.state",
     "Subscription": "capnet.fanout.subscription",
+    "Swap": "capnet.connection.swap",
     "Verdict": "capnet.connection.policy",
     "cast_cap": "capnet.connection.proxy",
     "channel": "capnet.connection.channel",
     "connect": "capnet.connection.connect",
+    "detach": "capnet.connection.revoke",
     "dup": "capnet.connection.proxy",
     "generation": "capnet.connection.proxy",
     "in_thread": "capnet.connection.threads",
@@ -149,6 +175,10 @@ _LAZY = {
     "on_broken": "capnet.connection.proxy",
     "pipe": "capnet.connection.pipe",
     "release": "capnet.connection.proxy",
+    "restrict": "capnet.attenuation.restriction",
+    "restrictions": "capnet.attenuation.restriction",
+    "revocable": "capnet.attenuation.revocable",
+    "revoke": "capnet.connection.revoke",
 }
 
 

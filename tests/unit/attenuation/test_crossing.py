@@ -1,0 +1,153 @@
+"""What crosses a boundary: data as a copy, with replacements, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections import deque
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from capnet import Cap, InvalidArgument, Sink, channel
+from capnet.attenuation.crossing import MAX_DEPTH, rebuilt
+from tests.attenuation.store import MemStore
+
+
+class Marked(NamedTuple):
+    what: object
+
+
+class Marks:
+    """Puts a mark in place of everything that is no data."""
+
+    def capability(self, value: Cap) -> Any:
+        return Marked(value)
+
+    def function(self, value: Callable[..., Any]) -> Any:
+        return Marked(value)
+
+    def stream(self, value: AsyncIterable[Any]) -> Any:
+        return Marked(value)
+
+    def sink(self, value: Sink[Any]) -> Any:
+        return Marked(value)
+
+
+class Row(NamedTuple):
+    number: int
+    inside: object
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    inside: object
+    row: list[object] = field(default_factory=list[object])
+
+
+@dataclass
+class Hooked:
+    inside: object
+    made: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.made += 1
+
+
+class Struct(msgspec.Struct, frozen=True):
+    inside: object
+    name: str = "n"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+STORE = MemStore()
+MARK = Marked(STORE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        7,
+        1.5,
+        "text",
+        b"bytes",
+        bytearray(b"x"),
+        Colour.RED,
+        dt.datetime.now(dt.UTC),
+        dt.date(2030, 1, 1),
+        dt.time(1),
+        dt.timedelta(1),
+        uuid.uuid4(),
+        Decimal("1.5"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_plain_values_cross_as_they_are(value: object) -> None:
+    assert rebuilt(value, Marks()) is value
+
+
+@pytest.mark.parametrize(
+    ("value", "crossed"),
+    [
+        ([STORE, 1], [MARK, 1]),
+        ((STORE, 1), (MARK, 1)),
+        ({"k": STORE}, {"k": MARK}),
+        ({"k": [{"j": (STORE,)}]}, {"k": [{"j": (MARK,)}]}),
+        ({STORE}, {MARK}),
+        (frozenset({STORE}), frozenset({MARK})),
+        (deque([STORE]), [MARK]),
+        (Row(1, [STORE]), Row(1, [MARK])),
+        (Frozen(STORE, [STORE]), Frozen(MARK, [MARK])),
+        (Struct(STORE), Struct(MARK)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_capabilities_are_found_in(value: object, crossed: object) -> None:
+    found = rebuilt(value, Marks())
+    assert found == crossed
+    assert type(found) is type(crossed)
+
+
+def test_data_is_copied_and_no_code_of_its_classes_is_run() -> None:
+    value = Hooked([1])
+    value.made = 5
+    vars(value)["extra"] = STORE
+    found = rebuilt(value, Marks())
+    assert (found.inside, found.made) == ([1], 5) and found.inside is not value.inside
+    assert "extra" not in vars(found)
+
+
+def test_ends_of_streams_and_functions_are_replaced() -> None:
+    sink, items = channel(int)
+    function = STORE.read
+    assert rebuilt([sink, items, function], Marks()) == [Marked(sink), Marked(items), Marked(function)]
+
+
+@pytest.mark.parametrize("value", [object(), [object()], MemStore, RuntimeError("x"), type, ...])
+def test_what_is_nothing_of_that_does_not_cross(value: object) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        rebuilt(value, Marks())
+    assert caught.value.reason == "cannot_cross"
+
+
+def test_a_value_that_holds_itself_does_not_cross() -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    deep: object = 1
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    assert rebuilt(deep, Marks()) == deep
+    for value in (circle, [deep]):
+        with pytest.raises(InvalidArgument) as caught:
+            rebuilt(value, Marks())
+        assert caught.value.reason == "cannot_cross"
