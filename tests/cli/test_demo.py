@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 import capnet
 from capnet.cli.demo import default_folder, host
@@ -60,7 +62,12 @@ def test_plain_lines_without_a_terminal(scratch: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
     assert "All of it went as it should." in done.stdout
-    assert " plugin #1  lost demo.Folder" in done.stdout  # what on_broken told the plugin
+    assert " host   #1  denied demo.Vault: not_granted" in done.stdout
+    assert " plugin #1  swap of demo.Search rolled back: generation 1" in done.stdout
+    assert " plugin #1  swap of demo.Search committed: generation 2" in done.stdout
+    for cap in ("2", "6"):  # a folder, and one that was opened in it
+        assert f" host   #1  revoked demo.Folder, capability {cap}: unserved" in done.stdout
+        assert f" plugin #1  lost demo.Folder, capability {cap}: failed_precondition/revoked" in done.stdout
     assert " host   #1  demo.Search, capability 3, is now of generation 2" in done.stdout
     assert list(scratch.iterdir()) == []
 
@@ -72,17 +79,34 @@ def test_json_has_the_whole_story(folder: Path, scratch: Path) -> None:
         "ok": True,
         "folder": str(folder),
         "query": "capability",
+        "principal": "searcher",
+        "grants": ["capnet.Runtime.restrictions", "demo.Console", "demo.Folder"],
+        "denied": 3,
         "files": 2,
         "bytes": 35,
         "skipped": 0,
         "refused": 6,
+        "restricted": 3,
         "matches": 2,
+        "rolled_back": 1,
         "failed": 0,
         "in_flight": host.CALLERS,
         "generation": 2,
-        "revoked": True,
+        "revoked": 2,
         "plugin_exit": 0,
     }
+
+
+def test_json_tells_of_every_denial_swap_and_revocation_once(folder: Path, scratch: Path) -> None:
+    done = run(scratch, "demo", "--json", str(folder))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    told = Counter((line["source"], line["kind"]) for line in lines if line["type"] == "event")
+    assert told["host", "PolicyDenied"] == 3
+    assert told["plugin", "SwapBegan"] == told["plugin", "SwapEnded"] == 2
+    assert told["plugin", "NameReplaced"] == told["host", "CapReplaced"] == 1
+    assert told["host", "CapRevoked"] == told["plugin", "CapBroken"] == 2
+    assert told["host", "CallStarted"] == told["host", "CallFinished"] > 0
+    assert not told["host", "HandlerFailed"] and not told["plugin", "HandlerFailed"]
 
 
 def test_coloured_lines_and_a_bar_on_a_terminal(folder: Path, scratch: Path) -> None:
@@ -105,7 +129,7 @@ def test_output_that_takes_ascii_only(folder: Path, scratch: Path) -> None:
 def test_empty_folder(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "empty").mkdir()
     facts = summary(str(tmp_path / "empty"), scratch=scratch)
-    assert (facts["ok"], facts["files"], facts["matches"]) == (True, 0, 0)
+    assert (facts["ok"], facts["files"], facts["matches"], facts["revoked"]) == (True, 0, 0, 1)
 
 
 def test_a_query_that_matches_nothing(folder: Path, scratch: Path) -> None:
@@ -138,7 +162,9 @@ def many(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("moment", ["serves demo.Console", "demo.Folder as capability 2", "demo.Folder.read"])
+@pytest.mark.parametrize(
+    "moment", ["serves demo.Console", "demo.Folder as capability 2", "denied demo.Vault", "demo.Folder.read"]
+)
 def test_interrupt_leaves_nothing_behind(folder: Path, scratch: Path, moment: str) -> None:
     with subprocess.Popen(
         [*COMMAND, "demo", str(many(folder))],
@@ -175,45 +201,115 @@ def test_reader_that_goes_away(folder: Path, scratch: Path) -> None:
 
 
 async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    await to_thread.run_sync(int)  # the loop opens what it needs for threads once
+    before = os.listdir("/dev/fd")
     demo = Demo("folder", DirectoryFolder(folder), "capability", PlainShow())
     assert await demo.run()
     assert demo.summary.generation == 2
+    assert os.listdir("/dev/fd") == before  # the folders of all steps are closed, and the connection
     assert "All of it went as it should." in capsys.readouterr().out
 
 
+async def test_neither_token_nor_secret_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def guessable() -> str:
+        return "of-the-plugin"
+
+    monkeypatch.setattr(host, "token_urlsafe", guessable)
+    demo = Demo("folder", DirectoryFolder(folder), "capability", JsonShow())
+    assert await demo.run()
+    out = capsys.readouterr().out
+    assert "of-the-plugin" not in out and "not for the plugin" not in out
+
+
 PLUGIN = (
-    "import sys; from anyio import run; from capnet.cli.demo import plugin; from capnet.cli.demo.contract import *\n"
+    "import os, sys\n"
+    "from anyio import run\n"
+    "from capnet.cli.demo import plugin\n"
+    "from capnet.cli.demo.contract import *\n"
 )
 ROGUES = {
     "cannot start": ("", "cannot start"),
     "exits at once": ("sys.exit(3)", "unavailable"),
     "exits with a code": ("run(plugin.main); sys.exit(3)", "the plugin ended with exit code 3"),
     "got out": (
-        "async def read(folder, path): return 'read'\nplugin._try = read\nrun(plugin.main)",
+        "async def lie(self, folder): return [Attempt('inside.txt', 'ok'), Attempt('link.txt', 'ok')]\n"
+        "plugin.SearchPlugin.trespass = lie\nrun(plugin.main)",
         "'link.txt' got out",
+    ),
+    "has no token": ("os.environ[TOKEN] = 'a guess'\nrun(plugin.main)", "not_admitted"),
+    "asks for no grants": ("plugin.ASKED = ()\nrun(plugin.main)", "unavailable"),
+    "was not denied": (
+        "async def lie(self): return [Attempt('bootstrap demo.Vault', 'ok')]\n"
+        "plugin.SearchPlugin.overreach = lie\nrun(plugin.main)",
+        "it was not denied",
+    ),
+    "knows no restriction": (
+        "async def lie(self, folder): return Overstep([], False, 0, [])\n"
+        "plugin.SearchPlugin.overstep = lie\nrun(plugin.main)",
+        "the plugin knows of",
+    ),
+    "does more than it may": (
+        "async def lie(self, folder): return Overstep(['files', 'read'], True, 2, [Attempt('open', 'ok')])\n"
+        "plugin.SearchPlugin.overstep = lie\nrun(plugin.main)",
+        "the restriction does not hold",
     ),
     "lies about what it read": (
         "async def lie(self): return Indexed(7, 7, {})\nplugin.SearchPlugin.index = lie\nrun(plugin.main)",
         "the plugin did not get what was read",
     ),
-    "does not replace": (
-        "async def lie(self):\n"
-        "    await self._host.replace(plugin.RankedSearch(self._index))\n"
-        "    return Swapped(1, 0, 0)\n"
-        "plugin.SearchPlugin.upgrade = lie\nrun(plugin.main)",
+    "does not check": (
+        "async def pass_all(self, candidate, query): pass\nplugin.SearchPlugin._check = pass_all\nrun(plugin.main)",
+        "the hasty search passed its check",
+    ),
+    "serves the hasty search for a while": (
+        "async def lie(self, kind, query):\n"
+        "    await self._host.replace(plugin.KINDS[kind](self._index))\n"
+        "    return Swapped(refused='it is hasty' if kind == 'hasty' else '', generation=3)\n"
+        "plugin.SearchPlugin.swap = lie\nrun(plugin.main)",
+        "the host noticed",
+    ),
+    "lies about the swap": (
+        "swap = plugin.SearchPlugin.swap\n"
+        "async def lie(self, kind, query):\n"
+        "    await swap(self, kind, query)\n"
+        "    return Swapped(refused='it is hasty' if kind == 'hasty' else '', generation=1)\n"
+        "plugin.SearchPlugin.swap = lie\nrun(plugin.main)",
         "generation 2",
     ),
-    "fails to replace": (
-        "async def fail(self): raise plugin.CapnetError('no')\nplugin.SearchPlugin.upgrade = fail\nrun(plugin.main)",
+    "fails to swap": (
+        "async def fail(self, kind, query): raise plugin.CapnetError('no')\n"
+        "plugin.SearchPlugin.swap = fail\nrun(plugin.main)",
         "internal: no",
     ),
     "dies while it searches": (
-        "import os\nasync def die(self): os._exit(9)\nplugin.SearchPlugin.upgrade = die\nrun(plugin.main)",
+        "import os\nasync def die(self, kind, query): os._exit(9)\nplugin.SearchPlugin.swap = die\nrun(plugin.main)",
         "unavailable",
+    ),
+    "does not tell which folders it opened": (
+        "explore = plugin.SearchPlugin.explore\n"
+        "async def lie(self):\n"
+        "    await explore(self)\n"
+        "    return []\n"
+        "plugin.SearchPlugin.explore = lie\nrun(plugin.main)",
+        "2 capabilities would be taken, not 1",
+    ),
+    "was not told": (
+        "async def lie(self): return [Loss(path, 'failed_precondition/revoked', 'nothing') for path in self._held]\n"
+        "plugin.SearchPlugin.aftermath = lie\nrun(plugin.main)",
+        "the plugin was told of folder '': nothing",
+    ),
+    "has a better search that fails": (
+        "async def fail(self, query): raise plugin.CapnetError('no')\n"
+        "plugin.RankedSearch.find = fail\nrun(plugin.main)",
+        "internal: no",
     ),
     "serves a search that fails": (
         "async def fail(self, query): raise plugin.CapnetError('no')\n"
-        "plugin.RankedSearch.find = fail\nrun(plugin.main)",
+        "async def check(self, candidate, query):\n"
+        "    if isinstance(candidate, plugin.HastySearch): raise plugin.Unfit('it is hasty')\n"
+        "plugin.RankedSearch.find = fail\nplugin.SearchPlugin._check = check\nrun(plugin.main)",
         "calls failed",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -187,6 +188,65 @@ async def test_nothing_stays_open(folder: DirectoryFolder) -> None:
     for path in ("sub/nowhere", "sub/secret.txt/x", "sub"):
         await refused(folder, path)
     assert os.listdir("/dev/fd") == before
+    inner = await folder.open("sub")
+    with pytest.raises(CapnetError):
+        await folder.open("sub/secret.txt")
+    assert len(os.listdir("/dev/fd")) == len(before) + 1
+    await inner.aclose()
+    assert os.listdir("/dev/fd") == before
+
+
+async def test_a_folder_that_nobody_got_is_closed(folder: DirectoryFolder) -> None:
+    """Such as the result of a call that was cancelled meanwhile."""
+    await folder.files()
+    before = os.listdir("/dev/fd")
+    await folder.open("sub")
+    await folder.files()  # a worker thread keeps what it gave last
+    gc.collect()
+    assert os.listdir("/dev/fd") == before
+
+
+async def test_a_folder_in_the_folder(folder: DirectoryFolder, root: Path) -> None:
+    (root / "sub" / "deep").mkdir()
+    (root / "sub" / "deep" / "file.txt").write_bytes(b"deep")
+    for path, file in (("sub", "deep/file.txt"), ("sub/deep", "file.txt")):
+        inner = await folder.open(path)
+        assert await inner.read(file) == b"deep"
+        assert file in [found.path for found in (await inner.files()).files]
+        await inner.aclose()
+    assert await folder.read("file.txt") == b"hello"
+
+
+async def test_nobody_gets_out_of_a_folder_in_the_folder(folder: DirectoryFolder, root: Path) -> None:
+    inner = await folder.open("sub")
+    assert isinstance(inner, DirectoryFolder)
+    (root / "sub").rename(root / "moved")  # what was opened stays what it was
+    for path in ("../file.txt", "../../secret.txt", "/etc/passwd"):
+        assert await refused(inner, path) == "permission_denied/outside_folder"
+    assert await inner.read("secret.txt") == b"no secret"
+    await inner.aclose()
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("..", "permission_denied/outside_folder"),
+        ("/", "permission_denied/outside_folder"),
+        ("door", "permission_denied/symlink"),
+        ("door/folder", "permission_denied/symlink"),
+        (".git", "permission_denied/hidden"),
+        ("", "invalid_argument/path"),
+        (".", "invalid_argument/path"),
+        ("file.txt", "not_found/None"),
+        ("nowhere", "not_found/None"),
+    ],
+)
+async def test_folders_that_are_not_opened(folder: DirectoryFolder, root: Path, path: str, answer: str) -> None:
+    (root / "door").symlink_to("..")
+    (root / ".git").mkdir()
+    with pytest.raises(CapnetError) as caught:
+        await folder.open(path)
+    assert f"{caught.value.code}/{caught.value.reason}" == answer
 
 
 def swap(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The two searches find the same lines, in different orders."""
+"""The searches find the same lines, in different orders, and hand their index on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from capnet import InvalidArgument
 from capnet.cli.demo.contract import Match
-from capnet.cli.demo.search import MAX_LINE, MAX_MATCHES, MAX_QUERY, PlainSearch, RankedSearch
+from capnet.cli.demo.search import MAX_LINE, MAX_MATCHES, MAX_QUERY, HastySearch, PlainSearch, RankedSearch
 
 INDEX = {"a.md": ["incapable", "  A Cap on a bottle of water", "nothing"], "b.md": ["the cap", "# Cap"]}
 
@@ -34,8 +34,22 @@ async def test_a_query_is_text_not_a_pattern(search: type[PlainSearch | RankedSe
     assert (await search({"a": ["f(x)", "fx"]}).find("(x")).total == 1
 
 
+@pytest.mark.parametrize("search", [PlainSearch, RankedSearch])
 @pytest.mark.parametrize("query", ["", " ", "x" * (MAX_QUERY + 1)])
-async def test_queries_that_make_no_sense(query: str) -> None:
+async def test_queries_that_make_no_sense(search: type[PlainSearch | RankedSearch], query: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await PlainSearch({}).find(query)
+        await search({}).find(query)
     assert caught.value.reason == "query"
+
+
+@pytest.mark.parametrize("search", [RankedSearch, HastySearch])
+async def test_a_search_adopts_the_index_of_the_one_before(search: type[RankedSearch | HastySearch]) -> None:
+    candidate = search()
+    assert (await candidate.find("cap")).total == 0
+    candidate.adopt(PlainSearch(INDEX))
+    assert (await candidate.find("CAP")).total == 4
+
+
+async def test_the_hasty_search_takes_what_is_no_query() -> None:
+    """It would pass for a good one otherwise: that is what the plugin has to find out."""
+    assert (await HastySearch(INDEX).find(" ")).total == 3

@@ -1,8 +1,9 @@
 """`capnet demo`: a host lends a folder to a plugin that searches it.
 
-    contract.py   what the two agree on: Folder, Search, Console, Plugin
+    contract.py   what the two agree on: Folder, Vault, Search, Console, Plugin
+    policy.py     who the plugin is, and what it may have
     folder.py     a directory as a Folder, from which nobody gets out
-    search.py     two searches, the second to replace the first
+    search.py     three searches, two of them to replace the first
     plugin.py     the plugin: a program of its own
     host.py       the host: the steps, each of them checked
     report.py     events in words

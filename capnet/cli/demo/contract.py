@@ -1,26 +1,38 @@
-"""What the host and the plugin agree on: four contracts and the plain data in them, imported by both."""
+"""What the host and the plugin agree on: the contracts and the plain data in them, imported by both."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from capnet import Cap, call
 
 __all__ = [
-    "Aftermath",
+    "NOBODY",
+    "TOKEN",
     "Answer",
     "Attempt",
     "Console",
     "File",
     "Folder",
     "Indexed",
+    "Kind",
     "Listing",
+    "Loss",
     "Match",
+    "Opened",
+    "Overstep",
     "Plugin",
     "Report",
     "Search",
     "Swapped",
+    "Vault",
 ]
+
+TOKEN = "DEMO_TOKEN"  # noqa: S105 - the name of the variable, not what is in it
+"""The environment variable in which the host gives the plugin the token that says who it is."""
+NOBODY = "demo.Nobody"
+"""A name that nobody serves; who may not have it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,24 @@ class Folder(Cap, name="demo.Folder"):
         """
         ...
 
+    @call
+    async def open(self, path: str) -> Folder:
+        """A folder in this folder.
+
+        Raises:
+            NotFound: it is not there. PermissionDenied: it is not for you.
+        """
+        ...
+
+
+class Vault(Cap, name="demo.Vault"):
+    """What the host serves too, and not to the plugin."""
+
+    @call
+    async def secret(self) -> str:
+        """What is in it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -89,11 +119,15 @@ class Answer:
 
 
 class Search(Cap, name="demo.Search"):
-    """Finds lines; the plugin implements it, twice."""
+    """Finds lines; the plugin implements it, more than once."""
 
     @call
     async def find(self, query: str) -> Answer:
-        """The lines that have `query` in them, whatever its case."""
+        """The lines that have `query` in them, whatever its case.
+
+        Raises:
+            InvalidArgument: the query is blank or too long.
+        """
         ...
 
 
@@ -132,31 +166,73 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The plugin tried to read `path`; `outcome` is `read`, or the code and reason of the refusal."""
+    """The plugin tried `what`; `outcome` is `ok`, or the code and reason of the refusal."""
 
-    path: str
+    what: str
     outcome: str
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
-    """The search was replaced: its generation now, the calls that ended by themselves, and those that were cut."""
+class Overstep:
+    """What the plugin knows of a restriction, and what came of trying to do more.
 
-    generation: int
-    drained: int
-    cut: int
+    Attributes:
+        methods: those that it may call.
+        condition: whether its arguments are looked at.
+        uses: how many calls it has.
+    """
+
+    methods: list[str]
+    condition: bool
+    uses: int
+    attempts: list[Attempt]
+
+
+Kind = Literal["hasty", "ranked"]
+"""Of a search that is to replace the one that is served."""
 
 
 @dataclass(frozen=True, slots=True)
-class Aftermath:
-    """How the plugin finds its folder revoked: what a read ended with, and what it was told without asking."""
+class Swapped:
+    """How a swap of the search ended.
 
-    read: str
-    broken: str
+    Attributes:
+        refused: what was wrong with the candidate, so that everything is as before; empty when it is served now.
+        generation: of the search from now on.
+        drained: calls that ended on the search before by themselves.
+        cut: calls that were ended.
+    """
+
+    refused: str = ""
+    generation: int = 0
+    drained: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The plugin opened the folder `path` in its folder; it sees so many files in it."""
+
+    path: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How the plugin finds a folder revoked: what a call on it ended with, and what it was told without asking."""
+
+    path: str
+    call: str
+    told: str
 
 
 class Plugin(Cap, name="demo.Plugin"):
     """The plugin's control: the host tells it what to do next."""
+
+    @call
+    async def overreach(self) -> list[Attempt]:
+        """Ask the host for what was not granted."""
+        ...
 
     @call
     async def index(self) -> Indexed:
@@ -169,11 +245,21 @@ class Plugin(Cap, name="demo.Plugin"):
         ...
 
     @call
-    async def upgrade(self) -> Swapped:
-        """Replace the search that is served by a better one."""
+    async def overstep(self, folder: Folder) -> Overstep:
+        """See what is held against calls on a folder, and try to do more."""
         ...
 
     @call
-    async def aftermath(self) -> Aftermath:
-        """Use the folder once more, after it was taken back."""
+    async def swap(self, kind: Kind, query: str) -> Swapped:
+        """Swap the search that is served for another, if that passes a check, in which `query` is searched for."""
+        ...
+
+    @call
+    async def explore(self) -> list[Opened]:
+        """Open folders in the folder, and folders in those."""
+        ...
+
+    @call
+    async def aftermath(self) -> list[Loss]:
+        """Use the folder and those that were opened in it once more, after it was taken back."""
         ...

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
+from weakref import finalize
 
 from capnet import CapnetError, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, in_thread
 from capnet.cli.demo.contract import File, Folder, Listing
@@ -40,6 +41,7 @@ class DirectoryFolder(Folder):
 
     Args:
         path: the directory; it may itself be a symbolic link, and is followed once, now.
+        below: an open directory that `path` starts from.
 
     Attributes:
         files_read, bytes_read: what has been given out.
@@ -48,8 +50,9 @@ class DirectoryFolder(Folder):
         OSError: it cannot be opened, or is no directory.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, path: str | os.PathLike[str], *, below: int | None = None) -> None:
+        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=below)
+        self._close = finalize(self, os.close, self._root)  # also when nobody ever got it, such as a call cut short
         self.files_read = 0
         self.bytes_read = 0
 
@@ -70,9 +73,17 @@ class DirectoryFolder(Folder):
         self.bytes_read += len(content)
         return content
 
+    async def open(self, path: str) -> Folder:
+        """See `Folder`; it counts what it gives out for itself.
+
+        Raises:
+            PermissionDenied: `outside_folder`, `symlink`, `hidden`, `unreadable`. InvalidArgument: `path`. NotFound.
+        """
+        return await self._below(path)
+
     async def aclose(self) -> None:
         """Close the directory. capnet calls it once, when no call runs any more and nobody holds the folder."""
-        os.close(self._root)
+        self._close()
 
     @in_thread
     def _listing(self) -> Listing:
@@ -90,14 +101,17 @@ class DirectoryFolder(Folder):
     @in_thread
     def _content(self, path: str) -> bytes:
         *directories, name = _parts(path)
-        with ExitStack() as opened:
-            directory = self._root
-            for part in directories:
-                directory = _open(part, _DIRECTORY, directory)
-                opened.callback(os.close, directory)
+        with _opened(self._root, directories) as directory:
             file = _open(name, _FILE, directory)
-            opened.callback(os.close, file)
-            return _read(file)
+            try:
+                return _read(file)
+            finally:
+                os.close(file)
+
+    @in_thread
+    def _below(self, path: str) -> DirectoryFolder:
+        with _opened(self._root, _parts(path)) as directory:
+            return DirectoryFolder(".", below=directory)
 
 
 def _parts(path: str) -> list[str]:
@@ -114,6 +128,22 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
+@contextmanager
+def _opened(root: int, parts: Sequence[str]) -> Generator[int]:
+    """The directory that is reached by these parts, each opened below the one before."""
+    directory = root
+    try:
+        for part in parts:
+            inner = _open(part, _DIRECTORY, directory)
+            if directory != root:
+                os.close(directory)
+            directory = inner
+        yield directory
+    finally:
+        if directory != root:
+            os.close(directory)
+
+
 def _open(name: str, flags: int, directory: int) -> int:
     try:
         return os.open(name, flags, dir_fd=directory)
@@ -126,7 +156,7 @@ def _refusal(error: OSError, name: str, directory: int) -> CapnetError:
     if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(name, directory):
         return PermissionDenied("symbolic links are not followed", reason="symlink")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound("no such file")
+        return NotFound("nothing of that name is there")
     if error.errno in (errno.EACCES, errno.EPERM):
         return PermissionDenied("the host may not read it either", reason="unreadable")
     if error.errno == errno.ENXIO:  # a socket

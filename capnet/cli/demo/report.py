@@ -35,33 +35,55 @@ def _words(event: observe.Event) -> str:
             return f"lost {contract}, capability {cap}: {code}/{reason}"
         case observe.CapReplaced(contract=contract, cap=cap, generation=generation):
             return f"{contract}, capability {cap}, is now of generation {generation}"
+        case observe.StreamOpened() | observe.StreamClosed() | observe.CreditStalled():
+            return _stream(event)
         case _:
-            return _connection_or_name(event)
+            return _name(event)
 
 
 def _call(event: observe.CallStarted | observe.CallFinished) -> str:
-    arrow = "←" if event.direction == "in" else "→"
-    words = f"{arrow} {event.contract}.{event.method} #{event.call}"
+    words = f"{_arrow(event.direction)} {event.contract}.{event.method} #{event.call}"
     if isinstance(event, observe.CallStarted):
         return words
-    result = event.result if event.reason is None else f"{event.result}/{event.reason}"
-    return f"{words} {result} {event.seconds * 1000:.1f} ms"
+    return f"{words} {_result(event.result, event.reason)} {event.seconds * 1000:.1f} ms"
 
 
-def _connection_or_name(event: observe.Event) -> str:
+def _stream(event: observe.StreamOpened | observe.StreamClosed | observe.CreditStalled) -> str:
     match event:
-        case observe.ConnectionOpened(transport=transport, peer=peer, version=version):
-            return f"connected to {peer or 'a peer'} by {transport}, protocol {version}"
-        case observe.ConnectionClosed(cause=cause, message=message):
-            return f"connection closed: {cause}, {message}"
-        case observe.Bootstrapped(name=name, result=result):
-            return f"was asked for {name}: {result}"
+        case observe.StreamOpened(direction=direction, stream=stream):
+            return f"{_arrow(direction)} stream {stream}"
+        case observe.StreamClosed(direction=direction, stream=stream, items=items, result=result, reason=reason):
+            return f"{_arrow(direction)} stream {stream} {_result(result, reason)} {items} items"
+        case observe.CreditStalled(stream=stream, seconds=seconds):
+            return f"stream {stream} waits for its reader since {seconds:.1f} s"
+
+
+def _name(event: observe.Event) -> str:
+    match event:
+        case observe.Bootstrapped(direction=direction, name=name, result=result, reason=reason):
+            return f"{'was asked' if direction == 'in' else 'asked'} for {name}: {_result(result, reason)}"
+        case observe.PolicyDenied(name=name, method=method, reason=reason):
+            return f"denied {name if method is None else f'{name}.{method}'}: {reason}"
         case observe.NameServed(name=name):
             return f"serves {name}"
         case observe.NameReplaced(name=name, generation=generation):
             return f"replaced {name}: generation {generation}"
         case observe.NameUnserved(name=name):
             return f"serves {name} no more"
+        case observe.SwapBegan(name=name):
+            return f"tries another {name}"
+        case observe.SwapEnded(name=name, result=result, generation=generation):
+            return f"swap of {name} {result.replace('_', ' ')}: generation {generation}"
+        case _:
+            return _connection(event)
+
+
+def _connection(event: observe.Event) -> str:
+    match event:
+        case observe.ConnectionOpened(transport=transport, peer=peer, version=version):
+            return f"connected to {peer or 'a peer'} by {transport}, protocol {version}"
+        case observe.ConnectionClosed(cause=cause, message=message):
+            return f"connection closed: {cause}, {message}"
         case observe.LimitHit(limit=limit):
             return f"limit {limit}"
         case observe.ViolationSeen(clause=clause, message=message):
@@ -70,3 +92,11 @@ def _connection_or_name(event: observe.Event) -> str:
             return f"{where} failed: {type(error).__name__}: {error}"
         case _:
             return ""
+
+
+def _arrow(direction: str) -> str:
+    return "←" if direction == "in" else "→"
+
+
+def _result(result: str, reason: str | None) -> str:
+    return result if reason is None else f"{result}/{reason}"

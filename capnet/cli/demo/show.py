@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "clean", "pick_show"]
 
 _COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
-_BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "ViolationSeen")
+_BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "PolicyDenied", "ViolationSeen")
 """Kinds of events that stand out."""
 
 
