@@ -8,7 +8,7 @@ from typing import assert_type
 
 from contract import Journal, Lobby, Member, Msg, Room, Topic
 
-from capnet import Cap, Stream, channel, connect, dup, notify, on_broken, pipe
+from capnet import Cap, Membrane, Stream, channel, connect, dup, notify, on_broken, pipe, restrict, revocable
 from capnet.contract import Sink
 
 
@@ -83,6 +83,17 @@ async def ends(room: Room, journal: Journal) -> None:
     async for line in room.translate(out):
         assert_type(line, str)
     await lines.send("x")
+
+
+async def less(lobby: Lobby, room: Room) -> None:
+    assert_type(restrict(room, methods={"post"}, rate="10/s", uses=3, until=60), Room)
+    assert_type(restrict(room, where=lambda method, arguments: arguments["text"] != method), Room)
+    lent, take_back = revocable(lobby)
+    assert_type(lent, Lobby)
+    take_back("over")
+    membrane = Membrane(policy=lambda crossing: crossing.direction == "in")
+    assert_type(membrane.wrap(room), Room)
+    membrane.cut()
 
 
 def anything(cap: Cap) -> Cap:
