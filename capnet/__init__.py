@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
     from capnet.connection.pipe import pipe
-    from capnet.connection.policy import Admission, CallInfo, Denied, Explanation, Identity, Introduction, Policy, Verdict
+    from capnet.connection.policy import (
+        Admission,
+        CallInfo,
+        Denied,
+        Explanation,
+        Identity,
+        Introduction,
+        Policy,
+        Verdict,
+    )
     from capnet.connection.proxy import cast_cap, dup, generation, notify, on_broken, release
     from capnet.connection.revoke import Revocation, detach, revoke
     from capnet.connection.runtime import Runtime

@@ -54,7 +54,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         self.started = 0.0
         """When it left, if that was reported to observers."""
         self.again: tuple[Target | Late, dict[str, Any], float | None, Granted | None] | None = None
-        """What an idempotent call needs to be made once more: target, arguments, the time it must be done, and lineage."""
+        """What an idempotent call needs to be made once more: target, arguments, when it must be done, lineage."""
         self.entry: EngineCall | None = None
         """The engine's record, until the call has ended."""
         self.connection = connection

@@ -89,7 +89,8 @@ class Inbound:
         """The peer takes no new calls (P-CONN-4)."""
         _, last_call_id, code, message, grace_ms = frame
         grace = min(grace_ms / 1000, _MAX_GRACE)
-        self._engine.closing.by_peer(last_call_id, CloseCause("remote", cut_text(message), code=cut_text(code, 64)), grace)
+        cause = CloseCause("remote", cut_text(message), code=cut_text(code, 64))
+        self._engine.closing.by_peer(last_call_id, cause, grace)
 
     def call(self, frame: _Frame, references: _References) -> None:
         """The peer asks for something (P-CALL)."""

@@ -42,7 +42,8 @@ class Tokens:
         self.introduced.append(introduction)
         if self._identify is not None:
             return self._identify(introduction)
-        if not isinstance(introduction.auth, dict) or introduction.auth.get("token") != "t":
+        auth: dict[str, Any] = introduction.auth or {}
+        if auth.get("token") != "t":
             return Denied("no_token")
         return Identity(principal="tea", allowed=frozenset({"shop", "spare"}), derived=frozenset({"add"}))
 

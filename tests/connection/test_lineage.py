@@ -27,6 +27,7 @@ from capnet import (
     revoke,
 )
 from capnet.connection.lineage import MAX_WAYS, Granted
+from capnet.connection.proxy import reference_of
 from capnet.observe import CapExported, CapRevoked
 from capnet.registry import Hosted
 from capnet.testing import connected
@@ -251,7 +252,7 @@ async def test_streams_and_sinks_that_a_handler_passed_on_end() -> None:
             await anext(reading)
         await until(lambda: made.streams_ended == 1)
         sink = keeper.sink
-        assert await fails_at_last(lambda: sink.send(8))
+        await fails_at_last(lambda: sink.send(8))
         with pytest.raises(Revoked):
             await anext(fed)
 
@@ -266,7 +267,7 @@ async def test_ends_of_channels_in_results_end() -> None:
         revoke(made.root)
         with pytest.raises(Revoked):
             await anext(ends["reader"])
-        assert await fails_at_last(lambda: ends["sink"].send(1))
+        await fails_at_last(lambda: ends["sink"].send(1))
 
 
 async def test_pipelined_results_fall() -> None:
@@ -374,11 +375,12 @@ async def test_one_that_leads_back_to_its_parent_falls_all_the_same() -> None:
     async with house() as (made, server, client, root):
         a = await root.known("a")
         b = await a.known("b")
-        assert await b.known("a") == a
-        assert await b.hand(root) == root and await a.known("a") == a
-        assert len(revoke(made.root)) == 3
-        assert [await is_gone(door) for door in (root, a, b)] == [True] * 3
-        del root, a, b
+        c = await b.known("c")
+        assert await b.known("a") == a and await c.known("a") == a
+        assert await c.hand(root) == root and await a.known("a") == a
+        assert await c.hand(b) == b
+        assert len(revoke(made.root)) == 4 and await all_gone(root, a, b, c)
+        del root, a, b, c
         await assert_nothing_left(server, client)
 
 
@@ -584,9 +586,10 @@ async def test_fault_27_and_t16_a_revoked_one_is_refused_and_kept_until_it_is_dr
     async with house() as (made, server, client, root):
         child = await root.open("child")
         revoke(made.root)
-        imported: Any = child._capnet_reference.imported  # type: ignore[attr-defined]
-        await until(lambda: bool(imported.broken))
-        imported.broken = None  # a peer that does not care
+        told: list[CapnetError] = []
+        on_broken(child, told.append)
+        await until(lambda: told)
+        reference_of(child).imported.broken = None  # type: ignore[misc]  # a peer that does not care
         for _ in range(20):
             assert await is_gone(child)
         assert not made.started and server.close_cause is None and server.stats()["exports"] == 2
