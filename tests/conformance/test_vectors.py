@@ -104,7 +104,7 @@ def test_a_session_ends_at_its_last_frame(vector: dict[str, Any]) -> None:
     """P-ERR-3: a peer that has said its hello and no more takes all frames but the last, which breaks the clause."""
     data = bytes.fromhex(vector["hex"])
     *before, last = FrameReader(Limits().max_frame).frames(data)
-    engine = Engine(Hello(), 0.0)
+    engine = Engine(Hello(limits=Limits(stream_items=64)), 0.0)
     for frame in before:
         engine.receive_data(header(len(frame)) + frame, 0.0)
         assert engine.lifecycle.state is State.OPEN
