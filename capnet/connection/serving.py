@@ -126,6 +126,9 @@ class Serving(ABC):
             mode: `drain` lets running calls and open streams finish on the old implementation, `cut` ends them now.
             grace: seconds they may take; after it they are cut.
 
+        An object is one capability under one contract: who holds it by another name it is served under, or was handed
+        it, has the new one as well.
+
         Returns when they have ended or were cut. The old implementation is closed once, when the last handler of it has
         ended and no peer holds it. A handler that replaces what it runs on itself is neither waited for nor cut; calls
         that come to the old implementation by another name or capability are not cut.

@@ -107,7 +107,7 @@ NO: list[tuple[str, Callable[[Introduction], Any], str]] = [
 
 @pytest.mark.parametrize(("identify", "reason"), [no[1:] for no in NO], ids=[no[0] for no in NO])
 async def test_who_is_not_known_is_sent_away(identify: Any, reason: str) -> None:
-    """With what it asked for answered; anything but an `Identity` is a no."""
+    """Fault 49: with what it asked for answered, by a typed error; anything but an `Identity` is a no."""
     implementation = MemShop()
     policy, limits = Tokens(identify), Limits(policy_timeout=0.05)
     async with Host(policy=policy, limits=limits) as host:
@@ -162,6 +162,21 @@ async def test_all_connections_of_a_principal_are_closed_at_once() -> None:
             await one.wait_closed()
             await two.wait_closed()
             assert not three.closed and await three.ping() >= 0
+
+
+async def test_who_claims_to_be_somebody_does_nothing_to_that_one() -> None:
+    """Fault 48: a second connection under the same name is told apart, and its end is not the first one's."""
+    async with Host(policy=Tokens()) as host:
+        host.serve(MemShop())
+        await host.listen("memory:claims")
+        async with connect("memory:claims", name="tea", auth={"token": "t", "grants": ["shop"]}) as one:
+            shop = await one.bootstrap(Shop)
+            async with connect("memory:claims", name="tea", auth={"token": "guessed"}) as two:
+                with pytest.raises(Unauthenticated):
+                    await two.bootstrap(Shop)
+                await two.wait_closed()
+            await until(lambda: len(host.connections) == 1)
+            assert await shop.add(1) == 11 and not one.closed
 
 
 async def test_explain_asks_without_doing() -> None:

@@ -87,7 +87,7 @@ def test_a_callback_is_answered_while_its_cause_waits(pair: EnginePair) -> None:
 
 
 def test_a_result_that_cannot_be_sent_leaves_the_answer_owed(pair: EnginePair) -> None:
-    """P-CALL-1: the value is encoded before the slot is given up, so an error can still be told."""
+    """P-CALL-1, fault 45: what is longer than the peer takes is refused here; the answer is owed until then."""
     pair.left.call("ask")
     pair.flush()
     answer = pair.right.arrived()
