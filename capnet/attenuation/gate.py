@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from types import TracebackType
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from anyio import CancelScope
 
 from capnet.connection.lineage import take_back, with_descendants
 from capnet.connection.streams import StoppableSink
-from capnet.contract import Sink
+from capnet.contract import Reader, Sink
 from capnet.errors import CapnetError, Revoked
 from capnet.registry import Hosted
 
@@ -95,7 +94,7 @@ def _same(item: Any) -> Any:
     return item
 
 
-class GuardedStream(AsyncGenerator[Any, None]):
+class GuardedStream(Reader[Any]):
     """A stream each step of which goes through something; when that fails, the stream is closed and fails.
 
     Args:
@@ -122,22 +121,6 @@ class GuardedStream(AsyncGenerator[Any, None]):
         except (StopAsyncIteration, CapnetError):
             await self.aclose()
             raise
-
-    async def asend(self, value: None) -> Any:
-        """The next item; a stream takes nothing back."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Any:
-        """Close it and raise."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """Want no more. Idempotent."""

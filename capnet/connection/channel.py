@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from types import TracebackType
+from collections.abc import Callable
 from typing import TypeVar
 
 from typing_extensions import TypeForm
 
-from capnet.contract import ItemConversion, Sink, Stream
+from capnet.contract import ItemConversion, Reader, Sink, Stream
 from capnet.contract.annotation import read_annotation
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, StreamStopped
 from capnet.fanout import Broadcast, Subscription
@@ -108,7 +107,7 @@ class _ChannelSink(StoppableSink[T]):
         self._link.broken_off = not self._ended
 
 
-class _ChannelStream(AsyncGenerator[T, None]):
+class _ChannelStream(Reader[T]):
     """The reading end."""
 
     __slots__ = ("_link", "_subscription")
@@ -125,21 +124,6 @@ class _ChannelStream(AsyncGenerator[T, None]):
                 raise
         self._link.broken_off = False
         raise CallCancelled("the sink was dropped before its end", reason="abandoned")
-
-    async def asend(self, value: None) -> T:
-        """The next item; a stream takes nothing back."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> T:
-        """Close it and raise."""
-        await self.aclose()
-        return await self._subscription.athrow(typ, val, tb)
 
     async def aclose(self) -> None:
         """Want no more: `send` raises `StreamStopped` from now on. Idempotent."""

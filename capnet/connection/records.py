@@ -8,11 +8,11 @@ where it is too slow the oldest are dropped and the number of them takes their p
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from capnet.contract import Reader
 from capnet.errors import InvalidArgument, PermissionDenied, ResourceExhausted
 from capnet.observe import (
     CallFinished,
@@ -47,7 +47,7 @@ _KINDS: Final[dict[str, type[Event]]] = {
 _ENVELOPE: Final = frozenset(field.name for field in fields(Event))
 
 
-class Records(AsyncGenerator[dict[str, Any], None]):
+class Records(Reader[dict[str, Any]]):
     """The events from now on, one record each.
 
     Args:
@@ -93,22 +93,6 @@ class Records(AsyncGenerator[dict[str, Any], None]):
             event = await anext(self._feed)
             if await self._may_see(event):
                 return self._record(event)
-
-    async def asend(self, value: None) -> dict[str, Any]:
-        """The next record."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> dict[str, Any]:
-        """Close it and raise."""
-        self._close()
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """Listen no more. Idempotent."""

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
 from weakref import ref
 
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
-from capnet.contract import ItemConversion, Sink, item_conversion
+from capnet.contract import ItemConversion, Reader, Sink, item_conversion
 from capnet.engine.exports import Export
 from capnet.engine.streams import Batch, InStream, OutStream
 from capnet.engine.streams import Stream as EngineStream
@@ -353,7 +352,7 @@ class Receiving(Moving):
             self._sink.fail(error)
 
 
-class StreamReader(AsyncGenerator[Any, None]):
+class StreamReader(Reader[Any]):
     """The reading end of a stream that the peer produces.
 
     It is closed by `aclose`, by leaving an `aclosing` block, or when it is collected; the producer is stopped then, and
@@ -503,22 +502,6 @@ class StreamReader(AsyncGenerator[Any, None]):
             self._connection.engine.streaming.consumed(stream, taken, share)
             self._connection.driver.flush_soon()
             self._set_due(stream)
-
-    async def asend(self, value: None) -> Any:
-        """The next item; a stream takes nothing back."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Any:
-        """Close it and raise."""
-        self._close("")
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """Want no more: the producer is stopped. Idempotent."""

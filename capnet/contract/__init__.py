@@ -6,8 +6,8 @@ wire, loop or connection; it imports the standard library, msgspec and `capnet.e
 
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
 what may travel, `conversion.py` checks what came, `plain.py` takes apart what leaves, `path.py` says what will stand
-in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `sink.py` is the writing
-end of a stream; `callables.py` and `generics.py` serve these.
+in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `reader.py` and `sink.py`
+are the two ends of a stream; `callables.py` and `generics.py` serve these.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from capnet.contract.capability import Cap, Stream, call, options, stream
 from capnet.contract.context import INJECT, CallContext
+from capnet.contract.reader import Reader
 from capnet.contract.sink import Sink
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "ItemConversion",
     "MethodSpec",
     "ParameterSpec",
+    "Reader",
     "Sink",
     "Stream",
     "call",

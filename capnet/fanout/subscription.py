@@ -12,15 +12,15 @@ wake; who was woken looks for itself what has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from anyio import Event
 from anyio.lowlevel import current_token
 
+from capnet.contract import Reader
 from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, ResourceExhausted
 
 __all__ = ["Audience", "BufferPolicy", "Delivery", "Inbox", "Subscription", "check_buffer"]
@@ -310,7 +310,7 @@ def _maker(error: Exception) -> MakeError:
     return error.again if isinstance(error, CapnetError) else partial(error.with_traceback, error.__traceback__)
 
 
-class Subscription(AsyncGenerator[T, None]):
+class Subscription(Reader[T]):
     """A stream of what is sent from now on: return it from a `@stream` method, or read it with `async for`.
 
     It leaves at once when it is closed or collected, whether it was read or not; then no `send` waits for it.
@@ -337,22 +337,6 @@ class Subscription(AsyncGenerator[T, None]):
         if not inbox.readable():
             await inbox.reader.until(inbox.readable)
         return inbox.take()
-
-    async def asend(self, value: None) -> T:
-        """The next item; a stream takes nothing back."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> T:
-        """Close it and raise."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """Want no more: what was not read is dropped, and a task that waits for an item sees the end. Idempotent."""

@@ -1,0 +1,42 @@
+"""`Reader[T]`: what all reading ends of streams have in common, wherever their items come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import TypeVar
+
+__all__ = ["Reader"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Reader(AsyncGenerator[T_co, None]):
+    """An async generator as contracts declare it, which is read and closed and takes nothing back."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def __anext__(self) -> T_co:
+        """The next item."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Want no more. Idempotent."""
+
+    async def asend(self, value: None) -> T_co:
+        """The next item; a stream takes nothing back."""
+        return await self.__anext__()
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> T_co:
+        """Close it and raise."""
+        await self.aclose()
+        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
+        raise error.with_traceback(tb)
