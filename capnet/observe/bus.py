@@ -186,7 +186,7 @@ class Bus:
     def _deliver(self) -> None:
         self._scheduled = False
         scheduler = self._scheduler
-        observers = tuple(self._observers)
+        observers = tuple(observer for observer in self._observers if observer.wait_for_turn)
         for observer in observers:
             if observer.rests or scheduler is None:
                 continue

@@ -29,7 +29,7 @@ from capnet.observe import (
 )
 from capnet.observe.bus import QUEUE_EVENTS
 from capnet.testing import assert_no_leaks, connected
-from tests.connection.balance import Books
+from tests.balance import Books
 from tests.connection.shop import MemShop, Shop, until
 
 

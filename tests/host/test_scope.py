@@ -759,7 +759,6 @@ async def test_an_observer_ends_with_its_scope() -> None:
             await until(lambda: len(seen) == 3)
         await shop.add(2)
         assert seen == ["add", "early add", "echo"]
-        assert not server.bus.observed
 
 
 async def test_what_is_taken_out_is_not_called() -> None:

@@ -165,6 +165,17 @@ async def test_a_feed_gives_what_it_has_and_ends_with_its_block() -> None:
     assert not bus.observed and feed.dropped == 0
 
 
+async def test_a_feed_keeps_what_it_has_beside_an_observer() -> None:
+    """What waits for a reader is not handed over with what is handed to functions."""
+    later, seen = Later(), list[Event]()
+    bus = Bus(scheduler=later)
+    bus.on(Event, seen.append)
+    async with bus.feed((LimitHit,)) as feed:
+        bus.publish(LimitHit, limit="a")
+        later.run()
+        assert len(seen) == 1 and (await anext(feed)).limit == "a"
+
+
 async def test_a_feed_that_is_not_read_loses_the_oldest_and_counts() -> None:
     later = Later()
     bus = Bus(scheduler=later)

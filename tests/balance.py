@@ -25,10 +25,8 @@ from capnet.observe import (
     SwapEnded,
 )
 
-WATCHED = frozenset(
-    ("test_calls", "test_closing", "test_forwarding", "test_replace", "test_revoke", "test_sinks", "test_streams")
-)
-"""The modules whose tests keep books. Observing all of the suite would slow it down."""
+APART = frozenset(("test_events", "test_runtime_events", "test_bus", "test_integration"))
+"""Modules whose tests count observers, or how long something takes."""
 STARTS = (CallStarted, CapExported, ConnectionOpened, NameServed, StreamOpened, SwapBegan)
 ENDS = (CallFinished, CapDropped, CapRevoked, ConnectionClosed, NameUnserved, StreamClosed, SwapEnded)
 
@@ -88,8 +86,8 @@ def _key(bus: int, event: Event) -> tuple[object, ...]:
 
 @pytest.fixture(autouse=True)
 def every_start_has_its_end(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fault 53, over a share of the suite: what a test's connections and hosts begin to do they end, once."""
-    if request.path.stem not in WATCHED:
+    """Fault 53, over the whole suite: what a test's connections and hosts begin to do they end, once."""
+    if request.path.stem in APART:
         yield
         return
     books = Books()
