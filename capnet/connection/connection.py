@@ -41,13 +41,13 @@ from .guarding import Guarding
 from .holdings import Holdings
 from .lineage import Granted, fall_at_birth, handling, take_back, with_descendants
 from .loop import Loop
+from .moving import Streams
 from .payload import Payloads
 from .policy import Admission, Explanation, Introduction, Policy, asked_in, explain, hook_of, identified, settled
 from .proxy import Reference, make_proxy, release
 from .reports import Reports
 from .runtime import Runtime, RuntimeService
 from .serving import CloseHooks, Serving
-from .streams import Streams
 
 __all__ = ["Connection"]
 

@@ -36,10 +36,11 @@ from capnet.wire.values import lower
 from .deferring import Late
 from .forward import Forwarder
 from .lineage import Granted
+from .moving import Producing, Receiving
 from .pipe import Promise
 from .proxy import Proxy, Reference, make_proxy, reference_of
 from .relayed import Lent
-from .streams import Producing, Receiving, RemoteSink, StreamReader
+from .streams import RemoteSink, StreamReader
 
 if TYPE_CHECKING:
     from .connection import Connection
