@@ -22,7 +22,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.exports import Export
 from capnet.engine.inspect import snapshot, stats
 from capnet.engine.lifecycle import CloseCause
-from capnet.errors import CapnetError, Unauthenticated
+from capnet.errors import CapnetError
 from capnet.limits import Limits
 from capnet.observe import Bus, Event
 from capnet.registry import Fallback, Hosted, Registration, Registry
@@ -39,11 +39,12 @@ from .driver import Driver
 from .forward import Forwarders
 from .guarding import Guarding
 from .holdings import Holdings
+from .identifying import Identifying
 from .lineage import Granted, fall_at_birth, handling, take_back, with_descendants
 from .loop import Loop
 from .moving import Streams
 from .payload import Payloads
-from .policy import Admission, Explanation, Introduction, Policy, asked_in, explain, hook_of, identified, settled
+from .policy import Admission, Explanation, Policy, explain, hook_of
 from .proxy import Reference, make_proxy, release
 from .reports import Reports
 from .runtime import Runtime, RuntimeService
@@ -89,7 +90,6 @@ class Connection(Serving):
         self._on_close: list[Callable[[CloseCause], object]] = []
         self._closed: Signal | None = None
         self._over = False
-        self._identifying: CancelScope | None = None
         self.revoked: deque[Export] = deque()
         """Exports that were revoked and whose subjects were not let go yet."""
         self.engine = Engine(
@@ -106,6 +106,7 @@ class Connection(Serving):
         self.streams: Streams = Streams(self)
         guard = hook_of(policy, "guard")
         self.dispatcher: Dispatcher = Dispatcher(self, None if guard is None else Guarding(self, guard))
+        self.identifying = Identifying(self)
         self.driver = Driver(self, transport, _HANDLERS)
         for registry in self._registries:
             registry.subscribe(self)
@@ -268,7 +269,7 @@ class Connection(Serving):
 
         Returns the names that were taken back.
         """
-        if not await self._identify():
+        if not await self.identifying.ask():
             return []
         taken: list[str] = []
         for registration in tuple(self.all_served()):
@@ -466,9 +467,7 @@ class Connection(Serving):
         """The handshake is done."""
         self.reports.peer_name = event.hello.name
         self.reports.opened(self.attestation.transport, event.version)
-        if hook_of(self.policy, "identify") is not None:
-            self.dispatcher.hold()
-            self.loop.spawn(self._identify_first)
+        self.identifying.begin()
 
     def pong_received(self, event: engine_events.PongReceived) -> None:
         """A ping of ours came back."""
@@ -484,35 +483,8 @@ class Connection(Serving):
             registry.unsubscribe(self)
         self.scopes.end()
         self._end_all(self.registry, "the connection closed")
-        if self._identifying is not None:
-            self._identifying.cancel()
+        self.identifying.stop()
         self.dispatcher.stop()
-
-    # Who the peer is
-
-    async def _identify_first(self) -> None:
-        """Before anything that the peer asks for is looked at."""
-        if self.dispatcher.stopping:
-            return
-        with CancelScope() as self._identifying:
-            await self._identify()
-        self.dispatcher.let_go()
-
-    async def _identify(self) -> bool:
-        """Have the policy say who the peer is; one that it refuses is sent away. Whether it may stay."""
-        ask = hook_of(self.policy, "identify")
-        if ask is None:
-            return True
-        introduction = Introduction(self.attestation, self.peer_auth, self.peer_name, asked_in(self.peer_auth))
-        verdict = await settled(self, "identification", self.limits.policy_timeout, lambda: ask(introduction))
-        known = identified(introduction, verdict)
-        if isinstance(known, Attestation):
-            self.attestation = known
-            return True
-        self.reports.denied("", None, known.reason)
-        self.engine.close(known.reason, 0, self.loop.now(), Unauthenticated.code)
-        self.driver.drain()
-        return False
 
     # The end
 
