@@ -43,7 +43,7 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
         reason: told to the peers.
         dry_run: change nothing, only say what would be taken.
 
-    Returns what was taken from whom.
+    Returns what was taken from whom, in the order of connections and cap-ids.
 
     Raises:
         InvalidArgument: it is nothing that a peer can hold.
@@ -56,7 +56,7 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
             taken.append(Revocation(connection.number, connection.reports.peer_name, one.export.id, one.interface))
     if not dry_run:
         take_back(fallen, reason)
-    return taken
+    return sorted(taken, key=lambda one: (one.connection, one.cap))
 
 
 def detach(capability: object) -> None:

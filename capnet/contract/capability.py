@@ -128,6 +128,21 @@ class Cap(ABC):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
+    def __getstate__(self) -> object:
+        """The state of an implementation that is copied or pickled, without what capnet keeps with it."""
+        state: Any = super().__getstate__()
+        if isinstance(state, tuple):  # of a class with slots
+            return tuple(map(_own, cast("tuple[object, ...]", state)))
+        return _own(state)
+
+
+def _own(state: object) -> object:
+    """Attributes that are the implementation's."""
+    if not isinstance(state, dict):
+        return state
+    attributes = cast("dict[str, Any]", state)
+    return {name: value for name, value in attributes.items() if not name.startswith("_capnet_")}
+
 
 if TYPE_CHECKING:
     from abc import abstractmethod as call

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import pickle
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +15,7 @@ import pytest
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, options, stream
 from capnet.contract.capability import declaration_of, options_of
 from capnet.errors import ContractError
+from capnet.registry import Hosted
 
 T = TypeVar("T")
 
@@ -377,3 +380,35 @@ def test_annotations_are_not_evaluated_at_declaration() -> None:
         async def f(self, x: Later) -> Later: ...  # type: ignore[name-defined] # pyright: ignore[reportUndefinedVariable] # noqa: F821
 
     assert inspect.isabstract(Early)
+
+
+class KeptRoom(MemRoom):
+    """An implementation with state, which is pickled."""
+
+    def __init__(self) -> None:
+        self.topic = "tea"
+
+
+class SlottedRoom(MemRoom):
+    __slots__ = ("topic",)
+
+    def __init__(self) -> None:
+        self.topic = "tea"
+
+
+class BareRoom(MemRoom):
+    """One without any state."""
+
+
+@pytest.mark.parametrize("kind", [KeptRoom, SlottedRoom])
+def test_an_implementation_that_is_served_can_be_pickled_and_copied(kind: Any) -> None:
+    """What comes of it has the state of the program, and nothing of what is held of the original."""
+    room = kind()
+    hosted = Hosted.of(room)
+    for other in (pickle.loads(pickle.dumps(room)), copy.copy(room), copy.deepcopy(room)):
+        assert other.topic == "tea"
+        assert Hosted.of(other) is not hosted and Hosted.of(room) is hosted
+
+
+def test_one_without_state_can_be_pickled_too() -> None:
+    assert type(pickle.loads(pickle.dumps(BareRoom()))) is BareRoom

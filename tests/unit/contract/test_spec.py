@@ -488,6 +488,11 @@ class TestReceiveArguments:
         """By position up to the first gap; what was left out stays out, so the handler's default counts."""
         assert method(name).receive_arguments(args) == expected
 
+    @pytest.mark.parametrize(("name", "args", "received"), RECEIVED[:-1])
+    def test_and_can_be_named_again(self, name: str, args: Any, received: Any) -> None:
+        """For a guard, which decides by name."""
+        assert method(name).arguments_by_name(*received) == args
+
     def test_values_are_rebuilt(self) -> None:
         """Maps become dataclasses."""
         args, _ = method("notify", Member).receive_arguments({"msg": {"who": "a", "text": "b"}})
