@@ -207,25 +207,13 @@ class Dispatcher:
         connection, guarding = self._connection, self._guarding
         waited_for = self._in_line.pop(answer, None) if self._in_line else None
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
-            if waited_for is not None:
-                waited_for[0].leave(answer)
-                if guarding is not None:
-                    guarding.decided(answer)
-            connection.engine.release_all(answer.references)
-            connection.engine.reply(answer, None)
-            arrived_for.release(connection.close_hosted)
-            connection.driver.handle_events()
+            self._pass_over(answer, arrived_for, waited_for)
             return None
         export = answer.export
         assert export is not None
         hosted: Hosted = export.subject  # another one than it arrived for, when that was replaced meanwhile
         turns = hosted.turns
-        if turns is not None and not turns.take(answer) and not _waits_for_itself(turns, answer):
-            self._wait(turns, answer, arrived_for)
-            return None
-        line = guarding.line(export) if guarding is not None else None
-        if line is not None and not line.take(answer):
-            self._wait(line, answer, arrived_for)
+        if (turns is not None or guarding is not None) and self._must_wait(turns, export, answer, arrived_for):
             return None
         hosted.call_begins()
         arrived_for.release(connection.close_hosted)
@@ -249,14 +237,7 @@ class Dispatcher:
             return None
         if running is None:
             return None
-        context = self._context.copy()
-        granted = connection.payloads.granted.get(export.id)
-        if granted is None and type(hosted) is Forwarder:
-            granted = hosted.parent
-        if granted is not None:
-            context.run(handling.set, granted)
-        if turns is not None or CHAIN in answer.context:
-            context.run(_note_above, turns, answer)
+        context = self._context_for(hosted, export, answer)
         try:
             paused = context.run(running.send, None)
         except StopIteration as stop:
@@ -270,9 +251,40 @@ class Dispatcher:
             return self._finish(answer, handler, _resume(context, running, paused))
         return None
 
-    def _wait(self, turns: Turns, answer: Answer, arrived_for: Hosted) -> None:
-        self._in_line[answer] = turns, arrived_for
-        turns.wait(answer, partial(self._turn_has_come, answer, arrived_for))
+    def _pass_over(self, answer: Answer, arrived_for: Hosted, waited_for: tuple[Turns, Hosted] | None) -> None:
+        """A call will not start: let go of what was held for it."""
+        connection = self._connection
+        if waited_for is not None:
+            waited_for[0].leave(answer)
+            if self._guarding is not None:
+                self._guarding.decided(answer)
+        connection.engine.release_all(answer.references)
+        connection.engine.reply(answer, None)
+        arrived_for.release(connection.close_hosted)
+        connection.driver.handle_events()
+
+    def _must_wait(self, turns: Turns | None, export: Export, answer: Answer, arrived_for: Hosted) -> bool:
+        """Whether a call waits for its turn on an ordered object, or behind one that the guard thinks about."""
+        line = None if self._guarding is None else self._guarding.line(export)
+        if turns is not None and not turns.take(answer) and not _waits_for_itself(turns, answer):
+            line = turns
+        elif line is None or line.take(answer):
+            return False
+        self._in_line[answer] = line, arrived_for
+        line.wait(answer, partial(self._turn_has_come, answer, arrived_for))
+        return True
+
+    def _context_for(self, hosted: Hosted, export: Export, answer: Answer) -> Context:
+        """A context of the handler's own, which knows what the calls and exports it makes come of."""
+        context = self._context.copy()
+        granted = self._connection.payloads.granted.get(export.id)
+        if granted is None and type(hosted) is Forwarder:
+            granted = hosted.parent
+        if granted is not None:
+            context.run(handling.set, granted)
+        if hosted.turns is not None or CHAIN in answer.context:
+            context.run(_note_above, hosted.turns, answer)
+        return context
 
     def _turn_has_come(self, answer: Answer, arrived_for: Hosted) -> None:
         """A call that was in line may begin; its slot is taken already, so it goes before the others."""
