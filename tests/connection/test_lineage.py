@@ -602,8 +602,8 @@ async def test_t17_a_storm_is_told_in_a_few_frames_and_starves_nobody() -> None:
     """T17: ten thousand at once; frames fewer than exports by far, each observer and holder told of each once.
 
     10 000 exports are revoked without stalling the loop: on the machine of the figures 22 ms (was 31, with close
-    hooks 108); the bound here is for slower ones, which are observed at that. It is time of the processor, not of the clock, so that
-    other programs do not count.
+    hooks 108); the bound here is for slower ones, which are observed at that. It is time of the processor, not of
+    the clock, so that other programs do not count.
     """
     made = House()
     async with connected(made.root, limits=MANY, client_limits=MANY) as (server, client):
