@@ -205,10 +205,10 @@ class Answering:
         """What the call is made on is known."""
         answer.target = None
         answer.place = place
-        if type(place) is Export:
+        if isinstance(place, Export):
             answer.export = place
             self._pin(place)
-        elif type(place) is Import:
+        else:
             self._engine.hold(place)  # until the call has ended: its driver makes it again there
 
     def _go_through(self, answer: Answer, source: Answer) -> None:
