@@ -35,7 +35,7 @@ from capnet.errors import (
     Unimplemented,
     VersionMismatch,
 )
-from capnet.limits import Limits
+from capnet.limits import HostLimits, Limits
 from capnet.transport import Attestation
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ __all__ = [
     "Explanation",
     "FailedPrecondition",
     "Host",
+    "HostLimits",
     "Identity",
     "Internal",
     "Introduction",

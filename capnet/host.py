@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
 
+from capnet.connection.capacity import Capacity
 from capnet.connection.connect import begin, find_scheme
 from capnet.connection.connection import Connection
 from capnet.connection.loop import Loop, open_loop
 from capnet.connection.policy import Admission, Explanation, Policy, explain
 from capnet.connection.serving import Serving
 from capnet.errors import CapnetError, Unavailable
-from capnet.limits import Limits
+from capnet.limits import HostLimits, Limits
 from capnet.observe import Bus
 from capnet.registry import Hosted
 from capnet.transport import Attestation, Listener, Transport
@@ -35,6 +36,7 @@ class Host(Serving):
         name: what it calls itself to peers.
         policy: decides which peer may have which name; without one every peer may have all that is served.
         limits: bounds that hold for each peer; the untrusted profile by default.
+        host_limits: bounds for all of them together.
 
     Raises:
         InvalidArgument: the name is not printable or longer than 256 bytes.
@@ -43,7 +45,14 @@ class Host(Serving):
     listeners, says goaway to every peer, lets calls in flight end for a second, and closes what was served.
     """
 
-    def __init__(self, *, name: str = "", policy: Policy | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        host_limits: HostLimits | None = None,
+    ) -> None:
         super().__init__(Bus())
         Hello(name, limits or Limits()).check()
         self._name = name
@@ -51,6 +60,7 @@ class Host(Serving):
         self._limits = limits or Limits()
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
+        self._capacity = Capacity(host_limits or HostLimits(), self._connections, self.bus)
         self._listeners: list[Listener] = []
         self._closing = False
 
@@ -73,6 +83,16 @@ class Host(Serving):
     def connections(self) -> tuple[Connection, ...]:
         """The connections that are not closed, oldest first."""
         return tuple(self._connections.values())
+
+    def stats(self) -> dict[str, int]:
+        """How much of each bounded thing there is now, over all connections."""
+        return {
+            "connections": len(self._connections),
+            "charge": self._capacity.ledger.used,
+            "listeners": len(self._listeners),
+            "names": len(self.registry),
+            **self.bus.stats(),
+        }
 
     async def listen(self, url: str, **options: Any) -> Listener:
         """Accept peers at an address until the host closes, or the returned listener is closed.
@@ -115,6 +135,7 @@ class Host(Serving):
             names=self.registry,
             bus=self.bus,
             hooks=self.hooks,
+            capacity=self._capacity,
         )
         self._connections[connection.number] = connection
         connection.on_close(lambda _: self._connections.pop(connection.number, None))
@@ -203,10 +224,10 @@ class Host(Serving):
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""
-        if self._closing:
+        if self._closing or self._capacity.full:
             transport.abort()
         else:
-            self.accept(transport)
+            self._capacity.arrived(self.accept(transport))
 
     def _running(self) -> Loop:
         if self._scope is None or self._closing:

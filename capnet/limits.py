@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EARLY", "Limits"]
+__all__ = ["EARLY", "HostLimits", "Limits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,24 +20,36 @@ class Limits:
     """
 
     max_frame: int = 4 * 1024 * 1024
-    """Longest frame taken from the peer; a longer one is a violation of P-FRAME-2."""
+    """Longest frame taken from the peer, a longer one breaks P-FRAME-2; and sent to it, with a longer one the call or
+    result fails `resource_exhausted/max_frame_bytes`."""
     max_calls: int = 256
-    """Calls of the peer that run at once; more wait (`max_queued_calls`)."""
+    """Calls of the peer that run at once; more wait (`max_queued_calls`). As many may be one-way calls, more break
+    P-CALL-7, and as many results may be kept, more break P-LIMIT-2."""
     max_caps: int = 10_000
-    """Capabilities of the peer that we hold at once, and of ours that the peer may hold."""
+    """Capabilities of the peer that we hold at once, more break P-LIMIT-2; and of ours that the peer may hold, with
+    more the call or result fails `resource_exhausted/max_caps_per_connection`."""
     max_streams: int = 128
-    """Streams that the peer has opened, either way, at once, and that we have opened at the peer."""
+    """Streams that the peer has opened, either way, at once, more break P-LIMIT-2; and that we have opened at the
+    peer, with more the call or result fails `resource_exhausted/max_streams`."""
     stream_items: int = 512
-    """Items the peer may send on a stream ahead of its consumer."""
+    """Items the peer may send on a stream ahead of its consumer; more break P-STREAM-2."""
     stream_bytes: int = 1024 * 1024
-    """Bytes the peer may send on a stream ahead of its consumer."""
+    """Bytes the peer may send on a stream ahead of its consumer, and a frame beyond them; more break P-STREAM-2."""
+    max_call_charge: int = 40 * 1024 * 1024
+    """Memory that the peer's calls take which wait or run: 1 for each byte of their frames and 90 for each value. From
+    there on an honest peer holds calls back, and others fail `resource_exhausted/max_call_charge`."""
 
     max_queued_calls: int = 64
     """Calls of the peer that wait for a slot; more fail `resource_exhausted/max_concurrent_calls`."""
     max_kept_bytes: int = 8 * 1024 * 1024
-    """Length of all results that are kept for pipelining (P-CALL-8); one above it is sent and not kept."""
+    """Length of all results that are kept for pipelining (P-CALL-8); one above it is sent and not kept, and calls on
+    it fail `resource_exhausted/max_kept_bytes`."""
+    max_held_charge: int = 16 * 1024 * 1024
+    """Memory that items of streams take which nobody has read, and results that are kept, counted like
+    `max_call_charge`. Over it the stream ends, or the result is not kept, with `resource_exhausted/max_held_charge`."""
     max_outgoing_calls: int = 1024
-    """Calls of ours that wait until the peer has room for them; more fail locally with the same reason."""
+    """Calls of ours that wait until the peer has room for them; more fail here, also with
+    `resource_exhausted/max_concurrent_calls`."""
     max_depth: int = 64
     """Nesting of one frame, in and out (P-FRAME-4)."""
     max_items: int = 65_536
@@ -45,13 +57,26 @@ class Limits:
     max_references: int = 1024
     """References in one frame, in and out (P-FRAME-4)."""
     max_pending_bootstraps: int = 16
-    """Bootstraps of the peer that wait for a policy or a name; more fail `resource_exhausted`."""
+    """Bootstraps of the peer that wait for a policy or a name; more fail
+    `resource_exhausted/max_pending_bootstraps`."""
     max_name_bytes: int = 256
-    """Length of a served name, method name or interface name."""
+    """Bytes of a name that the peer asks for, a longer one is an `invalid_argument`, and of the name of an interface,
+    a longer one breaks P-REF."""
     max_strikes: int = 100
     """Limit errors within `strike_window` after which the peer has broken P-LIMIT-1."""
     strike_window: float = 10.0
-    """Seconds in which strikes are counted."""
+    """Seconds in which strikes are counted (P-LIMIT-1)."""
+    control_burst: int = 1000
+    """Cancels, pings and calls that are refused which the peer may send at once; more break P-LIMIT-4."""
+    control_rate: int = 200
+    """How many of these it may send in a second after that; more break P-LIMIT-4."""
+    call_burst: int = 10_000
+    """Calls of the peer that are taken at once, where `call_rate` is set; after these nothing is read for a while."""
+    call_rate: int = 0
+    """Calls of the peer that are taken in a second after that; for the others nothing is read. 0 is no bound."""
+    frames_per_turn: int = 64
+    """Frames of one peer that are acted on in a turn of the loop, fewer where they hold many values; until its next turn
+    nothing is read from it."""
 
     handshake_timeout: float = 5.0
     """Seconds until the peer's hello must be in (P-CONN-3)."""
@@ -60,13 +85,14 @@ class Limits:
     keepalive: float = 20.0
     """Seconds of silence after which a ping is sent (P-CONN-5); 0 sends none."""
     keepalive_timeout: float = 20.0
-    """Seconds without a byte after that ping until the peer counts as dead."""
+    """Seconds without a byte after that ping until the peer counts as dead and we close (P-CONN-5)."""
     policy_timeout: float = 5.0
-    """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no."""
+    """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no,
+    `permission_denied/policy_timeout`, or for a fallback handler that it declines."""
     max_backlog: int = 8 * 1024 * 1024
-    """Bytes written but not yet taken by the transport, above which we stop reading from the peer."""
+    """Bytes written but not yet taken by the transport; while there are more, nothing is read from the peer."""
     write_timeout: float = 10.0
-    """Seconds the backlog may stay above `max_backlog` until the connection is given up."""
+    """Seconds the backlog may stay above `max_backlog`; then we close."""
 
     def __post_init__(self) -> None:
         for name, floor in _FLOORS.items():
@@ -83,7 +109,29 @@ class Limits:
     @classmethod
     def trusted(cls) -> Limits:
         """For peers that are part of your own program: frames of 64 MiB, 1024 calls."""
-        return cls(max_frame=64 * 1024 * 1024, max_calls=1024, max_queued_calls=1024, max_backlog=128 * 1024 * 1024)
+        return cls(
+            max_frame=64 * 1024 * 1024,
+            max_calls=1024,
+            max_queued_calls=1024,
+            max_call_charge=512 * 1024 * 1024,
+            max_held_charge=256 * 1024 * 1024,
+            max_backlog=128 * 1024 * 1024,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLimits:
+    """Bounds of one host, over all its peers together."""
+
+    max_connections: int = 1024
+    """Connections at once. A peer that comes to a listener above that is turned away: we close before a byte of it is
+    read."""
+    max_strangers: int = 256
+    """Connections among them whose peer has not sent its hello; for one above that we close the oldest of them, with
+    P-CONN-3."""
+    max_charge: int = 256 * 1024 * 1024
+    """Memory that calls, unread items and kept results of all peers take, counted like `Limits.max_call_charge`. Over
+    it calls fail and streams end with `resource_exhausted/max_host_charge`, and we close the peer that holds most."""
 
 
 _FLOORS = {
@@ -93,10 +141,29 @@ _FLOORS = {
     "max_streams": 16,
     "stream_items": 1,
     "stream_bytes": 1,
+    "max_call_charge": 1024 * 1024,
+    "control_burst": 1000,
+    "control_rate": 200,
+    "frames_per_turn": 2,
 }
 
-EARLY = Limits(max_frame=64 * 1024, max_calls=16, max_caps=16, max_streams=16, stream_items=1, stream_bytes=1)
+EARLY = Limits(
+    max_frame=64 * 1024,
+    max_calls=16,
+    max_caps=16,
+    max_streams=16,
+    stream_items=1,
+    stream_bytes=1,
+    max_call_charge=1024 * 1024,
+)
 """What every peer must accept before its hello is in (P-CONN-2)."""
+
+HONEST_BURST, HONEST_RATE = 500, 150
+"""What a side allows itself of the least `control_burst` and `control_rate` that a peer may have."""
+
+LARGEST_ONE_WAY = 512
+"""Longest frame in bytes that a one-way call has; a longer one is made as an ordinary call, whose answer is awaited by
+nobody: then caller and callee agree on what it takes up (P-CALL-7)."""
 
 HANDSHAKE_FRAME = 4096
 """Longest frame taken before the handshake is done, in bytes (P-FRAME-2)."""

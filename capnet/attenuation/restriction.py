@@ -18,6 +18,7 @@ from anyio import move_on_after
 
 from capnet.connection.runtime import restrictions_of
 from capnet.contract import CallContext, MethodSpec, contract_spec
+from capnet.engine.pace import Pace
 from capnet.errors import ContractError, InvalidArgument, PermissionDenied, ResourceExhausted
 
 from .gate import GuardedStream
@@ -119,7 +120,7 @@ class Bucket:
         InvalidArgument: it is something else.
     """
 
-    __slots__ = ("_full", "_level", "_seen", "_speed", "rate")
+    __slots__ = ("_pace", "rate")
 
     def __init__(self, rate: Any) -> None:
         count, _, unit = rate.partition("/") if isinstance(rate, str) else ("", "", "")
@@ -128,21 +129,15 @@ class Bucket:
         if unit not in _SECONDS:
             raise InvalidArgument(f"the time of a rate is s, min or h, not {unit!r}")
         self.rate: str = rate
-        self._full = self._level = float(count)
-        self._speed = self._full / _SECONDS[unit]
-        self._seen = monotonic()
+        self._pace = Pace(int(count), int(count) / _SECONDS[unit], monotonic())
 
     def wait(self) -> float:
         """Seconds until there is room for a call, 0 when there is."""
-        now = monotonic()
-        self._level = min(self._full, self._level + (now - self._seen) * self._speed)
-        self._seen = now
-        # A hair less than one is one: the sum of many small steps is not exact.
-        return 0.0 if self._level > 1 - 1e-9 else (1 - self._level) / self._speed
+        return self._pace.wait(monotonic())
 
     def take(self) -> None:
         """One call."""
-        self._level -= 1
+        self._pace.spend()
 
 
 class Expiry:

@@ -33,6 +33,7 @@ from capnet.wire.references import Reference as WireReference
 from .bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
 from .call import Call
 from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
+from .capacity import Capacity
 from .deferring import Deferring
 from .dispatch import Dispatcher
 from .driver import Driver
@@ -76,6 +77,7 @@ class Connection(Serving):
         names: Registry | None = None,
         bus: Bus | None = None,
         hooks: CloseHooks | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         self.loop = loop
         self.limits = limits or Limits()
@@ -97,7 +99,9 @@ class Connection(Serving):
             loop.now(),
             bootstrap=_BOOTSTRAP,
             runtime=_RUNTIME,
+            whole=None if capacity is None else capacity.ledger,
         )
+        self._capacity = capacity
         self.reports: Reports = Reports(self.bus, self.number, loop)
         self.payloads: Payloads = Payloads(self)
         self.holdings: Holdings = Holdings(self)
@@ -178,7 +182,7 @@ class Connection(Serving):
         """Seconds that one ping and its pong took; answered by the peer's connection itself, before any handler.
 
         Raises:
-            Unavailable: the connection closed.
+            Unavailable: the connection closed. ResourceExhausted: `rate_limited`, pings followed each other too fast.
         """
         started = self.loop.now()
         number = self.engine.ping()
@@ -475,6 +479,12 @@ class Connection(Serving):
         if waiter is not None:
             self.loop.wake(waiter)
 
+    def limit_reached(self, event: engine_events.LimitReached) -> None:
+        """The peer ran into a limit, or found no room because of others."""
+        self.reports.limit_hit(event.reason)
+        if event.reason == "max_host_charge" and self._capacity is not None:
+            self._capacity.relieve(self)
+
     def engine_closed(self, event: engine_events.Closed) -> None:
         """Nothing more will happen: end what is ours."""
         self.clear_revoked()
@@ -534,7 +544,7 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.StreamChanged: Connection.stream_changed,
     engine_events.PeerIntroduced: Connection.peer_introduced,
     engine_events.PongReceived: Connection.pong_received,
-    engine_events.LimitReached: lambda self, event: self.reports.limit_hit(event.reason),
+    engine_events.LimitReached: Connection.limit_reached,
     engine_events.Draining: lambda self, event: None,  # nothing new starts: the engine refuses it
     engine_events.Closed: Connection.engine_closed,
 }

@@ -39,7 +39,9 @@ class Driver:
         "_collected",
         "_connection",
         "_direct",
+        "_end",
         "_flush_scheduled",
+        "_going_on",
         "_handlers",
         "_max_backlog",
         "_stall",
@@ -79,6 +81,10 @@ class Driver:
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
         self._closing_timer: TimerHandle | None = None
+        self._going_on = False
+        """The peer has had its turn; nothing is read until it has the next."""
+        self._end: tuple[Exception | None] | None = None
+        """How the transport ended, while what came before that has to wait for its turn."""
         self._writers: list[Waiter] = []
 
     def start(self) -> None:
@@ -104,16 +110,21 @@ class Driver:
             loop.run_woken()
         self.receiving = False
         self.drain()
+        if engine.unread or engine.call_pace is not None:
+            self._yield_turn(engine.rest(loop.now()))
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
-        if self._end_stall():
+        if self._end_stall() and not self._going_on:
             self.transport.resume()
         self._wake_writers()
 
     def closed(self, error: Exception | None) -> None:
-        """The transport has ended."""
+        """The transport has ended; what came before that is acted on first."""
         self.transport_closed = True
+        if self._going_on and self.engine.unread:
+            self._end = (error,)
+            return
         self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
         self.drain()
         self._end_stall()
@@ -168,6 +179,27 @@ class Driver:
             self.transport.send(chunks)
             if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
                 self._wait_for_reader()
+
+    def _yield_turn(self, rest: float) -> None:
+        """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""
+        if self._going_on or not (rest or self.engine.unread):
+            return
+        self._going_on = True
+        self.transport.pause()
+        if rest:
+            self.loop.call_at(self.loop.now() + rest, self._go_on)
+        else:
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        self.data_received(b"")
+        if self._going_on:
+            return
+        if self._end is not None:
+            self.closed(*self._end)
+        elif self._stall is None:
+            self.transport.resume()
 
     def _wake_writers(self) -> None:
         writers, self._writers = self._writers, []

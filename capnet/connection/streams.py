@@ -189,7 +189,7 @@ class StreamReader(Reader[Any]):
             self._source.token = self._flow
 
     def _take(self, stream: InStream, batch: Batch) -> None:
-        values, references, self._bytes = batch
+        values, references, self._bytes, _ = batch
         self._count = len(values)
         self._taken = 0
         try:

@@ -19,8 +19,9 @@ from . import events as event
 from .answers import Answer, AnswerState
 from .exports import Export
 from .imports import Import
+from .ledger import BYTES_PER_VALUE
 from .lifecycle import State
-from .pipelines import Kept, Place, answer_refs
+from .pipelines import MOST_TAKEN, Kept, Place, answer_refs
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -112,6 +113,7 @@ class Answering:
         self._pin(answer.export)
         for id, source in sources.items():
             if isinstance(source, Kept):
+                source.budget = MOST_TAKEN
                 if not self._take(answer, id, source):
                     return
             else:
@@ -226,9 +228,11 @@ class Answering:
         references: list[CapRef] = []
         for promise in answer_refs(answer.references):
             if promise.id == id:
+                ledger = self._engine.call_charge
                 room = self._engine.limits.max_items - answer.taken
-                promise.subject, found, count = kept.value_at(promise.path, room)
+                promise.subject, found, count = kept.value_at(promise.path, room, ledger)
                 answer.taken += count
+                answer.charge += BYTES_PER_VALUE * count
                 references += found
         for reference in references:
             if type(reference.subject) is Import:
@@ -329,6 +333,7 @@ class Answering:
             engine.closing.check_drained()
 
     def _no_longer_owed(self, answer: Answer) -> None:
+        self._engine.call_charge.give(answer.charge)
         if answer.id:
             self._engine.answers.owed -= 1
         else:

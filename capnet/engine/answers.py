@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from capnet.errors import ProtocolViolation
+from capnet.limits import LARGEST_ONE_WAY
 from capnet.wire.references import Reference
 
 from .exports import Export
@@ -47,6 +48,7 @@ class Answer:
         method: the name on the wire; look it up in an explicit table only.
         arguments: plain data by parameter name, references still in it.
         references: the references in the arguments; the driver holds or releases them.
+        charge: what it takes up here.
         deadline: when it must be answered, on the engine's clock, or None.
         context: text map from the caller.
         handler: the driver's record of what runs for it.
@@ -62,6 +64,7 @@ class Answer:
 
     __slots__ = (
         "arguments",
+        "charge",
         "context",
         "deadline",
         "dependents",
@@ -88,6 +91,7 @@ class Answer:
         self.method = method
         self.arguments = arguments
         self.references = references
+        self.charge = 0
         self.deadline: float | None = None
         self.context = _NO_CONTEXT
         self.state = AnswerState.QUEUED
@@ -177,12 +181,17 @@ class Answers:
             raise ProtocolViolation("P-CALL-7", f"call id {id} is active")
         raise ProtocolViolation("P-ID-1", f"call id {id} after {self.last_id}")
 
-    def take_one_way(self) -> None:
+    def take_one_way(self, size: int) -> None:
         """The peer makes a one-way call.
 
+        Args:
+            size: bytes of its frame.
+
         Raises:
-            ProtocolViolation: P-CALL-7, more than it had credit for.
+            ProtocolViolation: P-CALL-7, more than it had credit for, or a frame that is longer than theirs are.
         """
+        if size > LARGEST_ONE_WAY:
+            raise ProtocolViolation("P-CALL-7", f"one-way call of {size} bytes, at most {LARGEST_ONE_WAY} are allowed")
         if not self.one_way_left:
             raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once")
         self.one_way_left -= 1

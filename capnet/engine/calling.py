@@ -8,20 +8,30 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import CallCancelled, CapnetError, ProtocolViolation, ResourceExhausted, cut_text
+from capnet.limits import LARGEST_ONE_WAY
 from capnet.wire.frames import Op
 from capnet.wire.references import AnswerRef, Reference
 
 from . import events as event
 from .calls import Call, Pipelined, Target
 from .closing import LONGEST
+from .ledger import BYTES_PER_VALUE, values_in
+from .timers import Timer
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 __all__ = ["Calling"]
 
+_SMALL: Final = 4096
+"""Bytes of a frame up to which its values are not counted: there are no more of them than bytes."""
+_MOST_PER_BYTE: Final = 1 + BYTES_PER_VALUE
+_ID_AT: Final = 2
+"""Where the id of a call stands in its frame; that of a one-way call is one byte long."""
 _CALL_WITHOUT_META: Final = 0x85
 _CALL_WITH_META: Final = b"\x86"
+_AROUND: Final = 64
+"""Values in the frame of a call beside its arguments, at most."""
 
 
 class Calling:
@@ -70,11 +80,13 @@ class Calling:
             call.meta = _meta(timeout, context)
             frame.append(call.meta)
         outbox = engine.outbox
-        if id and len(calls.by_id) < calls.limit and not calls.held and engine.peer is not None:
+        if id and calls.has_room and not calls.held and engine.peer is not None:
             if may_keep:
                 call.position = (outbox.turn, len(outbox.chunks))
-            outbox.send(frame, references)
+            size = outbox.send(frame, references)
+            call.charge = size * _MOST_PER_BYTE if size <= _SMALL else _charge(size, arguments)
             calls.by_id[id] = call
+            calls.charge += call.charge
             if references:
                 engine.streaming.left(references)
         else:
@@ -90,7 +102,11 @@ class Calling:
             if engine.peer is not None:
                 self.send_held()  # one behind it may be of the other kind, for which there is room
         elif call.token is not None and engine.calls.find(call.id) is call:
-            engine.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
+            if engine.own_pace.take(engine.now):
+                self._say_cancelled(call, reason)
+            else:
+                engine.calls.cancelled.append((call, reason))
+                engine.timers.set(Timer.CANCELS, engine.now + engine.own_pace.wait(engine.now))
             call.failure = CallCancelled(reason or "cancelled here")
         call.token = None
 
@@ -147,6 +163,22 @@ class Calling:
         calls.kept -= len(finished)
         for id in finished:
             self._engine.outbox.send([Op.FINISH, id])
+
+    def say_cancelled(self) -> None:
+        """Tell the peer of cancels that had to wait, as many as it takes now; calls that were answered need none."""
+        engine = self._engine
+        cancelled = engine.calls.cancelled
+        while cancelled:
+            call, reason = cancelled[0]
+            if engine.calls.find(call.id) is call:
+                if not engine.own_pace.take(engine.now):
+                    engine.timers.set(Timer.CANCELS, engine.now + engine.own_pace.wait(engine.now))
+                    return
+                self._say_cancelled(call, reason)
+            cancelled.popleft()
+
+    def _say_cancelled(self, call: Call, reason: str) -> None:
+        self._engine.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])
 
     def take_back(self, call: Call, error: CapnetError, *, silently: bool = False) -> None:
         """A call that was held back will not be made, nor will those that need its answer.
@@ -220,6 +252,10 @@ class Calling:
         engine = self._engine
         calls, outbox = engine.calls, engine.outbox
         payload = outbox.encode(frame, references)
+        if not call.id and len(payload) > LARGEST_ONE_WAY:
+            call.id = calls.next_id()
+            payload = payload[:_ID_AT] + engine.codec.encode(call.id) + payload[_ID_AT + 1 :]
+        call.charge = _charge(len(payload), frame[4]) if call.id else 0
         fits = len(payload) <= outbox.limit
         if fits and calls.has_room_for(call) and not calls.held:
             call.position = (outbox.turn, len(outbox.chunks))
@@ -266,6 +302,11 @@ class Calling:
             call.kept = False
         else:
             calls.finished.remove(call.id)
+
+
+def _charge(size: int, arguments: dict[str, Any]) -> int:
+    """What a call with these arguments takes up at the peer, at most."""
+    return size + BYTES_PER_VALUE * (_AROUND + values_in(arguments))
 
 
 def _note_dependence(call: Call) -> None:

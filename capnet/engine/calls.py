@@ -28,6 +28,7 @@ class Call:
         id: 0 for one-way calls, which are only ever held or gone.
         target: what it is made on.
         token: the driver's; None once the call was cancelled.
+        charge: what it takes up at the peer.
         frame, references: what will be sent, while it is held.
         kept: the callee keeps the answer, until nobody here can ask for anything in it.
         users: local owners of what is to come of it.
@@ -37,6 +38,7 @@ class Call:
     """
 
     __slots__ = (
+        "charge",
         "dependents",
         "failure",
         "frame",
@@ -54,6 +56,7 @@ class Call:
         self.id = id
         self.target = target
         self.token = token
+        self.charge = 0
         self.frame: bytes | None = None
         self.references: Sequence[Reference] = ()
         self.kept = False
@@ -99,17 +102,34 @@ Target = Import | Pipelined
 class Calls:
     """Calls by id, in the order they were made, and those held back until the peer has room."""
 
-    __slots__ = ("by_id", "_next", "finished", "held", "kept", "limit", "one_way_room")
+    __slots__ = (
+        "by_id",
+        "_next",
+        "cancelled",
+        "charge",
+        "finished",
+        "held",
+        "kept",
+        "limit",
+        "max_charge",
+        "one_way_room",
+    )
 
     def __init__(self) -> None:
         self.limit = 0
         """How many calls the peer takes at once; set from its hello."""
+        self.max_charge = 0
+        """What they may take up there; set from its hello."""
+        self.charge = 0
+        """What those that were sent take up."""
         self.one_way_room = 0
         """How many one-way calls it takes now (P-CALL-7)."""
         self.by_id: dict[int, Call] = {}
         """Calls that were sent and not answered."""
         self._next = 1
         self.held: deque[Call] = deque()
+        self.cancelled: deque[tuple[Call, str]] = deque()
+        """Calls that were cancelled, and why, which the peer will be told when there were fewer cancels."""
         self.kept = 0
         """How many answers the peer keeps for us, or will."""
         self.finished: list[int] = []
@@ -133,14 +153,20 @@ class Calls:
         self._next = id + 1
         return id
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the peer takes an ordinary call now."""
+        return len(self.by_id) < self.limit and self.charge < self.max_charge
+
     def has_room_for(self, call: Call) -> bool:
         """Whether the peer takes it now."""
-        return len(self.by_id) < self.limit if call.id else self.one_way_room > 0
+        return self.has_room if call.id else self.one_way_room > 0
 
     def sent(self, call: Call) -> None:
         """The frame is on its way; an answer may come."""
         if call.id:
             self.by_id[call.id] = call
+            self.charge += call.charge
         else:
             self.one_way_room -= 1
 
@@ -159,6 +185,7 @@ class Calls:
             if id >= self._next:
                 raise ProtocolViolation("P-ID-4", f"answer to call {id}, which was never made")
             raise ProtocolViolation("P-CALL-1", f"second answer to call {id}")
+        self.charge -= call.charge
         return call
 
     def unseen(self, last_id: int) -> list[Call]:
@@ -174,7 +201,9 @@ class Calls:
             held.frame = None
         calls = [*self.by_id.values(), *self.held]
         self.by_id = {}
+        self.charge = 0
         self.held.clear()
+        self.cancelled.clear()
         self.finished.clear()
         self.kept = 0
         return calls
@@ -185,4 +214,5 @@ class Calls:
             assert call.id == id < self._next
         for call in self.held:
             assert call.id < self._next and call.id not in self.by_id and call.frame is not None
+        assert self.charge == sum(call.charge for call in self.by_id.values())
         assert self.one_way_room >= 0 and 0 <= self.kept <= self.limit

@@ -103,7 +103,10 @@ class Closing:
                 engine.emit(event.CallFailed(call.token, cause.error()))
         for answer in engine.answers.clear():
             engine.emit(event.AnswerEnded(answer, cause.error()))
+        engine.unread = False
         engine.pipelines.clear()
+        engine.call_charge.clear()
+        engine.held_charge.clear()
         engine.streaming.clear(cause.error())
         for export in [*engine.exports.clear(), *engine.lingering]:
             engine.emit(event.ExportEnded(export, "closed"))

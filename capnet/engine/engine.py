@@ -15,10 +15,10 @@ intent that would ask the peer for something raises what the close cause says, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from capnet.errors import DeadlineExceeded, InvalidArgument, ProtocolViolation, cut_text
-from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
+from capnet.errors import DeadlineExceeded, InvalidArgument, ProtocolViolation, ResourceExhausted, cut_text
+from capnet.limits import EARLY, HANDSHAKE_FRAME, HONEST_BURST, HONEST_RATE, Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
 from capnet.wire.framing import FrameReader
@@ -34,8 +34,10 @@ from .closing import Closing
 from .exports import CapTable, Export
 from .imports import Import, ImportTable
 from .inbound import Inbound
+from .ledger import Ledger
 from .lifecycle import CloseCause, Lifecycle, State
 from .outbox import Outbox
+from .pace import Pace
 from .pipelines import Pipelines
 from .streaming import Streaming
 from .streams import Streams
@@ -43,6 +45,9 @@ from .strikes import Strikes
 from .timers import Timer, Timers
 
 __all__ = ["Engine"]
+
+VALUES_LIKE_A_FRAME: Final = 512
+"""So many values in a frame take as long as another small frame."""
 
 
 class Engine:
@@ -53,6 +58,7 @@ class Engine:
         now: the time at which the handshake begins.
         bootstrap: subject of cap-id 0, opaque here.
         runtime: subject of cap-id 1, opaque here.
+        whole: counts what all connections of a host hold.
 
     Raises:
         InvalidArgument: the hello does not fit into the frame that every peer takes.
@@ -62,7 +68,10 @@ class Engine:
         "answering",
         "answers",
         "call",
+        "call_charge",
+        "call_pace",
         "calling",
+        "control_pace",
         "calls",
         "cancel",
         "closing",
@@ -70,6 +79,7 @@ class Engine:
         "exports",
         "fail",
         "heard",
+        "held_charge",
         "imports",
         "inbound",
         "lifecycle",
@@ -79,6 +89,7 @@ class Engine:
         "peer",
         "ping_number",
         "pinged",
+        "own_pace",
         "pipelines",
         "reader",
         "reply",
@@ -86,11 +97,14 @@ class Engine:
         "streams",
         "strikes",
         "timers",
+        "unread",
         "lingering",
         "happened",
     )
 
-    def __init__(self, hello: Hello, now: float, *, bootstrap: Any = None, runtime: Any = None) -> None:
+    def __init__(
+        self, hello: Hello, now: float, *, bootstrap: Any = None, runtime: Any = None, whole: Ledger | None = None
+    ) -> None:
         self.limits: Limits = hello.limits
         self.now = self.heard = now
         self.peer: Hello | None = None
@@ -98,12 +112,26 @@ class Engine:
         self.lifecycle = Lifecycle()
         self.exports = CapTable(bootstrap, runtime)
         self.imports = ImportTable(self.limits.max_caps)
+        self.call_charge = Ledger(self.limits.max_call_charge, whole)
+        """What the peer's calls take up that wait or run."""
+        self.held_charge = Ledger(self.limits.max_held_charge, whole)
+        """What its items that nobody has read take up, and results that are kept for it."""
         self.calls = Calls()
         self.streams = Streams(self.limits)
         self.answers = Answers(self.limits.max_calls, self.limits.max_queued_calls)
-        self.pipelines = Pipelines(self.answers, self.exports, self.limits.max_kept_bytes, self.limits.max_calls)
+        self.pipelines = Pipelines(
+            self.answers, self.exports, self.held_charge, self.limits.max_kept_bytes, self.limits.max_calls
+        )
         self.timers = Timers()
         self.strikes = Strikes(self.limits)
+        self.control_pace = Pace(self.limits.control_burst, self.limits.control_rate, now)
+        """How many more cancels and pings the peer may send, and calls that are refused (P-LIMIT-4)."""
+        self.own_pace = Pace(HONEST_BURST, HONEST_RATE, now)
+        """The same for what we send."""
+        self.call_pace = Pace(self.limits.call_burst, rate, now) if (rate := self.limits.call_rate) else None
+        """How many more calls are taken from the peer now; it may be overdrawn by those of one turn."""
+        self.unread = False
+        """Frames wait here for another turn: `receive_data`, with nothing if need be, goes on with them."""
         self.codec = Codec(self.limits)
         self.outbox = Outbox(self.codec, self.exports, self.streams)
         self.reader = FrameReader(HANDSHAKE_FRAME)
@@ -129,7 +157,10 @@ class Engine:
     # Inputs
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
-        """Bytes from the peer, cut anywhere."""
+        """Bytes from the peer, cut anywhere.
+
+        At most `frames_per_turn` frames are acted on, fewer when they are large; for the rest see `unread`.
+        """
         self.now = self.heard = now
         if self.lifecycle.closed:
             return
@@ -137,10 +168,16 @@ class Engine:
         if reader.held or self.peer is None:
             self._receive_slowly(data)
             return
+        codec, room = self.codec, self.limits.frames_per_turn
+        frames = reader.frames(data)
         try:
-            for frame in reader.frames(data):
+            for frame in frames:
                 self.inbound.receive(frame)
                 if self.lifecycle.state is State.CLOSED:
+                    return
+                room -= 1 + codec.values // VALUES_LIKE_A_FRAME
+                if room <= 0:
+                    self._leave(frames)
                     return
         except ProtocolViolation as violation:
             self.abort(violation)
@@ -236,10 +273,15 @@ class Engine:
         """Ask for a sign of life; `PongReceived` brings the returned number back.
 
         Raises:
-            Unavailable: the connection is closing.
+            Unavailable: the connection is closing. ResourceExhausted: `rate_limited`, there have been many.
         """
         if self.lifecycle.state is State.CLOSED:
             raise self.closing.error()
+        if not self.own_pace.take(self.now):
+            raise ResourceExhausted("pings follow each other too fast", reason="rate_limited")
+        return self._ping()
+
+    def _ping(self) -> int:
         self.ping_number += 1
         self.outbox.send([Op.PING, self.ping_number])
         return self.ping_number
@@ -291,6 +333,15 @@ class Engine:
                 self.calling.say_finished()
         return self.outbox.take()
 
+    def rest(self, now: float) -> float:
+        """Seconds in which nothing more is to be read from the peer, by `call_rate`."""
+        return 0.0 if self.call_pace is None or self.lifecycle.closed else self.call_pace.wait(now)
+
+    @property
+    def charge(self) -> int:
+        """What the peer takes up here."""
+        return self.call_charge.used + self.held_charge.used
+
     @property
     def pending(self) -> bool:
         """Whether `data_to_send` has anything."""
@@ -325,6 +376,17 @@ class Engine:
         self.emit(event.LimitReached(reason))
         self.strikes.add(self.now)
 
+    def count_control(self, what: str) -> None:
+        """Count a frame of the peer's that costs it nothing.
+
+        Raises:
+            ProtocolViolation: P-LIMIT-4, more of them than an honest peer sends.
+        """
+        if not self.control_pace.take(self.now):
+            limits = self.limits
+            text = f"{what}: more than {limits.control_burst} at once and {limits.control_rate} a second after"
+            raise ProtocolViolation("P-LIMIT-4", text)
+
     def finish(self, cause: CloseCause) -> None:
         """End everything, each thing once, and the connection last. Later calls do nothing."""
         self.closing.finish(cause)
@@ -333,17 +395,29 @@ class Engine:
 
     def _receive_slowly(self, data: bytes | bytearray | memoryview) -> None:
         """The same when a frame is under way, whose time limit must be kept, or the handshake is not done."""
+        self.unread = False
+        codec, room = self.codec, self.limits.frames_per_turn
+        frames = self.reader.frames(data)
         try:
-            for frame in self.reader.frames(data):
+            for frame in frames:
                 self.timers.clear(Timer.PARTIAL_FRAME)
                 self.inbound.receive(frame)
                 if self.lifecycle.state is State.CLOSED:
+                    return
+                room -= 1 + codec.values // VALUES_LIKE_A_FRAME
+                if room <= 0:
+                    self._leave(frames)
                     return
         except ProtocolViolation as violation:
             self.abort(violation)
             return
         if self.reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
             self.timers.set(Timer.PARTIAL_FRAME, self.now + self.limits.partial_frame_timeout)
+
+    def _leave(self, frames: Iterable[bytes]) -> None:
+        """The other connections have their turn."""
+        self.reader.leave(frames)
+        self.unread = bool(self.reader.held)
 
     def _introduce(self, hello: Hello) -> None:
         payload = self.codec.encode(hello.to_frame())
@@ -356,6 +430,7 @@ class Engine:
         self.exports.limit = min(announced.max_caps, self.limits.max_caps)
         self.calls.one_way_room += announced.max_calls - self.calls.limit
         self.calls.limit = announced.max_calls
+        self.calls.max_charge = announced.max_call_charge
 
     def _ring(self, timer: Timer) -> None:
         match timer:
@@ -363,6 +438,8 @@ class Engine:
                 self.abort(ProtocolViolation("P-CONN-3", f"no hello in {self.limits.handshake_timeout:g} s"))
             case Timer.PARTIAL_FRAME:
                 self.abort(ProtocolViolation("P-FRAME-2", "a frame was begun and not finished in time"))
+            case Timer.CANCELS:
+                self.calling.say_cancelled()
             case Timer.GRACE:
                 self.closing.grace_is_over()
             case _:
@@ -374,7 +451,7 @@ class Engine:
         if self.pinged is not None and self.heard < self.pinged:
             self.finish(CloseCause("idle", f"not a byte for {self.now - self.heard:.0f} s"))
         elif self.now >= ping_at:
-            self.ping()
+            self._ping()
             self.pinged = self.now
             self.timers.set(Timer.KEEPALIVE, self.now + self.limits.keepalive_timeout)
         else:

@@ -27,6 +27,7 @@ from capnet.wire.references import CapRef, Reference, StreamRef
 from . import events as event
 from .answers import Answer
 from .exports import Export
+from .ledger import BYTES_PER_VALUE
 from .lifecycle import CloseCause
 from .pipelines import Kept, answer_refs
 
@@ -102,7 +103,7 @@ class Inbound:
         elif id:
             answers.refuse(id)
         else:
-            answers.take_one_way()
+            answers.take_one_way(self._size)
         if meta and meta[0].get("keep") and id:
             engine.pipelines.promise()
         direct = type(target) is int
@@ -119,11 +120,18 @@ class Inbound:
             or not engine.lifecycle.accepts_calls
         ):
             refusal = self._refusal(id, target, export, sources)
+        charge = self._size + BYTES_PER_VALUE * engine.codec.values
+        if refusal is None and not engine.call_charge.take(charge):
+            refusal = self._overcharged(id, charge)
+        if engine.call_pace is not None:
+            engine.call_pace.spend()
         if refusal is not None:
+            engine.count_control("calls that are refused")
             keep = bool(meta) and meta[0].get("keep", False)
             engine.answering.refuse(id, refusal, references, keep)
             return
         answer = Answer(id, export, method, arguments, references)
+        answer.charge = charge
         if references:
             engine.answering.hold_homes(answer, references)
         if id:
@@ -169,6 +177,18 @@ class Inbound:
             )
         return None
 
+    def _overcharged(self, id: int, charge: int) -> CapnetError | None:
+        """There is no room for what a call would take up; a one-way call, which is small, is taken all the same."""
+        engine = self._engine
+        if not id:
+            engine.call_charge.add(charge)
+            return None
+        if engine.call_charge.crowded:
+            engine.emit(event.LimitReached("max_host_charge"))
+            return ResourceExhausted("all peers together have too much in flight here", reason="max_host_charge")
+        engine.count_strike("max_call_charge")
+        return ResourceExhausted("the calls in flight take too much memory", reason="max_call_charge")
+
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
         answer.context = meta.get("context", answer.context)
         answer.keep = answer.id > 0 and meta.get("keep", False)
@@ -211,6 +231,7 @@ class Inbound:
     def cancel(self, frame: _Frame, references: _References) -> None:
         """The peer gives up on a call (P-CALL-6)."""
         answer = self._engine.answers.find(frame[1])
+        self._engine.count_control("cancels")
         if answer is not None:
             reason = cut_text(frame[2]) if len(frame) == 3 else ""
             self._engine.answering.end_answer(answer, CallCancelled(reason or "cancelled by the caller"))
@@ -229,7 +250,7 @@ class Inbound:
             engine.streaming.spoil(engine.streams.consumed(stream), refusal)
             engine.release_all(references)
             references = ()
-        engine.streaming.items(stream, values, references, self._size)
+        engine.streaming.items(stream, values, references, self._size, BYTES_PER_VALUE * engine.codec.values)
 
     def credit(self, frame: _Frame, references: _References) -> None:
         """Credit for a stream, or for one-way calls (P-STREAM-2, P-CALL-7)."""
@@ -271,12 +292,13 @@ class Inbound:
         engine = self._engine
         told = [engine.imports.told(id) for id in frame[1]]
         for imported in told:
-            if imported is not None:
+            if imported is not None and imported.generation != frame[2]:
                 imported.generation = frame[2]
                 engine.emit(event.ImportReplaced(imported))
 
     def ping(self, frame: _Frame, references: _References) -> None:
         """The peer wants a sign of life."""
+        self._engine.count_control("pings")
         self._engine.outbox.send([Op.PONG, frame[1]])
 
     def pong(self, frame: _Frame, references: _References) -> None:

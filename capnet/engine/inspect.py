@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import Engine
 from .lifecycle import State
-from .streams import OutStream
+from .streams import InStream, OutStream
 
 __all__ = ["check_invariants", "snapshot", "stats"]
 
@@ -25,6 +25,8 @@ def stats(engine: Engine) -> dict[str, int]:
         "answers_waiting": len(engine.answers.waiting),
         "answers_kept": len(engine.pipelines),
         "streams": len(engine.streams),
+        "call_charge": engine.call_charge.used,
+        "held_charge": engine.held_charge.used,
         "strikes": engine.strikes.count,
     }
 
@@ -93,9 +95,21 @@ def check_invariants(engine: Engine) -> None:
     engine.answers.check_invariants()
     engine.pipelines.check_invariants()
     engine.streams.check_invariants()
+    _check_charges(engine)
     if engine.lifecycle.state is State.CLOSED:
         assert not any(stats(engine)[key] for key in stats(engine) if key != "strikes"), stats(engine)
         assert engine.next_deadline() is None
     if engine.peer is not None and engine.lifecycle.accepts_calls:
         assert len(engine.calls) <= engine.calls.limit
         assert not engine.calls.held or not engine.calls.has_room_for(engine.calls.held[0])
+
+
+def _check_charges(engine: Engine) -> None:
+    """I11: what the tables hold is what the ledgers say; streams that are gone may still be read."""
+    assert engine.call_charge.used == sum(answer.charge for answer in engine.answers)
+    held = sum(stream.in_use + sum(batch[3] for batch in stream.batches) for stream in _in_streams(engine))
+    assert held <= engine.held_charge.used
+
+
+def _in_streams(engine: Engine) -> list[InStream]:
+    return [stream for stream in engine.streams if isinstance(stream, InStream)]

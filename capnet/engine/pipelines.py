@@ -15,10 +15,14 @@ from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, kind
 from .answers import Answer, Answers
 from .exports import CapTable, Export
 from .imports import Import
+from .ledger import BYTES_PER_VALUE, Ledger, values_in
 
 __all__ = ["Kept", "Pipelines", "Place", "answer_refs"]
 
 Place = Export | Import
+MOST_TAKEN: Final = 128 * 1024
+"""Values of one result that calls take at once: all that wait when it comes, or one that comes later. It bounds for how
+long nothing else happens."""
 Path = Sequence[str | int]
 _CONTAINERS: Final = frozenset((dict, list, CapRef))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
@@ -31,14 +35,18 @@ class Kept:
         value: its result, with references as they would arrive: to an export that comes home, or to an import.
         error: what it failed with, or None.
         size: bytes of the result.
+        charge: what it takes up while it is kept.
+        budget: how many values of it may still be taken before others have a turn.
     """
 
-    __slots__ = ("error", "size", "value")
+    __slots__ = ("budget", "charge", "error", "size", "value")
 
     def __init__(self, value: Any, error: CapnetError | None = None, size: int = 0) -> None:
         self.value = value
         self.error = error
         self.size = size
+        self.charge = 0
+        self.budget = MOST_TAKEN
 
     def places(self) -> Iterator[Place]:
         """What the capabilities in the value lead to."""
@@ -59,23 +67,32 @@ class Kept:
             raise Revoked(place.revoked)
         return place
 
-    def value_at(self, path: Path, room: int) -> tuple[Any, list[CapRef], int]:
+    def value_at(self, path: Path, room: int, ledger: Ledger) -> tuple[Any, list[CapRef], int]:
         """A copy of what stands at a path, the references in it, which hold nothing yet, and how many values it has.
+
+        Args:
+            room: how many values it may have.
+            ledger: where the copy is counted.
 
         Raises:
             CapnetError: the call's own error. FailedPrecondition: nothing stands there. Revoked: a part was taken
-            back. ResourceExhausted: it has more values than there is `room` for.
+            back. ResourceExhausted: it has more values than there is room for, or the ledger is full.
         """
         found = self._at(path)
-        count = _count(found, room)
+        if ledger.full:
+            raise ResourceExhausted("calls take too much from other results", reason="max_call_charge")
+        if self.budget <= 0:
+            raise ResourceExhausted("calls take too many values from one result at once", reason="max_items")
+        count = values_in(found)
+        self.budget -= count
         if count > room:
             raise ResourceExhausted("a call takes more from other results than a frame may hold", reason="max_items")
-        value = _copy(found, _another)
-        references = list(_references_in(value))
-        for reference in references:
+        for reference in _references_in(found):
             if type(reference.subject) is Export and reference.subject.revoked is not None:
                 raise Revoked(reference.subject.revoked)
-        return value, references, count
+        value = _copy(found, _another)
+        ledger.add(BYTES_PER_VALUE * count)
+        return value, list(_references_in(value)), count
 
     def _at(self, path: Path) -> Any:
         if self.error is not None:
@@ -92,15 +109,17 @@ class Pipelines:
     Args:
         answers: those that have not ended.
         exports: where references of ours lead.
+        ledger: counts what is kept.
         max_bytes: of all results that are kept.
         max_kept: how many answers the peer may have us keep.
     """
 
-    __slots__ = ("_answers", "_bytes", "_exports", "_kept", "_max_bytes", "_max_kept", "promised")
+    __slots__ = ("_answers", "_bytes", "_exports", "_kept", "_ledger", "_max_bytes", "_max_kept", "promised")
 
-    def __init__(self, answers: Answers, exports: CapTable, max_bytes: int, max_kept: int) -> None:
+    def __init__(self, answers: Answers, exports: CapTable, ledger: Ledger, max_bytes: int, max_kept: int) -> None:
         self._answers = answers
         self._exports = exports
+        self._ledger = ledger
         self._kept: dict[int, Kept] = {}
         self._bytes = 0
         self._max_bytes = max_bytes
@@ -155,6 +174,8 @@ class Pipelines:
         if self._bytes + kept.size > self._max_bytes:
             text = f"results of {self._max_bytes} bytes are kept already"
             kept = Kept(None, ResourceExhausted(text, reason="max_kept_bytes"))
+        else:
+            kept = self._charged(kept)
         self._kept[id] = kept
         self._bytes += kept.size
         return list(kept.places())
@@ -175,6 +196,7 @@ class Pipelines:
         if kept is None:
             return []
         self._bytes -= kept.size
+        self._ledger.give(kept.charge)
         return list(kept.places())
 
     def clear(self) -> None:
@@ -189,6 +211,17 @@ class Pipelines:
             answer.keep and id not in self._kept for answer in self._answers if (id := answer.id)
         )
         assert self._bytes == sum(kept.size for kept in self._kept.values()) <= self._max_bytes
+        assert sum(kept.charge for kept in self._kept.values()) <= self._ledger.used
+
+    def _charged(self, kept: Kept) -> Kept:
+        """It, counted, or what there is instead when there is no room for it."""
+        if kept.error is not None:
+            return kept
+        charge = kept.size + BYTES_PER_VALUE * values_in(kept.value)
+        if not self._ledger.take(charge):
+            return Kept(None, ResourceExhausted("results that are kept take too much", reason="max_held_charge"))
+        kept.charge = charge
+        return kept
 
 
 def answer_refs(references: Iterable[Reference]) -> list[AnswerRef]:
@@ -209,18 +242,6 @@ def _another(reference: Reference) -> Reference:
     if type(reference) is not CapRef:
         raise FailedPrecondition("a stream cannot be taken out of a promise", reason="no_capability")
     return CapRef(reference.interface, reference.version, reference.subject, reference.id)
-
-
-def _count(value: Any, room: int) -> int:
-    """How many values it is; the rest is not looked at once there is no room for them."""
-    count = 1
-    kind = kind_of(value)
-    if kind is dict or kind is list:
-        for item in value.values() if kind is dict else value:
-            if count > room:
-                break
-            count += _count(item, room - count)
-    return count
 
 
 def _copy(value: Any, turned: Callable[[Reference], Reference]) -> Any:

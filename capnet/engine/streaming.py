@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from capnet.errors import CapnetError, Revoked, StreamStopped, cut_text
+from capnet.errors import CapnetError, ResourceExhausted, Revoked, StreamStopped, cut_text
 from capnet.limits import Limits
 from capnet.wire.frames import Op, items_frame
 from capnet.wire.references import Reference, StreamRef
@@ -103,10 +103,17 @@ class Streaming:
     # Intents of a consumer
 
     def take(self, stream: InStream) -> Batch | None:
-        """The oldest items that have come, None when there are none. `consumed` follows as they are used."""
+        """The oldest items that have come, None when there are none. `consumed` follows as they are used.
+
+        Those that were taken before have been used up.
+        """
+        ledger = self._engine.held_charge
+        ledger.give(stream.in_use)
+        stream.in_use = 0
         if not stream.batches:
             return None
         batch = stream.batches.popleft()
+        stream.in_use = batch[3]
         self._engine.answering.unpin(homes_in(batch[1]))
         return batch
 
@@ -138,18 +145,27 @@ class Streaming:
 
     # What the peer says
 
-    def items(self, id: int, values: list[Any], references: Sequence[Reference], size: int) -> None:
-        """Items have come; the references in them are resolved already."""
+    def items(self, id: int, values: list[Any], references: Sequence[Reference], size: int, values_charge: int) -> None:
+        """Items have come; the references in them are resolved already.
+
+        Args:
+            size: bytes of their frame.
+            values_charge: what the values in it take up beside.
+        """
         engine = self._engine
         stream = engine.streams.consumed(id)
         stream.charge(len(values), size)
         if stream.stopped:
             engine.release_all(references)
             return
+        charge = size + values_charge
+        if not engine.held_charge.take(charge):
+            self._overcharged(stream, references)
+            return
         self._engine.answering.pin(homes_in(references))
         if references and stream.export is not None:
             self.belong_to(stream.export, references)
-        stream.batches.append((values, references, size))
+        stream.batches.append((values, references, size, charge))
         if stream.token is not None:
             engine.happened.append(event.StreamChanged(stream))
 
@@ -285,10 +301,25 @@ class Streaming:
             self._close(stream, error)
 
     def _let_go(self, stream: InStream) -> None:
+        charge, stream.in_use = stream.in_use, 0
         while stream.batches:
-            _, references, _ = stream.batches.popleft()
+            _, references, _, batch_charge = stream.batches.popleft()
+            charge += batch_charge
             self._engine.answering.unpin(homes_in(references))
             self._engine.release_all(references)
+        self._engine.held_charge.give(charge)
+
+    def _overcharged(self, stream: InStream, references: Sequence[Reference]) -> None:
+        """There is no room for what has come: it is let go, and the stream ends here."""
+        engine = self._engine
+        engine.release_all(references)
+        if engine.held_charge.crowded:
+            reason = "max_host_charge"
+            engine.emit(event.LimitReached(reason))
+        else:
+            reason = "max_held_charge"
+            engine.count_strike(reason)
+        self.spoil(stream, ResourceExhausted("items that nobody has read take too much memory", reason=reason))
 
     def _check_drained(self) -> None:
         if not self._engine.lifecycle.accepts_calls:

@@ -16,6 +16,7 @@ class Timer(Enum):
     HANDSHAKE = "handshake"
     PARTIAL_FRAME = "partial_frame"
     KEEPALIVE = "keepalive"
+    CANCELS = "cancels"
     GRACE = "grace"
 
     __hash__ = object.__hash__  # Enum hashes its name in Python; these keys are looked up with every frame

@@ -30,6 +30,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, Event, PeerIntroduced, StreamChanged
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.engine.ledger import Ledger
 from capnet.engine.streams import InStream, OutStream
 from capnet.errors import CapnetError
 from capnet.limits import Limits
@@ -102,14 +103,14 @@ class Link:
         self.ended = False
         self._codec = Codec(Limits.trusted())
         self._reader = FrameReader(_ANY_LENGTH)
-        self._frames: deque[tuple[int, bytes]] = deque()
+        self._frames: deque[_Travelling] = deque()
         self._put = self._taken = 0
 
     def put(self, chunks: Iterable[bytes]) -> None:
         """The sender has written these chunks."""
         for frame in self._reader.frames(b"".join(chunks)):
             self._put += len(header(len(frame))) + len(frame)
-            self._frames.append((self._put, frame))
+            self._frames.append(_Travelling(self._put, frame))
             self.waiting += header(len(frame)) + frame
 
     def take(self, count: int | None = None) -> bytes:
@@ -117,19 +118,36 @@ class Link:
         data = bytes(self.waiting if count is None else self.waiting[:count])
         del self.waiting[: len(data)]
         self._taken += len(data)
-        while self._frames and self._frames[0][0] <= self._taken:
+        while self._frames and self._frames[0].end <= self._taken:
             self._frames.popleft()
         return data
 
     def frames(self) -> Iterator[_Frame]:
         """The frames that have not arrived to the last byte, with the references in them."""
-        return (self._codec.decode(frame) for _, frame in self._frames)
+        return (frame.decoded(self._codec) for frame in self._frames)
 
     def items(self, stream: int) -> tuple[int, int]:
         """How many items of a stream have not arrived, and the bytes of the frames they are in."""
-        decoded = [(self._codec.decode(frame)[0], len(frame)) for _, frame in self._frames]
+        decoded = [(frame.decoded(self._codec)[0], len(frame.payload)) for frame in self._frames]
         found = [(len(frame[2]), size) for frame, size in decoded if frame[0] == Op.ITEMS and frame[1] == stream]
         return sum(count for count, _ in found), sum(size for _, size in found)
+
+
+class _Travelling:
+    """A frame on a `Link`: where it ends there, its bytes, and what is in it, once somebody has asked."""
+
+    __slots__ = ("_decoded", "end", "payload")
+
+    def __init__(self, end: int, payload: bytes) -> None:
+        self.end = end
+        self.payload = payload
+        self._decoded: _Frame | None = None
+
+    def decoded(self, codec: Codec) -> _Frame:
+        """What is in it; the same objects each time."""
+        if self._decoded is None:
+            self._decoded = codec.decode(self.payload)
+        return self._decoded
 
 
 class EngineSide:
@@ -290,9 +308,11 @@ class EnginePair:
     def step(self) -> None:
         """Collect what both engines say and send; nothing arrives."""
         for side in self.sides:
-            side.events += (events := side.engine.events())
-            side.last = events[-1] if events else side.last
-            self.other(side).incoming.put(side.engine.data_to_send())
+            if events := side.engine.events():
+                side.events += events
+                side.last = events[-1]
+            if chunks := side.engine.data_to_send():
+                self.other(side).incoming.put(chunks)
             if side.closed:
                 self.other(side).incoming.ended = True
         self.check()
@@ -303,6 +323,9 @@ class EnginePair:
         data = side.incoming.take(count)
         if data:
             side.engine.receive_data(data, self.now)
+            while side.engine.unread:
+                self.step()
+                side.engine.receive_data(b"", self.now)
         if side.incoming.ended and not side.incoming.waiting:
             side.engine.receive_eof(self.now)
         self.step()
@@ -407,11 +430,13 @@ class RawPeer:
     Args:
         hello: what the engine says of itself.
         greet: say a proper hello first.
+        whole: what the engine's host counts for all its connections.
     """
 
-    def __init__(self, hello: Hello | None = None, *, greet: bool = True) -> None:
+    def __init__(self, hello: Hello | None = None, *, greet: bool = True, whole: Ledger | None = None) -> None:
         self.now = 0.0
-        self.engine = Engine(hello or Hello("engine"), self.now, bootstrap="bootstrap", runtime="runtime")
+        hello = hello or Hello("engine")
+        self.engine = Engine(hello, self.now, bootstrap="bootstrap", runtime="runtime", whole=whole)
         self.events: list[Event] = []
         self._codec = Codec(Limits.trusted())
         self._reader = FrameReader(_ANY_LENGTH)
@@ -427,13 +452,22 @@ class RawPeer:
 
     def say(self, *frames: list[Any]) -> list[list[Any]]:
         """Send frames to the engine, in one chunk; returns what it says to them."""
+        return self.say_bytes(self.pack(*frames))
+
+    def pack(self, *frames: list[Any]) -> bytes:
+        """Frames as they travel."""
         encoded = [self._codec.encode(frame) for frame in frames]
-        return self.say_bytes(b"".join(header(len(frame)) + frame for frame in encoded))
+        return b"".join(header(len(frame)) + frame for frame in encoded)
 
     def say_bytes(self, data: bytes) -> list[list[Any]]:
         """Send bytes to the engine; returns the frames it says to them."""
+        before = len(self.heard)
         self.engine.receive_data(data, self.now)
-        return self.collect()
+        while self.engine.unread:
+            self.collect()
+            self.engine.receive_data(b"", self.now)
+        self.collect()
+        return self.heard[before:]
 
     def advance(self, seconds: float) -> list[list[Any]]:
         """Let time pass; returns what the engine says on its deadlines."""

@@ -72,13 +72,15 @@ class Codec:
         limits: bounds on depth, items, references and names, both ways.
     """
 
-    __slots__ = ("_encode", "_found", "_limits", "_max_depth", "_scan_above", "_tags")
+    __slots__ = ("_encode", "_found", "_limits", "_max_depth", "_scan_above", "_tags", "values")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._max_depth = limits.max_depth + 1  # the seal's array is one more; a scan has counted already
         self._scan_above = min(SCAN_ABOVE, limits.max_items)  # a frame has no more values than bytes
         self._found: list[Reference] = []
+        self.values = 0
+        """How many values the last frame held, keys included; a reference is one."""
         self._tags = _Tags({tag: self._reader(tag) for tag in _REFERENCE_TAGS})
         self._encode = CBOREncoder(BytesIO(), default=_encode_reference).encode_to_bytes
 
@@ -150,12 +152,7 @@ class Codec:
         kind = kind_of(value)
         if kind is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
-        for item in value:
-            kind = kind_of(item)
-            if kind is dict or kind is list:
-                _check_plain(item)
-            elif kind not in _LEAVES:
-                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+        self.values = _count_plain(value)
         if not self._found:
             return value, _NONE
         references, self._found = self._found, []
@@ -221,10 +218,15 @@ def _encode_reference(encoder: CBOREncoder, value: Reference) -> None:
     encoder.encode_semantic(value.tag, value.content())
 
 
-def _check_plain(container: Any) -> None:
-    """Refuse what the decoder has no option for: simple values, undefined and byte-string keys."""
-    kind = kind_of(container)
-    if kind is dict:
+def _count_plain(container: Any) -> int:
+    """How many values stand in a container.
+
+    Raises:
+        ProtocolViolation: P-FRAME-4, what the decoder has no option for: simple values, undefined, byte-string keys.
+    """
+    count = len(container)
+    if kind_of(container) is dict:
+        count += count
         for key in container:
             if type(key) is not str:
                 raise ProtocolViolation("P-FRAME-4", "a map key that is not text")
@@ -232,6 +234,7 @@ def _check_plain(container: Any) -> None:
     for item in container:
         kind = kind_of(item)
         if kind is dict or kind is list:
-            _check_plain(item)
+            count += _count_plain(item)
         elif kind not in _LEAVES:
             raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+    return count

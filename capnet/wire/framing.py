@@ -34,7 +34,7 @@ class FrameReader:
             alone, before anything of the frame is buffered.
     """
 
-    __slots__ = ("_long", "_missing", "held", "limit")
+    __slots__ = ("_long", "_missing", "_used", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -46,6 +46,8 @@ class FrameReader:
         `io.BytesIO` takes another one. A hash would outlive the bytes it is of: nothing may hash a frame."""
         self._missing = 0
         """Bytes of the long frame that are still to come."""
+        self._used = 0
+        """Bytes of a chunk that were cut into frames."""
 
     @property
     def partial(self) -> bool:
@@ -55,7 +57,7 @@ class FrameReader:
     def frames(self, data: bytes | bytearray | memoryview) -> Iterable[bytes]:
         """The frames that `data` completes, in order, without their headers.
 
-        They must be used up before the next chunk: only then is what is left of `data` kept.
+        They must be used up, or given to `leave`, before the next chunk: only then is what is left of `data` kept.
 
         Raises:
             ProtocolViolation: P-FRAME-2, a header announces more than `limit`. The frames before it have been given.
@@ -66,7 +68,12 @@ class FrameReader:
                 return (bytes(data[HEADER_BYTES:]),)  # a chunk that is one frame, as most are
         return self._frames(data)
 
-    def _frames(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+    def leave(self, frames: Iterable[bytes]) -> None:
+        """Keep those that were not taken yet: they come with the next chunk, which may be empty."""
+        if isinstance(frames, Generator):
+            frames.close()
+
+    def _frames(self, data: bytes | bytearray | memoryview) -> Generator[bytes, None, None]:
         long = self._long
         if long is not None:
             size = min(len(data), self._missing)
@@ -78,22 +85,31 @@ class FrameReader:
             self._long = None
             self.held.clear()
             long.truncate()
-            yield long.getvalue()
             data = memoryview(data)[size:]
+            try:
+                yield long.getvalue()
+            except GeneratorExit:
+                self.held += data
+                raise
         held = self.held
         if held:
             held += data
-            with memoryview(held) as view:
-                used = yield from self._cut(view, len(held))
-            del held[:used]
-            if self._long is not None:
-                del held[HEADER_BYTES:]
+            view = memoryview(held)
+            try:
+                yield from self._cut(view, len(held))
+            finally:
+                view.release()
+                del held[: self._used]
+                if self._long is not None:
+                    del held[HEADER_BYTES:]
         else:
             size = len(data)
-            used = yield from self._cut(data, size)
-            if used != size:
-                end = size if self._long is None else used + HEADER_BYTES
-                held += memoryview(data)[used:end]
+            try:
+                yield from self._cut(data, size)
+            finally:
+                used = self._used
+                if used != size:
+                    held += memoryview(data)[used : size if self._long is None else used + HEADER_BYTES]
         if long is not None and long.tell() <= _KEPT and not _spare:
             _spare.append(long)
 
@@ -102,17 +118,19 @@ class FrameReader:
         self._long.seek(0)
         self._missing = length - self._long.write(come)
 
-    def _cut(self, view: bytes | bytearray | memoryview, size: int) -> Generator[bytes, None, int]:
+    def _cut(self, view: bytes | bytearray | memoryview, size: int) -> Iterator[bytes]:
         position = 0
-        while size - position >= HEADER_BYTES:
-            (length,) = _length.unpack_from(view, position)
-            if length > self.limit:
-                raise ProtocolViolation("P-FRAME-2", f"frame of {length} bytes, limit {self.limit}")
-            end = position + HEADER_BYTES + length
-            if end > size:
-                if length >= _LONG:
-                    self._begin_long(memoryview(view)[position + HEADER_BYTES :], length)
-                break
-            yield bytes(view[position + HEADER_BYTES : end])
-            position = end
-        return position
+        try:
+            while size - position >= HEADER_BYTES:
+                (length,) = _length.unpack_from(view, position)
+                if length > self.limit:
+                    raise ProtocolViolation("P-FRAME-2", f"frame of {length} bytes, limit {self.limit}")
+                end = position + HEADER_BYTES + length
+                if end > size:
+                    if length >= _LONG:
+                        self._begin_long(memoryview(view)[position + HEADER_BYTES :], length)
+                    break
+                start, position = position + HEADER_BYTES, end
+                yield bytes(view[start:end])
+        finally:
+            self._used = position

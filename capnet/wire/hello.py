@@ -18,7 +18,15 @@ MAGIC: Final = "capnet"
 VERSIONS: Final = (1, 1)
 """Lowest and highest protocol version spoken here."""
 
-_ANNOUNCED: Final = ("max_frame", "max_calls", "max_caps", "max_streams", "stream_items", "stream_bytes")
+_ANNOUNCED: Final = (
+    "max_frame",
+    "max_calls",
+    "max_caps",
+    "max_streams",
+    "stream_items",
+    "stream_bytes",
+    "max_call_charge",
+)
 _AUTH: Final = replace(EARLY, max_depth=32)
 _START: Final = b"\x84\x00\x66capnet"
 

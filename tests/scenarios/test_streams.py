@@ -157,6 +157,7 @@ class TestEveryDirection:
         send(pair.right, said.subject, "back")
         pair.flush()
         assert pair.right.read(heard.subject) == ["deep"] and pair.left.read(asked.subject) == ["back"]
+        assert pair.right.read(into) == []
         end(pair, pair.left, inner.subject, heard.subject)
         end(pair, pair.right, said.subject, asked.subject)
 
@@ -175,7 +176,7 @@ class TestCredit:
             while out.room:
                 send(pair.right, out, next(numbers))
             pair.flush()
-            assert sum(len(values) for values, _, _ in into.batches) <= window
+            assert sum(len(values) for values, *_ in into.batches) <= window
             taken += pair.left.read(into)
             pair.flush()
         assert taken == list(range(50 * window))
@@ -206,7 +207,7 @@ class TestCredit:
             pair.flush()
         granted: list[list[int]] = []
         for _ in range(8):
-            values, _, size = pair.left.engine.streaming.take(into) or ([], (), 0)
+            values, _, size, _ = pair.left.engine.streaming.take(into) or ([], (), 0, 0)
             pair.left.engine.streaming.consumed(into, len(values), size)
             pair.step()
             granted.append([frame[2] for frame, _ in pair.right.incoming.frames()])
@@ -236,6 +237,7 @@ class TestCredit:
         pair.left.engine.streaming.consumed(into, 1, batch[2])
         pair.flush()
         assert (out.items, changed(pair.right)) == (2, ["producer"])
+        assert pair.left.read(into) == []
         end(pair, pair.right, out, into)
         pair.finish()
 
@@ -275,13 +277,13 @@ class TestCredit:
                 sent += 1
             left.receive_data(b"".join(right.data_to_send()), pair.now)
             most = max(most, sent - taken)
-            values, _, size = left.streaming.take(into) or ([], (), 0)
+            values, _, size, _ = left.streaming.take(into) or ([], (), 0, 0)
             assert values == list(range(taken, taken + len(values)))
             taken += len(values)
             for index in range(len(values)):
                 left.streaming.consumed(into, 1, 0 if index else size)
                 right.receive_data(b"".join(left.data_to_send()), pair.now)
-        assert most == 64
+        assert most == 64 and pair.left.read(into) == []
         end(pair, pair.right, out, into)
         pair.finish()
 

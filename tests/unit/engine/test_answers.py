@@ -7,6 +7,7 @@ import pytest
 from capnet.engine.answers import Answer, Answers, AnswerState
 from capnet.engine.exports import Export
 from capnet.errors import ProtocolViolation
+from capnet.limits import LARGEST_ONE_WAY
 
 EXPORT = Export(2, "subject", "test.Thing", 1)
 
@@ -23,7 +24,7 @@ def started(answers: Answers, id: int) -> Answer:
     if id:
         answers.owed += 1
     else:
-        answers.take_one_way()
+        answers.take_one_way(LARGEST_ONE_WAY)
     answers.start(new)
     answers.check_invariants()
     return new
@@ -110,8 +111,10 @@ def test_one_way_calls_are_counted_down_and_up() -> None:
     for _ in range(5):
         started(answers, 0)
     with pytest.raises(ProtocolViolation) as raised:
-        answers.take_one_way()
+        answers.take_one_way(LARGEST_ONE_WAY)
     assert raised.value.clause == "P-CALL-7"
+    with pytest.raises(ProtocolViolation):
+        answers.take_one_way(LARGEST_ONE_WAY + 1)
     credit: list[int] = []
     for each in list(answers):
         answers.finish(each)

@@ -40,7 +40,7 @@ def test_an_answered_call_is_out() -> None:
 def test_one_way_calls_are_not_kept() -> None:
     """P-OP, P-CALL-7: nothing will answer id 0; each takes of what the peer has room for."""
     calls = Calls()
-    calls.limit = calls.one_way_room = 1
+    calls.limit = calls.one_way_room = calls.max_charge = 1
     note = Call(0, TARGET, None)
     assert calls.has_room_for(note)
     calls.sent(note)

@@ -10,6 +10,7 @@ from capnet.engine.answers import Answer
 from capnet.engine.calls import Pipelined
 from capnet.engine.engine import Engine
 from capnet.engine.inspect import check_invariants, snapshot, stats
+from capnet.engine.ledger import BYTES_PER_VALUE
 from capnet.engine.streams import InStream, OutStream
 from capnet.testing.engines import EnginePair, RawPeer, capability, stream_in, stream_out
 
@@ -35,8 +36,10 @@ def test_stats_count_every_bounded_thing() -> None:
     counts = stats(pair.left.engine)
     assert counts == {
         "exports": 1, "export_references": 1, "imports": 1, "import_references": 1, "calls": 1, "calls_held": 0,
-        "answers": 1, "answers_queued": 0, "answers_waiting": 1, "answers_kept": 1, "streams": 2, "strikes": 0,
+        "answers": 1, "answers_queued": 0, "answers_waiting": 1, "answers_kept": 1, "streams": 2,
+        "call_charge": counts["call_charge"], "held_charge": counts["held_charge"], "strikes": 0,
     }  # fmt: skip
+    assert counts["call_charge"] > 10 * BYTES_PER_VALUE and counts["held_charge"] > BYTES_PER_VALUE
     pair.left.engine.strike("x")
     assert stats(pair.left.engine)["strikes"] == 1
 

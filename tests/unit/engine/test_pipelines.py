@@ -9,6 +9,7 @@ import pytest
 from capnet.engine.answers import Answer, Answers
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
+from capnet.engine.ledger import BYTES_PER_VALUE, Ledger
 from capnet.engine.pipelines import Kept, Pipelines, answer_refs
 from capnet.errors import CapnetError, FailedPrecondition, NotFound, ProtocolViolation, ResourceExhausted, Revoked
 from capnet.testing.engines import capability, homeward, stream_out
@@ -23,7 +24,7 @@ def tables(max_bytes: int = 1000, max_kept: int = 4) -> tuple[Pipelines, Answers
     exports.limit = 100
     answers = Answers(16, 16)
     answers.last_id = 4
-    return Pipelines(answers, exports, max_bytes, max_kept), answers, exports
+    return Pipelines(answers, exports, Ledger(10_000), max_bytes, max_kept), answers, exports
 
 
 def running(answers: Answers, id: int, *, keep: bool = True) -> Answer:
@@ -37,7 +38,7 @@ def running(answers: Answers, id: int, *, keep: bool = True) -> Answer:
 
 def ended(exports: CapTable, value: Any, *references: Any) -> Kept:
     """A result that was sent."""
-    pipelines = Pipelines(Answers(16, 16), exports, 1000, 4)
+    pipelines = Pipelines(Answers(16, 16), exports, Ledger(10_000), 1000, 4)
     exports.count(references)
     return pipelines.ended(value, references, 10)
 
@@ -79,7 +80,7 @@ class TestPlaces:
         cap = capability("a")
         kept = ended(exports, [cap], cap)
         exports.revoke(next(iter(exports)), "gone")
-        for take in (lambda: kept.place_at([0]), lambda: kept.value_at([], ROOM)):
+        for take in (lambda: kept.place_at([0]), lambda: kept.value_at([], ROOM, Ledger(1))):
             with pytest.raises(Revoked) as raised:
                 take()
             assert raised.value.message == "gone"
@@ -88,7 +89,7 @@ class TestPlaces:
         """P-CALL-8: each gets one of its own (rule R8)."""
         error: CapnetError = NotFound("no", reason="r")
         kept = Kept(None, error)
-        for take in (lambda: kept.place_at([]), lambda: kept.value_at(["a"], ROOM)):
+        for take in (lambda: kept.place_at([]), lambda: kept.value_at(["a"], ROOM, Ledger(1))):
             with pytest.raises(NotFound) as raised:
                 take()
             assert raised.value.reason == "r" and raised.value is not error
@@ -103,16 +104,19 @@ class TestValues:
         original: dict[str, list[Any]] = {"a": [1, {"b": 2}]}
         kept = ended(tables()[2], original)
         original["a"].append("late")
-        first, _, count = kept.value_at(["a"], ROOM)
+        first, _, count = kept.value_at(["a"], ROOM, Ledger(1))
         first[1]["b"] = "changed"
-        assert kept.value_at([], ROOM)[0] == {"a": [1, {"b": 2}]} and count == 4
+        assert kept.value_at([], ROOM, Ledger(1))[0] == {"a": [1, {"b": 2}]} and count == 5
 
     def test_references_are_another_each_time(self) -> None:
         """P-REF-2: each appearance is held and released for itself."""
         _, _, exports = tables()
         cap = capability("a", "test.Other", 3)
         kept = ended(exports, {"c": [cap]}, cap)
-        (first, references, _), (second, _, _) = kept.value_at(["c"], ROOM), kept.value_at(["c"], ROOM)
+        (first, references, _), (second, _, _) = (
+            kept.value_at(["c"], ROOM, Ledger(1)),
+            kept.value_at(["c"], ROOM, Ledger(1)),
+        )
         assert first == references and first[0] is not second[0]
         (copy,) = references
         assert (copy.interface, copy.version, copy.id) == ("test.Other", 3, -2)
@@ -125,16 +129,16 @@ class TestValues:
         paths: list[list[str | int]] = [["s", 0], ["s"], []]
         for path in paths:
             with pytest.raises(FailedPrecondition):
-                kept.value_at(path, ROOM)
-        assert kept.value_at(["x"], ROOM) == (1, [], 1)
+                kept.value_at(path, ROOM, Ledger(1))
+        assert kept.value_at(["x"], ROOM, Ledger(1)) == (1, [], 1)
 
-    @pytest.mark.parametrize(("value", "count"), [(7, 1), ([], 1), ([1, 2], 3), ({"a": [0] * 3, "b": {}}, 6)])
+    @pytest.mark.parametrize(("value", "count"), [(7, 1), ([], 1), ([1, 2], 3), ({"a": [0] * 3, "b": {}}, 8)])
     def test_they_are_counted(self, value: Any, count: int) -> None:
         """P-FRAME-4: what there is no room for is not copied, nor counted to its end."""
         kept = ended(tables()[2], value)
-        assert kept.value_at([], count)[2] == count
+        assert kept.value_at([], count, Ledger(1))[2] == count
         with pytest.raises(ResourceExhausted) as raised:
-            kept.value_at([], count - 1)
+            kept.value_at([], count - 1, Ledger(1))
         assert raised.value.reason == "max_items"
 
 
@@ -203,6 +207,35 @@ class TestKeeping:
         assert len(pipelines.keep(4, pipelines.ended(cap, [cap], 10))) == 1
         pipelines.clear()
         assert (len(pipelines), pipelines.promised, pipelines._bytes) == (0, 0, 0)
+
+    def test_what_they_take_up_is_bounded(self) -> None:
+        """P-LIMIT-3: a result of many small values is charged for them, until it is finished."""
+        pipelines, _, _ = tables()
+        for id in (1, 2, 3):
+            pipelines.promise()
+            pipelines.keep(id, pipelines.ended([[]] * 100, (), 100))
+        kept = [pipelines.find(id, 4) for id in (1, 2, 3)]
+        assert [one.charge for one in kept if isinstance(one, Kept)] == [100 + 101 * BYTES_PER_VALUE] * 2 + [0]
+        full = kept[2]
+        assert isinstance(full, Kept) and full.error is not None and full.error.reason == "max_held_charge"
+        pipelines.check_invariants()
+        for id in (1, 2, 3):
+            pipelines.finish(id)
+        assert not pipelines._ledger.used
+
+    def test_what_calls_take_is_bounded(self) -> None:
+        """P-LIMIT-3, T2: in memory by a ledger, in time by what they take of one result before others have a turn."""
+        kept = ended(tables()[2], [[]] * 1000)
+        full, empty = Ledger(0), Ledger(1)
+        with pytest.raises(ResourceExhausted) as raised:
+            kept.value_at([], 2000, full)
+        assert raised.value.reason == "max_call_charge"
+        assert kept.value_at([], 2000, empty)[2] == 1001 and empty.used == 1001 * BYTES_PER_VALUE
+        kept.budget = 1001
+        kept.value_at([], 2000, Ledger(1))
+        with pytest.raises(ResourceExhausted) as raised:
+            kept.value_at([], 2000, Ledger(1))
+        assert raised.value.reason == "max_items"
 
 
 def test_unanswered_results_among_references() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from capnet.engine.events import CallArrived, StreamChanged
+from capnet.engine.ledger import BYTES_PER_VALUE
 from capnet.engine.streaming import BATCH_BYTES
 from capnet.errors import Internal, NotFound, ResourceExhausted, Revoked, StreamStopped
 from capnet.limits import Limits
@@ -107,12 +108,13 @@ class TestConsuming:
         raw.say([7, 1, [1, "two"]], [7, 1, [CapRef("test.Thing", 1, id=5)]])
         assert len(raw.take(StreamChanged)) == 2
         first = raw.engine.streaming.take(stream)
-        assert first == ([1, "two"], (), len(CODEC.encode([7, 1, [1, "two"]])))
+        size = len(CODEC.encode([7, 1, [1, "two"]]))
+        assert first == ([1, "two"], (), size, size + 5 * BYTES_PER_VALUE) and raw.engine.held_charge.used > size
         batch = raw.engine.streaming.take(stream)
         assert batch is not None
         (reference,), (same,) = batch[0], batch[1]
         assert reference is same and same.subject is raw.imported(5)
-        assert raw.engine.streaming.take(stream) is None
+        assert raw.engine.streaming.take(stream) is None and not raw.engine.held_charge.used
 
     @pytest.mark.parametrize(("items", "size"), [(32, 0), (1, 512 * 1024), (32, 512 * 1024)])
     def test_either_half_sends_both(self, items: int, size: int) -> None:

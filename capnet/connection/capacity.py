@@ -1,0 +1,76 @@
+"""Capacity: what all peers of one host may take together, and who goes when it is too much (reliability §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from capnet.engine.ledger import Ledger
+from capnet.errors import ProtocolViolation, ResourceExhausted
+from capnet.limits import HostLimits
+from capnet.observe import Bus, LimitHit
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Capacity"]
+
+
+class Capacity:
+    """The bounds of one host.
+
+    Args:
+        connections: the host's, by number, oldest first.
+        bus: where it is told that a bound was hit.
+    """
+
+    def __init__(self, limits: HostLimits, connections: Mapping[int, Connection], bus: Bus) -> None:
+        self.ledger = Ledger(limits.max_charge)
+        """What all peers' calls, unread items and kept results take up."""
+        self._limits = limits
+        self._connections = connections
+        self._bus = bus
+        self._strangers: dict[int, Connection] = {}
+        self._relieving = False
+
+    @property
+    def full(self) -> bool:
+        """Whether a listener's next peer is turned away."""
+        if len(self._connections) < self._limits.max_connections:
+            return False
+        self._bus.publish(LimitHit, limit="max_connections")
+        return True
+
+    def arrived(self, connection: Connection) -> None:
+        """A peer has connected and has not said who it is: of too many such, the one that waits longest has to go."""
+        self._strangers[connection.number] = connection
+        if len(self._strangers) <= self._limits.max_strangers:
+            return
+        self._strangers = {
+            number: stranger
+            for number, stranger in self._strangers.items()
+            if stranger.engine.peer is None and not stranger.engine.lifecycle.closed
+        }
+        if len(self._strangers) > self._limits.max_strangers:
+            oldest = self._strangers.pop(next(iter(self._strangers)))
+            oldest.reports.limit_hit("max_strangers")
+            oldest.engine.abort(ProtocolViolation("P-CONN-3", "no hello so far, and others wait for this place"))
+            oldest.driver.drain()
+
+    def relieve(self, connection: Connection) -> None:
+        """One of the peers was refused for want of room: the one that takes up most has to go.
+
+        Args:
+            connection: of the one that was refused.
+        """
+        if not self._relieving:  # what it sent may be refused many times in one turn
+            self._relieving = True
+            connection.loop.call_soon(self._close_largest)
+
+    def _close_largest(self) -> None:
+        self._relieving = False
+        if self.ledger.full:
+            largest = max(self._connections.values(), key=lambda connection: connection.engine.charge)
+            largest.reports.limit_hit("max_host_charge")
+            largest.engine.close("takes up too much of this host", 0.0, largest.loop.now(), ResourceExhausted.code)
+            largest.driver.drain()
