@@ -190,7 +190,7 @@ def call_returned(connection: Connection, event: CallReturned) -> None:
         text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
         error = InvalidArgument(f"result of {call.method.contract}.{call.method.name}: {text}", reason="result_type")
         value = None
-    if call.started:
+    if call.started is not None:
         _settle(connection, call, value, error)
     else:
         call.settle(value, error)
@@ -213,7 +213,7 @@ def _made_again(connection: Connection, call: Call[Any], error: Replaced) -> boo
     try:
         _send(connection, call, target, arguments, None if until is None else until - connection.loop.now())
     except Exception:  # what it needs is gone meanwhile: then the first error stands
-        call.started = 0.0
+        call.started = None
         return False
     finally:
         handling.reset(ours)
@@ -226,6 +226,6 @@ def _settle(connection: Connection, call: Call[Any], value: Any, error: CapnetEr
 
 
 def _report(connection: Connection, call: Call[Any], error: CapnetError | None) -> None:
-    if call.started and call.entry is not None:
+    if call.started is not None and call.entry is not None:
         seconds = connection.loop.now() - call.started
         connection.reports.call_answered(call.entry, call.method.name, error, seconds)

@@ -205,7 +205,7 @@ class Calling:
         engine.exports.let_go(call.references)
         for export in engine.exports.uncount(call.references):
             if export.revoked is None:
-                engine.emit(event.ExportEnded(export, "dropped"))
+                engine.answering.export_dropped(export)
         engine.streaming.undone(engine.streams.undo(call.references), error)
         if call.kept or call.id in engine.calls.finished:
             self._never_kept(call)
