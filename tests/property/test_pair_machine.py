@@ -4,8 +4,8 @@ The shadow knows what each side hosts, who holds what, which calls wait for an a
 run and what flows in each stream. After every rule the engines must agree with it, and no reference may be lost between
 them. A second part plants faults into the engine, one at a time, and expects the machine to notice each.
 
-`pair/shadow.py` is what should be true, `pair/following.py` how it follows what happens, `pair/calls.py`, `streams.py`
-and `line.py` are the rules, `pair/machine.py` is all of it together, and `pair/mutants.py` are the faults.
+The shadow and the rules are those of `capnet.testing.simulate`; `pair/machine.py` has Hypothesis choose among them, and
+`pair/mutants.py` are the faults.
 """
 
 from __future__ import annotations

@@ -136,8 +136,18 @@ class Flow:
         assert stream is self.out or stream not in self._over, "I6: something follows the end of a stream"
         self._told[stream] = self._told[stream] or is_over(stream)
 
-    def check(self, producer: EngineSide | None) -> None:
-        """What holds after every step: one end each, that was told and stays; order; the window."""
+    @property
+    def over(self) -> bool:
+        """Whether both ends are, and have said so."""
+        ends = self.out, self.inn
+        return all(stream is not None and stream in self._over for stream in ends) and not self.hand
+
+    def check(self, *, early: bool) -> None:
+        """What holds after every step: one end each, that was told and stays; order; the window.
+
+        Args:
+            early: its producer has not heard how wide the window is.
+        """
         for stream in (self.out, self.inn):
             if stream is not None and is_over(stream):
                 assert self._told[stream], "I6: a stream has ended and nobody was told"
@@ -145,11 +155,11 @@ class Flow:
             else:
                 assert stream not in self._over, "I6: a stream goes on after its end"
         assert self.used <= self.received <= self.sent, "something came that was not sent"
-        window = 1 if producer is not None and producer.engine.peer is None else self.window
+        window = 1 if early else self.window
         assert self.sent - self.used <= window, "I7: more items than the window"
         if self.inn is not None:
             assert not (self.stopped and self.inn.batches), "items are kept for a reader who wants no more"
-            sizes = [size for _, size in self.hand] + [size for _, _, size in self.inn.batches]
+            sizes = [size for _, size in self.hand] + [batch[2] for batch in self.inn.batches]
             assert sum(sizes[:-1]) < self.window_bytes, "I7: more bytes than the window and one frame"
 
     def check_end(self) -> None:
@@ -190,6 +200,7 @@ class Shadow:
         ends: how calls have ended: with None for a result, or code and reason. Calls that were given up have none.
         one_way: calls without an answer that nothing but a goaway can keep from arriving.
         replied: the results that were sent, by the serial number of the caller.
+        over: its connection has ended, as it was told.
         made, started: how many calls were made on a reference, and the last that has started, by what they name.
     """
 
@@ -214,6 +225,7 @@ class Shadow:
         self.made: dict[Any, int] = {}
         self.started: dict[Any, int] = {}
         self.pings: set[int] = set()
+        self.over = False
 
     def usable_promises(self) -> list[Asked]:
         """Those of which nothing is known to stand against calls on them."""

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-from hypothesis.stateful import rule
-
 from capnet.engine.answers import AnswerState
 from capnet.engine.calls import Pipelined
 from capnet.engine.inspect import stats
 from capnet.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 
-from .following import ARGUMENTS, CAPS, INDEX, SIDES, Caps, Following
+from .asking import Asking, Caps
 from .shadow import is_over
 
 __all__ = ["CallRules"]
 
-TIMEOUTS = st.none() | st.floats(0.1, 5.0)
 
-
-class CallRules(Following):
+class CallRules(Asking):
     """Calls, promises and capabilities."""
 
     # The caller's side
 
-    @rule(name=SIDES, on=INDEX, caps=ARGUMENTS, timeout=TIMEOUTS, one_way=st.booleans(), arrives=st.booleans())
     def call(self, name: str, on: int, caps: Caps, timeout: float | None, one_way: bool, arrives: bool) -> None:
         """Call something that is held or promised, or the bootstrap capability, with references of every kind."""
         shadow = self.shadows[name]
         self.call_on(shadow, self.target(shadow, on), caps, timeout=timeout, one_way=one_way and on % 4 == 0)
         self.catch_up(arrives)
 
-    @rule(name=SIDES, count=st.integers(2, 9), on=INDEX, caps=ARGUMENTS, one_way=st.booleans(), arrives=st.booleans())
     def burst(self, name: str, count: int, on: int, caps: Caps, one_way: bool, arrives: bool) -> None:
         """Many calls at once."""
         shadow = self.shadows[name]
@@ -39,8 +32,6 @@ class CallRules(Following):
             self.call_on(shadow, target, caps if number % 3 == 0 else (), one_way=one_way and number % 4 != 3)
         self.catch_up(arrives)
 
-    @rule(name=SIDES, on=INDEX, caps=ARGUMENTS, between=st.integers(0, 2), timeout=TIMEOUTS, chain=st.integers(0, 4),
-          arrives=st.booleans())  # fmt: skip
     def pipeline(
         self, name: str, on: int, caps: Caps, between: int, timeout: float | None, chain: int, arrives: bool
     ) -> None:
@@ -60,7 +51,6 @@ class CallRules(Following):
             self.call_on(shadow, self.promise(asked, on + number), caps if number == 1 else ())
         self.catch_up(arrives)
 
-    @rule(name=SIDES, on=INDEX, index=INDEX, count=st.integers(1, 3), arrives=st.booleans())
     def call_in_line(self, name: str, on: int, index: int, count: int, arrives: bool) -> None:
         """A call that may have to wait for an argument, and others on the same reference behind it."""
         shadow = self.shadows[name]
@@ -74,7 +64,6 @@ class CallRules(Following):
             self.call_on(shadow, target)
         self.catch_up(arrives)
 
-    @rule(name=SIDES, index=INDEX)
     def keep_late(self, name: str, index: int) -> None:
         """A promise is asked of a call that was made before: one owner more, or too late."""
         shadow = self.shadows[name]
@@ -84,7 +73,6 @@ class CallRules(Following):
             kept = self.keep(shadow, asked)
             assert not kept or was_kept or held, "it had left and nobody told the peer to keep it"
 
-    @rule(name=SIDES, caps=ARGUMENTS, size=st.sampled_from([0, 5_000_000]))
     def call_in_vain(self, name: str, caps: Caps, size: int) -> None:
         """A call that cannot be sent changes nothing (P-REF-1)."""
         shadow = self.shadows[name]
@@ -101,19 +89,18 @@ class CallRules(Following):
         else:
             raise AssertionError("that cannot be sent")
 
-    @rule(name=SIDES, index=INDEX, arrives=st.booleans())
     def cancel(self, name: str, index: int, arrives: bool) -> None:
         """A caller gives up; no event of that call follows."""
         shadow = self.shadows[name]
         if shadow.pending:
             token = list(shadow.pending)[index % len(shadow.pending)]
             shadow.side.engine.cancel(shadow.pending.pop(token))
+            self.steps += 1
             self.settle()
             self.catch_up(arrives)
 
     # The callee's side
 
-    @rule(name=SIDES, index=INDEX, caps=CAPS, arrives=st.booleans())
     def reply(self, name: str, index: int, caps: Caps, arrives: bool) -> None:
         """A handler ends with a result; one that was stopped ends as well and says nothing."""
         shadow = self.shadows[name]
@@ -128,44 +115,41 @@ class CallRules(Following):
             assert stats(shadow.side.engine) == before
         self.catch_up(arrives)
 
-    @rule(name=SIDES, index=INDEX)
     def fail(self, name: str, index: int) -> None:
         """A handler ends with an error."""
         shadow = self.shadows[name]
         if shadow.running:
             answer = shadow.running[index % len(shadow.running)]
+            self.steps += 1
             serial = answer.arguments["serial"]
             shadow.side.engine.fail(answer, NotFound("as it happens", reason=f"call {serial}"))
             self.ended(shadow, answer)
 
-    @rule(name=SIDES, index=INDEX)
     def forward(self, name: str, index: int) -> None:
         """A handler passes its call on: calls on what will come of it can go the same way."""
         shadow = self.shadows[name]
         if shadow.running:
             answer = shadow.running[index % len(shadow.running)]
+            self.steps += 1
             shadow.forwarded.add(answer.arguments["serial"])
             shadow.side.engine.answering.forward(answer, shadow)
             self.settle()
 
     # Capabilities
 
-    @rule(name=SIDES, index=INDEX, count=st.integers(1, 3))
     def release(self, name: str, index: int, count: int) -> None:
         """Owners let go of capabilities."""
         shadow = self.shadows[name]
         for _ in range(min(count, len(shadow.handles))):
-            shadow.side.engine.release(shadow.handles.pop(index % len(shadow.handles)))
+            self.let_go(shadow, shadow.handles.pop(index % len(shadow.handles)))
 
-    @rule(name=SIDES, index=INDEX, count=st.integers(1, 3))
     def release_promise(self, name: str, index: int, count: int) -> None:
         """Owners let go of what was to come of a call."""
         shadow = self.shadows[name]
         for _ in range(min(count, len(shadow.promises))):
             asked = shadow.promises.pop(index % len(shadow.promises))
-            shadow.side.engine.release(Pipelined(asked.call, (), "test.Thing", 1))
+            self.let_go(shadow, Pipelined(asked.call, (), "test.Thing", 1))
 
-    @rule(name=SIDES, index=INDEX, count=st.integers(1, 6), promised=st.booleans())
     def last_words(self, name: str, index: int, count: int, promised: bool) -> None:
         """Calls on something whose owners all let go right afterwards: they reach it all the same."""
         shadow = self.shadows[name]
@@ -176,21 +160,21 @@ class CallRules(Following):
                 self.call_on(shadow, promise)
             while asked in shadow.promises:
                 shadow.promises.remove(asked)
-                shadow.side.engine.release(promise)
+                self.let_go(shadow, promise)
         elif shadow.handles:
             imported = shadow.handles[index % len(shadow.handles)]
             for _ in range(count):
                 self.call_on(shadow, imported)
             while imported in shadow.handles:
                 shadow.handles.remove(imported)
-                shadow.side.engine.release(imported)
+                self.let_go(shadow, imported)
 
-    @rule(name=SIDES, index=INDEX)
     def hold(self, name: str, index: int) -> None:
         """A second owner of what is held or promised."""
         shadow = self.shadows[name]
         if shadow.side.closed:
             return
+        self.steps += 1
         if index % 2 and shadow.promises:
             asked = shadow.promises[index % len(shadow.promises)]
             shadow.side.engine.hold(Pipelined(asked.call, (), "test.Thing", 1))
@@ -200,7 +184,6 @@ class CallRules(Following):
             shadow.side.engine.hold(imported)
             shadow.handles.append(imported)
 
-    @rule(name=SIDES, index=INDEX, count=st.integers(1, 3))
     def revoke(self, name: str, index: int, count: int) -> None:
         """A host takes capabilities back: from now on no call on them starts or runs (I4), no stream of them flows."""
         shadow = self.shadows[name]
@@ -211,6 +194,7 @@ class CallRules(Following):
         if slots:
             chosen = {(index + number) % len(slots) for number in range(count)}
             exports = [export for number in chosen if (export := slots[number].export) is not None]
+            self.steps += 1
             shadow.side.engine.revoke(exports, "on purpose")
             self.settle()
             assert all(shadow.slots[export.id].ended for export in exports)
@@ -220,7 +204,6 @@ class CallRules(Following):
                 if flow.parents.get(name) in exports and stream is not None:
                     assert is_over(stream) or flow.stopped, "P-CAP-6: a stream of what is revoked goes on"
 
-    @rule(name=SIDES, index=INDEX, known=st.booleans())
     def replace(self, name: str, index: int, known: bool) -> None:
         """Another subject answers behind an id, a fresh one or one that is exported already."""
         shadow = self.shadows[name]
@@ -232,4 +215,5 @@ class CallRules(Following):
                 return  # given back, and open only for what waits here
             slot.subject = slots[index // 7 % len(slots)].subject if known else self.fresh(shadow)
             slot.history.add(slot.subject)
+            self.steps += 1
             shadow.side.engine.replace([slot.export], slot.subject, index)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-from hypothesis.stateful import rule
-
 from capnet.engine.inspect import stats
 from capnet.errors import InvalidArgument, NotFound, ResourceExhausted
 
-from .following import CAPS, INDEX, SIDES, Caps, Following
+from .asking import Asking, Caps
 
 __all__ = ["StreamRules"]
 
 
-class StreamRules(Following):
+class StreamRules(Asking):
     """Both ends of streams."""
 
-    @rule(index=INDEX, count=st.integers(1, 9), caps=CAPS, last=st.booleans(), arrives=st.booleans())
     def produce(self, index: int, count: int, caps: Caps, last: bool, arrives: bool) -> None:
         """Items while there is room, one of them with references of every kind, and perhaps the end."""
         producing = [(shadow, flow) for shadow in self.shadows.values() for flow in shadow.producing]
@@ -29,7 +25,6 @@ class StreamRules(Following):
             self.end(shadow, flow, None)
         self.catch_up(arrives)
 
-    @rule(name=SIDES, index=INDEX, caps=CAPS, size=st.sampled_from([0, 5_000_000]))
     def produce_in_vain(self, name: str, index: int, caps: Caps, size: int) -> None:
         """An item that cannot be sent changes nothing (P-REF-1)."""
         shadow = self.shadows[name]
@@ -50,7 +45,6 @@ class StreamRules(Following):
         else:
             raise AssertionError("that cannot be sent")
 
-    @rule(name=SIDES, index=INDEX, failed=st.booleans(), again=st.booleans())
     def end_stream(self, name: str, index: int, failed: bool, again: bool) -> None:
         """A producer ends, cleanly or not; to say it twice does nothing."""
         shadow = self.shadows[name]
@@ -60,7 +54,6 @@ class StreamRules(Following):
             if again and flow.out is not None:
                 shadow.side.engine.streaming.end(flow.out)
 
-    @rule(index=INDEX, batches=st.integers(1, 4), used=st.integers(0, 8), arrives=st.booleans())
     def consume(self, index: int, batches: int, used: int, arrives: bool) -> None:
         """A reader takes what has come, and is done with some of it."""
         consuming = [(shadow, flow) for shadow in self.shadows.values() for flow in shadow.consuming]
@@ -71,7 +64,6 @@ class StreamRules(Following):
             self.use(shadow, flow, used)
             self.catch_up(arrives)
 
-    @rule(name=SIDES, index=INDEX, caps=CAPS, again=st.booleans(), item=st.sampled_from(["", "travels", "waits"]))
     def stop_stream(self, name: str, index: int, caps: Caps, again: bool, item: str) -> None:
         """A reader wants no more, while an item travels or waits for it; to say it twice does nothing."""
         shadow = self.shadows[name]
@@ -83,6 +75,7 @@ class StreamRules(Following):
                 self.produce_one(producer, flow, caps)
                 self.catch_up(item == "waits")
             for _ in range(1 + again):
+                self.steps += 1
                 shadow.side.engine.streaming.stop(flow.inn, "on purpose" if index % 2 else "")
             flow.stopped = True
             assert not self.take_batch(shadow, flow)
