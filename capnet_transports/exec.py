@@ -6,16 +6,18 @@ all it started.
 
 Two threads look after each program, whatever becomes of the loop: one waits for its end and reaps it; the other is
 there only while a program whose transport has ended is asked to go, with SIGTERM and then SIGKILL, `GRACE` seconds
-apart.
+apart. In the program a third one waits for the end of the host.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +30,7 @@ from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure
 from capnet_transports.loops import Schedule, soon_from_thread
-from capnet_transports.sockets import attach
+from capnet_transports.sockets import SocketTransport, attach
 
 __all__ = ["GRACE", "Child", "adopt", "inherited_scheme", "scheme", "spawn"]
 
@@ -58,16 +60,18 @@ def spawn(
         argv: the program and its arguments; no shell is involved.
         env: variables added to the allow-list, or replacing some of it.
         cwd: where it runs; where we run when None.
-        stdout: what `subprocess.Popen` takes; ours when None.
+        stdout: what `subprocess.Popen` takes, but no pipe; ours when None.
         stderr: the same.
         on_exit: called in the loop, once, with the `returncode` when it has exited; must not raise.
 
     Raises:
-        InvalidArgument: `argv` is empty or has a NUL in it.
+        InvalidArgument: `argv` is empty or has a NUL in it; an output is a pipe, which nobody would read.
         Unavailable: the program cannot be started; the text has `argv` and the system's words.
     """
     if not argv or any("\0" in word for word in argv):
         raise InvalidArgument(f"exec: needs a program to start, not {list(argv)!r}", hint="such as exec:python plug.py")
+    if subprocess.PIPE in (stdout, stderr):
+        raise InvalidArgument("exec: nobody reads a pipe, and a program that fills it stands still; give it a file")
     in_loop = soon_from_thread()  # fails outside a loop, before there is a process
     ours, theirs = socket.socketpair()
     try:
@@ -183,7 +187,28 @@ async def adopt() -> Transport:
     del os.environ["CAPNET_PLUGIN"], os.environ["CAPNET_FD"]
     sock.set_inheritable(False)
     host = credentials(sock)
-    return attach(sock, Attestation(transport="exec", uid=host.uid, pid=host.pid))
+    transport = attach(sock, Attestation(transport="exec", uid=host.uid, pid=host.pid))
+    if host.pid is not None and host.pid == os.getppid():
+        _watch_parent(host.pid, transport)
+    return transport
+
+
+def _watch_parent(pid: int, transport: SocketTransport) -> None:
+    """End with the host, also when a child that it has forked holds its end of the socket; where one can be told."""
+    if sys.platform != "linux":
+        return
+    try:
+        host = os.pidfd_open(pid)
+    except OSError:
+        return  # it is gone, and then so is its end, or the system does not know how
+    in_loop = soon_from_thread()
+
+    def wait() -> None:
+        select.select([host], [], [])
+        os.close(host)
+        in_loop(transport.expect_end)
+
+    _thread(wait, name="capnet-host", daemon=True)
 
 
 class _ExecScheme:

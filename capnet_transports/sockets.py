@@ -50,6 +50,10 @@ _BUFFER: Final = 256 * 1024
 _SEND_BUFFER: Final = 256 * 1024
 """Bytes on their way that a unix socket may hold; the system may give less, or twice as much. More than most systems
 begin with: the two sides wait for each other less often, and a megabyte travels in half the time."""
+_LAST_READS: Final = 64
+"""Reads of what a peer that is gone has left behind; a stranger who holds its end could write for ever."""
+_REMINDER: Final = 0.05
+"""Seconds from a read to the moment uvloop is asked again whether there is more."""
 _JOIN: Final = 64 * 1024
 """Bytes up to which copying chunks together is cheaper than handing the system a list."""
 _CHUNKS: Final = 1024
@@ -73,6 +77,8 @@ def attach(sock: socket.socket, attestation: Attestation, on_end: Callable[[], N
     """
     if in_trio():
         return TrioSocketTransport(sock, attestation, on_end)
+    if type(asyncio.get_running_loop()).__module__ == "uvloop":
+        return UvloopSocketTransport(sock, attestation, on_end)
     return AsyncioSocketTransport(sock, attestation, on_end)
 
 
@@ -155,23 +161,37 @@ class SocketTransport(Transport):
         self._end(None)
 
     def expect_end(self) -> None:
-        """Told by who knows that the peer is gone: deliver what it sent, then end, in `LINGER` seconds at most."""
+        """Told by who knows that the peer is gone: deliver what it sent, then end.
+
+        No end of file need come: a child of the peer's may hold its end. While reading is paused the rest waits, for
+        `LINGER` seconds at most.
+        """
         self._leave(None)
+        for _ in range(_LAST_READS):
+            if self._state is not _State.LEAVING or not self._reading:
+                return
+            if not self._readable():
+                break
+        if self._reading:
+            self._end(None)
 
     # --- the socket is ready ---
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Read once; whether something was read."""
         try:
             size = self._receive_into(self._buffer)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._end(failure(error, "read"))
-            return
+            return False
         if not size:
             self._end(None)
-        elif self._state is not _State.CLOSING and self._receiver is not None:
+            return False
+        if self._state is not _State.CLOSING and self._receiver is not None:
             self._receiver.data_received(self._buffer[:size])
+        return True
 
     def _writable(self) -> None:
         try:
@@ -326,6 +346,40 @@ class AsyncioSocketTransport(SocketTransport):
     def _announce_end(self) -> None:
         if self._receiver is not None:
             self._loop.call_soon(self._receiver.closed, self._error)
+
+
+class UvloopSocketTransport(AsyncioSocketTransport):
+    """On uvloop, which tells once of a socket with an error, and never again of what can be read after that, its end
+    included: so a peer that dies with bytes unread would be missed. It is asked again a moment after it has told of
+    something."""
+
+    def __init__(self, sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None = None) -> None:
+        super().__init__(sock, attestation, on_end)
+        self._reminder: asyncio.TimerHandle | None = None
+
+    def _readable(self) -> bool:
+        more = super()._readable()
+        if self._reminder is None and self._reading:
+            self._reminder = self._loop.call_later(_REMINDER, self._remind)
+        return more
+
+    def _leave(self, error: Exception | None) -> None:
+        super()._leave(error)
+        if self._state is _State.LEAVING:
+            self._remind()
+
+    def _remind(self) -> None:
+        self._reminder = None
+        if self._reading:
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # reading it takes the error away
+            self._read(False)
+            self._read(True)
+
+    def _close_socket(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
+        super()._close_socket()
 
 
 class TrioSocketTransport(SocketTransport):

@@ -1,0 +1,223 @@
+"""kill -9 and worse, of plugins and of their hosts, under load (reliability R8, T25–T27)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from time import monotonic
+
+import anyio
+import pytest
+
+from capnet import Host, InvalidArgument, Limits, connect, notify
+from capnet_transports import exec as exec_transport
+from tests.connection.leaks import nothing_left as nothing_left  # a fixture
+from tests.integration.kills import AT_ONCE, LOST, SOON, LoadedPlugin, kill_hosts, kill_plugins, new_mark
+from tests.integration.load import ENDS, Load, Target, program
+from tests.integration.processes import descriptors, exited, marked, running, until, zombies
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+TWO_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
+ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")
+"""For what takes long and is the same everywhere."""
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Decides the instants."""
+    seed = int(os.environ.get("CAPNET_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"CAPNET_SEED={seed}")  # noqa: T201 (to repeat it)
+    return random.Random(seed)
+
+
+@pytest.fixture
+def loop(anyio_backend_name: str, anyio_backend_options: dict[str, object]) -> str:
+    """What the programs run on: the same as the test."""
+    return f"{anyio_backend_name}+uvloop" if anyio_backend_options.get("use_uvloop") else anyio_backend_name
+
+
+@pytest.fixture
+def folder() -> Generator[Path]:
+    """One whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="cap", dir="/tmp") as name:
+        yield Path(name)
+
+
+async def test_plugins_are_killed(chance: random.Random, loop: str) -> None:
+    tally = await kill_plugins(4, chance, loop)
+    assert tally.kills.total() == 4
+
+
+async def test_hosts_are_killed(chance: random.Random, loop: str, folder: Path) -> None:
+    tally = await kill_hosts(2, chance, loop, folder)
+    assert tally.kills.total() == 2
+
+
+# --- plugins that are there and do nothing ---
+
+
+@TWO_LOOPS
+async def test_plugins_that_fall_silent(
+    chance: random.Random, loop: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP, and a loop that is blocked with SIGTERM ignored: keepalive closes, and both are killed.
+
+    One that is told to go on in time finds a closed connection, and exits by itself.
+    """
+    monkeypatch.setattr(exec_transport, "GRACE", 1.0)
+    mark, limits = new_mark(chance), Limits(keepalive=0.2, keepalive_timeout=0.3)
+    before, since = descriptors(), 0.0
+    with (folder / "told").open("wb") as told:
+        async with Host(limits=limits) as host:
+            argv = program("plugin", loop)
+            stopped_one, blocked, woken = [
+                await LoadedPlugin.start(host, argv, mark, stdout=told.fileno()) for _ in range(3)
+            ]
+            async with anyio.create_task_group() as tasks:
+                for plugin in (stopped_one, blocked, woken):
+                    tasks.start_soon(plugin.run)
+                for plugin in (stopped_one, blocked, woken):
+                    await plugin.is_on()
+                since = monotonic()
+                os.kill(stopped_one.pid, signal.SIGSTOP)
+                os.kill(woken.pid, signal.SIGSTOP)
+                assert blocked.load is not None
+                notify(blocked.load.target.block)()
+                await until(lambda: woken.ended, SOON)
+                os.kill(woken.pid, signal.SIGCONT)
+            for plugin in (stopped_one, blocked, woken):
+                assert plugin.load is not None
+                assert plugin.load.ends == LOST
+                assert plugin.connection.close_cause is not None and plugin.connection.close_cause.kind == "idle"
+                assert 0.4 < plugin.ended - since < 0.5 + AT_ONCE
+            assert (stopped_one.codes, blocked.codes, woken.codes) == ([-signal.SIGKILL], [-signal.SIGKILL], [0])
+            assert not host.connections
+        assert not marked(mark) and not zombies()
+    (account,) = map(json.loads, (folder / "told").read_text().splitlines())
+    assert account["left"] == {} and sum(account["ends"].values()) == ENDS
+    assert {end.partition("/")[0] for end in account["ends"]} == {"unavailable"}
+    assert descriptors() <= before
+
+
+@TWO_LOOPS
+async def test_host_that_falls_silent(chance: random.Random, loop: str, folder: Path) -> None:
+    """Its plugin and its client give it up, the plugin exits; told to go on, it finds both gone and reaps."""
+    mark, path, since = new_mark(chance), folder / "s", 0.0
+    async with running(program("host", loop, keepalive=0.3, path=str(path)), mark) as host:
+        plugin = await host.loaded()
+        limits = Limits(keepalive=0.3, keepalive_timeout=0.3)
+        async with connect(f"unix:{path}", limits=limits) as client:
+            load = Load(await client.bootstrap(Target))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(load.run)
+                await load.is_on(loads=2)
+                os.kill(host.process.pid, signal.SIGSTOP)
+                since = monotonic()
+            assert 0.5 < monotonic() - since < 0.6 + AT_ONCE
+            cause = await client.wait_closed()
+            assert cause.kind == "idle" and load.ends == LOST
+        await exited(plugin, SOON)
+        assert marked(mark) == {host.process.pid}
+        host.process.send_signal(signal.SIGCONT)
+        with anyio.fail_after(SOON):
+            accounts = {account["role"]: account for account in await host.accounts()}
+        assert await host.code() == 0
+    assert not marked(mark) and not os.listdir(folder)
+    assert accounts["plugin"]["cause"] == "idle" and accounts["plugin"]["ends"] == LOST
+    assert sum(accounts["host"]["ends"].values()) == ENDS
+    assert accounts["plugin"]["left"] == accounts["host"]["left"] == {}
+
+
+# --- processes that others leave behind ---
+
+
+@ONE_LOOP
+async def test_grandchild_that_left_the_group_delays_no_end(chance: random.Random, loop: str) -> None:
+    """It holds the plugin's end of the socket, so no end of file comes: the exit of the plugin is the end."""
+    mark, died = new_mark(chance), 0.0
+    async with Host() as host:
+        plugin = await LoadedPlugin.start(host, program("plugin+daemon", loop), mark)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(plugin.run)
+                await plugin.is_on()
+                died = monotonic()
+                os.kill(plugin.pid, signal.SIGKILL)
+            assert plugin.load is not None and plugin.load.ends == LOST
+            assert plugin.ended - died < AT_ONCE
+        finally:
+            for pid in marked(mark):
+                os.kill(pid, signal.SIGKILL)
+
+
+@ONE_LOOP
+async def test_plugin_notices_the_death_of_a_host_whose_child_lives_on(
+    chance: random.Random, loop: str, folder: Path
+) -> None:
+    """The child that the host has forked holds the host's end of the socket: no end of file comes (T27)."""
+    mark = new_mark(chance)
+    async with running(program("host+fork", loop, path=str(folder / "s")), mark) as host:
+        plugin = await host.loaded()
+        host.process.kill()
+        try:
+            await exited(plugin, 2.0)
+        finally:
+            for pid in marked(mark):
+                os.kill(pid, signal.SIGKILL)
+
+
+# --- output ---
+
+
+@ONE_LOOP
+async def test_flood_on_standard_error(chance: random.Random, loop: str, folder: Path) -> None:
+    """16 MiB without a newline, from two plugins at a time: they go where they are sent, and nobody waits for them."""
+    size = 8 * 1024 * 1024
+    mark = new_mark(chance)
+    with (folder / "errors").open("wb") as errors:
+        async with Host() as host:
+            plugins = [
+                await LoadedPlugin.start(host, program("plugin", loop), mark, stderr=errors.fileno()) for _ in range(2)
+            ]
+            async with anyio.create_task_group() as tasks:
+                for plugin in plugins:
+                    tasks.start_soon(plugin.run)
+                for plugin in plugins:
+                    await plugin.is_on()
+                with anyio.fail_after(10):
+                    async with anyio.create_task_group() as shouting:
+                        for plugin in plugins:
+                            assert plugin.load is not None
+                            shouting.start_soon(plugin.load.target.shout, size)
+                for plugin in plugins:
+                    assert plugin.load is not None and not plugin.load.ends
+                    assert await plugin.load.target.echo(1) == 1
+                    await plugin.connection.aclose(grace=0)
+            assert [plugin.codes for plugin in plugins] == [[0], [0]]
+    assert (folder / "errors").stat().st_size == 2 * size
+
+
+def spawn_with_pipe() -> exec_transport.Child:
+    return exec_transport.spawn(["cat"], stderr=subprocess.PIPE)
+
+
+@ONE_LOOP
+async def test_pipe_that_nobody_would_drain_is_refused() -> None:
+    child: exec_transport.Child | None = None
+    try:
+        with pytest.raises(InvalidArgument):
+            child = spawn_with_pipe()
+    finally:
+        if child is not None:
+            pipe = child._process.stderr
+            child.transport.abort()
+            await child.wait()
+            assert pipe is not None
+            pipe.close()

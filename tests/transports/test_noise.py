@@ -1,0 +1,521 @@
+"""Peers that flood, drip, fall silent, hang up halfway or read nothing, over real sockets (reliability R9–R11).
+
+What one of them does to its own connection, and that the others notice nothing. That nothing is read before a
+transport is started is in test_unix.py for unix sockets; half-closed and reset transports are in test_sockets.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from statistics import median
+from typing import Any, Literal
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+
+from capnet import Connection, Host, Limits, Unavailable
+from capnet.observe import ViolationSeen
+from capnet.transport import Attestation
+from capnet.wire.codec import Codec
+from capnet.wire.frames import Op
+from capnet.wire.framing import header
+from capnet.wire.hello import Hello
+from capnet_transports.listeners import SocketListener
+from capnet_transports.sockets import attach
+from tests.connection.leaks import nothing_left as nothing_left  # a fixture
+from tests.connection.shop import MemShop, Shop, until
+from tests.hostile.attack import Raw
+from tests.transports.door import Door
+from tests.transports.ends import started
+
+Family = Literal["unix", "tcp"]
+FAMILIES = pytest.mark.parametrize("family", ["unix", "tcp"])
+TWO_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
+"""For what takes long, and where uvloop does the same as asyncio."""
+MIB = 1024 * 1024
+MOST_MEMORY = 16 * MIB
+"""Bytes by which a flood may make this process grow."""
+
+
+# --- what is on the other side ---
+
+
+@contextmanager
+def listening(family: Family) -> Generator[socket.socket]:
+    """A socket that listens, and nobody accepts at it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cap", dir="/tmp") as folder,
+        socket.socket(socket.AF_UNIX if family == "unix" else socket.AF_INET) as door,
+    ):
+        door.bind(os.path.join(folder, "s") if family == "unix" else ("127.0.0.1", 0))
+        door.listen(128)
+        yield door
+
+
+def dialled(door: socket.socket) -> socket.socket:
+    """A socket that is connected to it."""
+    sock = socket.socket(door.family)
+    sock.connect(door.getsockname())
+    sock.setblocking(False)
+    return sock
+
+
+def attest(sock: socket.socket) -> Attestation:
+    """Nothing is known of it."""
+    return Attestation(transport="noise")
+
+
+class Scene:
+    """A host with a door for anybody, and connections of its own choice beside."""
+
+    def __init__(self, host: Host, door: socket.socket) -> None:
+        self.host = host
+        self.door = door
+        self.shop = MemShop()
+        self.violations: list[str] = []
+        host.serve(self.shop)
+        host.on(ViolationSeen, lambda violation: self.violations.append(violation.clause))
+
+    @asynccontextmanager
+    async def stranger(self) -> AsyncGenerator[tuple[Raw, Connection]]:
+        """One that is connected and has said nothing yet, and what the host has of it."""
+        known = set(self.host.connections)
+        sock = dialled(self.door)
+        try:
+            await until(lambda: set(self.host.connections) - known)
+            (connection,) = set(self.host.connections) - known
+            with anyio.fail_after(10):
+                yield Raw(sock), connection
+        finally:
+            sock.close()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Shop]:
+        """An honest one."""
+        async with Host() as other:
+            connection = other.accept(attach(dialled(self.door), attest(self.door)))
+            yield await connection.bootstrap(Shop)
+
+
+@asynccontextmanager
+async def scene(family: Family, limits: Limits | None = None) -> AsyncGenerator[Scene]:
+    """Ends with a check that an honest client, there from the beginning, has noticed nothing."""
+    with listening(family) as door:
+        async with Host(limits=limits) as host:
+            listener = SocketListener(door.dup(), family, host.accept, attest)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve)
+                try:
+                    here = Scene(host, door)
+                    async with here.client() as shop:
+                        assert await shop.add(1) == 11
+                        yield here
+                        with anyio.fail_after(5):
+                            assert await shop.add(2) == 12
+                        await until(lambda: len(host.connections) == 1)
+                finally:
+                    await listener.aclose()
+
+
+async def shop_of(raw: Raw) -> int:
+    """The id of the shop at a stranger's connection, after the handshake."""
+    await raw.greet()
+    await raw.send([Op.CALL, 1, 0, "bootstrap", {"name": "test.Shop", "version": 1, "needs": {}}])
+    reply = await raw.reply()
+    assert reply[0] == Op.RESULT, reply
+    return int(reply[2].id)
+
+
+async def seconds_until(condition: Callable[[], object], most: float) -> float:
+    """How long a condition takes to hold; other processes may run meanwhile."""
+    since = time.monotonic()
+    with anyio.fail_after(most):
+        while not condition():  # noqa: ASYNC110 (the condition is of somebody else's making)
+            await anyio.sleep(0.005)
+    return time.monotonic() - since
+
+
+# --- floods (R10) ---
+
+
+def resident() -> int:
+    """Bytes of memory that this process occupies."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def flood(sock: socket.socket, data: bytes) -> Generator[Callable[[], int]]:
+    """Send the same bytes again and again, as fast as the system takes them; gives how many it took."""
+    sent, over = 0, threading.Event()
+    sock.setblocking(True)
+    sock.settimeout(0.1)
+
+    def send() -> None:
+        nonlocal sent
+        position = 0
+        with suppress(OSError):  # hung up
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    size = sock.send(memoryview(data)[position:])
+                    sent += size
+                    position = (position + size) % len(data)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield lambda: sent
+    finally:
+        over.set()
+        thread.join()
+
+
+@FAMILIES
+@pytest.mark.parametrize("begun", [False, True], ids=["not started", "paused"])
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for its memory")
+async def test_flood_that_nobody_reads(family: Family, begun: bool) -> None:
+    """What is not read stays with the system, which holds the peer back."""
+    arrived = Door()
+    with listening(family) as door:
+        async with arrived.open(SocketListener(door.dup(), family, arrived.accept, attest)):
+            with dialled(door) as peer:
+                transport = await arrived.next()
+                before = resident()
+                with flood(peer, bytes(65_536)) as sent:
+                    if not begun:
+                        await anyio.sleep(0.3)
+                        assert resident() - before <= MOST_MEMORY
+                        transport.abort()
+                        return
+                    async with started(transport) as recorder:
+                        transport.pause()
+                        taken = len(recorder.data)
+                        await anyio.sleep(0.3)
+                        assert len(recorder.data) == taken and sent() > 0
+                        assert resident() - before <= MOST_MEMORY
+
+
+def framed(frame: list[Any]) -> bytes:
+    """A frame as bytes."""
+    payload = bytes(Codec(Limits()).encode(frame))
+    return header(len(payload)) + payload
+
+
+FLOODS: dict[str, bytes] = {
+    "pings": framed([Op.PING, 1]) * 5000,
+    "unknown operations": framed([100, bytes(MIB)]),
+    "calls": framed([Op.CALL, 0, 0, "bootstrap", {"name": "test.Shop", "version": 1, "needs": {}}]) * 1000,
+    "noise": b"\xff" * 65_536,
+}
+"""All but the last are legal; operations that nobody knows yet are ignored, and one-way calls are not answered."""
+
+
+@pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS)
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for its memory")
+async def test_flood_at_connect(data: bytes) -> None:
+    """A peer that sends from its first moment on, and reads nothing. Memory stays, and the others are served."""
+    async with scene("tcp") as here, here.client() as shop:
+        before = most = resident()
+        slowest, calls = 0.0, 0
+        async with here.stranger() as (raw, connection):
+            await raw.send(Hello("flood").to_frame())
+            since = time.monotonic()
+            with flood(raw._sock, data) as sent:
+                while time.monotonic() - since < 0.25:
+                    at = time.monotonic()
+                    assert await shop.add(1) == 11
+                    slowest = max(slowest, time.monotonic() - at)
+                    most = max(most, resident())
+                    calls += 1
+            assert sent() > 0 and calls
+            connection.driver.transport.abort()  # unless it has been sent away already
+        assert most - before <= MOST_MEMORY, f"{(most - before) / MIB:.1f} MiB"
+        assert slowest < 1.0, f"{slowest:.3f} s"
+
+
+# --- half-open (R11) ---
+
+
+SHORT = Limits(keepalive=0.2, keepalive_timeout=0.3)
+SHORTLY = 1.5
+"""Seconds in which a connection with these limits must know that the other end is gone."""
+
+
+@TWO_LOOPS
+@pytest.mark.parametrize("accepts", [False, True], ids=["never accepts", "never reads"])
+async def test_server_that_says_nothing(accepts: bool) -> None:
+    """The system has connected us, so connecting succeeds; what fails, and soon, is the handshake."""
+    with listening("tcp") as door:
+        async with Host(limits=Limits(handshake_timeout=0.3)) as host:
+            connection = host.accept(attach(dialled(door), attest(door)))
+            since = time.monotonic()
+            accepted = door.accept()[0] if accepts else None
+            try:
+                with pytest.raises(Unavailable), anyio.fail_after(5):
+                    await connection.bootstrap(Shop)
+                assert 0.2 < time.monotonic() - since < SHORTLY
+                cause = connection.close_cause
+                assert cause is not None and (cause.kind, cause.clause) == ("violation", "P-CONN-3")
+                connection.driver.transport.abort()  # its last frames would have a second
+            finally:
+                if accepted is not None:
+                    accepted.close()
+
+
+class Relay:
+    """Forwards between two sockets until it is told to stop, either way or both; then it takes nothing, says nothing.
+
+    Like a network that is gone: neither side is told.
+    """
+
+    def __init__(self) -> None:
+        self._over = anyio.Event()
+        self._ways: list[anyio.CancelScope] = []
+
+    async def run(self, one: socket.socket, other: socket.socket) -> None:
+        """Forward from `one` to `other` (way 0) and back (way 1)."""
+        async with anyio.create_task_group() as tasks:
+            for source, sink in ((one, other), (other, one)):
+                self._ways.append(anyio.CancelScope())
+                tasks.start_soon(self._forward, source, sink, self._ways[-1])
+
+    def stop(self, way: int) -> None:
+        """Forward nothing more that way."""
+        self._ways[way].cancel()
+
+    async def _forward(self, source: socket.socket, sink: socket.socket, way: anyio.CancelScope) -> None:
+        with way:
+            while True:
+                await anyio.wait_readable(source)
+                view = memoryview(source.recv(65_536))
+                if not view:
+                    return
+                while view:
+                    try:
+                        view = view[sink.send(view) :]
+                    except BlockingIOError:
+                        await anyio.wait_writable(sink)
+
+
+@TWO_LOOPS
+@pytest.mark.parametrize("ways", [(0, 1), (0,), (1,)], ids=["both ways", "to the host", "from the host"])
+async def test_network_that_vanishes(ways: tuple[int, ...]) -> None:
+    """Silence is noticed at both ends by pings that have no answer, also where one way still works."""
+    async with scene("tcp", SHORT) as here, anyio.create_task_group() as tasks:
+        relay = Relay()
+        ours, theirs = socket.socketpair()
+        async with Host(limits=SHORT) as other:
+            with theirs, dialled(here.door) as far:
+                theirs.setblocking(False)
+                tasks.start_soon(relay.run, theirs, far)
+                client = other.accept(attach(ours, attest(ours)))
+                shop = await client.bootstrap(Shop)
+                server = here.host.connections[-1]
+                waiting = shop.wait("for nothing")
+                await until(lambda: here.shop.gate.entered == ["for nothing"])
+                for way in ways:
+                    relay.stop(way)
+                since = time.monotonic()
+                with pytest.raises(Unavailable), anyio.fail_after(5):
+                    await waiting
+                assert time.monotonic() - since < SHORTLY
+                await seconds_until(lambda: here.shop.gate.cancelled == ["for nothing"], SHORTLY)
+                causes = [one.close_cause.kind for one in (client, server) if one.close_cause is not None]
+                # Where one way works, the first to know says goaway, and the other hears it or is silent itself.
+                assert causes.count("idle") >= 1 and set(causes) <= {"idle", "remote"} and len(causes) == 2
+                tasks.cancel_scope.cancel()
+
+
+@FAMILIES
+@pytest.mark.parametrize("frame", ["between frames", "in a frame"])
+async def test_half_closed(family: Family, frame: str) -> None:
+    """A peer that ends its side and goes on listening has ended: its calls are cancelled at once."""
+    async with scene(family) as here, here.stranger() as (raw, connection):
+        target = await shop_of(raw)
+        await raw.send([Op.CALL, 2, target, "wait", {"key": "half"}])
+        await until(lambda: here.shop.gate.entered == ["half"])
+        if frame == "in a frame":
+            await raw.send(header(1000) + b"\x83")
+        raw._sock.shutdown(socket.SHUT_WR)
+        await seconds_until(lambda: connection.closed, 1.0)
+        assert here.shop.gate.cancelled == ["half"] and not here.violations
+        assert connection.close_cause is not None and connection.close_cause.kind == "lost"
+
+
+@FAMILIES
+async def test_reset_in_a_frame(family: Family) -> None:
+    """RST: on TCP by SO_LINGER, on a unix socket by closing with bytes unread. The calls are cancelled at once."""
+    async with scene(family) as here, here.stranger() as (raw, connection):
+        target = await shop_of(raw)
+        await raw.send([Op.CALL, 2, target, "wait", {"key": "reset"}], [Op.PING, 1])
+        await until(lambda: here.shop.gate.entered == ["reset"])
+        await anyio.wait_readable(raw._sock)  # the pong, which nobody reads
+        for _ in range(20):  # more than is read at once, so that the end is not there with the first of it
+            with suppress(BlockingIOError):
+                raw._sock.send(header(4 * MIB) + bytes(65_536))
+        raw._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw._sock.close()
+        await seconds_until(lambda: connection.closed, 1.0)
+        assert here.shop.gate.cancelled == ["reset"] and not here.violations
+
+
+async def test_end_with_bytes_unread() -> None:
+    """What the peer had sent is delivered, and its end is told, though it never read what we sent."""
+    ours, theirs = socket.socketpair()
+    async with started(attach(ours, attest(ours))) as recorder:
+        theirs.send(b"last words")
+        ours.send(b"unread")
+        theirs.close()
+        with anyio.fail_after(1):
+            await recorder.until(lambda: recorder.ends, "its end is told")
+        assert recorder.data == b"last words"
+
+
+# --- slow (R9) ---
+
+
+async def drip(raw: Raw, data: bytes, pause: float) -> None:
+    """Send a byte at a time; returns when the other side has hung up, or all is sent."""
+    for byte in data:
+        await raw.send(bytes([byte]))
+        await anyio.sleep(pause)
+
+
+@TWO_LOOPS
+@pytest.mark.parametrize("part", ["hello", "header", "body"])
+async def test_slow_drip(part: str) -> None:
+    """Bytes that keep coming do not help: a frame has its time as a whole (P-FRAME-2), and so has the hello."""
+    limits = Limits(handshake_timeout=0.5, partial_frame_timeout=0.5)
+    async with scene("tcp", limits) as here, here.stranger() as (raw, _):
+        since, took = time.monotonic(), 0.0
+        if part != "hello":
+            await raw.greet()
+            await raw.send([Op.PING, 1] if part == "header" else header(1000) + b"\x82\x18\x64\x59\x03\xe0")
+            since = time.monotonic()
+        data = {"hello": raw.pack(Hello("slow").to_frame()), "header": header(MIB), "body": bytes(1000)}[part]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drip, raw, data, 0.2 if part == "header" else 0.02)
+            await seconds_until(lambda: here.violations, 5)
+            took = time.monotonic() - since
+            tasks.cancel_scope.cancel()
+        assert here.violations == ["P-CONN-3" if part == "hello" else "P-FRAME-2"]
+        assert 0.25 < took < 1.5  # the time of a hello begins when the host accepts
+        await raw.closed()
+
+
+@TWO_LOOPS
+async def test_slow_peer_that_keeps_its_time() -> None:
+    """Each frame within its time, for longer than that in all: it is served."""
+    limits = Limits(partial_frame_timeout=0.3)
+    async with scene("tcp", limits) as here, here.stranger() as (raw, _):
+        await raw.greet()
+        frame = raw.pack([Op.PING, 1])
+        since, number = time.monotonic(), 0
+        while time.monotonic() - since < 0.6:
+            await drip(raw, frame, 0.005)
+            assert await raw.frame() == [Op.PONG, 1]
+            number += 1
+        assert number > 1 and not here.violations
+
+
+@TWO_LOOPS
+async def test_slow_reader() -> None:
+    """One byte now and then is no progress: what waits for it is bounded, and it is given up at its deadline."""
+    limits = Limits(max_backlog=MIB, write_timeout=0.4)
+    async with scene("tcp", limits) as here, here.stranger() as (raw, connection):
+        raw._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        target = await shop_of(raw)
+        most = 0
+
+        async def ask() -> None:
+            for id in range(2, 60):
+                await raw.send([Op.CALL, id, target, "echo", {"value": bytes(MIB // 4)}])
+
+        async def sip() -> None:
+            while True:
+                with suppress(BlockingIOError, ConnectionError):
+                    raw._sock.recv(1)
+                await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(sip)
+            with anyio.fail_after(10):
+                while not connection.closed:
+                    most = max(most, connection.driver.transport.backlog)
+                    await anyio.sleep(0.002)
+            tasks.cancel_scope.cancel()
+        assert MIB < most < 4 * MIB
+        assert connection.close_cause is not None and connection.close_cause.kind == "lost" and not here.violations
+
+
+# --- one of ten (R9, T12) ---
+
+LIVE = 9
+CALLS = 40
+ROUNDS = 9
+
+
+@TWO_LOOPS
+async def test_one_stalled_among_nine_live() -> None:
+    """Rounds with it and without it take turns; what nine others get done in a second of our time stays the same."""
+    with_it: list[float] = []
+    without: list[float] = []
+    async with scene("tcp", Limits(write_timeout=60)) as here, anyio.create_task_group() as tasks:
+        shops: list[Shop] = [await tasks.start(hold, here) for _ in range(LIVE)]
+        await one_round(shops)
+        for _ in range(ROUNDS):
+            without.append(await one_round(shops))
+            async with here.stranger() as (raw, connection):
+                await stall(raw, connection)
+                with_it.append(await one_round(shops))
+                assert not connection.closed and connection.driver.transport.backlog > 8 * MIB
+                connection.driver.transport.abort()
+        tasks.cancel_scope.cancel()
+    ratio = median(without) / median(with_it)
+    assert ratio >= 0.9, f"{ratio:.2f} of what they get done without it: {without}, {with_it}"
+
+
+async def hold(here: Scene, *, task_status: TaskStatus[Shop]) -> None:
+    """One of the nine."""
+    async with here.client() as shop:
+        task_status.started(shop)
+        await anyio.sleep_forever()
+
+
+async def stall(raw: Raw, connection: Connection) -> None:
+    """Ask for more than fits, and read nothing of it; the host reads nothing more from it then."""
+    target = await shop_of(raw)
+
+    async def ask() -> None:
+        for id in range(2, 100):
+            await raw.send([Op.CALL, id, target, "echo", {"value": bytes(MIB)}])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await until(lambda: connection.driver.transport.backlog > 8 * MIB)
+        tasks.cancel_scope.cancel()
+
+
+async def one_round(shops: list[Shop]) -> float:
+    """Seconds of this thread's time that so many calls of each take, all at once."""
+
+    async def calls(shop: Shop) -> None:
+        for number in range(CALLS):
+            assert await shop.add(number, 1) == number + 1
+
+    since = time.thread_time()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for shop in shops:
+                tasks.start_soon(calls, shop)
+    return time.thread_time() - since
