@@ -75,8 +75,8 @@ class Limits:
     call_rate: int = 0
     """Calls of the peer that are taken in a second after that; for the others nothing is read. 0 is no bound."""
     frames_per_turn: int = 64
-    """Frames of one peer that are acted on in a turn of the loop, fewer where they hold many values; until its next turn
-    nothing is read from it."""
+    """Frames of one peer that are acted on in a turn of the loop, fewer of those that hold many values; until its next
+    turn nothing is read from it."""
 
     handshake_timeout: float = 5.0
     """Seconds until the peer's hello must be in (P-CONN-3)."""
@@ -100,6 +100,8 @@ class Limits:
                 raise ValueError(
                     f"{name} must be at least {floor}: a peer may send that much before it knows our limits"
                 )
+        if self.stream_bytes > self.max_held_charge:
+            raise ValueError("max_held_charge must be at least stream_bytes: an honest peer may fill its window")
 
     @classmethod
     def untrusted(cls) -> Limits:
@@ -155,6 +157,7 @@ EARLY = Limits(
     stream_items=1,
     stream_bytes=1,
     max_call_charge=1024 * 1024,
+    max_held_charge=2**53,  # nobody's business: only who announces a window must have room for it
 )
 """What every peer must accept before its hello is in (P-CONN-2)."""
 

@@ -654,7 +654,7 @@ async def test_t19_a_hundred_thousand_bootstraps_on_a_real_socket() -> None:
             await raw.closed()
             assert (await here.clause()).startswith("P-LIMIT")
         assert asked == 16
-        await until(lambda: {limit.limit for limit in limits} == {"max_pending_bootstraps", "max_concurrent_calls"})
+        await until(lambda: {limit.limit for limit in limits} == {"max_pending_bootstraps"})
         await until(lambda: not here.host.registry._waiters)
 
 

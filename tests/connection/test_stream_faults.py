@@ -350,7 +350,7 @@ async def test_a_generator_that_does_not_want_to_end_delays_the_close_and_no_mor
 
 async def test_a_peer_that_does_not_read_stops_the_producers() -> None:
     """Whatever its window: what is produced is bounded by what the transport takes, and nothing is lost."""
-    limits = Limits(stream_items=10**6, stream_bytes=2**30)
+    limits = Limits(stream_items=10**6, stream_bytes=2**30, max_held_charge=2**31)
     async with connected(implementation := MemFlows(), client_limits=limits) as (server, client):
         flows = await client.bootstrap(Flows)
         size, count = 10_000, 2_000
@@ -374,7 +374,7 @@ async def test_a_peer_that_does_not_read_stops_the_producers() -> None:
 async def test_a_peer_that_never_reads_again_is_given_up() -> None:
     """P-CONN-5: the producers that wait for the transport wake, and are closed."""
     limits = Limits(keepalive=0.05, keepalive_timeout=0.05)
-    window = Limits(stream_items=10**6, stream_bytes=2**30)
+    window = Limits(stream_items=10**6, stream_bytes=2**30, max_held_charge=2**31)
     async with connected(implementation := MemFlows(), limits=limits, client_limits=window) as (server, client):
         flows = await client.bootstrap(Flows)
         chunks = flows.chunks([10_000] * 10_000)
@@ -388,7 +388,7 @@ async def test_a_peer_that_never_reads_again_is_given_up() -> None:
 
 
 async def test_a_sink_waits_for_the_transport_too() -> None:
-    window = Limits(stream_items=10**6, stream_bytes=2**30)
+    window = Limits(stream_items=10**6, stream_bytes=2**30, max_held_charge=2**31)
     async with connected(implementation := MemFlows(), client_limits=window) as (server, client):
         flows = await client.bootstrap(Flows)
         sink, numbers = channel(int, buffer=10**6)

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
+from capnet.wire.hello import Hello
 
 FLOORS = {
     "max_frame": 65536,
@@ -15,6 +16,7 @@ FLOORS = {
     "max_streams": 16,
     "stream_items": 1,
     "stream_bytes": 1,
+    "max_call_charge": 1024 * 1024,
 }
 
 
@@ -50,8 +52,24 @@ def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
         replace(EARLY, **{name: floor - 1})
 
 
+@pytest.mark.parametrize(("name", "floor"), [("control_burst", 1000), ("control_rate", 200), ("frames_per_turn", 2)])
+def test_what_an_honest_peer_relies_on(name: str, floor: int) -> None:
+    """P-LIMIT-4: it is not announced, so nobody may have less."""
+    assert getattr(Limits(**{name: floor}), name) == floor
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: floor - 1})
+
+
+def test_a_window_has_room() -> None:
+    """P-LIMIT-3: what is announced must be held, else an honest peer could fill it and be punished."""
+    assert Limits(stream_bytes=2**25, max_held_charge=2**25)
+    with pytest.raises(ValueError, match="max_held_charge"):
+        Limits(stream_bytes=2**25)
+    assert Hello.from_frame(Hello(limits=Limits(stream_bytes=2**40, max_held_charge=2**40)).to_frame())
+
+
 def test_the_early_profile() -> None:
-    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and one byte."""
+    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and one byte, a MiB of calls."""
     assert {name: getattr(EARLY, name) for name in FLOORS} == FLOORS
 
 
