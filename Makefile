@@ -6,7 +6,7 @@ STAMP   := .venv/.installed
 CORE    := tests/unit tests/scenarios tests/property tests/hostile tests/conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs bench format clean
+.PHONY: help demo test check soak lint types docs bench format clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,10 @@ test: $(STAMP)  ## everything a change must pass, coverage gate included
 	$(BIN)/pytest $(addprefix --ignore=,$(CORE))
 
 check: test lint types docs  ## test, lint, types and docs
+
+soak: $(STAMP)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	CAPNET_HYPOTHESIS=deep $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py
 
 lint: $(STAMP)  ## format, style and import contracts
 	$(BIN)/ruff format --check

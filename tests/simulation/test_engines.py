@@ -51,7 +51,7 @@ def test_everything_holds(peers: int, count: int, steps: int, capsys: pytest.Cap
     figures = simulate.play_seeds(range(SEED, SEED + count), peers=peers)
     speed = figures.steps / (time.process_time() - began)
     with capsys.disabled():
-        print(f" CAPNET_SEED={SEED}, {peers} peers: {figures}, {speed:,.0f} steps/s ", end="")  # noqa: T201
+        print(f" CAPNET_SEED={SEED}, {peers} peers: {figures}, {speed:,.0f} steps/s ", end="")
     assert figures.scripts == count
     assert SEED or figures.steps >= steps
 

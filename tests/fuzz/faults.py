@@ -1,0 +1,253 @@
+"""Planted faults: each breaks one rule that a target holds, and the target's corpus must show it.
+
+A fault returns the name of that target. Faults of the engine's logic are shared with the pair machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+
+import cbor2
+import msgspec
+import pytest
+
+from capnet.engine.answers import Answers
+from capnet.engine.closing import Closing
+from capnet.engine.engine import Engine
+from capnet.engine.streams import InStream
+from capnet.errors import ProtocolViolation
+from capnet.wire import codec, framing, hello
+from tests.property.pair import mutants
+
+__all__ = ["FAULTS", "Fault", "plant"]
+
+Fault = Callable[[pytest.MonkeyPatch], str]
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _yes(*_: object) -> bool:
+    return True
+
+
+def _no(*_: object) -> bool:
+    return False
+
+
+def long_frames_share_their_bytes(patch: pytest.MonkeyPatch) -> str:
+    """The buffer of a long frame is used again while somebody still has the frame."""
+
+    class Shared(BytesIO):
+        def getvalue(self) -> bytes:
+            return memoryview(super().getvalue())  # type: ignore[return-value]
+
+    patch.setattr(framing, "BytesIO", Shared)
+    patch.setattr(framing, "_spare", [])
+    return "framing"
+
+
+def the_limit_is_checked_too_late(patch: pytest.MonkeyPatch) -> str:
+    """A frame one byte over the limit passes."""
+
+    def begin(self: framing.FrameReader, limit: int) -> None:
+        original(self, limit + 1)
+
+    original = framing.FrameReader.__init__
+    patch.setattr(framing.FrameReader, "__init__", begin)
+    return "framing"
+
+
+def what_is_left_is_lost(patch: pytest.MonkeyPatch) -> str:
+    """Of a chunk that ends within a header nothing is kept."""
+
+    def frames(self: framing.FrameReader, data: Any) -> Iterable[bytes]:
+        yield from original(self, data)
+        if len(self.held) < framing.HEADER_BYTES:
+            self.held.clear()
+
+    original = framing.FrameReader.frames
+    patch.setattr(framing.FrameReader, "frames", frames)
+    return "framing"
+
+
+def bytes_behind_the_item_pass(patch: pytest.MonkeyPatch) -> str:
+    """A frame that is not scanned may have anything behind its item."""
+    patch.setattr(codec, "_OPEN", b"")
+    patch.setattr(codec, "_CLOSE", b"")
+
+    def loads(data: bytes, **options: Any) -> tuple[Any, bytes]:
+        return original(data, **options), codec._SEAL
+
+    original = vars(codec)["loads"]
+    patch.setattr(codec, "loads", loads)
+    return "decoding"
+
+
+def simple_values_pass(patch: pytest.MonkeyPatch) -> str:
+    """Undefined and simple values come out of the decoder."""
+    patch.setattr(codec, "_LEAVES", frozenset((*codec._LEAVES, cbor2.CBORSimpleValue, type(cbor2.undefined))))
+    return "decoding"
+
+
+def references_out_of_order(patch: pytest.MonkeyPatch) -> str:
+    """References are given in another order than they stand in."""
+
+    def decode(self: codec.Codec, frame: bytes) -> Any:
+        value, references = original(self, frame)
+        return value, references[::-1]
+
+    original = codec.Codec.decode
+    patch.setattr(codec.Codec, "decode", decode)
+    return "decoding"
+
+
+def references_of_a_refused_frame_stay(patch: pytest.MonkeyPatch) -> str:
+    """What was found in a frame that was refused is given with the next."""
+
+    def decode(self: codec.Codec, frame: bytes) -> Any:
+        left = self._found
+        value, references = original(self, frame)
+        return value, [*left, *references]
+
+    original = codec.Codec.decode
+    patch.setattr(codec.Codec, "decode", decode)
+    return "decoding"
+
+
+def any_name_is_taken(patch: pytest.MonkeyPatch) -> str:
+    """A peer may call itself anything."""
+    patch.setattr(hello, "is_name", _yes)
+    return "hello"
+
+
+def limits_may_be_too_low(patch: pytest.MonkeyPatch) -> str:
+    """A limit below what every peer must accept ends in an exception that nobody declared."""
+
+    def announced(options: dict[str, Any]) -> Any:
+        return hello._limits(tuple(options.get(key, 10**6) for key in hello._ANNOUNCED))
+
+    patch.setattr(hello, "_announced", announced)
+    return "hello"
+
+
+def nothing_guards_the_handshake(patch: pytest.MonkeyPatch) -> str:
+    """A peer may take as long as it wants to introduce itself."""
+    patch.setattr(Engine, "_ring", _nothing)
+    return "hello"
+
+
+def the_hello_may_be_said_twice(patch: pytest.MonkeyPatch) -> str:
+    """A violation is said without ending anything."""
+
+    def by_violation(self: Closing, violation: ProtocolViolation) -> None:
+        self._engine.outbox.send([16, violation.clause, violation.message])
+
+    patch.setattr(Closing, "by_violation", by_violation)
+    return "hello"
+
+
+def type_errors_come_out(patch: pytest.MonkeyPatch) -> str:
+    """Items of a set that cannot be hashed are somebody else's problem."""
+
+    def convert(value: Any, record: Any, options: Any) -> Any:
+        return msgspec.convert(value, record, **options)
+
+    patch.setattr("tests.fuzz.conversion.convert", convert)
+    return "conversion"
+
+
+def credit_is_not_checked(patch: pytest.MonkeyPatch) -> str:
+    """A producer may send as much as it wants."""
+
+    def charge(self: InStream, items: int, size: int) -> None:
+        self.items -= items
+        self.bytes -= size
+        self.came += items
+
+    patch.setattr(InStream, "charge", charge)
+    return "engine"
+
+
+def slots_without_end(patch: pytest.MonkeyPatch) -> str:
+    """Any number of handlers run."""
+    patch.setattr(Answers, "full", property(_no))
+    return "engine"
+
+
+def an_abort_is_said_twice(patch: pytest.MonkeyPatch) -> str:
+    """A violation is named, and named again."""
+
+    def by_violation(self: Closing, violation: ProtocolViolation) -> None:
+        self._engine.outbox.send([16, violation.clause, violation.message])
+        original(self, violation)
+
+    original = Closing.by_violation
+    patch.setattr(Closing, "by_violation", by_violation)
+    return "engine"
+
+
+def _shared(mutant: mutants.Patch, target: str) -> Fault:
+    def fault(patch: pytest.MonkeyPatch) -> str:
+        mutant(patch)
+        return target
+
+    fault.__name__ = f"{target}-{mutant.__name__}"
+    return fault
+
+
+FAULTS: list[Fault] = [
+    long_frames_share_their_bytes,
+    the_limit_is_checked_too_late,
+    what_is_left_is_lost,
+    bytes_behind_the_item_pass,
+    simple_values_pass,
+    references_out_of_order,
+    references_of_a_refused_frame_stay,
+    any_name_is_taken,
+    limits_may_be_too_low,
+    nothing_guards_the_handshake,
+    the_hello_may_be_said_twice,
+    type_errors_come_out,
+    credit_is_not_checked,
+    slots_without_end,
+    an_abort_is_said_twice,
+    *(
+        _shared(mutant, "engine")
+        for mutant in (
+            mutants.two_terminals,
+            mutants.slot_freed_on_cancel,
+            mutants.the_end_forgets_waiters,
+            mutants.taken_back_exports_end_silently,
+            mutants.terminal_lost,
+        )
+    ),
+    *(
+        _shared(mutant, "pair")
+        for mutant in (
+            mutants.two_terminals,
+            mutants.slot_freed_on_cancel,
+            mutants.rollback_lost,
+            mutants.ids_used_again,
+            mutants.replacement_does_nothing,
+            mutants.credit_returned_twice,
+            mutants.stopped_items_keep_their_references,
+            mutants.line_not_kept,
+            mutants.kept_is_not_released,
+            mutants.contagion_lost,
+        )
+    ),
+]
+
+
+def plant(name: str) -> None:
+    """Plant a fault for the rest of the process.
+
+    Raises:
+        LookupError: there is none of that name.
+    """
+    named = {fault.__name__: fault for fault in FAULTS}
+    named[name](pytest.MonkeyPatch())
