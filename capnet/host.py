@@ -226,8 +226,11 @@ class Host(Serving):
         """One that a listener brings; it may still come while the host closes."""
         if self._closing or self._capacity.full:
             transport.abort()
-        else:
+            return
+        try:
             self._capacity.arrived(self.accept(transport))
+        except Exception as error:  # no memory for one more; the listener goes on
+            self.unexpected("accept", error)
 
     def _running(self) -> Loop:
         if self._scope is None or self._closing:

@@ -67,7 +67,7 @@ class Limits:
     strike_window: float = 10.0
     """Seconds in which strikes are counted (P-LIMIT-1)."""
     control_burst: int = 1000
-    """Cancels, pings and calls that are refused which the peer may send at once; more break P-LIMIT-4."""
+    """Cancels, pings, ignored frames and refused calls that the peer may send at once; more break P-LIMIT-4."""
     control_rate: int = 200
     """How many of these it may send in a second after that; more break P-LIMIT-4."""
     call_burst: int = 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 
@@ -63,13 +64,17 @@ class SocketListener(Listener):
                     raise failure(error, self.url) from error
                 _log.warning("%s: cannot accept now: %s", self.url, error.strerror)
                 await anyio.sleep(_PAUSE)
+            except MemoryError:
+                _log.warning("%s: cannot accept now: no memory", self.url)
+                await anyio.sleep(_PAUSE)
 
     async def aclose(self) -> None:
         if self._closed:
             return
         self._closed = True
         anyio.notify_closing(self._socket)
-        self._socket.close()
+        with suppress(OSError):  # it is closed all the same
+            self._socket.close()
         if self._on_close is not None:
             self._on_close()
 

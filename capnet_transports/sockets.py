@@ -341,7 +341,8 @@ class AsyncioSocketTransport(SocketTransport):
     def _close_socket(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._socket.close()
+        with suppress(OSError):  # it is closed all the same
+            self._socket.close()
 
     def _announce_end(self) -> None:
         if self._receiver is not None:
@@ -454,7 +455,8 @@ class TrioSocketTransport(SocketTransport):
         from trio.lowlevel import notify_closing
 
         notify_closing(self._socket)
-        self._socket.close()
+        with suppress(OSError):  # it is closed all the same
+            self._socket.close()
         self._readers.unpark_all()
         self._writers.unpark_all()
         self._lingering.set()

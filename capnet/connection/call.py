@@ -77,10 +77,10 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
             if self._waiter is not None:
                 raise RuntimeError("another task awaits this call already")
             driver = connection.driver
-            if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
-                driver.flush()  # no company to wait for
             self._waiter = waiter = connection.loop.waiter()
             try:
+                if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
+                    driver.flush()  # no company to wait for
                 yield from waiter.__await__()
             except BaseException:
                 self.cancel()

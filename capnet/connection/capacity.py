@@ -44,12 +44,11 @@ class Capacity:
     def arrived(self, connection: Connection) -> None:
         """A peer has connected and has not said who it is: of too many such, the one that waits longest has to go."""
         self._strangers[connection.number] = connection
+        connection.on_close(lambda _: self._strangers.pop(connection.number, None))
         if len(self._strangers) <= self._limits.max_strangers:
             return
         self._strangers = {
-            number: stranger
-            for number, stranger in self._strangers.items()
-            if stranger.engine.peer is None and not stranger.engine.lifecycle.closed
+            number: stranger for number, stranger in self._strangers.items() if stranger.engine.peer is None
         }
         if len(self._strangers) > self._limits.max_strangers:
             oldest = self._strangers.pop(next(iter(self._strangers)))
@@ -72,5 +71,6 @@ class Capacity:
         if self.ledger.full:
             largest = max(self._connections.values(), key=lambda connection: connection.engine.charge)
             largest.reports.limit_hit("max_host_charge")
-            largest.engine.close("takes up too much of this host", 0.0, largest.loop.now(), ResourceExhausted.code)
+            with largest.contained:
+                largest.engine.close("takes up too much of this host", 0.0, largest.loop.now(), ResourceExhausted.code)
             largest.driver.drain()

@@ -34,6 +34,7 @@ from .bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
 from .call import Call
 from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
 from .capacity import Capacity
+from .contained import Contained
 from .deferring import Deferring
 from .dispatch import Dispatcher
 from .driver import Driver
@@ -104,6 +105,7 @@ class Connection(Serving):
         self._capacity = capacity
         self.reports: Reports = Reports(self.bus, self.number, loop)
         self.payloads: Payloads = Payloads(self)
+        self.contained = Contained(self)
         self.holdings: Holdings = Holdings(self)
         self.forwarders: Forwarders = Forwarders(self)
         self.deferring: Deferring = Deferring(send_deferred)
@@ -235,12 +237,14 @@ class Connection(Serving):
         """
         try:
             await self.scopes.aclose()
-            self.engine.close(reason, grace, self.loop.now())
+            with self.contained:
+                self.engine.close(reason, grace, self.loop.now())
             self.driver.drain()
             if self.dispatcher.running_here is None:
                 await self.wait_closed()
         except self.loop.cancelled:
-            self.engine.close(reason, 0, self.loop.now())
+            with self.contained:
+                self.engine.close(reason, 0, self.loop.now())
             self.driver.drain()
             with CancelScope(shield=True), move_on_after(2):
                 await self.wait_closed()
@@ -384,7 +388,8 @@ class Connection(Serving):
             handled: Hosted | None = self.dispatcher.hosted_of(answer)
             stays = (own is not None and answer.handler is own) or self._leads_to(answer.export, hosted)
             if handled is hosted and answer.state is AnswerState.RUNNING and not stays:
-                self.engine.answering.end_answer(answer, error.again())
+                with self.contained:
+                    self.engine.answering.end_answer(answer, error.again())
                 calls += 1
         streams = self.streams.cut(hosted, error, lambda export: self._leads_to(export, hosted))
         self.driver.drain()

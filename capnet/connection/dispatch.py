@@ -19,11 +19,19 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from anyio import CancelScope, get_current_task
+from anyio.lowlevel import checkpoint
 
 from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
-from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, FailedPrecondition, Unimplemented
+from capnet.errors import (
+    CallCancelled,
+    CapnetError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Unimplemented,
+)
 from capnet.registry import Hosted, Turns
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Unencodable, is_plain
@@ -41,6 +49,8 @@ __all__ = ["Dispatcher"]
 
 IDLE_RUNNERS: Final = 4
 """Runners that are kept for later when there is nothing to do; the others end."""
+LONGEST_TURN: Final = 0.005
+"""Seconds in which handlers are begun one after the other until others have their turn."""
 MAX_CHAIN: Final = 2048
 """Characters of the calls above one that travel with it; of longer chains the nearest."""
 _PROCESS: Final = uuid4().hex
@@ -175,10 +185,18 @@ class Dispatcher:
     async def _work(self, runner: _Runner, scope: CancelScope) -> bool:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
         inbox = self._inbox
-        driver = self._connection.driver
+        driver, now = self._connection.driver, self._connection.loop.now
+        turn_ends = now() + LONGEST_TURN
         while not _used_up(scope):
             self._waking = False
             while inbox:
+                if now() > turn_ends:
+                    driver.flush_soon()
+                    await checkpoint()  # others have their turn
+                    turn_ends = now() + LONGEST_TURN
+                    if _used_up(scope):
+                        break
+                    continue
                 rest = self._begin(*inbox.popleft(), runner)
                 if len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
                     driver.flush()
@@ -195,6 +213,7 @@ class Dispatcher:
                 self._idle.append(runner)
                 runner.waiter = self._connection.loop.waiter()
                 await runner.waiter
+                turn_ends = now() + LONGEST_TURN
         if inbox and not self._waking:
             self._wake_one()
         return True
@@ -234,6 +253,9 @@ class Dispatcher:
             if guarding is not None:
                 guarding.decided(answer)
             self._fail(answer, raised)
+            if isinstance(raised, (Unimplemented, InvalidArgument)):
+                connection.engine.refused()
+                connection.driver.handle_events()
             return None
         if running is None:
             return None
@@ -343,12 +365,18 @@ class Dispatcher:
         """The handler has returned: reply with its value, or with why that cannot travel."""
         connection = self._connection
         references: Sequence[WireReference] = ()
+        result = value
         try:
             if not is_plain(value, connection.limits):
-                value, references = connection.payloads.lower_result(value, handler.spec)
+                if answer.state is not AnswerState.RUNNING:
+                    connection.payloads.dispose(result)
+                    value = None  # the caller has been answered already
+                else:
+                    value, references = connection.payloads.lower_result(value, handler.spec)
             connection.engine.reply(answer, value, references)
         except Exception as raised:  # also what the user's own classes raise when they are taken apart
             self._fail(answer, _unfit(raised, handler))
+            connection.payloads.dispose(result)
             return
         if references:
             runner: _Runner = answer.handler
@@ -371,7 +399,8 @@ class Dispatcher:
             error = DeadlineExceeded("the deadline that came with the call has passed")
         else:
             error = CallCancelled("the handler was cancelled")
-        connection.engine.fail(answer, error)
+        with connection.contained:
+            connection.engine.fail(answer, error)
         self._end(answer, error)
         return not isinstance(raised, Exception) and (ours or not isinstance(raised, connection.loop.cancelled))
 
@@ -461,3 +490,5 @@ def _resume(context: Context, running: Coroutine[Any, Any, Any], paused: Any) ->
             paused = context.run(step, argument)
         except StopIteration as stop:
             return stop.value
+        finally:
+            argument = None  # an error that goes through here would keep this frame, and so itself

@@ -102,9 +102,12 @@ class Driver:
         loop, engine = self.loop, self.engine
         self.receiving = True
         loop.in_callback = self._direct
-        engine.receive_data(data, loop.now())
-        if engine.happened:
-            self.handle_events()
+        try:
+            engine.receive_data(data, loop.now())
+            if engine.happened:
+                self.handle_events()
+        except Exception as error:
+            self._connection.crash(error)
         if loop.in_callback:
             # Tasks that were woken run now, and what they and the events have to say leaves in one write.
             loop.run_woken()
@@ -116,7 +119,11 @@ class Driver:
     def writable(self) -> None:
         """The transport has caught up: read again."""
         if self._end_stall() and not self._going_on:
-            self.transport.resume()
+            if self.engine.unread:
+                self._going_on = True
+                self.loop.call_soon(self._go_on)
+            else:
+                self.transport.resume()
         self._wake_writers()
 
     def closed(self, error: Exception | None) -> None:
@@ -174,7 +181,11 @@ class Driver:
         """Send what is ready now."""
         if self._collected:
             self._connection.holdings.release_collected()
-        chunks = self.engine.data_to_send()
+        try:
+            chunks = self.engine.data_to_send()
+        except Exception as error:
+            self._connection.crash(error)
+            return
         if chunks and not self.transport_closed:
             self.transport.send(chunks)
             if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
@@ -193,6 +204,8 @@ class Driver:
 
     def _go_on(self) -> None:
         self._going_on = False
+        if self._stall is not None and not self.transport_closed:
+            return  # what it has sent waits as well until it has read; `writable` goes on
         self.data_received(b"")
         if self._going_on:
             return
@@ -253,6 +266,9 @@ class Driver:
 
     def _ring(self) -> None:
         self._timer = self._timer_at = None
-        self.engine.handle_timeout(self.loop.now())
+        try:
+            self.engine.handle_timeout(self.loop.now())
+        except Exception as error:
+            self._connection.crash(error)
         self.engine.timers.changed = True
         self.drain()

@@ -51,7 +51,8 @@ class Holdings:
 
     def release(self, held: Target | Late) -> None:
         """One local owner less; leaves with the next frames."""
-        self._let_go(held)
+        with self._connection.contained:
+            self._let_go(held)
         self._connection.driver.flush_soon()
 
     def note_collected(self, held: Held) -> None:
@@ -64,7 +65,9 @@ class Holdings:
     def release_collected(self) -> None:
         """Act on the notes that have come."""
         while self.collected:
-            self._let_go(self.collected.popleft())
+            held = self.collected.popleft()
+            with self._connection.contained:
+                self._let_go(held)
 
     def watch(self, imported: Target | Late, callback: Watcher) -> Callable[[], None]:
         """See `proxy.on_broken`."""

@@ -52,7 +52,8 @@ class Identifying:
         )
         if isinstance(known, Denied):
             connection.reports.denied("", None, known.reason)
-            connection.engine.close(known.reason, 0, connection.loop.now(), Unauthenticated.code)
+            with connection.contained:
+                connection.engine.close(known.reason, 0, connection.loop.now(), Unauthenticated.code)
             connection.driver.drain()
             return False
         connection.attestation = known

@@ -238,7 +238,8 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
         if one.hosted is not None and connection is not None:
             by_connection.setdefault(connection, []).append(one.export)
     for connection, exports in by_connection.items():
-        connection.engine.revoke(exports, reason)
+        with connection.contained:
+            connection.engine.revoke(exports, reason)
     _Clearing(by_connection).turn()
 
 

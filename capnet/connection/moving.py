@@ -86,8 +86,10 @@ class Streams:
         moving.opened = None
         if connection.reports.streams and type(moving.stream) is OutStream:
             connection.reports.stream_closed(moving.stream, error)
+        moving.stream = None  # which refers to it
         if moving.hosted is not None:
             moving.hosted.stream_ends(connection.close_hosted)
+        connection.driver.handle_events()  # its end may have been the last that kept a capability
         connection.driver.flush_soon()
         connection.finish_if_over()
 
@@ -165,6 +167,7 @@ class Moving(Flow):
             with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
                 await self._end(self.error or error)
             connection.streams.ended(self, self.error or error)
+            error = None  # its traceback refers to this frame
 
     async def _end(self, error: CapnetError | None) -> None:
         try:
@@ -256,7 +259,8 @@ class Producing(Moving):
             if close is not None:
                 await close()
         finally:
-            self._connection.engine.streaming.end(self.stream, error)
+            with self._connection.contained:
+                self._connection.engine.streaming.end(self.stream, error)
 
 
 class Receiving(Moving):

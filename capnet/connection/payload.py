@@ -7,7 +7,7 @@ the way in a reference becomes a proxy, or the very object that came home.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -80,6 +80,13 @@ class Payloads:
         """A result as plain data, and the references in it."""
         enrich = self._enricher(method.result_contracts, method.result_text_keys, promises=False)
         return lower(value, enrich, self._connection.limits)
+
+    def dispose(self, result: Any) -> None:
+        """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it had been given back."""
+        for implementation in _implementations_in(result, self._connection.limits.max_items):
+            hosted = Hosted.of(implementation)
+            hosted.hold()
+            hosted.release(self._connection.close_hosted)
 
     def lift(self, value: Any, references: References, *, lend: bool = False) -> Any:
         """A value that came, its references turned into objects. Each takes over the holder its reference brought.
@@ -271,6 +278,22 @@ def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
         if all(issubclass(contract, other) for other in fitting):
             return implemented_spec(kind, contract)
     return implemented_spec(kind, fitting[0]) if fitting else contract_spec(kind)
+
+
+def _implementations_in(value: Any, most: int) -> Iterator[Cap]:
+    """The objects of ours in a value that cannot travel, which may be anything: `most` values of it are looked at."""
+    left = [value]
+    for _ in range(most):
+        if not left:
+            return
+        one = left.pop()
+        if isinstance(one, Cap):
+            if not isinstance(one, Proxy):
+                yield one
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            left += one
 
 
 def _replace(value: Any, make: Callable[[WireReference], Any]) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final, Literal, TypeVar
 from uuid import uuid4
 
@@ -29,6 +31,8 @@ I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
 E = TypeVar("E", bound=Event)
 _log: Final = Log()
 """One for the process, so that its bound is one too."""
+HOOKS_PER_TURN: Final = 512
+"""Close hooks that are started until others have their turn."""
 HOOKS_TIMEOUT = 5.0
 """Seconds that close hooks have to end when their owner closes; then they are cancelled."""
 
@@ -36,11 +40,32 @@ HOOKS_TIMEOUT = 5.0
 class CloseHooks:
     """The close hooks that run now, of one owner and of the connections it has."""
 
-    __slots__ = ("_idle", "_running")
+    __slots__ = ("_due", "_idle", "_running", "_started")
 
     def __init__(self) -> None:
         self._running = 0
         self._idle: Signal | None = None
+        self._started = 0
+        self._due: deque[Callable[[], None]] | None = None
+
+    def start(self, loop: Loop, start: Callable[[], None]) -> None:
+        """Start one now; of very many that are due at once the rest when others have had their turn."""
+        self.begin()
+        if self._started == HOOKS_PER_TURN:
+            self._due = self._due or deque()
+            self._due.append(start)
+            return
+        if not self._started:
+            loop.call_soon(partial(self._next_turn, loop))
+        self._started += 1
+        start()
+
+    def _next_turn(self, loop: Loop) -> None:
+        self._started = 0
+        due, self._due = self._due or (), None
+        for start in due:
+            self._running -= 1
+            self.start(loop, start)
 
     def begin(self) -> None:
         """One more is due."""
@@ -234,8 +259,7 @@ class Serving(ABC):
 
     def close_hosted(self, hosted: Hosted) -> None:
         """Run the close hook of an implementation in a task of its own."""
-        self.hooks.begin()
-        self.loop.spawn(self._close_hosted, hosted)
+        self.hooks.start(self.loop, partial(self.loop.spawn, self._close_hosted, hosted))
 
     async def close_now(self, hosted: Hosted) -> None:
         """Run it in this task, within `HOOKS_TIMEOUT` and also when we are cancelled."""

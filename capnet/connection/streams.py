@@ -245,7 +245,8 @@ class StreamReader(Reader[Any]):
         self._items.clear()
         self._spoiled = None
         if type(source) is InStream:
-            self._connection.engine.streaming.stop(source, reason)
+            with self._connection.contained:
+                self._connection.engine.streaming.stop(source, reason)
             self._connection.driver.flush_soon()
             self._flow.changed(source)
         elif isinstance(source, Call):
@@ -345,7 +346,8 @@ class RemoteSink(StoppableSink[Any]):
     def _end(self, error: CapnetError | None) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._connection.engine.streaming.end(stream, error)
+            with self._connection.contained:
+                self._connection.engine.streaming.end(stream, error)
             self._connection.reports.stream_closed(stream, error)
             self._connection.driver.flush_soon()
             self._flow.changed(stream)
@@ -368,7 +370,8 @@ class SinkFlow(Flow):
         """There is room, or the reader wants no more: then there is nothing to finish before the end is said."""
         super().changed(stream)
         if stream.closed is not None:
-            self._connection.engine.streaming.end(stream)
+            with self._connection.contained:
+                self._connection.engine.streaming.end(stream)
             self._connection.reports.stream_closed(stream)
             if self.on_closed is not None:
                 on_closed, self.on_closed = self.on_closed, None

@@ -295,6 +295,15 @@ class Engine:
         except ProtocolViolation as violation:
             self.abort(violation)
 
+    def refused(self) -> None:
+        """The driver has refused a call of the peer's before its handler began."""
+        if self.lifecycle.state is State.CLOSED:
+            return
+        try:
+            self.count_control("calls that are refused")
+        except ProtocolViolation as violation:
+            self.abort(violation)
+
     def close(self, message: str, grace: float, now: float, code: str = "unavailable") -> None:
         """Say goaway; what is in flight may end within `grace` seconds, then everything does (P-CONN-4).
 
@@ -370,6 +379,12 @@ class Engine:
             self.lifecycle.move(State.OPEN)
         self.emit(event.PeerIntroduced(hello, version))
         self.calling.send_held()
+
+    def answered_ping(self) -> None:
+        """The peer lives: the next ping follows after the next silence."""
+        if self.pinged is not None:
+            self.pinged = None
+            self.timers.set(Timer.KEEPALIVE, self.now + self.limits.keepalive)
 
     def count_strike(self, reason: str) -> None:
         """Count a limit error of the peer; raises ProtocolViolation when they are too many."""

@@ -104,6 +104,17 @@ class CapTable:
             raise ProtocolViolation("P-ID-4", f"cap-id {id} was never issued")
         return export
 
+    def named(self, id: int) -> Export | None:
+        """The export that the peer means, unless it is gone, or was not given to it yet.
+
+        Raises:
+            ProtocolViolation: P-ID-4, the id was never issued.
+        """
+        export = self.find(id)
+        if export is not None and export.unsent and not export.given:
+            return None  # the frame that gives it is held back, but its id can be guessed
+        return export
+
     def live(self, export: Export) -> bool:
         """Whether it is a user export of this table, neither revoked nor gone."""
         return export.revoked is None and export.id >= FIRST_USER_ID and self._by_id.get(export.id) is export

@@ -70,6 +70,8 @@ class Inbound:
         self._size = len(payload)
         if check(frame):
             _HANDLERS[frame[0]](self, frame, references)
+        else:
+            engine.count_control("frames that are ignored")
 
     def _greet(self, payload: bytes) -> None:
         # Only the first frame comes here: a hello introduces the peer or ends the connection.
@@ -107,7 +109,7 @@ class Inbound:
         if meta and meta[0].get("keep") and id:
             engine.pipelines.promise()
         direct = type(target) is int
-        export = engine.exports.find(target) if direct else None
+        export = engine.exports.named(target) if direct else None
         sources = _NO_SOURCES if direct and not references else self._sources(id, target, references)
         refusal = self._resolve(references, promises=True) if references else None
         full = answers.full
@@ -243,11 +245,13 @@ class Inbound:
     def items(self, frame: _Frame, references: _References) -> None:
         """Items of a stream (P-STREAM)."""
         engine = self._engine
-        stream, values = -frame[1], frame[2]
+        values = frame[2]
+        stream = engine.streams.consumed(-frame[1])
+        stream.charge(len(values), self._size)
         refusal = self._resolve(references) if references else None
         if refusal is not None:
             # Items are not answered one by one: what names something that is gone ends the stream here.
-            engine.streaming.spoil(engine.streams.consumed(stream), refusal)
+            engine.streaming.spoil(stream, refusal)
             engine.release_all(references)
             references = ()
         engine.streaming.items(stream, values, references, self._size, BYTES_PER_VALUE * engine.codec.values)
@@ -306,6 +310,7 @@ class Inbound:
         engine = self._engine
         if not 0 < frame[1] <= engine.ping_number:
             raise ProtocolViolation("P-ID-4", f"answer to ping {frame[1]}, which was never sent")
+        engine.answered_ping()
         engine.emit(event.PongReceived(frame[1]))
 
     def abort(self, frame: _Frame, references: _References) -> None:
@@ -321,7 +326,7 @@ class Inbound:
         engine = self._engine
         refusal: CapnetError | None = None
         homes: list[Export | None] = [
-            engine.exports.find(-reference.id) if type(reference) is CapRef and reference.id < 0 else None
+            engine.exports.named(-reference.id) if type(reference) is CapRef and reference.id < 0 else None
             for reference in references
         ]
         for reference, home in zip(references, homes, strict=True):

@@ -145,16 +145,16 @@ class Streaming:
 
     # What the peer says
 
-    def items(self, id: int, values: list[Any], references: Sequence[Reference], size: int, values_charge: int) -> None:
-        """Items have come; the references in them are resolved already.
+    def items(
+        self, stream: InStream, values: list[Any], references: Sequence[Reference], size: int, values_charge: int
+    ) -> None:
+        """Items have come that there was credit for; the references in them are resolved already.
 
         Args:
             size: bytes of their frame.
             values_charge: what the values in it take up beside.
         """
         engine = self._engine
-        stream = engine.streams.consumed(id)
-        stream.charge(len(values), size)
         if stream.stopped:
             engine.release_all(references)
             return

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Final
+from traceback import format_exception
+from typing import Any, Final, TextIO
 
 __all__ = ["ENTRIES", "WINDOW", "Log"]
 
@@ -60,6 +61,16 @@ def _logger() -> Any:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_write_traceback),
         ],
     )
+
+
+def _write_traceback(file: TextIO, exc_info: Any) -> None:
+    """As Python does, but nothing in it passes for an entry or speaks to a terminal: an error may quote a peer."""
+    lines = "".join(format_exception(*exc_info)).rstrip("\n").split("\n")
+    file.writelines("    " + "".join(map(_shown, line)) + "\n" for line in lines)
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]

@@ -6,9 +6,9 @@ once in the life of the implementation, whatever happens to it later (P-REF-3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
-from weakref import WeakSet, ref
+from weakref import ref
 
 from capnet.contract import Cap, ContractSpec, Handler, contract_spec, implementation_table
 
@@ -21,40 +21,66 @@ _CLOSED: Final = "_capnet_closed"
 _GRANTS: Final = "_capnet_grants"
 
 
-class Grants(WeakSet[Any]):
+_FEW: Final = 64
+"""Exports of one object among which those that are gone may stay unnoticed."""
+
+
+class Grants:
     """The exports of one capability on all connections, as their connections keep them.
 
-    They are kept with the object: also what came of an export that was given back can be taken by it.
+    They are kept with the object: also what came of an export that was given back can be taken by it. They are not
+    kept alive by it; a `WeakSet` would do the same with eight objects more for each capability that is passed.
 
     Args:
         owner: the object.
     """
 
+    __slots__ = ("__weakref__", "_around", "_exports", "behind", "owner")
+
     def __init__(self, owner: object = None) -> None:
-        super().__init__()
         self.owner = id(owner)
-        self.around: WeakSet[Any] | None = None
-        """The exports of what stands in front of it."""
+        self._exports: dict[ref[Any], None] = {}
+        self._around: dict[ref[Any], None] | None = None
         self.behind: Grants | None = None
         """Those of what it stands in front of."""
 
+    def __iter__(self) -> Iterator[Any]:
+        return _alive(self._exports)
+
+    @property
+    def around(self) -> Iterator[Any]:
+        """The exports of what stands in front of it."""
+        return _alive(self._around or {})
+
     def add(self, item: Any) -> None:
         """One more."""
-        super().add(item)
+        _add(self._exports, item)
         behind = self.behind
         while behind is not None:
-            if behind.around is None:
-                behind.around = WeakSet()
-            behind.around.add(item)
+            if behind._around is None:  # noqa: SLF001 - another of the same
+                behind._around = {}  # noqa: SLF001
+            _add(behind._around, item)  # noqa: SLF001
             behind = behind.behind
 
     def discard(self, item: Any) -> None:
         """One less, if it is there."""
-        super().discard(item)
+        self._exports.pop(ref(item), None)
         behind = self.behind
-        while behind is not None and behind.around is not None:
-            behind.around.discard(item)
+        while behind is not None and behind._around is not None:  # noqa: SLF001
+            behind._around.pop(ref(item), None)  # noqa: SLF001
             behind = behind.behind
+
+
+def _alive(exports: dict[ref[Any], None]) -> Iterator[Any]:
+    return (item for each in tuple(exports) if (item := each()) is not None)
+
+
+def _add(exports: dict[ref[Any], None], item: Any) -> None:
+    size = len(exports)
+    if size >= _FEW and not size & (size - 1):  # each time that it has doubled
+        for each in [each for each in exports if each() is None]:
+            del exports[each]
+    exports[ref(item)] = None
 
 
 class Hosted:
@@ -91,7 +117,7 @@ class Hosted:
         self.generation = 0
         self.turns: Turns | None = None
         self.granted = Grants(implementation)
-        self._idle: list[tuple[int, Callable[[], None]]] = []
+        self._idle: list[tuple[int, Callable[[], None]]] | None = None
         self._tables: dict[str, Mapping[str, Handler]] = {}
 
     @classmethod
@@ -129,7 +155,7 @@ class Hosted:
 
     def all_granted(self) -> list[Any]:
         """Its exports, and those of what stands in front of it."""
-        return [*self.granted, *(self.granted.around or ())]
+        return [*self.granted, *self.granted.around]
 
     def hold(self) -> None:
         """One holder more."""
@@ -165,11 +191,12 @@ class Hosted:
 
     def when_idle(self, wake: Callable[[], None], *, besides: int = 0) -> None:
         """Call `wake` once, when the last running call has ended, or no more than `besides` are left."""
-        self._idle.append((besides, wake))
+        self._idle = [*(self._idle or ()), (besides, wake)]
 
     def _tell_idle(self) -> None:
-        due = [entry for entry in self._idle if self.running <= entry[0]]
-        self._idle = [entry for entry in self._idle if self.running > entry[0]]
+        waiting = self._idle or ()
+        due = [entry for entry in waiting if self.running <= entry[0]]
+        self._idle = [entry for entry in waiting if self.running > entry[0]] or None
         for _, wake in due:
             wake()
 

@@ -6,7 +6,7 @@ import pytest
 
 from capnet.engine.events import CallArrived, LimitReached
 from capnet.engine.inspect import stats
-from capnet.errors import ResourceExhausted
+from capnet.errors import InvalidArgument, ResourceExhausted
 from capnet.limits import HONEST_BURST, HONEST_RATE, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability
 from capnet.wire.hello import Hello
@@ -131,6 +131,26 @@ class TestRefusedCalls:
             number += 1
             assert [frame[0] for frame in raw.say([2, number, 2, "m", {}])] in ([4], [16])
         assert (raw.clause, number) == ("P-LIMIT-4", 1001)
+
+
+    def test_those_that_the_driver_refuses_count_too(self) -> None:
+        """T10: it refuses what the engine cannot judge, such as arguments."""
+        raw = RawPeer()
+        for number in range(1, 1001):
+            raw.say([2, number, 0, "m", {}])
+            raw.engine.fail(raw.take(CallArrived)[0].answer, InvalidArgument("no"))
+            raw.engine.refused()
+        assert raw.clause is None
+        raw.engine.refused()
+        raw.engine.refused()
+        assert raw.clause == "P-LIMIT-4"
+
+    def test_frames_that_mean_nothing(self) -> None:
+        """P-OP: an unknown op is ignored, so that later versions may say more; a flood of them is none of that."""
+        raw = RawPeer()
+        assert raw.say(*[[64, "later"]] * 1000) == [] and raw.clause is None
+        raw.say([64])
+        assert raw.clause == "P-LIMIT-4"
 
 
 class TestTurns:

@@ -40,7 +40,7 @@ from capnet.testing.engines import (
 from capnet.wire.codec import LONG
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
-from capnet.wire.references import AnswerRef, CapRef, Reference
+from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef
 
 THING = capability("thing")
 """For values that are written down before there is an engine; each sending fills in its id anew."""
@@ -307,7 +307,7 @@ class TestArguments:
             raw = RawPeer()
             raw.engine.call(raw.engine.imports.bootstrap, "m", {}, token="t")
             raw.collect()
-            raw.say([2, 1, 0, "m", {}, {"keep": True}], frame)
+            raw.say([2, 1, 0, "m", {"s": StreamRef("out", id=1)}, {"keep": True}], frame)
             assert raw.clause == "P-REF"
 
 

@@ -199,7 +199,7 @@ class TestCredit:
         streams.widen(Limits(max_streams=1000, stream_items=10, stream_bytes=500))
         assert (out.items, out.bytes, into.items, unsent.subject.items) == (9, 479, 8, 0)
         assert (streams.limit, streams.window) == (16, (10, 500)), "no more streams than our own bound"
-        streams.widen(Limits(max_streams=17, stream_items=2**40, stream_bytes=2**40))
+        streams.widen(Limits(max_streams=17, stream_items=2**40, stream_bytes=2**40, max_held_charge=2**40))
         assert streams.window == (MOST, MOST)
 
     def test_what_went_and_what_came_is_counted(self) -> None:

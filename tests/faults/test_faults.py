@@ -1,0 +1,92 @@
+"""A fault at every await, socket operation, intent and encoding of ten scenarios (reliability R5).
+
+After each: every call has ended exactly once, tables are empty, no task, descriptor or object is left, nothing
+undeclared was raised, and a connection works or is closed and says why. `CAPNET_FAULTS_SEED` chooses the faults that
+are tried where there are many; `tests/soak/test_faults.py` tries all.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import pytest
+
+from capnet import Cap, call
+from capnet.testing import connected
+from tests.connection.flows import Flows, MemFlows
+from tests.connection.shop import MemShop, Shop, until
+from tests.faults.injection import Kind
+from tests.faults.scenarios import SCENARIOS, connect_call_close
+from tests.faults.sweep import SEED, sweep
+from tests.faults.trial import BACKENDS, Scenario, try_once
+
+MOST = {"asyncio": 60, "asyncio+uvloop": 6, "trio": 60}
+"""Faults of one kind in one scenario, by backend. uvloop has no virtual clock, and differs little from asyncio."""
+CHEAP = (Kind.CANCEL, Kind.CANCEL_BODY)
+"""What is tried on uvloop."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_a_fault_anywhere_leaves_nothing_behind(scenario: Scenario, backend: str) -> None:
+    uvloop = backend == "asyncio+uvloop"
+    if uvloop:
+        try_once(connect_call_close, backend)  # what uvloop opens once for the process
+    for kind, swept in sweep(scenario, backend, CHEAP if uvloop else Kind, MOST[backend]).items():
+        print(f"{kind.name}: {swept.tried} tried, {swept.missed} missed; seed {SEED}")  # noqa: T201
+        assert not swept.wrong, "\n".join(swept.wrong)
+        assert swept.tried
+
+
+# What the sweeps have found, as small as it gets
+
+
+class Maker(Cap, name="test.Maker"):
+    """Hands out flows."""
+
+    @call
+    async def make(self) -> Flows: ...
+
+
+class MemMaker(Maker):
+    """Keeps them."""
+
+    def __init__(self) -> None:
+        self.made = MemFlows()
+
+    async def make(self) -> Flows:
+        return self.made
+
+
+async def test_a_stream_that_is_stopped_lets_go_at_once() -> None:
+    """The last thing that keeps an implementation open is a stream of it; the reader stops; then nothing is sent."""
+    async with connected(maker := MemMaker()) as (server, client):
+        flows = await (await client.bootstrap(Maker)).make()
+        numbers: Any = flows.sleepy(1)
+        assert await anext(numbers) == 0
+        del flows
+        await until(lambda: server.stats()["exports"] <= 1)
+        await numbers.aclose()
+        await until(lambda: maker.made.closed, seconds=0.5)
+
+
+async def test_a_cancelled_handler_lets_go_of_its_arguments_without_the_collector() -> None:
+    asked = anyio.Event()
+
+    async def answer(about: str) -> str:
+        asked.set()
+        await anyio.sleep_forever()
+        return about
+
+    async with connected(MemShop()) as (server, client):
+        shop = await client.bootstrap(Shop)
+        gc.disable()
+        try:
+            running: Any = shop.ask(answer, "x")
+            await asked.wait()
+            running.cancel()
+            await until(lambda: not server.stats()["imports"], seconds=0.5)
+        finally:
+            gc.enable()
