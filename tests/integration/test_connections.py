@@ -1,0 +1,18 @@
+"""R12, fewer of them: connections to one host, idle, then used once each; the long one is in tests/soak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak.figures import LOOPS
+from tests.soak.many import measure
+
+COUNT = 300
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_three_hundred_connections(loop: str, tmp_path: Path) -> None:
+    """R12: what each costs the host, and that nothing is left of them."""
+    measure(loop, COUNT, tmp_path).check()
