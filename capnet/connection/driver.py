@@ -22,6 +22,8 @@ __all__ = ["Driver"]
 
 FLUSH_CHUNKS = 64
 """Chunks (two a frame) that are sent without waiting for more, so that the peer works while we do."""
+LONGEST_STEP = 0.005
+"""Seconds that a large frame may take for the tasks it wakes to go on in the same step of the loop."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that the last frames have to leave after the connection has ended (P-ERR-3)."""
 
@@ -102,13 +104,17 @@ class Driver:
         loop, engine = self.loop, self.engine
         self.receiving = True
         loop.in_callback = self._direct
+        started = loop.now()
         try:
-            engine.receive_data(data, loop.now())
+            engine.receive_data(data, started)
             if engine.happened:
                 self.handle_events()
         except Exception as error:
             self._connection.crash(error)
-        if loop.in_callback:
+        if loop.in_callback and loop.now() - started > LONGEST_STEP:
+            loop.in_callback = False
+            loop.call_soon(loop.run_woken)
+        elif loop.in_callback:
             # Tasks that were woken run now, and what they and the events have to say leaves in one write.
             loop.run_woken()
         self.receiving = False

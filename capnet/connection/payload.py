@@ -82,7 +82,7 @@ class Payloads:
         return lower(value, enrich, self._connection.limits)
 
     def dispose(self, result: Any) -> None:
-        """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it had been given back."""
+        """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it was given back."""
         for implementation in _implementations_in(result, self._connection.limits.max_items):
             hosted = Hosted.of(implementation)
             hosted.hold()

@@ -37,12 +37,14 @@ class Kept:
         size: bytes of the result.
         charge: what it takes up while it is kept.
         budget: how many values of it may still be taken before others have a turn.
+        referring: whether there are references in it.
     """
 
-    __slots__ = ("budget", "charge", "error", "size", "value")
+    __slots__ = ("budget", "charge", "error", "referring", "size", "value")
 
-    def __init__(self, value: Any, error: CapnetError | None = None, size: int = 0) -> None:
+    def __init__(self, value: Any, error: CapnetError | None = None, size: int = 0, referring: bool = True) -> None:
         self.value = value
+        self.referring = referring
         self.error = error
         self.size = size
         self.charge = 0
@@ -50,7 +52,7 @@ class Kept:
 
     def places(self) -> Iterator[Place]:
         """What the capabilities in the value lead to."""
-        return (reference.subject for reference in _references_in(self.value))
+        return (reference.subject for reference in _references_in(self.value)) if self.referring else iter(())
 
     def place_at(self, path: Path) -> Place:
         """The capability at a path.
@@ -87,12 +89,13 @@ class Kept:
         self.budget -= count
         if count > room:
             raise ResourceExhausted("a call takes more from other results than a frame may hold", reason="max_items")
-        for reference in _references_in(found):
-            if type(reference.subject) is Export and reference.subject.revoked is not None:
-                raise Revoked(reference.subject.revoked)
+        if self.referring:
+            for reference in _references_in(found):
+                if type(reference.subject) is Export and reference.subject.revoked is not None:
+                    raise Revoked(reference.subject.revoked)
         value = _copy(found, _another)
         ledger.add(BYTES_PER_VALUE * count)
-        return value, list(_references_in(value)), count
+        return value, list(_references_in(value)) if self.referring else [], count
 
     def _at(self, path: Path) -> Any:
         if self.error is not None:
@@ -167,7 +170,7 @@ class Pipelines:
                 return reference
             return CapRef(reference.interface, reference.version, leads_to[reference], -reference.id)
 
-        return Kept(_copy(value, turned), None, size)
+        return Kept(_copy(value, turned), None, size, bool(references))
 
     def keep(self, id: int, kept: Kept) -> list[Place]:
         """Keep it until it is finished. Returns the capabilities in it, which are to be held open."""

@@ -201,7 +201,8 @@ class TestTurns:
     def test_a_rate_of_calls(self) -> None:
         """`call_rate`: one-way and refused calls count; the rest is as long as they were too many."""
         raw = RawPeer(Hello("engine", Limits(call_burst=10, call_rate=100)))
-        raw.say(*[[2, number, 0, "m", {}] for number in range(1, 10)])
+        for number in range(1, 10):
+            raw.say([2, number, 0, "m", {}])
         assert raw.engine.rest(0.0) == 0
         raw.say([2, 0, 0, "m", {}])
         raw.say([2, 10, 0, "m", {}])

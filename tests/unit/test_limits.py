@@ -52,7 +52,10 @@ def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
         replace(EARLY, **{name: floor - 1})
 
 
-@pytest.mark.parametrize(("name", "floor"), [("control_burst", 1000), ("control_rate", 200), ("frames_per_turn", 2)])
+FLOORS_OF_PACE = [("control_burst", 1000), ("control_rate", 200), ("frames_per_turn", 2)]
+
+
+@pytest.mark.parametrize(("name", "floor"), FLOORS_OF_PACE)
 def test_what_an_honest_peer_relies_on(name: str, floor: int) -> None:
     """P-LIMIT-4: it is not announced, so nobody may have less."""
     assert getattr(Limits(**{name: floor}), name) == floor
@@ -62,14 +65,15 @@ def test_what_an_honest_peer_relies_on(name: str, floor: int) -> None:
 
 def test_a_window_has_room() -> None:
     """P-LIMIT-3: what is announced must be held, else an honest peer could fill it and be punished."""
-    assert Limits(stream_bytes=2**25, max_held_charge=2**25)
+    assert Limits(stream_bytes=2**25, max_held_charge=2**25).stream_bytes == 2**25
     with pytest.raises(ValueError, match="max_held_charge"):
         Limits(stream_bytes=2**25)
-    assert Hello.from_frame(Hello(limits=Limits(stream_bytes=2**40, max_held_charge=2**40)).to_frame())
+    wide = Hello(limits=Limits(stream_bytes=2**40, max_held_charge=2**40))
+    assert Hello.from_frame(wide.to_frame()).limits.stream_bytes == 2**40
 
 
 def test_the_early_profile() -> None:
-    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and one byte, a MiB of calls."""
+    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and byte, 1 MiB of calls."""
     assert {name: getattr(EARLY, name) for name in FLOORS} == FLOORS
 
 

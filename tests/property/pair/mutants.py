@@ -213,10 +213,9 @@ def terminal_lost(patch: pytest.MonkeyPatch) -> None:
 def items_after_stop(patch: pytest.MonkeyPatch) -> None:
     """Items that come after a stop are delivered all the same."""
 
-    def items(self: Streaming, id: int, values: Any, references: Any, size: int, charge: int) -> None:
-        stream = self._engine.streams.consumed(id)
+    def items(self: Streaming, stream: InStream, values: Any, references: Any, size: int, charge: int) -> None:
         stopped, stream.stopped = stream.stopped, False
-        original(self, id, values, references, size, charge)
+        original(self, stream, values, references, size, charge)
         stream.stopped = stopped
 
     original = Streaming.items
