@@ -10,6 +10,8 @@ from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.limits import HostLimits
 from capnet.observe import Bus, LimitHit
 
+from .share import Shares
+
 if TYPE_CHECKING:
     from .connection import Connection
 
@@ -27,6 +29,7 @@ class Capacity:
     def __init__(self, limits: HostLimits, connections: Mapping[int, Connection], bus: Bus) -> None:
         self.ledger = Ledger(limits.max_charge)
         """What all peers' calls, unread items and kept results take up."""
+        self.shares = Shares()
         self._limits = limits
         self._connections = connections
         self._bus = bus

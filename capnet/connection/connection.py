@@ -102,7 +102,7 @@ class Connection(Serving):
             runtime=_RUNTIME,
             whole=None if capacity is None else capacity.ledger,
         )
-        self._capacity = capacity
+        self.capacity = capacity
         self.reports: Reports = Reports(self.bus, self.number, loop)
         self.payloads: Payloads = Payloads(self)
         self.contained = Contained(self)
@@ -487,8 +487,8 @@ class Connection(Serving):
     def limit_reached(self, event: engine_events.LimitReached) -> None:
         """The peer ran into a limit, or found no room because of others."""
         self.reports.limit_hit(event.reason)
-        if event.reason == "max_host_charge" and self._capacity is not None:
-            self._capacity.relieve(self)
+        if event.reason == "max_host_charge" and self.capacity is not None:
+            self.capacity.relieve(self)
 
     def engine_closed(self, event: engine_events.Closed) -> None:
         """Nothing more will happen: end what is ours."""

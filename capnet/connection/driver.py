@@ -14,6 +14,7 @@ from capnet.engine.events import Closed, Event
 from capnet.transport import Transport
 
 from .loop import Loop, TimerHandle, Waiter
+from .share import Share
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -46,6 +47,7 @@ class Driver:
         "_going_on",
         "_handlers",
         "_max_backlog",
+        "_share",
         "_stall",
         "_timer",
         "_timer_at",
@@ -85,6 +87,7 @@ class Driver:
         self._closing_timer: TimerHandle | None = None
         self._going_on = False
         """The peer has had its turn; nothing is read until it has the next."""
+        self._share = None if connection.capacity is None else Share(connection.capacity.shares)
         self._end: tuple[Exception | None] | None = None
         """How the transport ended, while what came before that has to wait for its turn."""
         self._writers: list[Waiter] = []
@@ -100,11 +103,13 @@ class Driver:
     # Receiver
 
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
-        """Bytes from the peer."""
-        loop, engine = self.loop, self.engine
+        """Bytes from the peer. Its turn is short while others of the host want theirs, and long ones are paid for."""
+        loop, engine, share = self.loop, self.engine, self._share
+        started = loop.now()
+        if share is not None:
+            engine.turn = share.begin(started, engine.limits.frames_per_turn)
         self.receiving = True
         loop.in_callback = self._direct
-        started = loop.now()
         try:
             engine.receive_data(data, started)
             if engine.happened:
@@ -119,8 +124,9 @@ class Driver:
             loop.run_woken()
         self.receiving = False
         self.drain()
-        if engine.unread or engine.call_pace is not None:
-            self._yield_turn(engine.rest(loop.now()))
+        owes = share is not None and share.end(loop.now())
+        if engine.unread or owes or engine.call_pace is not None:
+            self._yield_turn(engine.rest(loop.now()), owes=owes)
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
@@ -135,11 +141,13 @@ class Driver:
     def closed(self, error: Exception | None) -> None:
         """The transport has ended; what came before that is acted on first."""
         self.transport_closed = True
-        if self._going_on and self.engine.unread:
+        if self._going_on:
             self._end = (error,)
             return
         self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
         self.drain()
+        if self._share is not None:
+            self._share.leave()
         self._end_stall()
         self._wake_writers()
         if self._closing_timer is not None:
@@ -197,24 +205,32 @@ class Driver:
             if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
                 self._wait_for_reader()
 
-    def _yield_turn(self, rest: float) -> None:
+    def _yield_turn(self, rest: float, *, owes: bool) -> None:
         """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""
-        if self._going_on or not (rest or self.engine.unread):
+        if self._going_on or not (rest or owes or self.engine.unread):
             return
         self._going_on = True
         self.transport.pause()
         if rest:
             self.loop.call_at(self.loop.now() + rest, self._go_on)
         else:
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self._wait_for_others if owes else self._go_on)
+
+    def _wait_for_others(self) -> None:
+        wait = None if self._share is None or self.transport_closed else self._share.wait()
+        if wait is None:
+            self._go_on()
+        else:
+            self.loop.call_at(self.loop.now() + wait, self._wait_for_others)
 
     def _go_on(self) -> None:
         self._going_on = False
         if self._stall is not None and not self.transport_closed:
             return  # what it has sent waits as well until it has read; `writable` goes on
-        self.data_received(b"")
-        if self._going_on:
-            return
+        if self.engine.unread:
+            self.data_received(b"")
+            if self._going_on:
+                return
         if self._end is not None:
             self.closed(*self._end)
         elif self._stall is None:

@@ -31,8 +31,8 @@ I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
 E = TypeVar("E", bound=Event)
 _log: Final = Log()
 """One for the process, so that its bound is one too."""
-HOOKS_PER_TURN: Final = 512
-"""Close hooks that are started until others have their turn."""
+HOOKS_PER_TURN: Final = 2000
+"""Close hooks that are started until others have their turn; of very many that are due a part, so that none pile up."""
 HOOKS_TIMEOUT = 5.0
 """Seconds that close hooks have to end when their owner closes; then they are cancelled."""
 
@@ -40,32 +40,35 @@ HOOKS_TIMEOUT = 5.0
 class CloseHooks:
     """The close hooks that run now, of one owner and of the connections it has."""
 
-    __slots__ = ("_due", "_idle", "_running", "_started")
+    __slots__ = ("_due", "_idle", "_left", "_running")
 
     def __init__(self) -> None:
         self._running = 0
         self._idle: Signal | None = None
-        self._started = 0
+        self._left = HOOKS_PER_TURN
         self._due: deque[Callable[[], None]] | None = None
 
     def start(self, loop: Loop, start: Callable[[], None]) -> None:
         """Start one now; of very many that are due at once the rest when others have had their turn."""
         self.begin()
-        if self._started == HOOKS_PER_TURN:
-            self._due = self._due or deque()
-            self._due.append(start)
-            return
-        if not self._started:
+        if self._left == HOOKS_PER_TURN:
             loop.call_soon(partial(self._next_turn, loop))
-        self._started += 1
-        start()
+        if self._left:
+            self._left -= 1
+            start()
+        else:
+            self._due = deque() if self._due is None else self._due
+            self._due.append(start)
 
     def _next_turn(self, loop: Loop) -> None:
-        self._started = 0
-        due, self._due = self._due or (), None
-        for start in due:
-            self._running -= 1
-            self.start(loop, start)
+        self._left = HOOKS_PER_TURN
+        if self._due is not None:
+            for _ in range(max(len(self._due) // 4, min(len(self._due), HOOKS_PER_TURN))):
+                self._due.popleft()()
+            self._left = 0
+            loop.call_soon(partial(self._next_turn, loop))
+            if not self._due:
+                self._due = None
 
     def begin(self) -> None:
         """One more is due."""

@@ -97,6 +97,7 @@ class Engine:
         "streams",
         "strikes",
         "timers",
+        "turn",
         "unread",
         "lingering",
         "happened",
@@ -130,6 +131,8 @@ class Engine:
         """The same for what we send."""
         self.call_pace = Pace(self.limits.call_burst, rate, now) if (rate := self.limits.call_rate) else None
         """How many more calls are taken from the peer now; it may be overdrawn by those of one turn."""
+        self.turn = self.limits.frames_per_turn
+        """How many small frames are acted on in one turn."""
         self.unread = False
         """Frames wait here for another turn: `receive_data`, with nothing if need be, goes on with them."""
         self.codec = Codec(self.limits)
@@ -159,7 +162,7 @@ class Engine:
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Bytes from the peer, cut anywhere.
 
-        At most `frames_per_turn` frames are acted on, fewer when they are large; for the rest see `unread`.
+        At most `turn` frames are acted on, fewer when they are large; for the rest see `unread`.
         """
         self.now = self.heard = now
         if self.lifecycle.closed:
@@ -168,7 +171,7 @@ class Engine:
         if reader.held or self.peer is None:
             self._receive_slowly(data)
             return
-        codec, room = self.codec, self.limits.frames_per_turn
+        codec, room = self.codec, self.turn
         frames = reader.frames(data)
         try:
             for frame in frames:
@@ -411,7 +414,7 @@ class Engine:
     def _receive_slowly(self, data: bytes | bytearray | memoryview) -> None:
         """The same when a frame is under way, whose time limit must be kept, or the handshake is not done."""
         self.unread = False
-        codec, room = self.codec, self.limits.frames_per_turn
+        codec, room = self.codec, self.turn
         frames = self.reader.frames(data)
         try:
             for frame in frames:
