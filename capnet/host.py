@@ -17,6 +17,7 @@ from capnet.connection.serving import Serving
 from capnet.errors import CapnetError, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.observe import Bus
+from capnet.observe.log import prepare
 from capnet.registry import Hosted
 from capnet.transport import Attestation, Listener, Transport
 from capnet.wire.hello import Hello
@@ -65,6 +66,7 @@ class Host(Serving):
         self._closing = False
 
     async def __aenter__(self) -> Self:
+        prepare()
         self._scope = open_loop()
         self.loop = await self._scope.__aenter__()
         self.bus.attach(self.loop)

@@ -102,7 +102,7 @@ class SocketTransport(Transport):
         self._error: Exception | None = None
         self._reading = False
         self._writing = False
-        self._queue: deque[bytes | memoryview] = deque()
+        self._queue: deque[bytes | bytearray | memoryview] = deque()
         self._backlog = 0
         self._crowded = False
         """Whether the backlog was above `HIGH_WATER` and has not fallen to `LOW_WATER` since."""
@@ -212,7 +212,7 @@ class SocketTransport(Transport):
 
     # --- steps ---
 
-    def _write(self, chunks: Sequence[bytes | memoryview]) -> int:
+    def _write(self, chunks: Sequence[bytes | bytearray | memoryview]) -> int:
         """Bytes of `chunks` that the system took, in one call."""
         try:
             if len(chunks) == 1:
@@ -227,13 +227,23 @@ class SocketTransport(Transport):
             if sent >= len(chunk):
                 sent -= len(chunk)
                 continue
-            self._queue.append(memoryview(chunk)[sent:] if sent else chunk)
+            self._put(memoryview(chunk)[sent:] if sent else chunk)
             self._backlog += len(chunk) - sent
             sent = 0
         if self._queue and not self._writing:
             self._await_room(True)
         if self._backlog > HIGH_WATER:
             self._crowded = True
+
+    def _put(self, chunk: bytes | memoryview) -> None:
+        """Queue one; small ones together, since each by itself would take several times its length."""
+        queue = self._queue
+        if len(chunk) >= _JOIN:
+            queue.append(chunk)
+        elif queue and type(queue[-1]) is bytearray and len(queue[-1]) < _JOIN:
+            queue[-1] += chunk
+        else:
+            queue.append(bytearray(chunk))
 
     def _relieve(self) -> None:
         if self._crowded and self._backlog <= LOW_WATER:

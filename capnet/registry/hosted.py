@@ -21,6 +21,8 @@ _CLOSED: Final = "_capnet_closed"
 _GRANTS: Final = "_capnet_grants"
 
 
+_NO_TABLE: Final[Mapping[str, Handler]] = {}
+_NO_TABLES: Final[Mapping[str, Mapping[str, Handler]]] = {}
 _FEW: Final = 64
 """Exports of one object among which those that are gone may stay unnoticed."""
 
@@ -99,7 +101,9 @@ class Hosted:
     __slots__ = (
         "__weakref__",
         "_idle",
-        "_tables",
+        "_interface",
+        "_others",
+        "_table",
         "generation",
         "granted",
         "holders",
@@ -118,7 +122,10 @@ class Hosted:
         self.turns: Turns | None = None
         self.granted = Grants(implementation)
         self._idle: list[tuple[int, Callable[[], None]]] | None = None
-        self._tables: dict[str, Mapping[str, Handler]] = {}
+        # Most are exposed under one contract; a table of tables for each would be one object more for each export.
+        self._interface = ""
+        self._table = _NO_TABLE
+        self._others: Mapping[str, Mapping[str, Handler]] = _NO_TABLES
 
     @classmethod
     def of(cls, implementation: Cap) -> Hosted:
@@ -146,12 +153,16 @@ class Hosted:
         Raises:
             ContractError: it lacks some.
         """
-        if spec.name not in self._tables:
-            self._tables[spec.name] = implementation_table(self.implementation.__class__, spec)
+        if spec.name != self._interface and spec.name not in self._others:
+            table = implementation_table(self.implementation.__class__, spec)
+            if self._interface:
+                self._others = {**self._others, spec.name: table}
+            else:
+                self._interface, self._table = spec.name, table
 
     def handler(self, interface: str, method: str) -> Handler | None:
         """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9)."""
-        return self._tables[interface].get(method)
+        return (self._table if interface == self._interface else self._others[interface]).get(method)
 
     def all_granted(self) -> list[Any]:
         """Its exports, and those of what stands in front of it."""
