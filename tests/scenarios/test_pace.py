@@ -132,7 +132,6 @@ class TestRefusedCalls:
             assert [frame[0] for frame in raw.say([2, number, 2, "m", {}])] in ([4], [16])
         assert (raw.clause, number) == ("P-LIMIT-4", 1001)
 
-
     def test_those_that_the_driver_refuses_count_too(self) -> None:
         """T10: it refuses what the engine cannot judge, such as arguments."""
         raw = RawPeer()
