@@ -17,7 +17,7 @@ import pytest
 from capnet.wire.frames import Op
 from capnet.wire.references import CapRef
 from tests.hostile.attack import Raw
-from tests.hostile.jail import GREEDY, MIB, NOTHING, TooSlow, errors_of, jailed, measured, replies
+from tests.hostile.jail import GREEDY, MIB, NOTHING, errors_of, jailed, measured, replies
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 
 BOTH = pytest.mark.parametrize("loop", ["asyncio", "trio"])

@@ -73,7 +73,7 @@ def test_a_window_has_room() -> None:
 
 
 def test_the_early_profile() -> None:
-    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of one item and byte, 1 MiB of calls."""
+    """P-CONN-2: frames of 64 KiB, 16 calls, 16 capabilities, 16 streams, a window of 1 item, 1 MiB of calls."""
     assert {name: getattr(EARLY, name) for name in FLOORS} == FLOORS
 
 
