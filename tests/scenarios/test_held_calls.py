@@ -16,6 +16,7 @@ from capnet.errors import ResourceExhausted
 from capnet.limits import EARLY, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability
 from capnet.wire.hello import Hello
+from capnet.wire.references import CapRef
 
 
 def answer_all(pair: EnginePair) -> list[str]:
@@ -191,6 +192,22 @@ def test_what_a_held_frame_mentions_is_not_the_peers_to_drop() -> None:
         raw.engine.cancel(held)
         raw.collect()
         assert len(raw.take(ExportEnded)) == 1 and len(raw.engine.exports) == 0
+
+
+def test_what_a_held_frame_mentions_cannot_be_called() -> None:
+    """P-REF-1, T5: its id can be guessed, and the peer can have the frame held back by answering nothing."""
+    raw = RawPeer()
+    raw.engine.calls.limit = 1
+    for name in ("first", "guessed"):
+        reference = capability(name)
+        raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": reference}, [reference], "token")
+    raw.collect()
+    said = raw.say([2, 1, 2, "m", {}], [2, 2, 3, "m", {}], [2, 3, 0, "m", {"cap": CapRef("test.Thing", 1, id=-3)}])
+    assert [(frame[1], frame[2], frame[4]["reason"]) for frame in said] == [
+        (2, "not_found", "released"),
+        (3, "not_found", "released"),
+    ]
+    assert [event.answer.id for event in raw.take(CallArrived)] == [1]
 
 
 def test_goaway_fails_held_calls_and_uncounts_what_they_carried() -> None:

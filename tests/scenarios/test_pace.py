@@ -141,8 +141,9 @@ class TestRefusedCalls:
             raw.engine.refused()
         assert raw.clause is None
         raw.engine.refused()
-        raw.engine.refused()
         assert raw.clause == "P-LIMIT-4"
+        raw.engine.refused()
+        assert [frame[0] for frame in raw.collect()] == [4, 16]
 
     def test_frames_that_mean_nothing(self) -> None:
         """P-OP: an unknown op is ignored, so that later versions may say more; a flood of them is none of that."""

@@ -183,3 +183,27 @@ def test_a_long_frame_before_one_that_is_too_long() -> None:
     assert next(frames) == bytes(LONG)
     with pytest.raises(ProtocolViolation):
         next(frames)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_what_was_not_taken_comes_with_the_next_chunk(long: bool) -> None:
+    """T8: a turn may end behind any frame; the rest is kept, whole and in order, also when the chunk is empty."""
+    reader = FrameReader(2 * LONG)
+    first = b"x" * LONG if long else b"first"
+    stream = framed(first, b"second", b"third") + b"\x00\x00"
+    chunks = [stream[: LONG // 2], stream[LONG // 2 :]] if long else [stream]
+    for chunk in chunks[:-1]:
+        assert list(reader.frames(chunk)) == []
+    seen: list[bytes] = []
+    frames = reader.frames(bytearray(chunks[-1]))
+    for frame in frames:
+        seen.append(frame)
+        break
+    reader.leave(frames)
+    reader.leave((b"nothing is left of a chunk that is one frame",))
+    for frame in (frames := reader.frames(b"")):
+        seen.append(frame)
+        break
+    reader.leave(frames)
+    seen += reader.frames(b"\x00\x01!")
+    assert seen == [first, b"second", b"third", b"!"] and not reader.partial
