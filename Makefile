@@ -3,7 +3,7 @@
 BIN     := .venv/bin
 STAMP   := .venv/.installed
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
-CORE    := tests/unit tests/scenarios tests/property tests/conformance $(addprefix tests/hostile/test_,engine.py wire.py)
+CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check soak lint types docs bench format clean

@@ -189,3 +189,13 @@ class TestForwarding:
         assert raw.collect() == []
         raw.say([2, 2, [1], "goes", {}])
         assert [answer.place for answer in arrived(raw)] == [source]
+
+
+def test_a_call_that_was_answered_is_not_passed_on() -> None:
+    """P-CALL-8: those that waited for it have been told what became of it."""
+    raw = RawPeer()
+    answer = kept(raw, 1)
+    raw.say([5, 1])
+    raw.engine.answering.forward(answer, "elsewhere")
+    assert answer.forwarded is None
+    assert [frame[:3] for frame in raw.say([2, 2, [1], "n", {}])] == [[4, 2, "cancelled"]]

