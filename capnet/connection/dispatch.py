@@ -186,17 +186,18 @@ class Dispatcher:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
         inbox = self._inbox
         driver, now = self._connection.driver, self._connection.loop.now
-        turn_ends = now() + LONGEST_TURN
         while not _used_up(scope):
             self._waking = False
+            began, first = driver.began, True
             while inbox:
-                if now() > turn_ends:
+                if not first and now() > began + LONGEST_TURN:
                     driver.flush_soon()
                     await checkpoint()  # others have their turn
-                    turn_ends = now() + LONGEST_TURN
+                    began, first = now(), True
                     if _used_up(scope):
                         break
                     continue
+                first = False
                 rest = self._begin(*inbox.popleft(), runner)
                 if len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
                     driver.flush()
@@ -213,7 +214,6 @@ class Dispatcher:
                 self._idle.append(runner)
                 runner.waiter = self._connection.loop.waiter()
                 await runner.waiter
-                turn_ends = now() + LONGEST_TURN
         if inbox and not self._waking:
             self._wake_one()
         return True

@@ -52,6 +52,7 @@ class Driver:
         "_timer",
         "_timer_at",
         "_writers",
+        "began",
         "closing",
         "engine",
         "loop",
@@ -74,6 +75,8 @@ class Driver:
         self.receiving = False
         """A chunk is being handled; at its end everything ready is sent."""
         self.transport_closed = False
+        self.began = 0.0
+        """When the last chunk came."""
         self._connection = connection
         # Without a pump the transport is called by the loop, where no task runs and woken ones may go on at once.
         self._direct = transport.pump is None
@@ -105,7 +108,7 @@ class Driver:
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes from the peer. Its turn is short while others of the host want theirs, and long ones are paid for."""
         loop, engine, share = self.loop, self.engine, self._share
-        started = loop.now()
+        self.began = started = loop.now()
         if share is not None:
             engine.turn = share.begin(started, engine.limits.frames_per_turn)
         self.receiving = True

@@ -80,7 +80,8 @@ class Calling:
             call.meta = _meta(timeout, context)
             frame.append(call.meta)
         outbox = engine.outbox
-        if id and calls.has_room and not calls.held and engine.peer is not None:
+        room = len(calls.by_id) < calls.limit and calls.charge < calls.max_charge  # `has_room`, without another step
+        if room and id and not calls.held and engine.peer is not None:
             if may_keep:
                 call.position = (outbox.turn, len(outbox.chunks))
             size = outbox.send(frame, references)

@@ -63,7 +63,8 @@ class Ledger:
 
     def give(self, charge: int) -> None:
         """It is held no more. After `clear` this does nothing."""
-        charge = min(charge, self.used)
+        if charge > self.used:
+            charge = self.used
         self.used -= charge
         if self.whole is not None:
             self.whole.used -= charge

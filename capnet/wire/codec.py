@@ -152,7 +152,14 @@ class Codec:
         kind = kind_of(value)
         if kind is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
-        self.values = _count_plain(value)
+        count = len(value)
+        for item in value:
+            kind = kind_of(item)
+            if kind is dict or kind is list:
+                count += _count_plain(item)
+            elif kind not in _LEAVES:
+                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+        self.values = count
         if not self._found:
             return value, _NONE
         references, self._found = self._found, []
