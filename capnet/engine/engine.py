@@ -167,25 +167,27 @@ class Engine:
         self.now = self.heard = now
         if self.lifecycle.closed:
             return
-        reader = self.reader
-        if reader.held or self.peer is None:
-            self._receive_slowly(data)
-            return
-        codec, room = self.codec, self.turn
+        self.unread = False
+        reader, codec, room = self.reader, self.codec, self.turn
+        under_way = bool(reader.held)
         frames = reader.frames(data)
         try:
             for frame in frames:
+                if under_way:
+                    under_way = False
+                    self.timers.clear(Timer.PARTIAL_FRAME)
                 self.inbound.receive(frame)
                 if self.lifecycle.state is State.CLOSED:
                     return
                 room -= 1 + codec.values // VALUES_LIKE_A_FRAME
                 if room <= 0:
-                    self._leave(frames)
+                    reader.leave(frames)
+                    self.unread = bool(reader.held)
                     return
         except ProtocolViolation as violation:
             self.abort(violation)
             return
-        if reader.held:
+        if reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
             self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
 
     def receive_eof(self, now: float, message: str = "the peer's end of the transport closed") -> None:
@@ -410,32 +412,6 @@ class Engine:
         self.closing.finish(cause)
 
     # Private
-
-    def _receive_slowly(self, data: bytes | bytearray | memoryview) -> None:
-        """The same when a frame is under way, whose time limit must be kept, or the handshake is not done."""
-        self.unread = False
-        codec, room = self.codec, self.turn
-        frames = self.reader.frames(data)
-        try:
-            for frame in frames:
-                self.timers.clear(Timer.PARTIAL_FRAME)
-                self.inbound.receive(frame)
-                if self.lifecycle.state is State.CLOSED:
-                    return
-                room -= 1 + codec.values // VALUES_LIKE_A_FRAME
-                if room <= 0:
-                    self._leave(frames)
-                    return
-        except ProtocolViolation as violation:
-            self.abort(violation)
-            return
-        if self.reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
-            self.timers.set(Timer.PARTIAL_FRAME, self.now + self.limits.partial_frame_timeout)
-
-    def _leave(self, frames: Iterable[bytes]) -> None:
-        """The other connections have their turn."""
-        self.reader.leave(frames)
-        self.unread = bool(self.reader.held)
 
     def _introduce(self, hello: Hello) -> None:
         payload = self.codec.encode(hello.to_frame())
