@@ -1,8 +1,8 @@
 """What helps to test programs and transports that use capnet.
 
 Owns: both ends of a connection in one process (`pair`, `connected`, `assert_no_leaks`), the routine that every
-transport must pass (`check_transport`), and engines without a loop (`EnginePair`). It knows every room but the command
-line, and needs no test framework. Open `pair.py` first.
+transport must pass (`check_transport`), engines without a loop (`EnginePair`), and what may happen to either, chosen
+by a seed (`simulate/`). It knows every room but the command line, and needs no test framework. Open `pair.py` first.
 """
 
 from __future__ import annotations
