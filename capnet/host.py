@@ -226,7 +226,7 @@ class Host(Serving):
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""
-        if self._closing or self._capacity.full:
+        if self._closing or self._capacity.turns_away():
             transport.abort()
             return
         try:

@@ -36,9 +36,8 @@ class Capacity:
         self._strangers: dict[int, Connection] = {}
         self._relieving = False
 
-    @property
-    def full(self) -> bool:
-        """Whether a listener's next peer is turned away."""
+    def turns_away(self) -> bool:
+        """Whether a listener's next peer finds no place; observers are told."""
         if len(self._connections) < self._limits.max_connections:
             return False
         self._bus.publish(LimitHit, limit="max_connections")

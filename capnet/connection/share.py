@@ -38,23 +38,22 @@ class Shares:
 class Share:
     """The turns of one connection."""
 
-    __slots__ = ("_all", "_began", "_due", "_patient", "_seen", "_turn", "contended")
+    __slots__ = ("_all", "_began", "_contended", "_due", "_patient", "_seen", "_turn")
 
     def __init__(self, of: Shares) -> None:
         self._all = of
         self._turn = self._seen = 0
         self._began = self._due = 0.0
         self._patient = False
-        self.contended = False
-        """Whether others have had a turn since the last one here."""
+        self._contended = False  # others have had a turn since the last one here
 
     def begin(self, now: float, most: int) -> int:
         """A turn begins; returns how many frames it has, of at most `most`."""
         everyone = self._all
-        self.contended = everyone.turns != self._turn
+        self._contended = everyone.turns != self._turn
         self._turn = everyone.turns = everyone.turns + 1
         self._began = now
-        return min(most, SHORT_TURN) if self.contended else most
+        return min(most, SHORT_TURN) if self._contended else most
 
     def end(self, now: float) -> bool:
         """It is over; whether the next has to wait until others have had as much."""
@@ -62,7 +61,7 @@ class Share:
         took = now - self._began
         everyone.spent += took
         everyone.latest[self] = now
-        if not self.contended or took < LONG:
+        if not self._contended or took < LONG:
             return False
         since = self._began - RECENT
         others = sum(latest > since for latest in everyone.latest.values()) - 1
