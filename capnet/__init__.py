@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from capnet.fanout.state import State
     from capnet.fanout.subscription import Subscription
     from capnet.host import Host
+    from capnet.registry.facet import implementation_of
     from capnet.registry.fallback import HOLD
     from capnet.registry.registry import ServeHandle
 
@@ -135,6 +136,7 @@ __all__ = [
     "detach",
     "dup",
     "generation",
+    "implementation_of",
     "in_thread",
     "notify",
     "on_broken",
@@ -180,6 +182,7 @@ _LAZY = {
     "detach": "capnet.connection.revoke",
     "dup": "capnet.connection.proxy",
     "generation": "capnet.connection.proxy",
+    "implementation_of": "capnet.registry.facet",
     "in_thread": "capnet.connection.threads",
     "notify": "capnet.connection.proxy",
     "on_broken": "capnet.connection.proxy",

@@ -20,6 +20,7 @@ from capnet.errors import (
     ResourceExhausted,
     VersionMismatch,
 )
+from capnet.registry import facet_of
 from capnet.wire.references import is_name
 
 from .claim import Claim, unserved
@@ -126,8 +127,8 @@ async def _grant(
         if claim is not None:
             claim.discard(connection.close_hosted)
         raise
-    implementation: Cap = granted.implementation if isinstance(granted, Claim) else granted.hosted.implementation
-    return implementation
+    # Under what it is served as, also where another implementation with more methods answers by now.
+    return granted.implementation if isinstance(granted, Claim) else facet_of(granted.hosted, granted.spec)
 
 
 async def _admit(connection: Connection, name: str, version: int | None) -> None:

@@ -17,7 +17,6 @@ from capnet.wire.values import is_plain
 from .call import Call
 from .deferring import Late, NotYet
 from .lineage import handling
-from .relayed import RelayedMethod
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -182,7 +181,7 @@ def call_returned(connection: Connection, event: CallReturned) -> None:
     error: CapnetError | None = None
     try:
         if event.references:
-            value = connection.payloads.lift(value, event.references, lend=type(call.method) is RelayedMethod)
+            value = connection.payloads.lift(value, event.references)
         value = call.method.receive_result(value)
     except Revoked as revoked:
         value, error = None, revoked

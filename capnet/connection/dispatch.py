@@ -332,14 +332,14 @@ class Dispatcher:
         Raises:
             CapnetError: there is no such method, or the arguments do not fit.
         """
-        handler = hosted.handler(export.interface, answer.method)
+        handler = hosted.handler(export.interface, export.contract, answer.method)
         if handler is None:
             self._connection.engine.release_all(answer.references)
             raise Unimplemented(f"{export.interface} has no method {answer.method!r} that can be called")
         arguments = answer.arguments
         if answer.references:
             references, answer.references = answer.references, ()
-            arguments = self._connection.payloads.lift(arguments, references, lend=type(hosted) is Forwarder)
+            arguments = self._connection.payloads.lift(arguments, references)
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
         guarding, verdict = self._guarding, None
         if type(hosted) is Forwarder:

@@ -69,8 +69,10 @@ class Forwarder(Hosted):
     def expose(self, spec: ContractSpec) -> None:
         """Which methods there are is for the next hop to say."""
 
-    def handler(self, interface: str, method: str) -> Handler:
-        """Any method goes on; where it does not exist, that is the answer."""
+    def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
+        """Any method goes on that the contract has under which it was passed on; the next hop knows if there is one."""
+        if contract is not None and method not in contract.methods:
+            return None
         return _relayed(interface, method, False)
 
     def hold(self) -> None:
@@ -88,11 +90,16 @@ class Forwarder(Hosted):
                 self._forget()
             self.reference.release()
 
-    def proxy(self) -> Any:
-        """It has come home: the capability itself, with a reference of its own."""
+    def proxy(self, contract: ContractSpec | None) -> Any:
+        """It has come home: the capability itself, with a reference of its own.
+
+        Args:
+            contract: what it was passed on under, when that is less than it is.
+        """
         reference = self.reference
         reference.connection.holdings.hold(reference.imported)
-        return make_proxy(Reference(reference.connection, reference.imported))
+        own = Reference(reference.connection, reference.imported, reference.narrowed or contract is not None)
+        return make_proxy(own, None if contract is None else contract.hint)
 
     async def relay(self, connection: Connection, answer: Answer, arguments: dict[str, Any]) -> Any:
         """Make a call of one connection on the next."""

@@ -14,6 +14,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import Sink
+from capnet.contract.position import Position
 from capnet.engine.exports import Export
 from capnet.engine.streams import OutStream
 from capnet.engine.streams import Stream as EngineStream
@@ -25,7 +26,7 @@ from capnet.wire.references import StreamRef
 from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
-from .streams import MAX_RUN, Enrich, Flow, RemoteSink, StoppableSink, StreamReader
+from .streams import MAX_RUN, Flow, StoppableSink, StreamReader
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -104,8 +105,11 @@ class Streams:
             moving.stop(error.again())
         return len(cut)
 
-    def send(self, stream: OutStream, item: Any, enrich: Enrich) -> None:
+    def send(self, stream: OutStream, item: Any, position: Position) -> None:
         """Send an item, while there is room; it leaves with what else is ready in this turn of the loop.
+
+        Args:
+            position: what is declared of the items.
 
         Raises:
             CapnetError: it cannot travel.
@@ -113,7 +117,7 @@ class Streams:
         connection = self._connection
         references: Sequence[WireReference] = ()
         if not is_plain(item, connection.limits, _AROUND_ITEMS):
-            item, references = lower(item, enrich, connection.limits, _AROUND_ITEMS)
+            item, references = lower(item, connection.payloads.value, connection.limits, _AROUND_ITEMS, position)
         connection.engine.streaming.send(stream, item, references)
         if references:
             connection.exports_queued(references)
@@ -193,17 +197,15 @@ class Producing(Moving):
     """Sends the items of an async iterable, which it closes at the end.
 
     Args:
-        enrich: what makes plain data of the items.
+        position: what the items may be.
     """
 
-    __slots__ = ("_enrich", "_source")
+    __slots__ = ("_position", "_source")
 
-    def __init__(self, connection: Connection, source: AsyncIterable[Any], enrich: Enrich) -> None:
+    def __init__(self, connection: Connection, source: AsyncIterable[Any], position: Position) -> None:
         super().__init__(connection)
         self._source = source
-        self._enrich = enrich
-        if type(source) is StreamReader:
-            source.pass_on()
+        self._position = position
 
     @property
     def source(self) -> object:
@@ -220,7 +222,7 @@ class Producing(Moving):
     async def move(self) -> None:
         """See `Moving`."""
         # One step for each item, so nothing is looked up or called here that need not be.
-        connection, stream, enrich = self._connection, self.stream, self._enrich
+        connection, stream, position = self._connection, self.stream, self._position
         limits, send = connection.limits, connection.engine.streaming.send
         await self._room(stream)
         batch, run, floor = 1, 0, max(0, stream.bytes - MAX_RUN_BYTES)
@@ -231,7 +233,7 @@ class Producing(Moving):
             if is_plain(item, limits, _AROUND_ITEMS):
                 send(stream, item)
             else:
-                connection.streams.send(stream, item, enrich)
+                connection.streams.send(stream, item, position)
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
                 connection.driver.flush_soon()
             batch = len(stream.batch)
@@ -281,8 +283,6 @@ class Receiving(Moving):
             loop = self._connection.loop
             self._sink.on_stopped(lambda: loop.call_soon_threadsafe(self.stop))
         self._reader = reader = StreamReader(self._connection, self.stream, conversion)
-        if type(self._sink) is RemoteSink:
-            reader.pass_on()
         async for item in reader:
             await self._sink.send(item)
 

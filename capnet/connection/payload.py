@@ -1,45 +1,46 @@
 """Payloads: user values to engine values and back, with capabilities at any depth.
 
-On the way out an implementation becomes a reference to its export, under the contract that the method declares (the
-least that fits, so that a narrower annotation grants less); a proxy goes home as the number the peer knows it by. On
-the way in a reference becomes a proxy, or the very object that came home.
+On the way out an implementation becomes a reference to its export, under the contract that is declared for its place
+(`capnet/contract/position.py`) or, where that is `Any`, under its own; a proxy goes home as the number that the peer
+knows it by, or onward under what it is held under. On the way in a reference becomes a proxy, or a facet of what came
+home (`capnet/registry/facet.py`), which becomes the object where its own contract is declared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from capnet.contract import (
-    Annotation,
     CallableCap,
     Cap,
     ContractSpec,
     MethodSpec,
     Sink,
     contract_spec,
+    edition_of,
     implemented_spec,
 )
 from capnet.contract.plain import plain
+from capnet.contract.position import ANYTHING, Position
 from capnet.engine.calls import Pipelined, Target
-from capnet.engine.exports import Export
+from capnet.engine.exports import FIRST_USER_ID, Export
 from capnet.engine.imports import Import
 from capnet.engine.streams import InStream, OutStream
 from capnet.errors import FailedPrecondition, Revoked
-from capnet.registry import Hosted
+from capnet.registry import Facet, Hosted, facet_of
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import lower
+from capnet.wire.values import Enrich, lower
 
 from .deferring import Late
 from .forward import Forwarder
 from .lineage import Granted
 from .moving import Producing, Receiving
 from .pipe import Promise
-from .proxy import Proxy, Reference, make_proxy, reference_of
-from .relayed import Lent
+from .proxy import Proxy, Reference, held_under, make_proxy, reference_of
 from .streams import RemoteSink, StreamReader
 
 if TYPE_CHECKING:
@@ -47,18 +48,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Payloads"]
 
-Contracts = tuple[type[Cap], ...]
 References = Sequence[WireReference]
 
 
 class Payloads:
     """Lowers and lifts the values of one connection."""
 
-    __slots__ = ("_connection", "_enrichers", "_functions", "granted")
+    __slots__ = ("_connection", "_functions", "argument", "granted", "value")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._enrichers: dict[tuple[Contracts, bool, bool], Callable[[Any], Any]] = {}
+        self.value: Enrich = partial(self._enrich, False)
+        """Makes plain data and references of values, each at its position."""
+        self.argument: Enrich = partial(self._enrich, True)
+        """The same for arguments, in which what is not there yet may travel as such."""
         self.granted: dict[int, Granted] = {}
         """What our exports keep open, by export id."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
@@ -67,19 +70,11 @@ class Payloads:
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
         limits = self._connection.limits
-        if sum(issubclass(contract, CallableCap) for contract in method.argument_contracts) > 1:
-            # A function does not say which of several callables it is; the parameter it is given for does.
-            arguments = {
-                name: lower(value, self.enricher_for(method.parameters[name].annotation, promises=True), limits)[0]
-                for name, value in arguments.items()
-            }
-        enrich = self._enricher(method.argument_contracts, method.argument_text_keys, promises=True)
-        return lower(arguments, enrich, limits)
+        return lower(arguments, self.argument, limits, place=method.arguments_position)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        enrich = self._enricher(method.result_contracts, method.result_text_keys, promises=False)
-        return lower(value, enrich, self._connection.limits)
+        return lower(value, self.value, self._connection.limits, place=method.result_position)
 
     def dispose(self, result: Any) -> None:
         """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it was given back."""
@@ -88,11 +83,8 @@ class Payloads:
             hosted.hold()
             hosted.release(self._connection.close_hosted)
 
-    def lift(self, value: Any, references: References, *, lend: bool = False) -> Any:
+    def lift(self, value: Any, references: References) -> Any:
         """A value that came, its references turned into objects. Each takes over the holder its reference brought.
-
-        Args:
-            lend: it only passes through: objects of ours go on as what the peer holds.
 
         Raises:
             Revoked: one of them stood for an object of ours that was revoked since it came; all are released.
@@ -102,7 +94,7 @@ class Payloads:
             if type(home) is Export and home.revoked is not None:
                 self._connection.engine.release_all(references)
                 raise Revoked(home.revoked)
-        return _replace(value, self._passing if lend else self._object)
+        return _replace(value, self._object)
 
     def target_of(self, late: Late) -> Target:
         """What a promise has become, once its call is answered.
@@ -168,85 +160,71 @@ class Payloads:
             if hosted is not None:
                 hosted.release(self._connection.close_hosted)
 
-    def enricher_for(self, annotation: Annotation, *, promises: bool = False) -> Callable[[Any], Any]:
-        """What makes plain data and references of values of an annotated type.
-
-        Args:
-            promises: what is not there yet may travel as such; only in arguments.
-        """
-        return self._enricher(annotation.contracts, annotation.text_keys, promises)
-
     def _object(self, reference: WireReference) -> Any:
         subject = reference.subject
         if type(reference) is CapRef:
             if type(subject) is Import:
                 return make_proxy(Reference(self._connection, subject))
             hosted: Hosted = subject.subject
-            return hosted.proxy() if isinstance(hosted, Forwarder) else hosted.implementation
+            if isinstance(hosted, Forwarder):
+                return hosted.proxy(subject.contract)
+            return facet_of(hosted, subject.contract)
         if type(subject) is InStream:
             return StreamReader(self._connection, subject)
         if type(subject) is OutStream:
-            return RemoteSink(self._connection, subject, self._enricher((), False, promises=False))
+            return RemoteSink(self._connection, subject, ANYTHING)
         return _replace(subject, self._object)  # an unanswered result that has come meanwhile
 
-    def _passing(self, reference: WireReference) -> Any:
-        """The same, for a value that goes on to another peer."""
-        subject = reference.subject
-        if type(reference) is AnswerRef:
-            return _replace(subject, self._passing)
-        if type(subject) is Export and not isinstance(subject.subject, Forwarder):
-            return Lent(subject.subject, subject.interface, subject.version)
-        return self._object(reference)
+    def _enrich(self, promises: bool, value: Any, position: Position) -> Any:
+        """See `value`; with `promises` see `argument`."""
+        if isinstance(value, Cap):
+            return self._capability(value, position.contract, promises)
+        kind = kind_of(value)
+        if hasattr(kind, "__aiter__"):
+            return StreamRef("out", Producing(self._connection, value, _items_of(position, "stream")))
+        if issubclass(kind, Sink):
+            _items_of(position, "sink")
+            return StreamRef("in", Receiving(self._connection, value))
+        if isinstance(value, Promise):
+            return self._promise(value, promises)
+        if position.takes_functions and callable(value):
+            return self._function(value, position.contract)
+        return plain(value, position.text_keys)
 
-    def _enricher(self, contracts: Contracts, text_keys: bool, promises: bool) -> Callable[[Any], Any]:
-        key = (contracts, text_keys, promises)
-        known = self._enrichers.get(key)
-        if known is not None:
-            return known
-        callables = tuple(contract for contract in contracts if issubclass(contract, CallableCap))
-
-        def enrich(value: Any) -> Any:
-            if isinstance(value, Cap):
-                return self._capability(value, contracts, promises)
-            kind = kind_of(value)
-            if kind is Lent:
-                return value.reference()
-            if hasattr(kind, "__aiter__"):
-                return StreamRef("out", Producing(self._connection, value, of_items))
-            if issubclass(kind, Sink):
-                return StreamRef("in", Receiving(self._connection, value))
-            if isinstance(value, Promise):
-                return self._promise(value, promises)
-            if callables and callable(value):
-                return self._function(value, callables)
-            return plain(value, text_keys)
-
-        self._enrichers[key] = enrich
-        of_items = self._enricher(contracts, text_keys, promises=False) if promises else enrich
-        return enrich
-
-    def _capability(self, value: Cap, contracts: Contracts, promises: bool) -> CapRef | AnswerRef:
+    def _capability(self, value: Cap, contract: Any, promises: bool) -> CapRef | AnswerRef:
+        """The reference of a capability where `contract` is declared."""
+        if contract is None:
+            raise TypeError(f"`{type(value).__qualname__}` is a capability, and none is declared here")
         if isinstance(value, Proxy):
-            return self._onward(value, contracts, promises)
-        spec = _exported_spec(type(value), contracts)
+            return self._onward(value, contract, promises)
+        if isinstance(value, Facet):
+            spec = value._capnet_facet.under(contract)  # noqa: SLF001 - contracts may use every public name
+        else:
+            spec = _exported_spec(type(value), contract)
         hosted = Hosted.of(value)
         hosted.expose(spec)
-        return CapRef(spec.name, spec.version, hosted)
+        return CapRef(spec.name, spec.version, hosted, contract=spec)
 
-    def _onward(self, proxy: Proxy, contracts: Contracts, promises: bool) -> CapRef | AnswerRef:
+    def _onward(self, proxy: Proxy, contract: Any, promises: bool) -> CapRef | AnswerRef:
         """Home, where it is known by a number; to the call it will come of; or to another peer, by way of us."""
         reference = reference_of(proxy)
         target = reference.usable()
         if target.broken is not None:
             raise target.broken.again()
-        if reference.connection is self._connection:
+        spec = held_under(proxy, contract)
+        if reference.connection is self._connection and not reference.narrowed:
             if isinstance(target, Late) and (promises or target.call.done):
-                return self._capability(target.capability(), contracts, promises)
+                return self._capability(target.capability(), contract, promises)
             if isinstance(target, Import):
+                if target.id < FIRST_USER_ID:
+                    raise TypeError("the runtime of a peer does not travel")
                 return CapRef(target.interface, target.version, target, -target.id)
             if isinstance(target, Pipelined) and promises:
                 return AnswerRef(target.call.id, target.path, target)
-        return CapRef(target.interface, target.version, reference.connection.forwarders.of(target))
+        forwarder = reference.connection.forwarders.of(target)
+        if spec is None or (spec.name == target.interface and spec.version >= target.version):
+            return CapRef(target.interface, target.version, forwarder)  # all that it is
+        return CapRef(spec.name, spec.version, forwarder, contract=spec)
 
     def _promise(self, promise: Promise, promises: bool) -> Any:
         """What is no capability: it can only go to where it will be, or has to be waited for."""
@@ -260,24 +238,38 @@ class Payloads:
             return AnswerRef(target.call.id, target.path, target)
         raise TypeError("a promise of data travels in arguments to the peer that it will come from; await its call")
 
-    def _function(self, function: Callable[..., Any], contracts: Contracts) -> CapRef:
-        spec = contract_spec(contracts[0])
+    def _function(self, function: Callable[..., Any], contract: type[CallableCap]) -> CapRef:
+        spec = contract_spec(contract)
         key = (function, spec)
         hosted = self._functions.get(key)
         if hosted is None:
             hosted = self._functions[key] = Hosted(function)
             hosted.expose(spec)
-        return CapRef(spec.name, spec.version, hosted)
+        return CapRef(spec.name, spec.version, hosted, contract=spec)
 
 
-@lru_cache(maxsize=1024)
-def _exported_spec(kind: type[Cap], contracts: Contracts) -> ContractSpec:
-    """What to export an object of `kind` as: the most derived of the declared contracts it has, else its own."""
-    fitting = [contract for contract in contracts if contract is not Cap and issubclass(kind, contract)]
-    for contract in fitting:
-        if all(issubclass(contract, other) for other in fitting):
-            return implemented_spec(kind, contract)
-    return implemented_spec(kind, fitting[0]) if fitting else contract_spec(kind)
+@lru_cache(maxsize=4096)
+def _exported_spec(kind: type[Cap], contract: Any) -> ContractSpec:
+    """What to export an object of `kind` as where `contract` is declared; under `Cap` as what it is.
+
+    Raises:
+        TypeError: it has another contract.
+    """
+    if contract is Cap:
+        return contract_spec(kind)
+    spec = contract_spec(contract)
+    if issubclass(kind, spec.cls):
+        return implemented_spec(kind, spec.cls)
+    if issubclass(kind, edition_of(spec, kind)):
+        return spec
+    raise TypeError(f"Expected `{spec.name}`, got `{contract_spec(kind).name}`")
+
+
+def _items_of(position: Position, end: str) -> Position:
+    """What the items of a stream or sink may be that stands at a position."""
+    if position.items is None:
+        raise TypeError(f"this is a {end}, and none is declared here")
+    return position.items
 
 
 def _implementations_in(value: Any, most: int) -> Iterator[Cap]:

@@ -17,6 +17,7 @@ from typing_extensions import TypeForm
 from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
+from capnet.registry import Facet
 
 from .caller import notify_peer, start_call
 from .deferring import Late
@@ -47,13 +48,17 @@ class Reference:
     """One local owner of an import, or of the promise of one.
 
     Giving it back twice is harmless; using it afterwards raises `Released`.
+
+    Args:
+        narrowed: a third peer has given it, who holds less than the import is; so it does not go home as that.
     """
 
-    __slots__ = ("__weakref__", "connection", "imported", "released")
+    __slots__ = ("__weakref__", "connection", "imported", "narrowed", "released")
 
-    def __init__(self, connection: Connection, imported: Target | Late) -> None:
+    def __init__(self, connection: Connection, imported: Target | Late, narrowed: bool = False) -> None:
         self.connection = connection
         self.imported = imported
+        self.narrowed = narrowed
         self.released = False
 
     def usable(self) -> Target | Late:
@@ -96,21 +101,16 @@ class Proxy(Cap):
         Raises:
             TypeError: it is another interface.
         """
-        reference = self._capnet_reference
         if contract is Cap:
             return self
-        kind, interface = _proxy_class(contract)
-        if reference.imported.interface != interface:
-            raise TypeError(f"Expected `{interface}`, got `{reference.imported.interface}`")
-        proxy = object.__new__(kind)
-        proxy._capnet_reference = reference
-        return proxy
+        held_under(self, contract)
+        return make_proxy(self._capnet_reference, contract)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proxy):
             return NotImplemented
         mine, theirs = self._capnet_reference, other._capnet_reference
-        return mine.imported is theirs.imported
+        return mine.imported is theirs.imported and mine.narrowed == theirs.narrowed
 
     def __hash__(self) -> int:
         return hash(id(self._capnet_reference.imported))
@@ -126,19 +126,38 @@ class Proxy(Cap):
 
 def make_proxy(reference: Reference, contract: Any = None) -> Any:
     """A proxy that owns (or shares) `reference`; without a contract it has no methods until `cast_cap`."""
-    proxy = object.__new__(Proxy if contract is None else _proxy_class(contract)[0])
+    proxy = object.__new__(Proxy if contract is None else _proxy_class(contract))
     proxy._capnet_reference = reference
     return proxy
 
 
+def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
+    """What a proxy may be taken as or passed on as where `contract` is declared; None for all that it is.
+
+    Raises:
+        TypeError: more is declared than it is held under, or something else.
+    """
+    imported, narrowed = proxy._capnet_reference.imported, proxy._capnet_reference.narrowed  # noqa: SLF001
+    kind = type(proxy)
+    if contract is Cap:
+        return None if kind is Proxy else contract_spec(kind)
+    wanted = contract_spec(contract)
+    if kind is not Proxy and issubclass(kind, wanted.cls):
+        return wanted
+    # What a peer says that something is counts as long as nobody has said less of it.
+    if imported.interface == wanted.name and not (narrowed and contract_spec(kind).name != wanted.name):
+        return wanted
+    raise TypeError(f"Expected `{wanted.name}`, got `{contract_spec(kind).name if narrowed else imported.interface}`")
+
+
 @lru_cache(maxsize=1024)
-def _proxy_class(contract: Any) -> tuple[type[Proxy], str]:
-    """The class of a contract's proxies, and the contract's name."""
+def _proxy_class(contract: Any) -> type[Proxy]:
+    """The class of a contract's proxies."""
     spec = contract_spec(contract)
     methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
     methods["__module__"] = spec.cls.__module__
     kind = new_class(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), {}, lambda namespace: namespace.update(methods))
-    return cast("type[Proxy]", kind), spec.name
+    return cast("type[Proxy]", kind)
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
@@ -218,7 +237,7 @@ def dup(proxy: C) -> C:
     reference = reference_of(proxy)
     reference.connection.holdings.hold(reference.usable())
     copy: Any = object.__new__(type(proxy))
-    copy._capnet_reference = Reference(reference.connection, reference.imported)  # noqa: SLF001 - the same
+    copy._capnet_reference = Reference(reference.connection, reference.imported, reference.narrowed)  # noqa: SLF001 - the same
     return cast("C", copy)
 
 
@@ -240,12 +259,12 @@ def generation(proxy: object) -> int:
 def cast_cap(proxy: object, contract: TypeForm[C]) -> C:
     """A capability that came as plain data, as a proxy of `contract`; the two share one reference.
 
-    An object of our own that came home is returned as it is.
+    What is ours and came home is the object itself where its own contract is asked for, and a facet of a narrower one.
 
     Raises:
         InvalidArgument: it is another interface.
     """
-    if isinstance(proxy, Proxy):
+    if isinstance(proxy, Proxy | Facet):
         try:
             return cast("C", proxy.__capnet_narrow__(contract))
         except TypeError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from capnet.contract import Cap
 from capnet.errors import InvalidArgument
-from capnet.registry import Hosted
+from capnet.registry import Facet, Hosted
 
 from .lineage import Granted, take_back, with_descendants
 from .proxy import Proxy, reference_of
@@ -39,7 +40,8 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
     name under which it is served stays: `unserve` ends that, and revokes too.
 
     Args:
-        capability: an object of ours, or a proxy that was passed on to other peers.
+        capability: an object of ours, or a proxy that was passed on to other peers. A facet, which came home, stands
+            for what peers hold under its contract and for what was made of the facet.
         reason: told to the peers.
         dry_run: change nothing, only say what would be taken.
 
@@ -73,6 +75,24 @@ def _granted(capability: object) -> list[Granted]:
     if isinstance(capability, Proxy):
         reference = reference_of(capability)
         return reference.connection.forwarders.granted(reference.imported)
+    if isinstance(capability, Facet):
+        return _granted_as(capability)
     if isinstance(capability, Cap):
         return Hosted.of(capability).all_granted()
     raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")
+
+
+def _granted_as(facet: Facet) -> list[Granted]:
+    """The exports of an object under the contract of a facet, and those of what stands in front of the facet."""
+    behind = facet._capnet_facet  # noqa: SLF001 - contracts may use every public name, so this one is not
+    granted = behind.hosted.granted
+    return [
+        *(one for one in granted if one.interface == behind.spec.name),
+        *(one for one in granted.around if one.hosted is not None and _leads_to(one.hosted.implementation, facet)),
+    ]
+
+
+def _leads_to(wrapper: Any, facet: Facet) -> bool:
+    """Whether a wrapper, or one behind it, stands in front of a facet."""
+    inner = getattr(wrapper, "_capnet_inner", None)
+    return inner is not None and (inner.subject is facet or _leads_to(inner.subject, facet))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
+from capnet.registry import Facet, implementation_of
 
 from .bootstrap import ask_policy
 from .proxy import Proxy, reference_of
@@ -101,6 +102,8 @@ async def restrictions_of(capability: object) -> list[dict[str, Any]]:
         reference = reference_of(capability)
         reference.usable()
         return await reference.connection.runtime().restrictions(capability)
+    if isinstance(capability, Facet):
+        return await restrictions_of(implementation_of(capability))
     # What stands in front of others says so; nothing here knows it (`capnet/attenuation/wrapper.py`).
     tell = getattr(type(capability), "__capnet_restrictions__", None)
     return [] if tell is None else cast("list[dict[str, Any]]", await tell(capability))

@@ -19,6 +19,7 @@ from weakref import ref
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import ItemConversion, Reader, Sink, item_conversion
+from capnet.contract.position import Position, position_of
 from capnet.engine.streams import Batch, InStream, OutStream
 from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, Revoked
 from capnet.transport import HIGH_WATER
@@ -28,10 +29,9 @@ from .call import Call
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["MAX_RUN", "Enrich", "Flow", "RemoteSink", "StoppableSink", "StreamReader"]
+__all__ = ["MAX_RUN", "Flow", "RemoteSink", "StoppableSink", "StreamReader"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
-Enrich = Callable[[Any], Any]
 MAX_RUN: Final = 256
 """Items that a producer which never waits may send until others have their turn."""
 
@@ -104,7 +104,6 @@ class StreamReader(Reader[Any]):
         "_count",
         "_due",
         "_flow",
-        "_lend",
         "_items",
         "_source",
         "_spoiled",
@@ -122,7 +121,6 @@ class StreamReader(Reader[Any]):
         self._count = self._bytes = 0  # of the items that were loaded and are not reported as consumed
         self._taken = self._due = 0
         self._spoiled: CapnetError | None = None
-        self._lend = False
         if type(source) is InStream:
             source.token = self._flow
             if source.id < 0 and connection.bus.observed:  # those of ours are told of where they begin
@@ -140,10 +138,6 @@ class StreamReader(Reader[Any]):
             raise TypeError("Expected `sink`, got `stream`")
         self._conversion = item_conversion(hint)
         return self
-
-    def pass_on(self) -> None:
-        """Its items go on to another peer: objects of ours in them stay what the giver holds."""
-        self._lend = True
 
     async def __anext__(self) -> Any:
         while not self._items:
@@ -194,7 +188,7 @@ class StreamReader(Reader[Any]):
         self._taken = 0
         try:
             if references:
-                values = self._connection.payloads.lift(values, references, lend=self._lend)
+                values = self._connection.payloads.lift(values, references)
             if self._conversion is not None:
                 values = self._converted(self._conversion, values)
         except CapnetError as error:
@@ -280,13 +274,16 @@ class RemoteSink(StoppableSink[Any]):
     """The writing end of a stream that the peer reads.
 
     Dropped without `aclose` or `fail` it breaks the stream off, so that the reader does not take it for a whole one.
+
+    Args:
+        position: what its items may be.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_enrich", "_flow", "_run", "_stream")
+    __slots__ = ("__weakref__", "_connection", "_flow", "_position", "_run", "_stream")
 
-    def __init__(self, connection: Connection, stream: OutStream, enrich: Enrich) -> None:
+    def __init__(self, connection: Connection, stream: OutStream, position: Position) -> None:
         self._connection = connection
-        self._enrich = enrich
+        self._position = position
         self._run = 0
         self._flow = stream.token = SinkFlow(connection)
         self._stream: OutStream | None = stream
@@ -302,7 +299,7 @@ class RemoteSink(StoppableSink[Any]):
         conversion = item_conversion(hint)
         if get_origin(hint) is not Sink or conversion is None:
             raise TypeError("Expected `stream`, got `sink`")
-        self._enrich = self._connection.payloads.enricher_for(conversion.annotation)
+        self._position = position_of(conversion.annotation.hint)
         return self
 
     async def send(self, item: Any) -> None:
@@ -322,7 +319,7 @@ class RemoteSink(StoppableSink[Any]):
             else:
                 await (self._flow.wait_observed(stream) if self._connection.bus.observed else self._flow.wait())
             stream = self._open_stream()
-        self._connection.streams.send(stream, item, self._enrich)
+        self._connection.streams.send(stream, item, self._position)
 
     async def aclose(self) -> None:
         """See `Sink`."""

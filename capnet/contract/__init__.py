@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ParameterSpec,
         callable_spec,
         contract_spec,
+        edition_of,
         implemented_spec,
     )
 
@@ -56,6 +57,7 @@ __all__ = [
     "contract_at",
     "contract_spec",
     "differences",
+    "edition_of",
     "implementation_table",
     "implemented_spec",
     "item_conversion",
@@ -78,6 +80,7 @@ _LAZY = {
     "contract_at": "path",
     "contract_spec": "spec",
     "differences": "shape",
+    "edition_of": "spec",
     "implementation_table": "implementation",
     "implemented_spec": "spec",
     "item_conversion": "conversion",

@@ -136,8 +136,6 @@ def read_annotation(hint: Any, where: str) -> Annotation:
     """
     walk = _Walk(where, {})
     shape = walk.read(hint)
-    if sum(issubclass(contract, CallableCap) for contract in walk.contracts) > 1:
-        raise ContractError(f"{where}: mentions two different callables", hint="declare a contract with two methods")
     hint = _for_msgspec(hint)
     _check_msgspec(where, hint)
     item = read_annotation(_argument(hint, 0), where) if (get_origin(hint) or hint) in ENDS else None

@@ -15,7 +15,7 @@ from typing import Any, Final, get_args, get_origin
 import msgspec
 
 from capnet.contract.annotation import ENDS, Annotation, read_annotation
-from capnet.contract.callables import CallableCap, callable_contract
+from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import substitute
 from capnet.contract.sink import Sink
@@ -68,9 +68,8 @@ def convert(value: Any, record: type[msgspec.Struct], options: Mapping[str, Any]
 def narrow(hint: Any, value: Any) -> Any:
     """What stands for `value` where `hint`, a type unknown to msgspec, is declared.
 
-    What is ours and came home passes when it is of that type; what was received (a capability, a stream, a sink) is
-    asked for an object of that type through `__capnet_narrow__`, which is looked up on its class so that no data can
-    pretend to have it.
+    What was received (a capability, a stream, a sink) is asked for an object of that type through `__capnet_narrow__`,
+    which is looked up on its class so that no data can pretend to have it.
 
     Raises:
         TypeError: it is something else; msgspec adds the path.
@@ -81,11 +80,9 @@ def narrow(hint: Any, value: Any) -> Any:
     if origin is abc.Iterable:
         return _items(hint, value)
     if origin is Callable:
-        return _function(hint, value)
+        return _ask(callable_contract(hint), value, "function")
     if not issubclass(origin, Cap):
         return _end(hint, origin, value)
-    if isinstance(value, origin):
-        return value
     return _ask(hint, value, _name(origin))
 
 
@@ -155,16 +152,6 @@ def _ask(contract: Any, value: object, expected: str) -> Any:
     if ask is None:
         raise _unexpected(expected, value)
     return ask(value, contract)
-
-
-def _function(hint: Any, value: Any) -> Any:
-    """A function of ours that came home, or a proxy that is called like one.
-
-    An implementation that happens to define `__call__` is refused: its contract does not declare that.
-    """
-    if isinstance(value, CallableCap) or (callable(value) and not isinstance(value, Cap)):
-        return value
-    return _ask(callable_contract(hint), value, "function")
 
 
 def _end(hint: Any, origin: Any, value: object) -> Any:

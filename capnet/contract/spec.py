@@ -22,10 +22,19 @@ from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of, options_of, signature_of
 from capnet.contract.conversion import MISSING, conversion_options, convert, record_type
 from capnet.contract.generics import Bindings, bindings_of, substitute
+from capnet.contract.position import Position, position_of
 from capnet.contract.shape import shape
 from capnet.errors import ContractError
 
-__all__ = ["ContractSpec", "MethodSpec", "ParameterSpec", "callable_spec", "contract_spec", "implemented_spec"]
+__all__ = [
+    "ContractSpec",
+    "MethodSpec",
+    "ParameterSpec",
+    "callable_spec",
+    "contract_spec",
+    "edition_of",
+    "implemented_spec",
+]
 
 EXACT: Final = frozenset({NoneType, bool, int, float, str, bytes})
 """Results of these types need no conversion when they already have the type."""
@@ -60,10 +69,10 @@ class MethodSpec:
         idempotent: it may be called again when it is not known whether it ran.
         parameters: by name, in order.
         result: what it returns; of a stream, `result.item` is what it yields.
-        argument_contracts, result_contracts: contracts the annotations mention, callables included; a result with
-            capabilities is kept for pipelining (P-CALL-8).
+        arguments_position, result_position: what may stand where in the map of the arguments, and in the result.
+        result_contracts: contracts that the result mentions, callables included; a result with capabilities is kept for
+            pipelining (P-CALL-8).
         may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
-        argument_text_keys, result_text_keys: the sender must turn the keys of maps to text.
     """
 
     def __init__(
@@ -82,11 +91,11 @@ class MethodSpec:
         self.idempotent = marks.idempotent
         self.parameters: Mapping[str, ParameterSpec] = {parameter.name: parameter for parameter in parameters}
         self.result = result
-        self.argument_contracts = tuple(dict.fromkeys(c for p in parameters for c in p.annotation.contracts))
+        positions = {parameter.name: position_of(parameter.annotation.hint) for parameter in parameters}
+        self.arguments_position = Position(fields=positions)
+        self.result_position = position_of(result.hint)
         self.result_contracts = result.contracts
         self.may_pipe = self.kind == "call" and result.may_lead
-        self.argument_text_keys = any(parameter.annotation.text_keys for parameter in parameters)
-        self.result_text_keys = result.text_keys
         self._stub = stub
         self._prepare_bind(parameters)
         self._prepare_arguments(parameters)
@@ -187,6 +196,7 @@ class ContractSpec:
 
     Attributes:
         cls: the contract class.
+        hint: the same with the type arguments that it has here.
         name: its name on the wire.
         version: counts its additions.
         methods: by name, inherited ones first.
@@ -195,9 +205,10 @@ class ContractSpec:
     """
 
     def __init__(
-        self, cls: type[Cap], name: str, version: int, methods: Mapping[str, MethodSpec], ordered: bool
+        self, cls: type[Cap], hint: Any, name: str, version: int, methods: Mapping[str, MethodSpec], ordered: bool
     ) -> None:
         self.cls = cls
+        self.hint = hint
         self.name = name
         self.version = version
         self.methods = methods
@@ -243,6 +254,19 @@ def implemented_spec(cls: type[Cap], contract: type[Cap]) -> ContractSpec:
     return contract_spec(cast("Any", contract)[arguments] if arguments else contract)
 
 
+def edition_of(spec: ContractSpec, kind: type) -> type[Cap]:
+    """The contract among the bases of `kind` that `spec` speaks of: its own class, or one with its name.
+
+    A module that is loaded again brings other classes, which say the same. Without either it is the class of `spec`.
+    """
+    if not issubclass(kind, spec.cls):
+        for base in kind.__mro__:
+            declared = declaration_of(base)
+            if declared is not None and declared.name == spec.name and not spec.is_callable:
+                return base
+    return spec.cls
+
+
 def callable_spec(hint: Any) -> ContractSpec:
     """The spec of a one-method capability `Callable[[A, B], Awaitable[R]]`.
 
@@ -259,7 +283,7 @@ def _made_spec(origin: type[Cap], cls: Any) -> ContractSpec:
     declared = declaration_of(contract)
     assert declared is not None  # _contract_of found it by its declaration
     methods = dict(_methods(declared.name, contract, bindings_of(cls)))
-    return ContractSpec(contract, declared.name, declared.version, methods, declared.ordered)
+    return ContractSpec(contract, cls, declared.name, declared.version, methods, declared.ordered)
 
 
 def _contract_of(cls: type[Cap]) -> type[Cap]:

@@ -39,7 +39,8 @@ class Export:
     Attributes:
         id: its cap-id on this connection.
         subject: what answers its calls; opaque here. None once it was revoked.
-        interface, version: the contract it is exported under.
+        interface, version: the contract it is exported under, as it is told.
+        contract: the same as whoever answers the calls knows it; opaque here, and None where the name says it all.
         references: appearances that the peer has not given back.
         unsent: how many of them stand in frames that are held back.
         revoked: why it was revoked, or None.
@@ -48,13 +49,14 @@ class Export:
         line: calls that may not start before one that waits for its arguments, in order; None when there are none.
     """
 
-    __slots__ = ("id", "interface", "line", "pins", "references", "revoked", "subject", "unsent", "version")
+    __slots__ = ("contract", "id", "interface", "line", "pins", "references", "revoked", "subject", "unsent", "version")
 
-    def __init__(self, id: int, subject: Any, interface: str, version: int) -> None:
+    def __init__(self, id: int, subject: Any, interface: str, version: int, contract: Any = None) -> None:
         self.id = id
         self.subject = subject
         self.interface = interface
         self.version = version
+        self.contract = contract
         self.references = 0
         self.unsent = 0
         self.revoked: str | None = None
@@ -71,7 +73,7 @@ class Export:
 
 
 class CapTable:
-    """Exports by id and by subject. Finding "already exported?" is one look-up."""
+    """Exports by id, and by subject and contract. Finding "already exported?" is one look-up."""
 
     __slots__ = ("_by_id", "_by_subject", "_next", "limit")
 
@@ -82,7 +84,7 @@ class CapTable:
             BOOTSTRAP_ID: Export(BOOTSTRAP_ID, bootstrap, "capnet.Bootstrap", 1),
             RUNTIME_ID: Export(RUNTIME_ID, runtime, "capnet.Runtime", 1),
         }
-        self._by_subject: dict[tuple[int, str], Export] = {}
+        self._by_subject: dict[tuple[int, Any], Export] = {}
         self._next = FIRST_USER_ID
 
     def __len__(self) -> int:
@@ -119,9 +121,9 @@ class CapTable:
         """Whether it is a user export of this table, neither revoked nor gone."""
         return export.revoked is None and export.id >= FIRST_USER_ID and self._by_id.get(export.id) is export
 
-    def of(self, subject: Any, interface: str) -> Export | None:
-        """The live export of `subject` under `interface`, if there is one."""
-        return self._by_subject.get((id(subject), interface))
+    def of(self, subject: Any, contract: Any) -> Export | None:
+        """The live export of `subject` under a contract, or under an interface that says it all, if there is one."""
+        return self._by_subject.get((id(subject), contract))
 
     def count(self, references: Iterable[Reference]) -> list[Export]:
         """Count one appearance for each reference to a subject of ours, exporting it first where it is not yet.
@@ -136,7 +138,7 @@ class CapTable:
         for reference in references:
             if type(reference) is not CapRef or reference.id < 0:
                 continue
-            export = self._by_subject.get((id(reference.subject), reference.interface))
+            export = self._by_subject.get((id(reference.subject), reference.contract or reference.interface))
             if export is None:
                 if len(self) >= self.limit:
                     self.uncount(counted)
@@ -147,6 +149,7 @@ class CapTable:
                 new.append(export)
             export.references += 1
             reference.id = export.id
+            reference.version = export.version  # that of the first appearance: what comes home is compared with it
             counted.append(reference)
         return new
 
@@ -205,7 +208,7 @@ class CapTable:
         """Put another subject behind the same id (P-CAP-5). One that is exported already keeps its own id as well."""
         self._forget_subject(export)
         export.subject = subject
-        self._by_subject.setdefault((id(subject), export.interface), export)
+        self._by_subject.setdefault(_key(export), export)
 
     def clear(self) -> list[Export]:
         """Forget every user export; returns those that were live."""
@@ -221,14 +224,14 @@ class CapTable:
             assert export.id == id_ < self._next
         for export in self:
             assert 0 <= export.unsent <= export.references <= _MAX_COUNT and export.references, export
-        for (subject, interface), export in self._by_subject.items():
-            assert self.live(export) and (id(export.subject), export.interface) == (subject, interface), export
+        for key, export in self._by_subject.items():
+            assert self.live(export) and _key(export) == key, export
 
     def _add(self, reference: CapRef) -> Export:
-        export = Export(self._next, reference.subject, reference.interface, reference.version)
+        export = Export(self._next, reference.subject, reference.interface, reference.version, reference.contract)
         self._next += 1
         self._by_id[export.id] = export
-        self._by_subject[(id(export.subject), export.interface)] = export
+        self._by_subject[_key(export)] = export
         return export
 
     def _remove(self, export: Export) -> None:
@@ -237,7 +240,7 @@ class CapTable:
 
     def _forget_subject(self, export: Export) -> None:
         # After `replace` two ids may have one subject; the index knows the elder.
-        key = (id(export.subject), export.interface)
+        key = _key(export)
         if self._by_subject.get(key) is export:
             del self._by_subject[key]
 
@@ -247,3 +250,7 @@ class CapTable:
             for reference in references
             if type(reference) is CapRef and reference.id >= FIRST_USER_ID
         )
+
+
+def _key(export: Export) -> tuple[int, Any]:
+    return id(export.subject), export.contract or export.interface

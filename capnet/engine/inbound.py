@@ -22,11 +22,11 @@ from capnet.errors import (
 )
 from capnet.wire.frames import Op, check
 from capnet.wire.hello import Hello, looks_like_capnet
-from capnet.wire.references import CapRef, Reference, StreamRef
+from capnet.wire.references import CapRef, Reference, StreamRef, kind_of
 
 from . import events as event
 from .answers import Answer
-from .exports import Export
+from .exports import FIRST_USER_ID, Export
 from .ledger import BYTES_PER_VALUE
 from .lifecycle import CloseCause
 from .pipelines import Kept, answer_refs
@@ -100,6 +100,8 @@ class Inbound:
         engine = self._engine
         answers = engine.answers
         _, id, target, method, arguments, *meta = frame
+        if references and meta and _refers(meta[0]):
+            raise ProtocolViolation("P-REF", "a reference in the meta of a call")
         if id > answers.last_id:
             answers.last_id = id
         elif id:
@@ -317,6 +319,21 @@ class Inbound:
         """The peer says that we broke a clause."""
         self._engine.finish(CloseCause("violation", cut_text(frame[2]), cut_text(frame[1], 64), by_peer=False))
 
+    def _home(self, reference: CapRef) -> Export | None:
+        """The export that comes home, unless it is gone.
+
+        Raises:
+            ProtocolViolation: P-ID-3, it is built in; P-ID-4, it was never issued; P-REF-5, it was exported as
+            something else than the peer says.
+        """
+        id = -reference.id
+        if id < FIRST_USER_ID:
+            raise ProtocolViolation("P-ID-3", f"cap-id {id} does not travel")
+        export = self._engine.exports.named(id)
+        if export is not None and (export.interface != reference.interface or export.version != reference.version):
+            raise ProtocolViolation("P-REF-5", f"cap-id {id} comes home as something else than it was given as")
+        return export
+
     def _resolve(self, references: _References, *, promises: bool = False) -> CapnetError | None:
         """Find what each reference stands for, and count those that arrive.
 
@@ -326,7 +343,7 @@ class Inbound:
         engine = self._engine
         refusal: CapnetError | None = None
         homes: list[Export | None] = [
-            engine.exports.named(-reference.id) if type(reference) is CapRef and reference.id < 0 else None
+            self._home(reference) if type(reference) is CapRef and reference.id < 0 else None
             for reference in references
         ]
         for reference, home in zip(references, homes, strict=True):
@@ -344,6 +361,14 @@ class Inbound:
             else:
                 reference.subject = home
         return refusal
+
+
+def _refers(value: Any) -> bool:
+    """Whether a reference stands in plain data."""
+    kind = kind_of(value)
+    if kind is dict or kind is list:
+        return any(map(_refers, value.values() if kind is dict else value))
+    return isinstance(value, Reference)
 
 
 def _error(frame: _Frame, start: int) -> CapnetError:

@@ -7,22 +7,34 @@ once in the life of the implementation, whatever happens to it later (P-REF-3).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, cast
-from weakref import ref
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakValueDictionary, ref
 
-from capnet.contract import Cap, ContractSpec, Handler, contract_spec, implementation_table
+from capnet.contract import (
+    Cap,
+    ContractSpec,
+    Handler,
+    contract_spec,
+    edition_of,
+    implementation_table,
+    implemented_spec,
+)
 
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from .facet import Facet
 
 __all__ = ["Grants", "Hosted"]
 
 _HOSTED: Final = "_capnet_hosted"
 _CLOSED: Final = "_capnet_closed"
 _GRANTS: Final = "_capnet_grants"
+_FACET: Final = "_capnet_facet"
 
 
 _NO_TABLE: Final[Mapping[str, Handler]] = {}
-_NO_TABLES: Final[Mapping[str, Mapping[str, Handler]]] = {}
+_NO_TABLES: Final[Mapping[ContractSpec, Mapping[str, Handler]]] = {}
 _FEW: Final = 64
 """Exports of one object among which those that are gone may stay unnoticed."""
 
@@ -96,14 +108,16 @@ class Hosted:
         generation: of the registration that serves it, 0 without one.
         turns: of its calls, when its contract is ordered; else None.
         granted: its exports on all connections.
+        facets: what stands for it where it came home under a contract, by that; None as long as it never did.
     """
 
     __slots__ = (
         "__weakref__",
         "_idle",
-        "_interface",
         "_others",
+        "_spec",
         "_table",
+        "facets",
         "generation",
         "granted",
         "holders",
@@ -123,13 +137,17 @@ class Hosted:
         self.granted = Grants(implementation)
         self._idle: list[tuple[int, Callable[[], None]]] | None = None
         # Most are exposed under one contract; a table of tables for each would be one object more for each export.
-        self._interface = ""
+        self._spec: ContractSpec | None = None
         self._table = _NO_TABLE
-        self._others: Mapping[str, Mapping[str, Handler]] = _NO_TABLES
+        self._others = _NO_TABLES
+        self.facets: WeakValueDictionary[ContractSpec, Facet] | None = None
 
     @classmethod
     def of(cls, implementation: Cap) -> Hosted:
-        """The one `Hosted` of an implementation while anything holds it."""
+        """The one `Hosted` of an implementation while anything holds it; that of a facet is its object's."""
+        facet = implementation.__dict__.get(_FACET)
+        if facet is not None:
+            return cast("Hosted", facet.hosted)
         known = cast("ref[Hosted] | None", implementation.__dict__.get(_HOSTED))
         hosted = known() if known is not None else None
         if hosted is None or hosted.implementation is not implementation:  # a copy of what was exported is another
@@ -153,16 +171,27 @@ class Hosted:
         Raises:
             ContractError: it lacks some.
         """
-        if spec.name != self._interface and spec.name not in self._others:
-            table = implementation_table(self.implementation.__class__, spec)
-            if self._interface:
-                self._others = {**self._others, spec.name: table}
+        if spec is not self._spec and spec not in self._others:
+            table = _table(self.implementation.__class__, spec)
+            if self._spec is not None:
+                self._others = {**self._others, spec: table}
             else:
-                self._interface, self._table = spec.name, table
+                self._spec, self._table = spec, table
 
-    def handler(self, interface: str, method: str) -> Handler | None:
-        """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9)."""
-        return (self._table if interface == self._interface else self._others[interface]).get(method)
+    def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
+        """What runs for a method name from the wire: an entry of an explicit table, or nothing (P-CALL-9).
+
+        Args:
+            interface: what the caller knows it as.
+            contract: what it was exposed under; None for the first of these.
+        """
+        if contract is None or contract is self._spec:
+            return self._table.get(method)
+        table = self._others.get(contract)
+        if table is None:  # of another one that has taken its place, with other type arguments
+            self.expose(contract)
+            table = self._others[contract]
+        return table.get(method)
 
     def all_granted(self) -> list[Any]:
         """Its exports, and those of what stands in front of it."""
@@ -219,3 +248,16 @@ class Hosted:
         if not getattr(self.implementation, _CLOSED, False):
             object.__setattr__(self.implementation, _CLOSED, True)
             await self.implementation.aclose()
+
+
+def _table(kind: type, spec: ContractSpec) -> Mapping[str, Handler]:
+    """The methods of a contract, also for a class that implements another edition of it, from a module loaded again.
+
+    Raises:
+        ContractError: it lacks some.
+    """
+    edition = edition_of(spec, kind)
+    if edition is spec.cls:
+        return implementation_table(kind, spec)
+    table = implementation_table(kind, implemented_spec(kind, edition))
+    return {name: handler for name, handler in table.items() if name in spec.methods}

@@ -23,16 +23,20 @@ MAX_ID: Final = 2**53
 
 
 class CapRef:
-    """A capability: `[id, interface, version]`; id > 0: hosted by the sender, id < 0: by the receiver."""
+    """A capability: `[id, interface, version]`; id > 0: hosted by the sender, id < 0: by the receiver.
 
-    __slots__ = ("id", "interface", "subject", "version")
+    `contract` never travels: it is what the sender exports its subject under, where the name alone does not say it.
+    """
+
+    __slots__ = ("contract", "id", "interface", "subject", "version")
     tag = TAG_CAP
 
-    def __init__(self, interface: str, version: int, subject: Any = None, id: int = 0) -> None:
+    def __init__(self, interface: str, version: int, subject: Any = None, id: int = 0, contract: Any = None) -> None:
         self.interface = interface
         self.version = version
         self.subject = subject
         self.id = id
+        self.contract = contract
 
     def content(self) -> list[Any]:
         """What stands under the tag."""

@@ -8,17 +8,45 @@ not text, and asks `enrich` about every object that is not plain data: it answer
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from capnet.errors import InvalidArgument
 from capnet.limits import Limits
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
-__all__ = ["NO_REFERENCES", "Unencodable", "is_plain", "lower", "only_data"]
+__all__ = ["NO_REFERENCES", "Enrich", "Place", "Unencodable", "is_plain", "lower", "only_data"]
 
-Enrich = Callable[[Any], Any]
-"""Turns one object that is not plain into plainer data or a reference; raises TypeError when it is neither."""
+
+class Place(Protocol):
+    """What is declared for the place where a value stands; only `enrich` knows what that means."""
+
+    def inside(self, step: str | int, /) -> Any:
+        """The place of what stands at an index or under a key."""
+        ...
+
+    def of(self, kind: type, /) -> Any:
+        """The same place, for a value of a class."""
+        ...
+
+
+class _Anywhere:
+    """The place of values of which nothing is declared."""
+
+    __slots__ = ()
+
+    def inside(self, step: str | int, /) -> _Anywhere:
+        return self
+
+    def of(self, kind: type, /) -> _Anywhere:
+        return self
+
+
+ANYWHERE: Final = _Anywhere()
+Enrich = Callable[[Any, Any], Any]
+"""Turns one object that is not plain, at its place, into plainer data or a reference.
+
+It raises TypeError when it is neither, or may not stand there."""
 
 NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
@@ -41,7 +69,7 @@ class Unencodable(InvalidArgument):
 
 
 def lower(
-    value: Any, enrich: Enrich, limits: Limits, around: int = FRAME_DEPTH
+    value: Any, enrich: Enrich, limits: Limits, around: int = FRAME_DEPTH, place: Place = ANYWHERE
 ) -> tuple[Any, tuple[Reference, ...] | list[Reference]]:
     """`value` as plain data, and the references that now stand in it.
 
@@ -49,6 +77,7 @@ def lower(
 
     Args:
         around: containers that it will stand in.
+        place: what is declared for it.
 
     Raises:
         Unencodable: with the path of what cannot travel.
@@ -56,10 +85,10 @@ def lower(
     if is_plain(value, limits, around):
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
-    return walk.value(value, limits.max_depth - around), walk.references or NO_REFERENCES
+    return walk.value(value, limits.max_depth - around, place), walk.references or NO_REFERENCES
 
 
-def only_data(value: Any) -> Any:
+def only_data(value: Any, place: object) -> Any:
     """An `enrich` for what must be plain data already.
 
     Raises:
@@ -114,7 +143,7 @@ class _Walk:
         self.max_references = limits.max_references
         self.references: list[Reference] = []
 
-    def value(self, value: Any, depth: int) -> Any:
+    def value(self, value: Any, depth: int, place: Any) -> Any:
         kind = kind_of(value)
         if kind in _UNCHANGED:
             return value
@@ -123,34 +152,36 @@ class _Walk:
                 return value
             raise Unencodable("integer of more than 64 bits")
         if kind is dict:
-            return self._map(value, depth)
+            return self._map(value, depth, place)
         if kind is list or kind is tuple:
-            return self._array(value, depth)
+            return self._array(value, depth, place)
         if kind in _REFERENCES:
             return self._reference(value, depth)
-        return self._rich(value, depth)
+        return self._rich(value, depth, place)
 
-    def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    def _map(self, value: dict[Any, Any], depth: int, place: Any) -> dict[str, Any]:
         self._open(2 * len(value), depth)
         lowered: dict[str, Any] = {}
         for key, item in value.items():
             if type(key) is not str:
-                return self._with_text_keys(value, key, lowered, depth)
+                return self._with_text_keys(value, key, lowered, depth, place)
             kind = kind_of(item)
             if kind in _UNCHANGED:
                 lowered[key] = item
                 continue
             try:
-                lowered[key] = self.value(item, depth - 1)
+                lowered[key] = self.value(item, depth - 1, place.inside(key))
             except Unencodable as error:
                 error.steps.append(f".{key}"[:100])
                 raise
         return lowered
 
-    def _with_text_keys(self, value: dict[Any, Any], key: Any, lowered: dict[str, Any], depth: int) -> dict[str, Any]:
+    def _with_text_keys(
+        self, value: dict[Any, Any], key: Any, lowered: dict[str, Any], depth: int, place: Any
+    ) -> dict[str, Any]:
         """`enrich` makes text of keys where that is declared; anywhere else it would change what the value says."""
         try:
-            plainer = self.enrich(value)
+            plainer = self.enrich(value, place)
         except TypeError as error:
             raise Unencodable(str(error)) from None
         if plainer is value or not _is_text_map(plainer):
@@ -158,9 +189,9 @@ class _Walk:
         # What was lowered before that key was met is not lowered again: its references would be counted twice.
         rest = dict(list(plainer.items())[len(lowered) :])
         self.budget += 2 * len(rest)
-        return {**lowered, **self._map(rest, depth)}
+        return {**lowered, **self._map(rest, depth, place)}
 
-    def _array(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+    def _array(self, value: list[Any] | tuple[Any, ...], depth: int, place: Any) -> list[Any]:
         self._open(len(value), depth)
         lowered: list[Any] = []
         for item in value:
@@ -169,7 +200,7 @@ class _Walk:
                 lowered.append(item)
                 continue
             try:
-                lowered.append(self.value(item, depth - 1))
+                lowered.append(self.value(item, depth - 1, place.inside(len(lowered))))
             except Unencodable as error:
                 error.steps.append(f"[{len(lowered)}]")
                 raise
@@ -189,11 +220,13 @@ class _Walk:
         self.references.append(value)
         return value
 
-    def _rich(self, value: Any, depth: int) -> Any:
+    def _rich(self, value: Any, depth: int, place: Any) -> Any:
         if depth <= 0:
             raise Unencodable("nested too deeply, or a cycle")
         try:
-            plainer = self.enrich(value)
+            plainer = self.enrich(value, place)
         except TypeError as error:
             raise Unencodable(str(error)) from None
-        return self.value(plainer, depth - 1 if type(plainer) not in _REFERENCES else depth)
+        if type(plainer) in _REFERENCES:
+            return self._reference(plainer, depth)
+        return self.value(plainer, depth - 1, place.of(type(value)))

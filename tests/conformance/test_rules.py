@@ -35,6 +35,29 @@ def read(peer: RawPeer) -> InStream:
     return stream
 
 
+@pytest.mark.parametrize(
+    ("interface", "version", "clause"),
+    [("test.Thing", 1, None), ("test.Other", 1, "P-REF-5"), ("test.Thing", 2, "P-REF-5"), ("", 1, "P-REF")],
+)
+def test_what_comes_home_says_what_it_was_given_as(interface: str, version: int, clause: str | None) -> None:
+    """P-REF-5: or it is a violation, of which nothing has been done."""
+    peer = RawPeer()
+    lobby(peer)
+    peer.say([2, 2, 2, "post", {"what": CapRef(interface, version, None, -2)}])
+    assert peer.clause == clause
+    assert len(peer.take(CallArrived)) == (clause is None)
+
+
+def test_a_capability_has_one_version_while_it_is_held() -> None:
+    """P-REF-1: a later appearance says what the first has said, so that what comes home can be compared."""
+    peer = RawPeer()
+    lobby(peer)
+    peer.say([2, 2, 2, "again", {}])
+    newer = CapRef("test.Thing", 7, "lobby")
+    (reply,) = peer.reply(arrived(peer), newer, [newer])
+    assert reply[2].version == 1
+
+
 def taken(peer: RawPeer, stream: InStream) -> list[Any]:
     """The items that have come."""
     items: list[Any] = []

@@ -17,6 +17,9 @@ from capnet import (
     call,
     cast_cap,
 )
+from capnet.connection.caller import start_call
+from capnet.connection.proxy import reference_of
+from capnet.connection.relayed import RelayedMethod
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, Jewel, MemItem, MemJewel, MemShop, Parcel, Shop, raw_call, socket_pair, until
 
@@ -182,14 +185,18 @@ async def test_a_capability_in_plain_data_gets_its_methods_by_cast() -> None:
 
 
 async def test_another_interface_than_declared_is_refused_and_given_back() -> None:
-    """The argument is judged before the handler runs; its reference does not stay with anybody."""
+    """Before it leaves, and again before the handler runs; its reference does not stay with anybody."""
     mine = MemShop()
     async with connected(MemShop()) as (server, client):
         shop = await client.bootstrap(Shop)
         with pytest.raises(InvalidArgument):
             await shop.keep(cast("Item", mine))
+        assert client.stats()["exports"] == mine.closed == 0
         with pytest.raises(InvalidArgument):
             await cast("Any", shop).keep("text")
+        unchecked = RelayedMethod("test.Shop", "keep", False)
+        with pytest.raises(InvalidArgument):
+            await start_call(client, reference_of(shop).usable(), unchecked, {"item": mine})
         del shop
         await assert_no_leaks(server, client)
     assert mine.closed == 1

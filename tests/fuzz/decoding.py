@@ -77,7 +77,7 @@ def _send_on(value: list[Any], references: tuple[Reference, ...] | list[Referenc
     assert [id(reference) for reference in found] == [id(reference) for reference in references]
 
 
-def _nothing_is_rich(value: object) -> object:
+def _nothing_is_rich(value: object, place: object) -> object:
     raise AssertionError(f"{type(value).__name__} came out of the decoder")
 
 

@@ -94,7 +94,7 @@ def bare(value: Any) -> Any:
             return (type(value).__name__, value)
 
 
-def refuse(value: Any) -> Any:
+def refuse(value: Any, place: object) -> Any:
     """Nothing is rich."""
     raise TypeError(f"{type(value).__name__} does not travel")
 

@@ -298,7 +298,6 @@ def test_two_structs_of_one_name_are_told_apart() -> None:
         dict[Member, int],
         Item | Options,
         Endless[int],
-        Hooks,
         msgspec.Raw,
         "Unknown",
         T,

@@ -270,11 +270,17 @@ class TestContractSpec:
         assert item is not None and item.shape == "int"
 
     def test_mentioned_contracts_are_listed(self) -> None:
-        """By arguments and by result, callables included."""
-        assert method("join").argument_contracts == (Member,)
-        assert method("watch").argument_contracts == (callable_contract(Callable[[Msg], Awaitable[None]]),)
+        """Those of the result, callables included."""
         assert method("rooms", BigRoom).result_contracts == (Room,)
-        assert method("post").argument_contracts == method("post").result_contracts == ()
+        assert method("post").result_contracts == ()
+
+    def test_each_argument_has_its_position(self) -> None:
+        """And so has what stands in a result."""
+        assert method("join").arguments_position.inside("member").contract is Member
+        watched = method("watch").arguments_position.inside("on")
+        assert watched.contract is callable_contract(Callable[[Msg], Awaitable[None]])
+        assert method("rooms", BigRoom).result_position.inside("any").contract is Room
+        assert method("post").arguments_position.inside("msg").inside("who").contract is None
 
     @pytest.mark.parametrize(
         ("result", "expected"),
@@ -324,7 +330,8 @@ class TestContractSpec:
 
         item = method("follow", Log).parameters["into"].annotation.item
         assert item is not None and item.contracts == (Member,)
-        assert method("follow", Log).argument_contracts == (Member,)
+        items = method("follow", Log).arguments_position.inside("into").items
+        assert items is not None and items.contract is Member
         item = method("writer", Log).result.item
         assert item is not None and item.hint is Msg
         with pytest.raises(ContractError, match="returns a stream"):
@@ -359,8 +366,9 @@ class TestContractSpec:
 
     def test_maps_with_other_keys_are_marked(self) -> None:
         """So that the sender turns the keys to text."""
-        assert method("counts").argument_text_keys and method("counts").result_text_keys
-        assert not method("post").argument_text_keys and not method("post").result_text_keys
+        (name,) = method("counts").parameters
+        assert method("counts").arguments_position.inside(name).text_keys and method("counts").result_position.text_keys
+        assert not method("post").arguments_position.text_keys and not method("post").result_position.text_keys
 
     def test_the_shape_is_made_once(self) -> None:
         """It is plain data of all methods."""

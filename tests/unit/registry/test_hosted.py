@@ -56,9 +56,9 @@ def test_only_what_was_exposed_is_reached() -> None:
     """P-CALL-9: a table per contract."""
     hosted = Hosted.of(MemThing())
     hosted.expose(contract_spec(Thing))
-    assert hosted.handler("test.Thing", "use") is not None
+    assert hosted.handler("test.Thing", contract_spec(Thing), "use") is not None
     for name in ("aclose", "closed", "__class__", "_capnet_hosted", ""):
-        assert hosted.handler("test.Thing", name) is None
+        assert hosted.handler("test.Thing", None, name) is None
 
 
 def test_exposing_what_is_not_implemented() -> None:

@@ -27,7 +27,7 @@ class Opaque:
     """What `refuse` knows nothing of."""
 
 
-def refuse(value: Any) -> Any:
+def refuse(value: Any, place: object) -> Any:
     """Nothing is rich."""
     raise TypeError(f"{type(value).__name__} does not travel")
 
@@ -114,7 +114,7 @@ def test_keys_are_text(key: object) -> None:
 def test_what_is_not_plain_is_enriched() -> None:
     """P-FRAME-4: level by level, until it is plain or a reference."""
 
-    def enrich(value: Any) -> Any:
+    def enrich(value: Any, place: object) -> Any:
         return {"set": (cap(), [Number.ONE])} if isinstance(value, set) else int(value)
 
     value, references = lower({"a": {1}}, enrich, LIMITS)
@@ -124,13 +124,13 @@ def test_what_is_not_plain_is_enriched() -> None:
 
 def test_an_object_may_become_a_scalar() -> None:
     """P-FRAME-4: a text for a date, say."""
-    assert lower([Opaque()], lambda _: "2026-01-01", LIMITS)[0] == ["2026-01-01"]
+    assert lower([Opaque()], lambda value, place: "2026-01-01", LIMITS)[0] == ["2026-01-01"]
 
 
 def test_an_object_may_become_a_reference() -> None:
     """P-REF: also where it is the whole value."""
     reference = cap()
-    assert lower(Opaque(), lambda _: reference, LIMITS) == (reference, [reference])
+    assert lower(Opaque(), lambda value, place: reference, LIMITS) == (reference, [reference])
 
 
 def test_references_are_listed_in_order() -> None:
@@ -195,9 +195,9 @@ def test_cycles_are_refused() -> None:
     mapping["a"] = [mapping]
     refusal(mapping)
     with pytest.raises(Unencodable):
-        lower(Opaque(), lambda value: [value], LIMITS)
+        lower(Opaque(), lambda value, place: [value], LIMITS)
     with pytest.raises(Unencodable):
-        lower(Opaque(), lambda value: value, LIMITS)
+        lower(Opaque(), lambda value, place: value, LIMITS)
 
 
 def test_the_largest_value_fits_into_a_frame() -> None:
@@ -229,7 +229,7 @@ def test_references_are_bounded() -> None:
     assert refusal([cap(), cap(), cap()], limits).reason == "max_references"
 
 
-def text_keys(value: Any) -> Any:
+def text_keys(value: Any, place: object) -> Any:
     """Makes text of the keys of every map."""
     return {str(key): item for key, item in value.items()}
 
@@ -258,4 +258,4 @@ def test_values_beside_a_key_that_becomes_text_are_counted_once() -> None:
 def test_keys_that_stay_no_text_are_refused(plainer: object) -> None:
     """P-FRAME-4: whatever `enrich` makes of the map."""
     with pytest.raises(Unencodable):
-        lower({1: 1}, lambda _: plainer, LIMITS)
+        lower({1: 1}, lambda value, place: plainer, LIMITS)

@@ -1,0 +1,182 @@
+"""Positions: what may stand where in a value, so that each capability leaves under the contract declared for its place.
+
+`position_of` turns an annotation into a tree that is walked beside the value: in `tuple[Reader, File]` the first
+element leaves as a `Reader` whatever else it is, and in `int` no capability leaves at all. The steps are those of the
+wire: a field by the name it has there, an element by its index, a value by its key.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Final, Literal, Union, cast, get_args, get_origin
+
+from capnet.contract.annotation import (
+    ARRAYS,
+    ENDS,
+    MAPS,
+    WORDS,
+    fields_of,
+    is_array,
+    member_hints,
+    stands_for,
+    tag_of,
+)
+from capnet.contract.callables import CallableCap, callable_contract
+from capnet.contract.capability import Cap
+
+__all__ = ["ANYTHING", "NOTHING", "Position", "position_of"]
+
+
+class Position:
+    """What is declared for one place in a value.
+
+    Args:
+        contract: of the capability or function that may stand there, with type arguments; `Cap` for one of any
+            contract; None where none may stand.
+        items: what the items of a stream or a sink there may be; None where no such end may stand.
+        element: what each element of an array there may be.
+        each: the same for an array with a place for each.
+        value: what each value of a map there may be.
+        fields: the same for a map with a place for each key.
+        text_keys: it is a map whose keys become text on the wire.
+    """
+
+    __slots__ = ("_classes", "_each", "_element", "_fields", "_value", "contract", "items", "text_keys")
+
+    def __init__(
+        self,
+        contract: Any = None,
+        *,
+        items: Position | None = None,
+        element: Position | None = None,
+        each: tuple[Position, ...] = (),
+        value: Position | None = None,
+        fields: Mapping[str, Position] | None = None,
+        text_keys: bool = False,
+    ) -> None:
+        self.contract = contract
+        self.items = items
+        self.text_keys = text_keys
+        self._element = element
+        self._each = each
+        self._value = value
+        self._fields: Mapping[str, Position] = fields or {}
+        self._classes: dict[type, Position] = {}
+        """Where one of several classes with fields may stand, what each of them holds: only the value says which."""
+
+    @property
+    def takes_functions(self) -> bool:
+        """Whether a function may stand there; `contract` is the one that it leaves under."""
+        return isinstance(self.contract, type) and issubclass(self.contract, CallableCap)
+
+    def inside(self, step: str | int) -> Position:
+        """What may stand one step further in: at an index of an array, or under a key of a map."""
+        if type(step) is int:
+            return self._element or (self._each[step] if step < len(self._each) else NOTHING)
+        return self._value or self._fields.get(cast("str", step), NOTHING)
+
+    def of(self, kind: type) -> Position:
+        """The same for a value of a class."""
+        if self._classes:
+            for base in kind.__mro__:
+                if base in self._classes:
+                    return self._classes[base]
+        return self
+
+    def join(self, other: Position, kind: type) -> None:
+        """What another type declares, `kind` with its arguments, may stand here as well.
+
+        What could be one of several classes and has not said which, as a plain map, may hold nothing.
+        """
+        self.contract = self.contract or other.contract
+        self.items = self.items or other.items
+        self.text_keys = self.text_keys or other.text_keys
+        self._element = self._element or other._element
+        self._value = self._value or other._value
+        if other._fields or other._each:
+            self._classes[kind] = other
+        only = len(self._classes) == 1
+        self._fields, self._each = (self._fields or other._fields, self._each or other._each) if only else ({}, ())
+
+
+NOTHING: Final = Position()
+"""Where plain data is declared: no capability, function, stream or sink may stand there, however deep."""
+ANYTHING: Final = Position(Cap)
+"""Where `Any` is declared, and where nobody here knows what is: whatever comes, under what it is held under."""
+ANYTHING.items = ANYTHING._element = ANYTHING._value = ANYTHING  # noqa: SLF001 - made here
+
+
+@lru_cache(maxsize=4096)
+def position_of(hint: Any) -> Position:
+    """The position that an annotation describes; `read_annotation` has found that all in it may travel."""
+    return _Reading().read(hint)
+
+
+class _Reading:
+    """One walk over one annotation. A class that holds itself leads to the position that is being made of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Position] = {}
+
+    def read(self, hint: Any) -> Position:
+        """The position of a type."""
+        origin = get_origin(hint) or hint
+        if origin in WORDS or origin is Literal:
+            return ANYTHING if WORDS.get(origin) == "any" else NOTHING
+        if origin in (Union, UnionType):
+            return self._union(get_args(hint))
+        meant = stands_for(hint)
+        return self._container(origin, hint) if meant is hint else self.read(meant)
+
+    def _union(self, members: tuple[Any, ...]) -> Position:
+        read = [(position, member) for member in members if (position := self.read(member)) is not NOTHING]
+        if len(read) < 2:
+            return read[0][0] if read else NOTHING
+        joined = Position()
+        for position, member in read:
+            joined.join(position, get_origin(member) or member)
+        return joined
+
+    def _container(self, origin: Any, hint: Any) -> Position:
+        arguments = get_args(hint)
+        first, last = (arguments[0], arguments[-1]) if arguments else (Any, Any)
+        if origin is tuple and arguments and last is not Ellipsis:
+            return Position(each=tuple(map(self.read, arguments)))
+        if origin is tuple or origin in ARRAYS:
+            return Position(element=self.read(first))
+        if origin in MAPS:
+            return Position(value=self.read(last), text_keys=not _is_text(first))
+        if origin in ENDS:
+            return Position(items=self.read(first))
+        if origin is Callable:
+            return Position(callable_contract(hint))
+        return self._class(origin, hint)
+
+    def _class(self, cls: Any, hint: Any) -> Position:
+        if issubclass(cls, Cap):
+            return Position(hint)
+        if issubclass(cls, enum.Enum):
+            return NOTHING
+        fields = fields_of(cls)
+        if not fields:
+            return NOTHING
+        position = self._known.get(hint)
+        if position is None:
+            position = self._known[hint] = Position()
+            hints = member_hints(hint, cls.__qualname__)
+            inside = {wire: self.read(hints[name]) for name, wire, _ in fields}
+            if is_array(cls):
+                position._each = (*(NOTHING for _ in tag_of(cls)), *inside.values())  # noqa: SLF001 - made here
+            else:
+                position._fields = inside
+        return position
+
+
+def _is_text(key: Any) -> bool:
+    """Whether keys of this type are text already."""
+    while (meant := stands_for(key)) is not key:
+        key = meant
+    return WORDS.get(key) in ("any", "str")
