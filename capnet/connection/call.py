@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from anyio import get_current_task
 
 from capnet.contract import MethodSpec
 from capnet.engine.calls import Call as EngineCall
@@ -26,18 +29,20 @@ _PENDING: Final = object()
 class Call(Coroutine[Any, Any, T], Generic[T]):
     """What calling a method of a proxy gives.
 
-    It can be awaited, also by `tg.start_soon(proxy.method, …)`, and awaited again once it is done. Leaving the await by
-    cancellation cancels the remote call. The connection keeps it until it is answered, so dropping it loses nothing but
-    the result; references in a result that nobody collects go back by themselves.
+    It can be awaited, also by `tg.start_soon(proxy.method, …)`, by several tasks, and again once it is done: each gets
+    the result. When the last that awaits it leaves by cancellation, the remote call is cancelled. The connection keeps it
+    until it is answered, so dropping it loses nothing but the result; references in a result that nobody collects go
+    back by themselves.
     """
 
     __slots__ = (
         "__weakref__",
         "_error",
-        "_runner",
+        "_runners",
         "_timer",
         "_value",
         "_waiter",
+        "_waiting",
         "_when_done",
         "again",
         "connection",
@@ -67,26 +72,36 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         self._value: Any = _PENDING
         self._error: CapnetError | None = None
         self._waiter: Any = None
+        """Of the task that awaits it; others beside it are among `_when_done`."""
+        self._waiting = 0
+        """How many tasks await it."""
         self._timer: TimerHandle | None = None
         self._when_done: list[Callable[[], object]] | None = None
-        self._runner: Generator[Any, Any, T] | None = None
+        self._runners: dict[int, Generator[Any, Any, T]] | None = None
+        """What drives it like a coroutine: one for each task that does."""
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.entry is not None:
             connection = self.connection
-            if self._waiter is not None:
-                raise RuntimeError("another task awaits this call already")
             driver = connection.driver
-            self._waiter = waiter = connection.loop.waiter()
+            waiter = connection.loop.waiter()
+            if self._waiter is None:
+                self._waiter = waiter
+            else:
+                self.when_done(partial(connection.loop.wake, waiter))
+            self._waiting += 1
             try:
                 if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
                     driver.flush()  # no company to wait for
                 yield from waiter.__await__()
             except BaseException:
-                self.cancel()
+                if self._waiting == 1:
+                    self.cancel()
                 raise
             finally:
-                self._waiter = None
+                self._waiting -= 1
+                if self._waiter is waiter:
+                    self._waiter = None
         return self.outcome()
 
     def cancel(self, reason: str = "") -> None:
@@ -112,6 +127,8 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         Raises:
             CapnetError: what it has failed with.
         """
+        if self.entry is not None:
+            raise RuntimeError("this call is not done")
         if self._error is not None:
             # A new one each time: an error that is kept and raised would keep the frames it went through.
             raise self._error.again()
@@ -149,20 +166,32 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def send(self, value: Any, /) -> Any:
         """Advance like a coroutine."""
-        if self._runner is None:
-            self._runner = self.__await__()
-        return self._runner.send(value)
+        return self._drive(lambda runner: runner.send(value))
 
     def throw(self, *error: Any) -> Any:
         """Raise inside, like a coroutine."""
-        if self._runner is None:
-            self._runner = self.__await__()
-        return self._runner.throw(*error)
+        return self._drive(lambda runner: runner.throw(*error))
 
     def close(self) -> None:
-        """End the await, like a coroutine: a call that is being awaited is cancelled."""
-        if self._runner is not None:
-            self._runner.close()
+        """End the await, like a coroutine: a call that nobody else awaits is cancelled."""
+        runners, self._runners = self._runners or {}, None
+        for runner in runners.values():
+            runner.close()
+
+    def _drive(self, step: Callable[[Generator[Any, Any, T]], Any]) -> Any:
+        """A step of the running task's wait: that of another task is not its to resume."""
+        task = get_current_task().id
+        if self._runners is None:
+            self._runners = {}
+        runner = self._runners.get(task)
+        if runner is None:
+            runner = self._runners[task] = self.__await__()
+        try:
+            return step(runner)
+        except BaseException:  # it has ended, with its result or otherwise
+            if self._runners is not None:
+                self._runners.pop(task, None)
+            raise
 
     def __repr__(self) -> str:
         return f"<Call {self.method.contract}.{self.method.name} {'done' if self.done else 'pending'}>"

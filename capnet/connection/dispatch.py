@@ -14,8 +14,8 @@ from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
 from math import inf
-from types import coroutine
-from typing import TYPE_CHECKING, Any, Final
+from types import CoroutineType, coroutine
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
 from anyio import CancelScope, get_current_task
@@ -34,6 +34,7 @@ from capnet.errors import (
 )
 from capnet.registry import Hosted, Turns
 from capnet.wire.references import Reference as WireReference
+from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain
 
 from .caller import CHAIN, calls_above
@@ -248,7 +249,9 @@ class Dispatcher:
             if turns is not None and turns.holder is not answer:
                 connection.engine.release_all(answer.references)
                 raise _waits_for_ever(answer)
-            handler, running = self._start(hosted, export, answer)
+            handler, running, waits = self._start(hosted, export, answer)
+            if kind_of(running) is not CoroutineType or not waits:
+                running = _checked(running, waits)
         except Exception as raised:
             if guarding is not None:
                 guarding.decided(answer)
@@ -257,7 +260,8 @@ class Dispatcher:
                 connection.engine.refused()
                 connection.driver.handle_events()
             return None
-        if running is None:
+        if not waits:
+            self._return(answer, handler, running)
             return None
         context = self._context_for(hosted, export, answer)
         try:
@@ -326,8 +330,8 @@ class Dispatcher:
         finally:
             self._connection.driver.flush_soon()
 
-    def _start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Coroutine[Any, Any, Any] | None]:
-        """The handler of a call, and its coroutine with the arguments in it; None when it hands out a stream at once.
+    def _start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Any, bool]:
+        """The handler of a call, what it has given with the arguments in it, and whether that is to be awaited.
 
         Raises:
             CapnetError: there is no such method, or the arguments do not fit.
@@ -345,8 +349,8 @@ class Dispatcher:
         if type(hosted) is Forwarder:
             if guarding is not None and (verdict := guarding.ask(export, answer, arguments)) is not None:
                 relay = partial(hosted.relay, self._connection, answer, arguments)
-                return handler, guarding.begin(answer, verdict, relay, waits=True)
-            return handler, hosted.relay(self._connection, answer, arguments)
+                return handler, guarding.begin(answer, verdict, relay, waits=True), True
+            return handler, hosted.relay(self._connection, answer, arguments), True
         positional, named = handler.spec.receive_arguments(arguments)
         if guarding is not None:
             verdict = guarding.ask(export, answer, handler.spec.arguments_by_name(positional, named))
@@ -354,12 +358,8 @@ class Dispatcher:
             named[handler.context_parameter] = self._call_context(answer)
         if guarding is not None and verdict is not None:
             start = partial(handler.function, hosted.implementation, *positional, **named)
-            return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream")
-        running = handler.function(hosted.implementation, *positional, **named)
-        if handler.spec.kind == "stream":
-            self._return(answer, handler, running)
-            return handler, None
-        return handler, running
+            return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream"), True
+        return handler, handler.function(hosted.implementation, *positional, **named), handler.spec.kind != "stream"
 
     def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
         """The handler has returned: reply with its value, or with why that cannot travel."""
@@ -449,6 +449,26 @@ def _note_above(turns: Turns | None, answer: Answer) -> None:
         turns.token = f"{next(_serial)}-{_PROCESS}"
         above = f"{above} {turns.token}"[-MAX_CHAIN:]
     calls_above.set(above)
+
+
+def _checked(given: Any, waits: bool) -> Any:
+    """What a handler has given: a stream, or a coroutine that awaits the task, future or what else can be awaited.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not waits and hasattr(kind_of(given), "__aiter__"):
+        return given
+    if waits and isinstance(given, Awaitable):
+        return _await(cast("Awaitable[Any]", given))
+    if isinstance(given, Coroutine):
+        given.close()
+    expected = "an awaitable" if waits else "a stream"
+    raise TypeError(f"it has returned `{kind_of(given).__qualname__}`, and {expected} is declared")
+
+
+async def _await(given: Awaitable[Any]) -> Any:
+    return await given
 
 
 def _used_up(scope: CancelScope) -> bool:
