@@ -240,6 +240,28 @@ def promises_in_results_accepted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Inbound, "_resolve", resolve)
 
 
+def what_comes_home_may_say_it_is_more(patch: pytest.MonkeyPatch) -> None:
+    """A peer sends home what it was given, as something else."""
+
+    def home(self: Inbound, reference: CapRef) -> Export | None:
+        export = self._engine.exports.named(-reference.id)
+        if export is not None and export.id > 1:
+            reference.interface, reference.version = export.interface, export.version
+        return original(self, reference)
+
+    original = Inbound._home
+    patch.setattr(Inbound, "_home", home)
+
+
+def built_in_capabilities_come_home(patch: pytest.MonkeyPatch) -> None:
+    """A peer gets hold of what answers for the connection itself."""
+
+    def home(self: Inbound, reference: CapRef) -> Export | None:
+        return self._engine.exports.named(-reference.id)
+
+    patch.setattr(Inbound, "_home", home)
+
+
 def what_comes_home_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """A peer brings home what was never given to it."""
 
@@ -298,6 +320,8 @@ FAULTS: list[Patch] = [
     frames_that_never_end,
     cancelled_calls_are_forgotten,
     promises_in_results_accepted,
+    what_comes_home_may_say_it_is_more,
+    built_in_capabilities_come_home,
     what_comes_home_is_not_looked_at,
     one_way_credit_from_nothing,
 ]

@@ -351,8 +351,10 @@ class Peer:
             return CapRef("test.Thing", 1, None, -chance.choice(list(notes.held)))
         if pick < 0.98 and notes.streams_opened < self.limits.max_streams - 4:
             return self._new_stream("out" if pick < 0.87 else "in")
-        if pick > 0.99:
+        if pick > 0.9996:
             return CapRef("capnet.Runtime", 1, None, -1)
+        if pick > 0.998 and notes.held:
+            return CapRef(chance.choice(("test.Other", "test.Thing")), 2, None, -chance.choice(list(notes.held)))
         return None
 
     def _call(self) -> list[Any] | None:

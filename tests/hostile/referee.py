@@ -23,7 +23,7 @@ from capnet.limits import EARLY, HANDSHAKE_FRAME, LARGEST_ONE_WAY, Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op, check
 from capnet.wire.hello import VERSIONS, Hello, looks_like_capnet
-from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef
+from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
 __all__ = ["FINE", "Flow", "Referee", "Verdict"]
 
@@ -37,7 +37,17 @@ _MAX_CREDIT: Final = 2**31 - 1
 _MAX_GRACE: Final = 3600.0
 _ENDED: Final = frozenset(("P-STREAM-3",))
 _CONTROLS: Final = (Op.CALL, Op.CANCEL, Op.PING)
+_LENT: Final = ["test.Thing", 1]
+"""What all that the engine gives out is given as."""
 _GIVING_BACK: Final = (Op.DROP, Op.STOP, Op.END)
+
+
+def _refers(value: Any) -> bool:
+    """Whether a reference stands in a value."""
+    kind = kind_of(value)
+    if kind is dict or kind is list:
+        return any(map(_refers, value.values() if kind is dict else value))
+    return isinstance(value, Reference)
 
 
 class Flow:
@@ -231,6 +241,11 @@ class Referee:
             elif id < 0:
                 if -id >= self.engine.exports._next:
                     broken.add("P-ID-4")
+                elif -id < 2:
+                    broken.add("P-ID-3")
+                elif reference.content()[1:] != _LENT and -id in self.held:
+                    either = either or self.chunk > 1  # it may have been given back just before
+                    broken.add("P-REF-5")
             elif id < 2:
                 broken.add("P-ID-3")
             elif id not in self.given:
@@ -255,6 +270,8 @@ class Referee:
             if self._refusable:
                 return None  # those before it in the chunk may have been refused, which gives credit
             broken.add("P-CALL-7")
+        if references and len(frame) > 5 and _refers(frame[5]):
+            broken.add("P-REF")
         if not id and size > LARGEST_ONE_WAY:
             broken.add("P-CALL-7")
         if id and len(frame) > 5 and frame[5].get("keep") and len(self.kept) >= self.limits.max_calls:
