@@ -30,7 +30,9 @@ cannot choose which class is built.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from enum import Enum
+from types import NoneType
+from typing import Any, ClassVar, Final, Self, cast
 
 __all__ = [
     "AlreadyExists",
@@ -55,6 +57,7 @@ __all__ = [
     "Unimplemented",
     "VersionMismatch",
     "from_wire",
+    "told",
 ]
 
 MAX_MESSAGE_BYTES: Final = 4096
@@ -70,13 +73,23 @@ class CapnetError(Exception):
     Args:
         message: text for people, cut at 4096 bytes when it travels.
         reason: stable word that says what happened within the code, such as `name_collision`.
-        details: more plain data for programs; must be encodable.
+        details: more data for programs, of any type that results may have; `reason` and `retry` are no keys of it.
         retry: `never`, `transparent`, `after-cooldown` or `after-resync`, or None when nothing is known.
         hint: what to do about it; added as a note (PEP 678), local only.
     """
 
     code: ClassVar[str] = "internal"
     default_reason: ClassVar[str | None] = None
+    message: str
+    reason: str | None
+    details: dict[str, Any]
+    retry: str | None
+
+    def __new__(cls, *args: Any, **_: Any) -> Self:
+        # A subclass may forget to call our `__init__`: what we read is there all the same.
+        error = super().__new__(cls, *args)
+        error.__dict__.update(message="", reason=cls.default_reason, details={}, retry=None)
+        return error
 
     def __init__(
         self,
@@ -88,10 +101,13 @@ class CapnetError(Exception):
         hint: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = str(message)
-        self.reason = reason if reason is not None else self.default_reason
-        self.details: dict[str, Any] = dict(details) if details else {}
-        self.retry = retry
+        # Not by assignment: a subclass may have a property of the same name.
+        self.__dict__.update(
+            message=str(message),
+            reason=reason if reason is not None else self.default_reason,
+            details=_checked(details) if details else {},
+            retry=retry,
+        )
         if hint:
             self.add_note(f"hint: {hint}")
 
@@ -99,18 +115,28 @@ class CapnetError(Exception):
         label = f"{self.code}/{self.reason}" if self.reason else self.code
         return f"{label}: {self.message}" if self.message else label
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
     def again(self) -> CapnetError:
-        """A new error that says the same. One instance must not be raised twice: it would collect tracebacks."""
-        return type(self)(self.message, reason=self.reason, details=self.details, retry=self.retry)
+        """A new error that says the same. One instance must not be raised twice: it would collect tracebacks.
+
+        No code of a subclass is run: its constructor may want anything.
+        """
+        kind = type(self)
+        native = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        error: CapnetError = native.__new__(kind, *self.args)
+        error.__dict__.update(self.__dict__)
+        return error
 
     def to_wire(self) -> tuple[str, str, dict[str, Any] | None]:
         """Code, text cut to size, and details (with reason and retry folded in) as they travel."""
-        details = dict(self.details)
-        if self.reason is not None:
-            details["reason"] = self.reason
-        if self.retry is not None:
-            details["retry"] = self.retry
-        return self.code, cut_text(self.message), details or None
+        error = told(self)
+        details = error.details
+        words = {word: said for word in _WORDS if (said := getattr(error, word)) is not None}
+        if words or details.keys() & _WORDS:
+            details = {**{name: value for name, value in details.items() if name not in _WORDS}, **words}
+        return type(error).code, cut_text(error.message), details or None
 
 
 class CallCancelled(CapnetError):
@@ -250,6 +276,55 @@ class MissingExtra(ImportError):
     """An optional part of capnet is not installed; the text says which `pip install` brings it."""
 
 
+def told(error: CapnetError) -> CapnetError:
+    """The same error as one of the classes above, with fields of the right types, whatever its own class makes of them.
+
+    Where a field cannot be read, or is of another type, it says nothing; the text is then that of the exception.
+    """
+    kind = type(error)
+    if (
+        kind in _TOLD
+        and "code" not in (fields := error.__dict__)
+        and tuple(map(type, map(fields.get, _FIELDS))) in _TYPES
+    ):
+        return error
+    own = next(base for base in kind.__mro__ if base in _TOLD)
+    message, reason, retry, details = (_field(error, name) for name in _FIELDS)
+    if isinstance(reason, Enum):
+        reason = reason.value
+    plain: CapnetError = own(
+        message if isinstance(message, str) and message else _text(error),
+        reason=reason if isinstance(reason, str) else None,
+        retry=retry if isinstance(retry, str) else None,
+    )
+    try:
+        plain.details.update((name, value) for name, value in dict(cast("Any", details)).items() if name not in _WORDS)
+    except Exception:  # it is no map, or one that raises
+        plain.details.clear()
+    return plain
+
+
+def _field(error: CapnetError, name: str) -> object:
+    try:
+        return getattr(error, name)
+    except Exception:  # a property of the user's class
+        return None
+
+
+def _text(error: CapnetError) -> str:
+    try:
+        return BaseException.__str__(error)
+    except Exception:  # arguments that cannot be shown
+        return ""
+
+
+def _checked(details: Mapping[str, Any]) -> dict[str, Any]:
+    for word in _WORDS:
+        if word in details:
+            raise ValueError(f"{word!r} is no key of an error's details: pass {word}=")
+    return dict(details)
+
+
 def cut_text(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """`text` with at most `limit` UTF-8 bytes, cut between characters; characters that cannot travel become `?`."""
     if len(text) * 4 <= limit and text.isascii():
@@ -295,6 +370,10 @@ _BY_CODE: Final[dict[str, type[CapnetError]]] = {
         Internal,
     )
 }
+_WORDS: Final = ("reason", "retry")
+_FIELDS: Final = ("message", "reason", "retry", "details")
+_TYPES: Final = frozenset((str, reason, retry, dict) for reason in (str, NoneType) for retry in (str, NoneType))
 _BY_REASON: Final[dict[tuple[str, str | None], type[CapnetError]]] = {
     (kind.code, kind.default_reason): kind for kind in (StreamStopped, VersionMismatch, Revoked, Released, Replaced)
 }
+_TOLD: Final = frozenset((CapnetError, *_BY_CODE.values(), *_BY_REASON.values()))

@@ -27,6 +27,7 @@ from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
 from .streams import MAX_RUN, Flow, StoppableSink, StreamReader
+from .telling import meant_error, tellable
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -160,10 +161,8 @@ class Moving(Flow):
         try:
             with self._scope:
                 await self.move()
-        except CapnetError as raised:
-            error = raised
         except Exception as raised:
-            error = connection.unexpected("stream", raised)
+            error = self._failed(raised)
         except BaseException:  # not by our scope: somebody else ends the task
             error = CallCancelled("the producer was cancelled")
             raise
@@ -172,6 +171,10 @@ class Moving(Flow):
                 await self._end(self.error or error)
             connection.streams.ended(self, self.error or error)
             error = None  # its traceback refers to this frame
+
+    def _failed(self, raised: Exception) -> CapnetError:
+        meant = meant_error(raised)
+        return self._connection.unexpected("stream", raised) if meant is None else tellable(self._connection, meant)
 
     async def _end(self, error: CapnetError | None) -> None:
         try:

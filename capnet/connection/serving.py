@@ -283,7 +283,7 @@ class Serving(ABC):
         if self.bus.observed:
             self._publish(HandlerFailed, where=where, correlation=correlation, error=error)
         return Internal(
-            "the handler failed; the correlation id finds it in the callee's log", details={"correlation": correlation}
+            f"the handler failed; {correlation} finds it in the callee's log", details={"correlation": correlation}
         )
 
     def _publish(self, kind: type[Event], **fields: object) -> None:

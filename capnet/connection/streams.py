@@ -25,6 +25,7 @@ from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, Revo
 from capnet.transport import HIGH_WATER
 
 from .call import Call
+from .telling import tellable
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -327,7 +328,7 @@ class RemoteSink(StoppableSink[Any]):
 
     def fail(self, error: CapnetError) -> None:
         """See `Sink`."""
-        self._end(error)
+        self._end(tellable(self._connection, error))
 
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """See `StoppableSink`."""

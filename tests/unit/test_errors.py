@@ -9,6 +9,7 @@ from capnet.errors import (
     MAX_MESSAGE_BYTES,
     CapnetError,
     ContractError,
+    DeadlineExceeded,
     Internal,
     MissingExtra,
     NotFound,
@@ -17,6 +18,7 @@ from capnet.errors import (
     Unavailable,
     cut_text,
     from_wire,
+    told,
 )
 
 BY_CODE = {
@@ -197,3 +199,49 @@ def test_every_public_name_exists() -> None:
     """The list of the module is complete and sorted the way it is read."""
     assert all(hasattr(errors, name) for name in errors.__all__)
     assert set(BY_CODE.values()) | set(BY_REASON.values()) <= {getattr(errors, name) for name in errors.__all__}
+
+
+class OverQuota(NotFound):
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(f"{used} of {limit}", reason="quota")
+
+
+@pytest.mark.parametrize("word", ["reason", "retry"])
+def test_a_detail_cannot_shadow_a_word_of_ours(word: str) -> None:
+    """It would be lost, or taken for what it is not."""
+    with pytest.raises(ValueError, match=f"pass {word}="):
+        NotFound("x", details={word: 1})
+    error = NotFound("x")
+    error.details[word] = "later"
+    assert error.to_wire() == ("not_found", "x", None)
+
+
+def test_a_copy_runs_no_code_of_its_class() -> None:
+    """And says the same."""
+    error = OverQuota(5, 4)
+    error.add_note("a note")
+    copy = error.again()
+    assert type(copy) is OverQuota and copy is not error and copy.args == error.args
+    assert (copy.message, copy.reason, copy.__notes__) == ("5 of 4", "quota", ["a note"])
+    assert copy.__traceback__ is None and copy.__cause__ is None
+    assert told(error).details == {} and type(told(error)) is NotFound
+    for kind in (DeadlineExceeded, Unavailable):  # an OSError has a constructor of its own
+        assert type(kind("x").again()) is kind and kind("x").again().message == "x"
+
+
+def test_what_is_told_is_of_a_class_of_ours_with_the_right_types() -> None:
+    """Whatever was set on it; one that is in order is told as it is."""
+    fine = NotFound("x", reason="empty")
+    assert told(fine) is fine
+    wrong: list[tuple[str, object]] = [("code", 404), ("message", 1), ("details", None), ("reason", 7), ("retry", 5)]
+    for name, value in wrong:
+        error = NotFound("x")
+        setattr(error, name, value)
+        plain = told(error)
+        assert (type(plain), plain.code, plain.message) == (NotFound, "not_found", "x")
+        assert (plain.details, plain.reason, plain.retry) == ({}, None, None)
+
+
+def test_an_error_shows_code_and_reason() -> None:
+    """In its text and its representation."""
+    assert repr(NotFound("no tea", reason="empty")) == "<NotFound not_found/empty: no tea>"
