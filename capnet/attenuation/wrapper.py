@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import new_class
 from typing import Any, NoReturn, TypeVar, cast
 
 from capnet.connection.proxy import Proxy, dup, reference_of, release
@@ -26,6 +25,7 @@ from capnet.contract import (
     implementation_table,
 )
 from capnet.contract.generics import bindings_of
+from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import ContractError, InvalidArgument
 from capnet.registry import Hosted
 
@@ -65,7 +65,7 @@ class Inner:
             return getattr(self.subject, name)(*arguments, **keywords)
         if context is not None and handler.context_parameter is not None:
             keywords = {**keywords, handler.context_parameter: context}
-        return handler.function(self.subject, *arguments, **keywords)
+        return handler.on(self.subject)(*arguments, **keywords)
 
     def let_go(self) -> None:
         """Give the wrapper's own reference back now."""
@@ -108,7 +108,7 @@ class HostedWrapper(Hosted):
             behind.release(close)
 
 
-class Wrapper(Cap):
+class Wrapper(StandIn):
     """What all wrappers have. A contract may use every public name, so nothing here has one."""
 
     __capnet_hosted__ = HostedWrapper
@@ -168,13 +168,10 @@ def make_wrapper(kind: type[W], contract: Any, inner: Inner) -> W:
 @lru_cache(maxsize=1024)
 def _wrapper_class(kind: type[W], contract: Any) -> type[W]:
     spec = contract_spec(contract)
-    methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
-    methods["__module__"] = spec.cls.__module__
-    name = f"{kind.__name__}{spec.cls.__name__}"
-    return cast("type[W]", new_class(name, (kind, contract), {}, lambda namespace: namespace.update(methods)))
+    return stand_in_class(f"{kind.__name__}{spec.cls.__name__}", kind, spec, _method)
 
 
-def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
+def _method(method: MethodSpec) -> Callable[..., Any]:
     async def run(self: Wrapper, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
         context = None if _capnet_context is INJECT else _capnet_context
         return await self._capnet_call(method, arguments, keywords, context)
@@ -183,6 +180,4 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
         context = None if _capnet_context is INJECT else _capnet_context
         return self._capnet_stream(method, arguments, keywords, context)
 
-    chosen: Any = open_stream if method.kind == "stream" else run
-    chosen.__name__, chosen.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
-    return cast("Callable[..., Any]", chosen)
+    return open_stream if method.kind == "stream" else run

@@ -30,9 +30,9 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     """What calling a method of a proxy gives.
 
     It can be awaited, also by `tg.start_soon(proxy.method, …)`, by several tasks, and again once it is done: each gets
-    the result. When the last that awaits it leaves by cancellation, the remote call is cancelled. The connection keeps it
-    until it is answered, so dropping it loses nothing but the result; references in a result that nobody collects go
-    back by themselves.
+    the result. When the last that awaits it leaves by cancellation, the remote call is cancelled. The connection keeps
+    it until it is answered, so dropping it loses nothing but the result; references in a result that nobody collects
+    go back by themselves.
     """
 
     __slots__ = (
@@ -183,14 +183,14 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         task = get_current_task().id
         if self._runners is None:
             self._runners = {}
-        runner = self._runners.get(task)
+        runners = self._runners
+        runner = runners.get(task)
         if runner is None:
-            runner = self._runners[task] = self.__await__()
+            runner = runners[task] = self.__await__()
         try:
             return step(runner)
         except BaseException:  # it has ended, with its result or otherwise
-            if self._runners is not None:
-                self._runners.pop(task, None)
+            runners.pop(task, None)
             raise
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from math import inf
 from types import CoroutineType, coroutine
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from anyio import CancelScope, get_current_task
@@ -42,6 +42,7 @@ from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
 from .guarding import Guarding
 from .lineage import handling
+from .telling import meant_error, tellable
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -357,9 +358,9 @@ class Dispatcher:
         if handler.context_parameter is not None:
             named[handler.context_parameter] = self._call_context(answer)
         if guarding is not None and verdict is not None:
-            start = partial(handler.function, hosted.implementation, *positional, **named)
+            start = partial(handler.on(hosted.implementation), *positional, **named)
             return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream"), True
-        return handler, handler.function(hosted.implementation, *positional, **named), handler.spec.kind != "stream"
+        return handler, handler.on(hosted.implementation)(*positional, **named), handler.spec.kind != "stream"
 
     def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
         """The handler has returned: reply with its value, or with why that cannot travel."""
@@ -391,8 +392,9 @@ class Dispatcher:
         connection = self._connection
         runner: _Runner = answer.handler
         ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
-        if isinstance(raised, CapnetError):
-            error = raised
+        meant = meant_error(raised)
+        if meant is not None:
+            error = tellable(connection, meant)
         elif isinstance(raised, Exception):
             error = connection.unexpected(f"handler of {answer.interface}.{answer.method}", raised)
         elif answer.deadline is not None and connection.loop.now() >= answer.deadline:
@@ -459,8 +461,8 @@ def _checked(given: Any, waits: bool) -> Any:
     """
     if not waits and hasattr(kind_of(given), "__aiter__"):
         return given
-    if waits and isinstance(given, Awaitable):
-        return _await(cast("Awaitable[Any]", given))
+    if waits and hasattr(kind_of(given), "__await__"):
+        return _await(given)
     if isinstance(given, Coroutine):
         given.close()
     expected = "an awaitable" if waits else "a stream"

@@ -44,7 +44,7 @@ _ONWARD_ID: Final = -1
 
 @lru_cache(maxsize=1024)
 def _relayed(contract: str, name: str, kept: bool) -> Handler:
-    return Handler(RelayedMethod(contract, name, kept), Forwarder.relay)
+    return Handler(RelayedMethod(contract, name, kept), None)
 
 
 class Forwarder(Hosted):

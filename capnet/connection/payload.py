@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -65,7 +66,8 @@ class Payloads:
         self.granted: dict[int, Granted] = {}
         """What our exports keep open, by export id."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
-        self._functions: WeakValueDictionary[tuple[Callable[..., Any], ContractSpec], Hosted] = WeakValueDictionary()
+        # They are told apart by what they are, never by what their class says is equal.
+        self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] = WeakValueDictionary()
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
@@ -240,7 +242,7 @@ class Payloads:
 
     def _function(self, function: Callable[..., Any], contract: type[CallableCap]) -> CapRef:
         spec = contract_spec(contract)
-        key = (function, spec)
+        key = (identity_of(function), spec)
         hosted = self._functions.get(key)
         if hosted is None:
             hosted = self._functions[key] = Hosted(function)
@@ -263,6 +265,15 @@ def _exported_spec(kind: type[Cap], contract: Any) -> ContractSpec:
     if issubclass(kind, edition_of(spec, kind)):
         return spec
     raise TypeError(f"Expected `{spec.name}`, got `{contract_spec(kind).name}`")
+
+
+def identity_of(function: Callable[..., Any]) -> Any:
+    """What tells functions apart: a method is another object each time it is looked up, on the same object."""
+    if isinstance(function, MethodType):
+        return id(function.__self__), id(function.__func__)
+    if isinstance(function, BuiltinMethodType):
+        return id(function.__self__), function.__name__
+    return id(function)
 
 
 def _items_of(position: Position, end: str) -> Position:

@@ -8,13 +8,13 @@ closed, at the end of its `async with`, or when the last proxy that shares it is
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import lru_cache
-from types import new_class
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
 
 from typing_extensions import TypeForm
 
 from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec
+from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
 from capnet.registry import Facet
@@ -42,6 +42,7 @@ __all__ = [
 
 C = TypeVar("C")
 P = ParamSpec("P")
+_set = object.__setattr__
 
 
 class Reference:
@@ -86,7 +87,7 @@ class Reference:
             self.connection.holdings.note_collected(self.imported)
 
 
-class Proxy(Cap):
+class Proxy(StandIn):
     """What all proxies have. Nothing here reaches the wire but the calls of the contract's methods."""
 
     _capnet_reference: Reference
@@ -127,7 +128,7 @@ class Proxy(Cap):
 def make_proxy(reference: Reference, contract: Any = None) -> Any:
     """A proxy that owns (or shares) `reference`; without a contract it has no methods until `cast_cap`."""
     proxy = object.__new__(Proxy if contract is None else _proxy_class(contract))
-    proxy._capnet_reference = reference
+    _set(proxy, "_capnet_reference", reference)
     return proxy
 
 
@@ -154,10 +155,7 @@ def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
 def _proxy_class(contract: Any) -> type[Proxy]:
     """The class of a contract's proxies."""
     spec = contract_spec(contract)
-    methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
-    methods["__module__"] = spec.cls.__module__
-    kind = new_class(f"{spec.cls.__name__}Proxy", (Proxy, spec.cls), {}, lambda namespace: namespace.update(methods))
-    return cast("type[Proxy]", kind)
+    return stand_in_class(f"{spec.cls.__name__}Proxy", Proxy, spec, partial(_method, spec))
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
@@ -184,7 +182,6 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
         return StreamReader(self._capnet_reference.connection, begin(self, *args, **kwargs))
 
     chosen: Any = open_stream if method.kind == "stream" else begin
-    chosen.__name__, chosen.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
     chosen.method = method
     return cast("Callable[..., Any]", chosen)
 
@@ -237,7 +234,7 @@ def dup(proxy: C) -> C:
     reference = reference_of(proxy)
     reference.connection.holdings.hold(reference.usable())
     copy: Any = object.__new__(type(proxy))
-    copy._capnet_reference = Reference(reference.connection, reference.imported, reference.narrowed)  # noqa: SLF001 - the same
+    _set(copy, "_capnet_reference", Reference(reference.connection, reference.imported, reference.narrowed))
     return cast("C", copy)
 
 

@@ -202,9 +202,13 @@ def options_of(function: object) -> MethodOptions | None:
     return cast("MethodOptions | None", marks.get(MARK))
 
 
-def signature_of(function: Callable[..., object]) -> inspect.Signature:
-    """The signature of `function`, its annotations not evaluated."""
-    return inspect.signature(function, **_UNEVALUATED)
+def signature_of(function: Callable[..., object], *, follow_wrapped: bool = True) -> inspect.Signature:
+    """The signature of `function`, its annotations not evaluated.
+
+    Args:
+        follow_wrapped: take that of the function which it is wrapped around, if any.
+    """
+    return inspect.signature(function, follow_wrapped=follow_wrapped, **_UNEVALUATED)
 
 
 def _mark(kind: Kind, arguments: tuple[Any, ...], wrong: Mapping[str, Any]) -> Any:
@@ -237,6 +241,8 @@ def _declare(
     _check_count("version", version)
     for method, function in methods.items():
         _check_method(f"contract {name}: method '{method}'", method, function, version)
+    for method, function in vars(cls).items() if methods else ():
+        _check_undeclared(f"contract {name}: '{method}'", method, function)
     return Declaration(name, version, dict(methods), _checked_ordered(cls, name, ordered))
 
 
@@ -286,6 +292,18 @@ def _check_method(where: str, name: str, function: object, version: int) -> None
         )
     _check_kind(where, declared.kind, function)
     _check_signature(where, signature_of(function))
+
+
+def _check_undeclared(where: str, name: str, function: object) -> None:
+    """What looks like a method of the contract and is none would run here, on a proxy, and never reach the object."""
+    unwrapped = inspect.unwrap(getattr(function, "__func__", function)) if callable(function) else function
+    if name.startswith("_") or name == "aclose" or options_of(function) is not None:
+        return
+    if inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped):
+        raise ContractError(
+            f"{where} is not declared",
+            hint="put @call or @stream above it, or begin its name with `_` to keep it local",
+        )
 
 
 def _check_kind(where: str, kind: Kind, function: FunctionType) -> None:

@@ -25,20 +25,24 @@ class Handler:
 
     Args:
         spec: the method as the contract declares it.
-        function: called with the implementation and the arguments; a coroutine function, or for a stream one that
-            returns the async generator.
+        attribute: the implementation's method, by the contract's name of it; None where the implementation is the
+            function itself. It is looked up at each call, so a method that was replaced on an object or a class runs.
         context_parameter: the keyword that takes the `CallContext`, or None.
     """
 
     spec: MethodSpec
-    function: Callable[..., Any]
+    attribute: str | None
     context_parameter: str | None = None
+
+    def on(self, implementation: Any) -> Callable[..., Any]:
+        """What takes the arguments: a coroutine function, or for a stream one that returns the async generator."""
+        return implementation if self.attribute is None else getattr(implementation, self.attribute)  # type: ignore[no-any-return]
 
 
 def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
     """The handlers of `impl_cls` for every method of `spec`; cached per class and contract.
 
-    Any type of function is an implementation of a callable's contract; its handler is called with the function itself.
+    Any type of function is an implementation of a callable's contract.
 
     Raises:
         ContractError: methods are missing or do not fit what the contract declares; the text lists all of them.
@@ -58,11 +62,7 @@ def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Han
 
 def _function_table(spec: ContractSpec) -> Mapping[str, Handler]:
     (method,) = spec.methods.values()
-    return {method.name: Handler(method, _call_function)}
-
-
-def _call_function(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
+    return {method.name: Handler(method, None)}
 
 
 def _made_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
@@ -73,7 +73,7 @@ def _made_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
         found = list(_faults(method, function))
         faults += [f"method '{name}' {fault}" for fault in found]
         if not found:
-            table[name] = Handler(method, function, _context_parameter(function))
+            table[name] = Handler(method, name, _context_parameter(function))
     if faults:
         raise ContractError(
             f"{impl_cls.__qualname__} does not implement {spec.name}: {'; '.join(faults)}",
@@ -133,5 +133,9 @@ def _order_faults(method: MethodSpec, parameters: list[inspect.Parameter], takes
 
 
 def _context_parameter(function: Callable[..., Any]) -> str | None:
-    parameters = signature_of(function).parameters.values()
-    return next((parameter.name for parameter in parameters if parameter.default is INJECT), None)
+    # A decorated method shows the signature of what it wraps; a stand-in that takes the context that of its contract.
+    for signature in (signature_of(function), signature_of(function, follow_wrapped=False)):
+        for parameter in signature.parameters.values():
+            if parameter.default is INJECT:
+                return parameter.name
+    return None

@@ -64,6 +64,7 @@ class MethodSpec:
         contract: name of the contract.
         name: name of the method, also on the wire.
         kind: `call` or `stream`.
+        stub: the function that declares it.
         since: contract version that brought it.
         timeout: seconds the caller waits without a nearer deadline, or None.
         idempotent: it may be called again when it is not known whether it ran.
@@ -96,7 +97,7 @@ class MethodSpec:
         self.result_position = position_of(result.hint)
         self.result_contracts = result.contracts
         self.may_pipe = self.kind == "call" and result.may_lead
-        self._stub = stub
+        self.stub = stub
         self._prepare_bind(parameters)
         self._prepare_arguments(parameters)
         self._prepare_result(result)
@@ -185,10 +186,10 @@ class MethodSpec:
 
     def _bind_slowly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Let Python say what does not fit: the contract's own function is called, and fails before its body runs."""
-        if "__signature__" not in vars(self._stub):
-            inspect.unwrap(self._stub)(None, *args, **kwargs)
+        if "__signature__" not in vars(self.stub):
+            inspect.unwrap(self.stub)(None, *args, **kwargs)
         # The stub of a callable takes anything; its signature does not.
-        return dict(signature_of(self._stub).bind(None, *args, **kwargs).arguments)
+        return dict(signature_of(self.stub).bind(None, *args, **kwargs).arguments)
 
 
 class ContractSpec:

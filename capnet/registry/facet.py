@@ -13,9 +13,8 @@ name, with `implementation_of`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from types import new_class
-from typing import Any, NoReturn, cast, get_origin
+from functools import lru_cache, partial
+from typing import Any, NoReturn, get_origin
 from weakref import WeakValueDictionary
 
 from capnet.contract import (
@@ -30,6 +29,7 @@ from capnet.contract import (
     differences,
     implemented_spec,
 )
+from capnet.contract.stand_in import StandIn, stand_in_class
 
 from .hosted import Hosted
 
@@ -70,7 +70,7 @@ class Behind:
         raise TypeError(f"Expected `{contract_spec(contract).name}`, got `{spec.name}`")
 
 
-class Facet(Cap):
+class Facet(StandIn):
     """What all facets have. A contract may use every public name, so nothing here has one."""
 
     _capnet_facet: Behind
@@ -134,10 +134,7 @@ def implementation_of(capability: object) -> Any:
 
 @lru_cache(maxsize=1024)
 def _facet_class(spec: ContractSpec) -> type[Facet]:
-    methods: dict[str, Any] = {name: _method(spec, method) for name, method in spec.methods.items()}
-    methods["__module__"] = spec.cls.__module__
-    kind = new_class(f"{spec.cls.__name__}Facet", (Facet, spec.hint), {}, lambda namespace: namespace.update(methods))
-    return cast("type[Facet]", kind)
+    return stand_in_class(f"{spec.cls.__name__}Facet", Facet, spec, partial(_method, spec))
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
@@ -151,7 +148,7 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
         assert handler is not None, "a facet is made of what was exposed"
         if handler.context_parameter is not None and context is not INJECT:
             keywords[handler.context_parameter] = context
-        return handler.function(hosted.implementation, *arguments, **keywords)
+        return handler.on(hosted.implementation)(*arguments, **keywords)
 
     async def run(self: Facet, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
         return await start(self, _capnet_context, arguments, keywords)
@@ -159,6 +156,4 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
     def open_stream(self: Facet, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
         return start(self, _capnet_context, arguments, keywords)
 
-    chosen: Any = open_stream if method.kind == "stream" else run
-    chosen.__name__, chosen.__qualname__ = name, f"{spec.cls.__name__}.{name}"
-    return cast("Callable[..., Any]", chosen)
+    return open_stream if method.kind == "stream" else run

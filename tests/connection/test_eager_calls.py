@@ -108,23 +108,6 @@ async def test_cancel_after_the_end_changes_nothing() -> None:
         assert await call == 11
 
 
-async def test_two_tasks_cannot_await_one_call() -> None:
-    async with connected(implementation := MemShop()) as (_, client):
-        shop = await client.bootstrap(Shop)
-        call = cast("Any", shop.wait("a"))
-
-        async def collect() -> None:
-            assert await call == "shop:a"
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(collect)
-            await until(lambda: implementation.gate.entered)
-            await client.ping()
-            with pytest.raises(RuntimeError):
-                await call
-            implementation.gate.open()
-
-
 async def test_many_at_once_share_a_write_and_all_come_back() -> None:
     async with socket_pair(MemShop()) as (_, client):
         shop = await client.bootstrap(Shop)
