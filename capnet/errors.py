@@ -56,6 +56,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "VersionMismatch",
+    "elsewhere",
     "from_wire",
     "told",
 ]
@@ -274,6 +275,15 @@ class ProtocolViolation(Exception):
 
 class MissingExtra(ImportError):
     """An optional part of capnet is not installed; the text says which `pip install` brings it."""
+
+
+def elsewhere(what: str) -> FailedPrecondition:
+    """What is said where something is used that belongs to another event loop."""
+    return FailedPrecondition(
+        f"this {what} belongs to another thread or event loop, or to the process that this one was forked from",
+        reason="another_loop",
+        hint="from a thread use anyio.from_thread.run(…); a loop or process of its own needs a connection of its own",
+    )
 
 
 def told(error: CapnetError) -> CapnetError:

@@ -192,6 +192,7 @@ class Host(Serving):
         self, *, principal: str | None = None, reason: str = "closed by the host", grace: float = 1.0
     ) -> int:
         """Close every connection, or those whose attestation has `principal`; returns how many there were."""
+        self._check_loop()
         chosen = [
             connection
             for connection in self.connections
@@ -204,6 +205,7 @@ class Host(Serving):
 
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent."""
+        self._check_loop()
         self._closing = True
         try:
             await self.scopes.aclose()
@@ -237,6 +239,7 @@ class Host(Serving):
     def _running(self) -> Loop:
         if self._scope is None or self._closing:
             raise Unavailable("the host is not open", hint="use it inside `async with Host() as host:`")
+        self.loop.check()
         return self.loop
 
     async def _serve_listener(self, listener: Listener) -> None:

@@ -55,6 +55,7 @@ def start_call(
         CapnetError: it cannot leave (the connection closes, the capability is broken, the arguments cannot travel, a
         limit of the peer's); nothing has changed then.
     """
+    connection.loop.check()
     timeout = connection.loop.time_left()
     call: Call[Any] = Call(connection, method)
     if method.timeout is not None and (timeout is None or method.timeout < timeout):
@@ -92,6 +93,7 @@ def notify_peer(
     Raises:
         CapnetError: it cannot leave; nothing has changed then.
     """
+    connection.loop.check()
     call: Call[Any] = Call(connection, method)
     call.one_way = True
     call.context = context

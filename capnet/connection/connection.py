@@ -186,6 +186,7 @@ class Connection(Serving):
         Raises:
             Unavailable: the connection closed. ResourceExhausted: `rate_limited`, pings followed each other too fast.
         """
+        self.loop.check()
         started = self.loop.now()
         number = self.engine.ping()
         waiter = self._pings[number] = self.loop.waiter()
@@ -235,6 +236,7 @@ class Connection(Serving):
         Returns when everything has ended. Cancelling the wait ends the grace. A handler of this connection cannot wait
         for its own end: there the close only begins, and goes on when the handler has returned or the grace is over.
         """
+        self.loop.check()
         try:
             await self.scopes.aclose()
             with self.contained:

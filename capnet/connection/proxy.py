@@ -77,6 +77,7 @@ class Reference:
     def release(self) -> None:
         """Give it back; leaves with the next frames."""
         if not self.released:
+            self.connection.loop.check()
             self.released = True
             self.connection.holdings.release(self.imported)
 

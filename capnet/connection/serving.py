@@ -130,6 +130,7 @@ class Serving(ABC):
         Raises:
             NotFound: a contract or name that is not served.
         """
+        self._check_loop()
         owned = self.registry.owned_by(served) if isinstance(served, ServeHandle) else self.registry.served_as(served)
         for registration in owned:
             self._end(registration, "unserved")
@@ -167,6 +168,7 @@ class Serving(ABC):
             Whatever `adopt` raises. Nothing has changed then; when `adopt` was called, the new implementation is
             closed.
         """
+        self._check_loop()
         if mode not in ("drain", "cut"):
             raise ContractError(f"mode is 'drain' or 'cut', not {mode!r}")
         return await replacing(self, implementation, name, owner, mode, grace)
@@ -193,6 +195,7 @@ class Serving(ABC):
             cases the block does not run and the implementation is left alone. Later `superseded`: the name was ended or
             replaced by somebody else meanwhile; this is rolled back. Whatever `adopt` and the block raise.
         """
+        self._check_loop()
         return swapping(self, implementation, name, owner, grace)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
@@ -235,6 +238,12 @@ class Serving(ABC):
             Unavailable: the host or connection is not open.
         """
         return self.scopes.open(prefix, grace)
+
+    def _check_loop(self) -> None:
+        """What is not open yet belongs to no loop."""
+        loop: Loop | None = getattr(self, "loop", None)
+        if loop is not None:
+            loop.check()
 
     # For the rooms around
 
@@ -300,6 +309,7 @@ class Serving(ABC):
     def _serve(
         self, implementations: list[Cap], name: str | None, if_exists: IfExists, prefix: str = ""
     ) -> ServeHandle:
+        self._check_loop()
         if if_exists not in ("raise", "replace", "skip"):
             raise ContractError(f"if_exists is 'raise', 'replace' or 'skip', not {if_exists!r}")
         handle, served, replaced = self.registry.serve(implementations, name, if_exists, self.unserve, prefix)

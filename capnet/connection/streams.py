@@ -236,6 +236,7 @@ class StreamReader(Reader[Any]):
         self._close("")
 
     def _close(self, reason: str) -> None:
+        self._connection.loop.check()
         source, self._source = self._source, None
         self._items.clear()
         self._spoiled = None
@@ -305,6 +306,7 @@ class RemoteSink(StoppableSink[Any]):
 
     async def send(self, item: Any) -> None:
         """See `Sink`."""
+        self._connection.loop.check()
         driver = self._connection.driver
         self._run += 1
         if self._run == MAX_RUN:
@@ -342,6 +344,7 @@ class RemoteSink(StoppableSink[Any]):
         return self._stream
 
     def _end(self, error: CapnetError | None) -> None:
+        self._connection.loop.check()
         stream, self._stream = self._stream, None
         if stream is not None:
             with self._connection.contained:

@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from threading import get_ident
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from anyio import Event
 from anyio.lowlevel import current_token
 
 from capnet.contract import Reader
-from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, ResourceExhausted, elsewhere
 
 __all__ = ["Audience", "BufferPolicy", "Delivery", "Inbox", "Subscription", "check_buffer"]
 
@@ -256,6 +257,8 @@ class Audience(Generic[T]):
         self._members: dict[Inbox[T], None] = {}
         self._ended = False
         self._error: MakeError | None = None
+        self._thread: int | None = None
+        """Where its readers are; before there are any, anybody may use it."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -272,6 +275,8 @@ class Audience(Generic[T]):
     ) -> Subscription[T]:
         """A new reader, who finds the items of `first` and then all that is put from now on."""
         check_buffer(buffer, policy)
+        self.check()
+        self._thread = get_ident()
         inbox = Inbox(self._members, buffer, policy, on_lag)
         for item in first:
             inbox.put(item)
@@ -280,6 +285,15 @@ class Audience(Generic[T]):
         else:
             self._members[inbox] = None
         return Subscription(inbox)
+
+    def check(self) -> None:
+        """Nothing, where its readers are.
+
+        Raises:
+            FailedPrecondition: `another_loop`.
+        """
+        if self._thread is not None and self._members and self._thread != get_ident():
+            raise elsewhere("broadcast")
 
     def has_stalled(self) -> bool:
         """Whether a sender would have to wait for somebody."""
@@ -291,6 +305,7 @@ class Audience(Generic[T]):
         Raises:
             FailedPrecondition: with reason `closed`, after the end.
         """
+        self.check()
         if self._ended:
             raise FailedPrecondition("nothing can be sent after the end", reason="closed")
         # A copy, because readers may be collected, and so leave, at any step.
@@ -298,6 +313,7 @@ class Audience(Generic[T]):
 
     def end(self, error: Exception | None) -> None:
         """End all streams, also those to come. The first end counts, later ones do nothing."""
+        self.check()
         if not self._ended:
             self._ended = True
             self._error = None if error is None else _maker(error)

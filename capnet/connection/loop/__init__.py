@@ -33,6 +33,14 @@ class Loop(Protocol):
     cancelled: type[BaseException]
     """What a cancelled task sees."""
 
+    def check(self) -> None:
+        """Nothing, in the loop that this belongs to; costs one comparison, and stands where something begins.
+
+        Raises:
+            FailedPrecondition: `another_loop`, this is another thread, another event loop, or a forked process.
+        """
+        ...
+
     def now(self) -> float:
         """Seconds of the loop's clock, the one that anyio's deadlines use."""
         ...

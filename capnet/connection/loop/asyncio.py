@@ -10,7 +10,11 @@ from typing import Any, Self
 
 from anyio import current_effective_deadline
 
+from capnet.errors import elsewhere
+
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
+
+_running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_loop` raises where there is none
 
 
 class AsyncioLoop:
@@ -34,6 +38,10 @@ class AsyncioLoop:
 
     async def __aenter__(self) -> Self:
         return self
+
+    def check(self) -> None:
+        if _running() is not self.loop:
+            raise elsewhere("connection")
 
     async def __aexit__(self, *exc_info: object) -> None:
         while self._tasks:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from math import inf
+from os import getpid
 from types import TracebackType
 from typing import Any
 
 import trio
+
+from capnet.errors import elsewhere
 
 __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 
@@ -16,7 +19,7 @@ __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_context", "_nursery", "_token", "in_callback")
+    __slots__ = ("_context", "_nursery", "_process", "_token", "in_callback")
 
     cancelled: type[BaseException] = trio.Cancelled
 
@@ -24,7 +27,14 @@ class TrioLoop:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
         self._context = copy_context()
+        self._process = getpid()  # trio in a forked child takes itself for the one that runs
         self.in_callback = False
+
+    def check(self) -> None:
+        if not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._token:
+            raise elsewhere("connection")
+        if getpid() != self._process:
+            raise elsewhere("connection")
 
     def now(self) -> float:
         return trio.current_time()
