@@ -204,7 +204,10 @@ class Host(Serving):
         return len(chosen)
 
     async def aclose(self, *, grace: float = 1.0) -> None:
-        """Close listeners, connections and what is served. Idempotent."""
+        """Close listeners, connections and what is served. Idempotent.
+
+        A handler cannot wait for its own end: there the close only begins, and goes on when it has returned.
+        """
         self._check_loop()
         self._closing = True
         try:
@@ -214,8 +217,14 @@ class Host(Serving):
             self._listeners.clear()
             await self.close_all(reason="the host is closing", grace=grace)
         finally:
-            self._end_all(self.registry, "the host is closing")
+            for connection in self.connections:  # a handler of which has asked for this; its answer is still to leave
+                connection.on_close(lambda _: self._end_if_over())
+            self._end_if_over()
             await self.hooks.ended()
+
+    def _end_if_over(self) -> None:
+        if not self._connections:
+            self._end_all(self.registry, "the host is closing")
 
     def end_calls_on(self, hosted: Hosted, error: CapnetError) -> tuple[int, int]:
         """See `Serving`."""

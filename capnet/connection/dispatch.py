@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from itertools import count
 from math import inf
@@ -18,7 +18,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from anyio import CancelScope, get_current_task
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import CallContext, Handler
@@ -42,7 +42,7 @@ from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
 from .guarding import Guarding
 from .lineage import handling
-from .telling import meant_error, tellable
+from .telling import EXITS, holds, told_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -55,6 +55,8 @@ LONGEST_TURN: Final = 0.005
 """Seconds in which handlers are begun one after the other until others have their turn."""
 MAX_CHAIN: Final = 2048
 """Characters of the calls above one that travel with it; of longer chains the nearest."""
+_handled: Final[ContextVar[Answer | None]] = ContextVar("capnet.handled", default=None)
+"""The call whose handler runs."""
 _PROCESS: Final = uuid4().hex
 _serial: Final = count(1)
 
@@ -141,9 +143,10 @@ class Dispatcher:
 
     @property
     def running_here(self) -> _Runner | None:
-        """The runner whose task is the running one, so that a handler asks."""
-        current = get_current_task().id
-        return next((runner for runner in self._runners if runner.task == current), None)
+        """The runner of the handler that asks, also from a task that it has started and while it has not returned."""
+        answer = _handled.get()
+        runner: _Runner | None = None if answer is None else answer.handler
+        return runner if runner in self._runners else None
 
     @property
     def stopped(self) -> bool:
@@ -166,9 +169,9 @@ class Dispatcher:
             loop.spawn(self._run, runner)
 
     async def _run(self, runner: _Runner) -> None:
-        runner.task = get_current_task().id
         handling.set(None)  # whoever has woken us
         calls_above.set(None)
+        _handled.set(None)
         try:
             while not self.stopping:
                 # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
@@ -304,6 +307,7 @@ class Dispatcher:
     def _context_for(self, hosted: Hosted, export: Export, answer: Answer) -> Context:
         """A context of the handler's own, which knows what the calls and exports it makes come of."""
         context = self._context.copy()
+        context.run(_handled.set, answer)
         granted = self._connection.payloads.granted.get(export.id)
         if granted is None and type(hosted) is Forwarder:
             granted = hosted.parent
@@ -392,19 +396,14 @@ class Dispatcher:
         connection = self._connection
         runner: _Runner = answer.handler
         ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
-        meant = meant_error(raised)
-        if meant is not None:
-            error = tellable(connection, meant)
-        elif isinstance(raised, Exception):
-            error = connection.unexpected(f"handler of {answer.interface}.{answer.method}", raised)
-        elif answer.deadline is not None and connection.loop.now() >= answer.deadline:
+        error = told_of(connection, f"handler of {answer.interface}.{answer.method}", raised)
+        if error is None and answer.deadline is not None and connection.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
-        else:
-            error = CallCancelled("the handler was cancelled")
+        error = error or CallCancelled("the handler was cancelled")
         with connection.contained:
             connection.engine.fail(answer, error)
         self._end(answer, error)
-        return not isinstance(raised, Exception) and (ours or not isinstance(raised, connection.loop.cancelled))
+        return holds(raised, EXITS) or (ours and holds(raised, connection.loop.cancelled))
 
     def _end(self, answer: Answer, error: CapnetError | None) -> None:
         """The reply is on its way: let go of what ran."""
@@ -489,10 +488,9 @@ def _unfit(error: Exception, handler: Handler) -> Exception:
 class _Runner:
     """One task that runs handlers, one after the other."""
 
-    __slots__ = ("hosted", "scope", "started", "task", "waiter")
+    __slots__ = ("hosted", "scope", "started", "waiter")
 
     def __init__(self) -> None:
-        self.task = 0
         self.hosted: Hosted | None = None
         self.started: float | None = None
         self.scope: CancelScope | None = None

@@ -27,7 +27,7 @@ from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
 from .streams import MAX_RUN, Flow, StoppableSink, StreamReader
-from .telling import meant_error, tellable
+from .telling import EXITS, holds, told_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -161,20 +161,16 @@ class Moving(Flow):
         try:
             with self._scope:
                 await self.move()
-        except Exception as raised:
-            error = self._failed(raised)
-        except BaseException:  # not by our scope: somebody else ends the task
-            error = CallCancelled("the producer was cancelled")
-            raise
+        except BaseException as raised:
+            # A cancellation that is not by our scope: somebody else ends the task.
+            error = told_of(connection, "stream", raised) or CallCancelled("the producer was cancelled")
+            if holds(raised, (connection.loop.cancelled, *EXITS)):
+                raise
         finally:
             with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
                 await self._end(self.error or error)
             connection.streams.ended(self, self.error or error)
             error = None  # its traceback refers to this frame
-
-    def _failed(self, raised: Exception) -> CapnetError:
-        meant = meant_error(raised)
-        return self._connection.unexpected("stream", raised) if meant is None else tellable(self._connection, meant)
 
     async def _end(self, error: CapnetError | None) -> None:
         try:

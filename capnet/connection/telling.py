@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
-from capnet.errors import CapnetError, told
+from capnet.errors import CapnetError, Unavailable, told
 from capnet.wire.values import lower
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["meant_error", "tellable"]
+__all__ = ["EXITS", "holds", "tellable", "told_of"]
+
+EXITS: Final = (SystemExit, KeyboardInterrupt)
+"""What ends the program, and not only what has raised it."""
 
 _AROUND: Final = 2
 """The frame, and the map of the details."""
@@ -25,12 +28,37 @@ _MARGIN: Final = 1024
 """Bytes of details that are left for reason and retry hint, which always travel."""
 
 
-def meant_error(raised: BaseException) -> CapnetError | None:
-    """The error that was meant for the caller, also where it is all that a group of exceptions holds; else None."""
+def told_of(connection: Connection, where: str, raised: BaseException) -> CapnetError | None:
+    """What a peer is told of what a handler or producer has raised; None when it was cancelled.
+
+    Args:
+        where: what has raised it, for the log.
+    """
+    meant = _only_one_in(raised)
+    if isinstance(meant, CapnetError):
+        return tellable(connection, meant)
+    if holds(raised, EXITS):
+        return Unavailable("the program that answers is ending", reason="peer_closing")
+    if isinstance(meant, connection.loop.cancelled):
+        return None
+    return connection.unexpected(where, raised)
+
+
+def holds(raised: BaseException, kinds: Any) -> bool:
+    """Whether it is of one of these kinds, or a group of exceptions that has one."""
     if isinstance(raised, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", raised).subgroup(kinds) is not None
+    return isinstance(raised, kinds)
+
+
+def _only_one_in(raised: BaseException) -> BaseException:
+    """What a group of exceptions means that holds no more than one: a handler may fan out in a task group."""
+    while isinstance(raised, BaseExceptionGroup):
         inside = cast("BaseExceptionGroup[BaseException]", raised).exceptions
-        return meant_error(inside[0]) if len(inside) == 1 else None
-    return raised if isinstance(raised, CapnetError) else None
+        if len(inside) > 1:
+            break
+        raised = inside[0]
+    return raised
 
 
 def tellable(connection: Connection, error: CapnetError) -> CapnetError:
