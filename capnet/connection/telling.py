@@ -53,12 +53,10 @@ def holds(raised: BaseException, kinds: Any) -> bool:
 
 def _only_one_in(raised: BaseException) -> BaseException:
     """What a group of exceptions means that holds no more than one: a handler may fan out in a task group."""
-    while isinstance(raised, BaseExceptionGroup):
-        inside = cast("BaseExceptionGroup[BaseException]", raised).exceptions
-        if len(inside) > 1:
-            break
-        raised = inside[0]
-    return raised
+    if not isinstance(raised, BaseExceptionGroup):
+        return raised
+    group = cast("BaseExceptionGroup[BaseException]", raised)
+    return _only_one_in(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def tellable(connection: Connection, error: CapnetError) -> CapnetError:
