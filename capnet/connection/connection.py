@@ -38,7 +38,7 @@ from .contained import Contained
 from .deferring import Deferring
 from .dispatch import Dispatcher
 from .driver import Driver
-from .forward import Forwarders
+from .forward import Forwarders, goes_straight_on
 from .guarding import Guarding
 from .holdings import Holdings
 from .identifying import Identifying
@@ -450,6 +450,12 @@ class Connection(Serving):
 
     # Events of the engine
 
+    def call_follows(self, event: engine_events.CallFollows) -> None:
+        """A call is made on what will come of one that was passed on."""
+        passed: Call[Any] = event.source.forwarded
+        if goes_straight_on(self, passed.connection):
+            self.engine.answering.forward(event.source, passed)
+
     def export_ended(self, event: engine_events.ExportEnded) -> None:
         """The peer holds a capability of ours no longer. What was revoked is cleared by who revoked it."""
         if event.reason == "revoked":
@@ -544,6 +550,7 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
     engine_events.CallReturned: call_returned,
     engine_events.CallFailed: call_failed,
+    engine_events.CallFollows: Connection.call_follows,
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
     engine_events.ExportEnded: Connection.export_ended,
     engine_events.ImportBroken: Connection.import_broken,

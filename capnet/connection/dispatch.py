@@ -142,6 +142,11 @@ class Dispatcher:
                 runner.scope.cancel()
 
     @property
+    def guarded(self) -> bool:
+        """Whether the policy is asked about each call."""
+        return self._guarding is not None
+
+    @property
     def running_here(self) -> _Runner | None:
         """The runner of the handler that asks, also from a task that it has started and while it has not returned."""
         answer = _handled.get()

@@ -31,14 +31,14 @@ from .relayed import RelayedMethod
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Forwarder", "Forwarders", "onward"]
+__all__ = ["ONWARD_ID", "Forwarder", "Forwarders", "goes_straight_on", "onward"]
 
 Target = Import | Pipelined | Late
 HOPS: Final = "capnet.hops"
 """Key in a call's context: how many programs have passed it on."""
 MAX_HOPS: Final = 32
 """Programs that a call goes through at most: promises that lead to each other would have it go round for ever."""
-_ONWARD_ID: Final = -1
+ONWARD_ID: Final = -1
 """Id of what a call is made on that goes straight on: it is in no table."""
 
 
@@ -106,6 +106,7 @@ class Forwarder(Hosted):
         reference = self.reference
         target = reference.usable()
         piped = answer.keep or bool(answer.dependents)  # it may have been finished already, with calls on it behind it
+        piped = piped and goes_straight_on(connection, reference.connection)
         handler = _relayed(answer.interface, answer.method, piped)
         context = {**answer.context, HOPS: str(_hops(answer) + 1)}
         call = start_call(reference.connection, target, handler.spec, arguments, context)
@@ -181,6 +182,14 @@ def _hops(answer: Answer) -> int:
     raise FailedPrecondition(f"the call went through {MAX_HOPS} programs and is nowhere", reason="forwarding_cycle")
 
 
+def goes_straight_on(connection: Connection, following: Connection) -> bool:
+    """Whether a call on what will come of another may go on to the next hop before it is known what it is made on.
+
+    Not where a guard or an observer is to be told the contract of each call: there it waits for that result first.
+    """
+    return not (connection.dispatcher.guarded or connection.reports.tells_calls or following.reports.tells_calls)
+
+
 def onward(connection: Connection, answer: Answer) -> Export:
     """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""
     place = answer.place
@@ -195,6 +204,6 @@ def onward(connection: Connection, answer: Answer) -> Export:
         if parent is None and type(before) is Forwarder:
             parent = before.parent
         forwarder = Forwarder(Reference(call.connection, promised(call, steps, steps)), None, parent)
-    export = Export(_ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
+    export = Export(ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
     export.pins = 1  # for the call
     return export

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import BOOTSTRAP_ID, Export
 from capnet.errors import CallCancelled
-from capnet.registry import Turns
+from capnet.registry import Hosted, Turns
 
+from .forward import ONWARD_ID
 from .policy import CallInfo, Denied, denial, refusal_of, settled
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Guarding:
     def __init__(self, connection: Connection, guard: Callable[[CallInfo], object]) -> None:
         self._connection = connection
         self._guard = guard
-        self._lines: dict[Export, Turns] = {}
+        self._lines: dict[Export | Hosted, Turns] = {}
 
     def line(self, export: Export) -> Turns | None:
         """Where calls on a reference wait, while the guard decides on one of them."""
-        return self._lines.get(export)
+        return self._lines.get(_reference(export))
 
     def ask(self, export: Export, answer: Answer, arguments: Mapping[str, Any]) -> Awaitable[object] | None:
         """Ask about a call. Returns what `begin` is to wait for when the guard takes its time, else None: it may start.
@@ -60,7 +61,7 @@ class Guarding:
             verdict = Denied("policy_failed")
         if isawaitable(verdict):
             if export.subject.turns is None:  # else no call begins before this one has ended, anyway
-                self._lines.setdefault(export, Turns()).take(answer)
+                self._lines.setdefault(_reference(export), Turns()).take(answer)
             return verdict
         self.decided(answer)
         self._check(answer, verdict)
@@ -89,15 +90,22 @@ class Guarding:
 
     def decided(self, answer: Answer) -> None:
         """There is nothing to decide on a call any more: the next on that reference is looked at."""
-        export = answer.export
-        turns = self._lines.get(export) if self._lines and export is not None else None
-        if turns is not None and export is not None:
+        if not self._lines or answer.export is None:
+            return
+        reference = _reference(answer.export)
+        turns = self._lines.get(reference)
+        if turns is not None:
             turns.leave(answer)
             if turns.holder is None:
-                del self._lines[export]
+                del self._lines[reference]
 
     def _check(self, answer: Answer, verdict: object) -> None:
         denied = refusal_of(verdict)
         if denied is not None:
             self._connection.reports.denied(answer.interface, answer.method, denied.reason)
             raise denial(f"{answer.interface}.{answer.method}", denied)
+
+
+def _reference(export: Export) -> Export | Hosted:
+    """What calls on one reference share: what leads back to the caller's own is an export of each call's own."""
+    return export.subject if export.id == ONWARD_ID else export

@@ -183,10 +183,15 @@ class Reports:
         if self.bus.observed:
             self.publish(LimitHit, limit=limit)
 
+    @property
+    def tells_calls(self) -> bool:
+        """Whether somebody is told when calls start or end."""
+        return self.bus.wants(CallStarted) or self.bus.wants(CallFinished)
+
     def handler_started(self, answer: Answer) -> None:
         """A call of the peer's runs."""
-        if not self.bus.wants(CallStarted):
-            return
+        if not self.bus.wants(CallStarted) or not answer.interface:
+            return  # without a contract it went straight on with another, before anybody was to be told
         self.publish(
             CallStarted,
             direction="in",
@@ -198,7 +203,7 @@ class Reports:
 
     def handler_finished(self, answer: Answer, error: CapnetError | None, seconds: float) -> None:
         """It has ended."""
-        if not self.bus.wants(CallFinished):
+        if not self.bus.wants(CallFinished) or not answer.interface:
             return
         result, reason = _result(error)
         self.publish(
@@ -215,12 +220,12 @@ class Reports:
 
     def call_left(self, call: EngineCall, method: str) -> None:
         """A call of ours has left."""
-        if self.bus.wants(CallStarted):
+        if self.bus.wants(CallStarted) and call.target.interface:
             self.publish(CallStarted, direction="out", call=call.id, contract=call.target.interface, method=method)
 
     def call_answered(self, call: EngineCall, method: str, error: CapnetError | None, seconds: float) -> None:
         """It has ended."""
-        if not self.bus.wants(CallFinished):
+        if not self.bus.wants(CallFinished) or not call.target.interface:
             return
         result, reason = _result(error)
         self.publish(

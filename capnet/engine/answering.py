@@ -92,15 +92,22 @@ class Answering:
             self._let_go_of_what_it_held(answer)
 
     def forward(self, answer: Answer, token: Any) -> None:
-        """The handler of `answer` has passed it on: calls on what will come of it may go the same way now.
+        """The handler of `answer` has passed it on: the calls that wait for what will come of it go the same way.
 
-        They arrive with no `export` and with `answer` as their `place`, which has the token as `forwarded`.
+        They arrive with no `export` and with `answer` as their `place`, which has the token as `forwarded`. One that
+        waits for an argument stays, with those behind it. Of each that comes later a `CallFollows` tells: call this
+        again to let it go, too.
         """
         if answer.state is not AnswerState.RUNNING:
             return  # those that waited for it have been told
         answer.forwarded = token
         for dependent in list(answer.dependents or ()):
-            self._go_through(dependent, answer)
+            if _is_on(dependent, answer):
+                if answer_refs(dependent.references):
+                    return
+                _wait_no_more(dependent, answer)
+                dependent.place = answer
+                self._enter(dependent)
 
     # What the peer says
 
@@ -119,8 +126,8 @@ class Answering:
             else:
                 assert source is not None, "a call that needs what is not kept is refused"
                 _wait_for(answer, source)
-                if source.forwarded is not None:
-                    self._go_through(answer, source)
+                if source.forwarded is not None and _is_on(answer, source):
+                    engine.emit(event.CallFollows(source))
         if isinstance(answer.place, Place):
             self._route(answer, answer.place)
 
@@ -212,16 +219,6 @@ class Answering:
             self._pin(place)
         else:
             self._engine.hold(place)  # until the call has ended: its driver makes it again there
-
-    def _go_through(self, answer: Answer, source: Answer) -> None:
-        """The call goes on to where `source` went, unless it, or one on `source` before it, waits for an argument."""
-        if answer_refs(answer.references) or not _is_on(answer, source):
-            return
-        assert source.dependents is not None
-        if answer is next(dependent for dependent in source.dependents if _is_on(dependent, source)):
-            _wait_no_more(answer, source)
-            answer.place = source
-            self._enter(answer)
 
     def _fill(self, answer: Answer, id: int, kept: Kept) -> None:
         """Put a result in the place of each argument that asks for it."""

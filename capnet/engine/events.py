@@ -22,6 +22,7 @@ __all__ = [
     "AnswerEnded",
     "CallArrived",
     "CallFailed",
+    "CallFollows",
     "CallReturned",
     "Closed",
     "Draining",
@@ -57,6 +58,18 @@ class CallArrived:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+
+
+class CallFollows:
+    """A call waits for what will come of `source`, which was forwarded before: to `forward` it again lets it go on.
+
+    Nothing need be done: it is answered like any other when `source` has ended.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Answer) -> None:
+        self.source = source
 
 
 class AnswerEnded:
@@ -170,6 +183,7 @@ class Closed:
 Event = (
     PeerIntroduced
     | CallArrived
+    | CallFollows
     | AnswerEnded
     | CallReturned
     | CallFailed

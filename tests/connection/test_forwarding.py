@@ -40,6 +40,7 @@ from capnet.connection.caller import start_call
 from capnet.connection.proxy import reference_of
 from capnet.contract import contract_spec
 from capnet.testing import connected
+from tests.balance import EITHER_WAY, UNOBSERVED
 from tests.connection.shop import Gate, Item, MemItem, MemJewel, MemShop, Shop, until
 from tests.connection.test_late_promises import left
 from tests.connection.test_pipe import code_of
@@ -239,7 +240,8 @@ async def assert_nothing_left_but_bootstraps(ends: list[Any]) -> None:
     await until(lambda: all(end.stats()["exports"] + end.stats()["imports"] == 1 for end in ends))
 
 
-async def test_a_capability_goes_round_a_ring() -> None:
+@EITHER_WAY
+async def test_a_capability_goes_round_a_ring(observed: bool) -> None:
     """Paths never shorten: back at its host, by another connection than it left, it is a proxy that leads round."""
     tree = Tree()
     async with ring() as (hubs, nexts):
@@ -264,7 +266,8 @@ async def test_a_capability_goes_round_a_ring() -> None:
 # Promises
 
 
-async def test_pipelines_do_not_wait_at_the_forwarders() -> None:
+@UNOBSERVED
+async def test_pipelines_do_not_wait_at_the_forwarders(observed: bool) -> None:
     """Every hop has sent the second call before the answer to the first has come."""
     async with chain(CHAIN) as peers:
         taps = [Tap.on(client) for _, client in peers.hops]
@@ -282,7 +285,8 @@ async def test_pipelines_do_not_wait_at_the_forwarders() -> None:
         await assert_nothing_left(*peers.connections)
 
 
-async def test_a_chain_of_eight_takes_one_flight_a_hop() -> None:
+@UNOBSERVED
+async def test_a_chain_of_eight_takes_one_flight_a_hop(observed: bool) -> None:
     async with chain(3) as peers:
         answered = Tap.on(peers.hops[0][0])
         nodes = [peers.node]
@@ -298,7 +302,8 @@ async def test_a_chain_of_eight_takes_one_flight_a_hop() -> None:
         await assert_nothing_left(*peers.connections)
 
 
-async def test_a_broken_promise_breaks_the_same_way_at_every_hop() -> None:
+@EITHER_WAY
+async def test_a_broken_promise_breaks_the_same_way_at_every_hop(observed: bool) -> None:
     async with chain(CHAIN) as peers:
         below = pipe(peers.node.refuse("gone"))
         calls = [below.say("1"), pipe(below.child("a")).say("2"), peers.node.anything([below])]
@@ -368,8 +373,11 @@ async def test_a_promise_is_a_result() -> None:
 # Order
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("seed", range(8))
-async def test_calls_on_one_reference_start_in_order_through_forwarders_and_pipelines(seed: int) -> None:
+async def test_calls_on_one_reference_start_in_order_through_forwarders_and_pipelines(
+    seed: int, observed: bool
+) -> None:
     """Whatever mixture of direct, piped, late and one-way calls, and however long handlers take: counted for each
     reference by what its node has heard (P-CALL-2)."""
     chance = random.Random(seed)
@@ -551,8 +559,9 @@ async def test_a_replacement_is_told_hop_by_hop() -> None:
             await assert_nothing_left(*one, *two)
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("lost", [0, 1, 2])
-async def test_a_connection_on_the_way_is_lost(lost: int) -> None:
+async def test_a_connection_on_the_way_is_lost(lost: int, observed: bool) -> None:
     """Calls that run fail at the user's end and are cancelled at the host; the other connections live on, empty."""
     async with chain(4) as peers:
         broken: list[CapnetError] = []

@@ -32,6 +32,7 @@ from capnet.observe import CapExported, CapRevoked
 from capnet.registry import Hosted
 from capnet.testing import connected
 from capnet.wire.frames import Op
+from tests.balance import EITHER_WAY
 from tests.connection.doors import Door, House, Keeper, MemDoor, MemKeeper
 from tests.connection.shop import MemItem, socket_pair, until
 from tests.connection.tree import Tap, assert_nothing_left, chain
@@ -278,7 +279,8 @@ async def test_pipelined_results_fall() -> None:
         assert await is_gone(below)
 
 
-async def test_through_forwarders() -> None:
+@EITHER_WAY
+async def test_through_forwarders(observed: bool) -> None:
     """P-REF-4: who takes back in the middle takes what came by way of it; who does at the end of the path, all."""
     for at_the_host in (True, False):
         async with chain(3) as peers:

@@ -90,6 +90,9 @@ class Driver:
                 self.started.add(answer)
                 self.running.append(answer)
                 self._take(answer.references)
+            case event.CallFollows(source=source):
+                if source.id % 2:
+                    self._engine.answering.forward(source, "elsewhere")
             case event.AnswerEnded(answer=answer):
                 assert answer in self.running and answer not in self.stopped, "what does not run is stopped"
                 self.stopped.add(answer)

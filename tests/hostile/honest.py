@@ -114,6 +114,10 @@ class Honest:
             assert self._started.get(on, 0) < answer.id, f"I8: call {answer.id} on {on} was overtaken"
             self._started[on] = answer.id
 
+    def _follows(self, said: event.CallFollows) -> None:
+        if said.source.id % 2:
+            self.engine.answering.forward(said.source, self)
+
     def _stopped(self, said: event.AnswerEnded) -> None:
         assert said.answer.handler == "runs", "a handler is stopped once, while it runs"
         said.answer.handler = "stopped"
@@ -456,6 +460,7 @@ class Honest:
 _FOLLOW: Final[dict[type, Callable[[Honest, Any], None]]] = {
     event.PeerIntroduced: Honest._introduced,
     event.CallArrived: Honest._arrived,
+    event.CallFollows: Honest._follows,
     event.AnswerEnded: Honest._stopped,
     event.CallReturned: Honest._returned,
     event.CallFailed: Honest._failed,

@@ -8,7 +8,15 @@ import pytest
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call, Pipelined
-from capnet.engine.events import AnswerEnded, CallArrived, CallFailed, CallReturned, ExportEnded, LimitReached
+from capnet.engine.events import (
+    AnswerEnded,
+    CallArrived,
+    CallFailed,
+    CallFollows,
+    CallReturned,
+    ExportEnded,
+    LimitReached,
+)
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
@@ -890,10 +898,10 @@ class TestForwarding:
         for name in ("a", "b"):
             pair.left.call(name, target=on(get, 0))
         pair.flush()
-        if not early:
-            assert not pair.right.events
-            pair.right.engine.answering.forward(answer, "passed on")
-            pair.step()
+        assert [event.source for event in pair.right.take(CallFollows)] == [answer, answer] * early
+        assert not pair.right.events
+        pair.right.engine.answering.forward(answer, "passed on")
+        pair.step()
         passed = [event.answer for event in pair.right.take(CallArrived)]
         assert [(each.method, each.export, each.place) for each in passed] == [("a", None, answer), ("b", None, answer)]
         assert [each.target for each in passed] == [[get.id, 0]] * 2
@@ -912,6 +920,7 @@ class TestForwarding:
         pair.left.call("takes it", promised(get))
         pair.flush()
         pair.right.engine.answering.forward(answer, "passed on")
+        pair.step()
         assert arrived(pair.right) == ["first"]
         pair.right.engine.reply(later, 1)
         pair.flush()
@@ -927,6 +936,8 @@ class TestForwarding:
         pair.left.call("gone on", target=on(get))
         pair.left.call("waits", promised(get))
         pair.flush()
+        pair.right.engine.answering.forward(answer, "passed on")
+        pair.step()
         (gone_on,) = (event.answer for event in pair.right.take(CallArrived))
         pair.left.engine.cancel(get)
         pair.flush()

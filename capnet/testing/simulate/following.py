@@ -80,6 +80,9 @@ class Following:
         match happened:
             case event.CallArrived():
                 self._arrived(shadow, happened.answer)
+            case event.CallFollows():
+                if happened.source.arguments["serial"] % 2:  # else it waits, as where somebody must know what it is on
+                    shadow.side.engine.answering.forward(happened.source, shadow)
             case event.AnswerEnded():
                 assert happened.answer in shadow.running and happened.answer not in shadow.stopped
                 shadow.stopped.add(happened.answer)

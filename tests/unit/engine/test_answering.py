@@ -8,7 +8,7 @@ import pytest
 
 from capnet.engine.answering import MAX_ERROR_DETAILS, MAX_REASON
 from capnet.engine.answers import Answer, AnswerState
-from capnet.engine.events import AnswerEnded, CallArrived, ExportEnded
+from capnet.engine.events import AnswerEnded, CallArrived, CallFollows, ExportEnded
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
 from capnet.errors import CallCancelled, Internal, InvalidArgument, NotFound, ResourceExhausted
@@ -182,13 +182,36 @@ class TestForwarding:
         assert source.forwarded == "token" and [each.method for each in source.dependents or ()] == ["takes"]
 
     def test_without_dependents(self) -> None:
-        """P-CALL-8: those that come later find the way open."""
+        """P-CALL-8: of those that come later the driver is told, and may let them go."""
         raw = RawPeer()
         source = kept(raw, 1)
         raw.engine.answering.forward(source, "token")
         assert raw.collect() == []
-        raw.say([2, 2, [1], "goes", {}])
-        assert [answer.place for answer in arrived(raw)] == [source]
+        raw.say([2, 2, [1], "goes", {}], [2, 3, 0, "takes", {"x": AnswerRef(1)}])
+        assert [event.source for event in raw.take(CallFollows)] == [source] and not arrived(raw)
+        raw.engine.answering.forward(source, "token")
+        raw.collect()
+        assert [(answer.method, answer.place) for answer in arrived(raw)] == [("goes", source)]
+
+    def test_one_that_is_not_let_go(self) -> None:
+        """P-CALL-8: it waits for the result, and starts on what stands there."""
+        raw = RawPeer()
+        source = kept(raw, 1)
+        raw.engine.answering.forward(source, "token")
+        raw.say([2, 2, [1], "waits", {}])
+        raw.reply(source, thing := capability("thing"), [thing])
+        (answer,) = arrived(raw)
+        assert answer.export is not None and answer.export.subject == "thing"
+
+    def test_one_that_was_told_of_and_ended_meanwhile(self) -> None:
+        """P-CALL-6: it goes nowhere, nor does one whose source has ended."""
+        raw = RawPeer()
+        source = kept(raw, 1)
+        raw.engine.answering.forward(source, "token")
+        raw.say([2, 2, [1], "cancelled", {}], [5, 2], [2, 3, [1], "fails", {}], [5, 1])
+        assert len(raw.take(CallFollows)) == 2
+        raw.engine.answering.forward(source, "token")
+        assert not arrived(raw) and not raw.engine.answers.waiting
 
 
 def test_a_call_that_was_answered_is_not_passed_on() -> None:
