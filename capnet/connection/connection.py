@@ -103,7 +103,7 @@ class Connection(Serving):
             whole=None if capacity is None else capacity.ledger,
         )
         self.capacity = capacity
-        self.reports: Reports = Reports(self.bus, self.number, loop)
+        self.reports: Reports = Reports(self.bus, self.number, lambda: self.attestation.principal, loop)
         self.payloads: Payloads = Payloads(self)
         self.contained = Contained(self)
         self.holdings: Holdings = Holdings(self)

@@ -131,6 +131,7 @@ class Records(Reader[dict[str, Any]]):
             "time": event.time,
             "connection": event.connection,
             "peer": event.peer,
+            "principal": event.principal if self._wide else None,  # it may say what the program thinks of a peer
             "sequence": event.sequence,
             "generation": event.generation,
             "fields": told,
@@ -143,6 +144,7 @@ class Records(Reader[dict[str, Any]]):
             "time": time.time(),
             "connection": self._connection.number,
             "peer": self._connection.peer_name,
+            "principal": None,
             "sequence": 0,
             "generation": 0,
             "fields": {"dropped": number},

@@ -6,6 +6,7 @@ followed by its end, whatever happens in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,13 +56,15 @@ class Reports:
     Args:
         bus: where they go.
         number: of the connection, for the envelope.
+        principal: tells who the peer is, as far as that is known now.
         loop: whose clock tells how long things took.
     """
 
-    __slots__ = ("_loop", "_opened", "bus", "event_streams", "number", "peer_name", "streams")
+    __slots__ = ("_loop", "_opened", "_principal", "bus", "event_streams", "number", "peer_name", "streams")
 
-    def __init__(self, bus: Bus, number: int, loop: Loop) -> None:
+    def __init__(self, bus: Bus, number: int, principal: Callable[[], str | None], loop: Loop) -> None:
         self._loop = loop
+        self._principal = principal
         self.bus = bus
         self.number = number
         self.peer_name = ""
@@ -74,7 +77,7 @@ class Reports:
 
     def publish(self, kind: type[Event], **fields: object) -> None:
         """Publish one event with the connection's envelope."""
-        self.bus.publish(kind, connection=self.number, peer=self.peer_name, **fields)
+        self.bus.publish(kind, connection=self.number, peer=self.peer_name, principal=self._principal(), **fields)
 
     def opened(self, transport: str, version: int) -> None:
         """The handshake is done."""

@@ -52,6 +52,7 @@ class Event:
         sequence: rises by one with each event that its bus published.
         connection: number of the connection in this process; 0 for events of a registry.
         peer: what the peer calls itself; proves nothing.
+        principal: what the policy or the transport knows the peer as; None where none of them has said.
         generation: of the registration the event is about, else 0.
     """
 
@@ -59,6 +60,7 @@ class Event:
     sequence: int
     connection: int = 0
     peer: str = ""
+    principal: str | None = None
     generation: int = 0
 
 

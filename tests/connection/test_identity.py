@@ -26,6 +26,7 @@ from capnet import (
     Unauthenticated,
     connect,
 )
+from capnet.observe import Bootstrapped, CallFinished, ConnectionOpened, Event, PolicyDenied
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, until
 
@@ -142,6 +143,23 @@ async def test_a_connection_that_ends_meanwhile_leaves_no_task() -> None:
             await server.wait_closed()
             with pytest.raises(CapnetError):
                 await call
+
+
+async def test_events_say_who_the_peer_is() -> None:
+    """P-CAP-8: what it asked for before that was known has an event after it; what it calls itself proves nothing."""
+    policy = Tokens(lambda intro: later(Tokens().identify(intro)))
+    auth = {"token": "t", "grants": ["shop"]}
+    seen: list[Event] = []
+    async with connected(MemShop(), policy=policy, auth=auth) as (server, client):
+        server.on(Event, seen.append)
+        shop = await client.bootstrap(Shop)
+        with pytest.raises(PermissionDenied):
+            await shop.echo(1)
+        await until(lambda: len({type(event) for event in seen} & {Bootstrapped, CallFinished, PolicyDenied}) == 3)
+        assert {event.principal for event in seen if not isinstance(event, ConnectionOpened)} == {"tea"}
+        assert {event.peer for event in seen} == {"client"}
+        del shop
+        await assert_no_leaks(server, client)
 
 
 async def test_all_connections_of_a_principal_are_closed_at_once() -> None:

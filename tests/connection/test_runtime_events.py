@@ -16,7 +16,7 @@ from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
 
-ENVELOPE = {"kind", "time", "connection", "peer", "sequence", "generation", "fields"}
+ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "generation", "fields"}
 
 
 def grant(connection: Connection, *grants: str) -> None:
@@ -51,7 +51,7 @@ async def test_a_peer_reads_what_happens_on_its_connection() -> None:
             ]
             assert all(set(record) == ENVELOPE for record in got)
             assert {record["connection"] for record in got} == {server.number}
-            assert {record["peer"] for record in got} == {"client"}
+            assert {(record["peer"], record["principal"]) for record in got} == {("client", None)}
             assert got[-1]["fields"] == {
                 "direction": "in",
                 "call": got[-1]["fields"]["call"],
@@ -120,7 +120,7 @@ async def test_failures_are_told_without_the_exception() -> None:
 
 
 async def test_a_peer_sees_others_only_with_the_grant() -> None:
-    """P-CAP-9: what happens on other connections is nobody's business without it."""
+    """P-CAP-9: what happens on other connections is nobody's business without it, nor who the host takes a peer for."""
     async with Host(name="server") as host:
         host.serve(MemShop())
         await host.listen("memory:test-runtime-events")
@@ -131,16 +131,20 @@ async def test_a_peer_sees_others_only_with_the_grant() -> None:
             await one.ping()
             await two.ping()
             (first,) = (connection for connection in host.connections if connection.peer_name == "one")
+            for number, connection in enumerate(host.connections):
+                connection.attestation = replace(connection.attestation, principal=f"guest {number}")
+            principals = {connection.peer_name: connection.attestation.principal for connection in host.connections}
             async with aclosing(await open_events(one, first, ["CallFinished", "NameUnserved"])) as own:
                 await (await two.bootstrap(Shop)).add(1)
                 shop = await one.bootstrap(Shop)
                 record = await anext(own)
                 assert (record["peer"], record["fields"]["method"]) == ("one", "bootstrap")
+                assert record["principal"] is None
                 grant(first, EVENTS_GRANT)
                 async with aclosing(await open_events(one, first, ["CallFinished", "NameUnserved"])) as every:
                     await (await two.bootstrap(Shop)).add(1)
                     got = [await anext(every) for _ in range(2)]
-                    assert {record["peer"] for record in got} == {"two"}
+                    assert {(record["peer"], record["principal"]) for record in got} == {("two", principals["two"])}
                     host.unserve(Shop)
                     record = await anext(every)
                     assert record["kind"] == "NameUnserved" and record["fields"]["name"] == "test.Shop"
