@@ -1,8 +1,8 @@
 """`unix:PATH`: a socket file that only its owner can open, and peers known by user and process.
 
-Three walls stand before a stranger on the same machine: the directory must not be open to others, the file has mode
-0600 from its first instant, and a peer whose user is not allowed is turned away even so. Abstract names (`unix:@name`)
-have neither directory nor mode and are refused.
+Three walls stand before a stranger on the same machine: no directory on the way to the file may be open to others
+(`way.py`), the file has mode 0600 from its first instant, and a peer whose user is not allowed is turned away even so.
+Abstract names (`unix:@name`) have neither directory nor mode and are refused.
 """
 
 from __future__ import annotations
@@ -25,35 +25,50 @@ from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure
 from capnet_transports.listeners import SocketListener
 from capnet_transports.sockets import attach
+from capnet_transports.way import check_way
 
 __all__ = ["connect", "listen", "scheme"]
 
+_ROOT: Final = 0
 MAX_PATH: Final = 107 if sys.platform == "linux" else 103
 """Longest path a socket can have (sun_path), in bytes."""
 _PATIENCE = 5.0
-"""Seconds to wait for a listener with a full queue, or for another process that is binding in the same directory."""
+"""Seconds to wait for a listener with a full queue, or for another process that is binding to the same path."""
 _RETRY = 0.01
 """Seconds between two tries."""
 
 
-async def connect(path: str) -> Transport:
+async def connect(path: str, *, allow_uids: Collection[int] = ()) -> Transport:
     """A transport to the listener at `path`, relative or absolute; its attestation says who listens there.
+
+    Args:
+        path: where it listens.
+        allow_uids: users, beside ourselves and root, who may listen there and own what is on the way.
 
     Raises:
         InvalidArgument: no path, an abstract one, or one that is too long.
         Unavailable: nothing there, nobody listens, or its queue stayed full for 5 s.
-        PermissionDenied: the file is another user's.
+        PermissionDenied: another user listens there (`other_user`), owns the file or something on the way to it, or
+        could put another one in its place (`unsafe_directory`).
     """
     _check(path)
+    owners = frozenset((os.geteuid(), _ROOT, *allow_uids))
     sock = _new_socket()
     try:
+        check_way(path, owners)
         await _reach(sock, path)
-        return attach(sock, _attestation(sock))
-    except OSError as error:
+        attestation = _attestation(sock)
+        if attestation.uid is not None and attestation.uid not in owners:
+            raise PermissionDenied(
+                f"unix:{path}: user {attestation.uid} listens there",
+                reason="other_user",
+                hint="name that user in allow_uids, if it is the one you mean",
+            )
+        return attach(sock, attestation)
+    except BaseException as error:
         sock.close()
-        raise failure(error, f"unix:{path}") from error
-    except BaseException:
-        sock.close()
+        if isinstance(error, OSError) and not isinstance(error, CapnetError):  # some of ours are OSErrors too
+            raise failure(error, f"unix:{path}") from error
         raise
 
 
@@ -72,7 +87,8 @@ async def listen(
         InvalidArgument: no path, an abstract one, or one that is too long.
         AlreadyExists: somebody listens there (`eaddrinuse`).
         FailedPrecondition: what is there is not a socket (`not_a_socket`).
-        PermissionDenied: the directory is another user's or open to others (`unsafe_directory`), or not ours to write.
+        PermissionDenied: a directory or link on the way is another user's, or a directory is open to others
+        (`unsafe_directory`); or it is not ours to write.
     """
     _check(path)
     path = _lasting(path)
@@ -140,37 +156,16 @@ def _lasting(path: str) -> str:
     return absolute if len(os.fsencode(absolute)) <= MAX_PATH else path
 
 
-def _make_directory(directory: str) -> None:
-    """Make `directory` and what is missing above it, closed to others, whatever the umask is."""
-    if not os.path.isdir(directory):
-        _make_directory(os.path.dirname(directory) or os.curdir)
-        with suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
-
-
-def _check_directory(directory: str) -> None:
-    """Who may write to the directory can put another socket in our place."""
-    status = os.stat(directory)
-    others_may_write = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
-    if others_may_write or status.st_uid not in (os.geteuid(), 0):
-        raise PermissionDenied(
-            f"{directory}: this directory is {'open to every user' if others_may_write else 'owned by another user'}",
-            reason="unsafe_directory",
-            hint=f"chmod o-w {directory}, or use a directory of your own",
-        )
-
-
 # --- binding and connecting ---
 
 
 async def _bind(path: str, backlog: int) -> tuple[socket.socket, tuple[int, int]]:
     """A listening socket at `path`, and the identity of its file."""
     directory = os.path.dirname(path) or os.curdir
-    _make_directory(directory)
-    _check_directory(directory)
+    check_way(directory, (os.geteuid(), _ROOT), make=True)
     sock = _new_socket()
     try:
-        async with _alone_in(directory):
+        async with _alone_at(path):
             _clear(path)
             _bind_private(sock, path)
             sock.listen(backlog)
@@ -181,26 +176,49 @@ async def _bind(path: str, backlog: int) -> tuple[socket.socket, tuple[int, int]
 
 
 @asynccontextmanager
-async def _alone_in(directory: str) -> AsyncGenerator[None]:
-    """Two starting hosts that find the same stale file must not remove each other's new one."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+async def _alone_at(path: str) -> AsyncGenerator[None]:
+    """Two starting hosts that find the same stale file must not remove each other's new one.
+
+    What is locked is a file of ours beside the socket, for as long as we bind: a directory could be locked by whoever
+    may read it.
+    """
+    directory, name = os.path.split(path)
+    lock = os.path.join(directory, f".{name}.capnet-lock")
+    fd: int | None = None
+    with anyio.move_on_after(_PATIENCE):
+        while (fd := _locked(lock)) is None:  # noqa: ASYNC110 (nothing tells when another process is done)
+            await anyio.sleep(_RETRY)
+    if fd is None:
+        raise Unavailable(f"{lock}: another process has kept this file locked", reason="locked")
     try:
-        with anyio.move_on_after(_PATIENCE) as patience:
-            while not _lock(fd):  # noqa: ASYNC110 (nothing tells when another process is done)
-                await anyio.sleep(_RETRY)
-        if patience.cancelled_caught:
-            raise Unavailable(f"{directory}: another process has kept this directory locked", reason="locked")
         yield
     finally:
+        with suppress(OSError):
+            os.unlink(lock)  # before anybody else can have it
         os.close(fd)
 
 
-def _lock(fd: int) -> bool:
+def _locked(path: str) -> int | None:
+    """The lock file at `path`, open and locked by us; None while somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise PermissionDenied(
+                f"{path}: this is not a file of ours, so others could keep it locked",
+                reason="unsafe_directory",
+                hint="remove it, or use a directory of your own",
+            )
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if _identity(os.lstat(path)) == _identity(status):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass  # it was unlocked and removed in between, if it is not locked
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
 
 
 def _clear(path: str) -> None:

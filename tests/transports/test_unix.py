@@ -227,14 +227,28 @@ async def test_directory_that_is_a_file(tmp_path: Path) -> None:
     assert caught.value.reason == "enotdir"
 
 
-async def test_directory_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unix, "_PATIENCE", 0.05)
+async def test_path_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another process of ours, or one that has died in the midst and left the file."""
+    lock = tmp_path / ".s.capnet-lock"
+    with lock.open("x") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(unix, "_PATIENCE", 0.05)
+            with pytest.raises(Unavailable) as caught:
+                await unix.scheme.listen(str(tmp_path / "s"), refuse)
+        assert caught.value.reason == "locked" and lock.exists()
+        other = await unix.scheme.listen(str(tmp_path / "other"), refuse)
+    await (await unix.scheme.listen(str(tmp_path / "s"), refuse)).aclose()
+    await other.aclose()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_directory_that_is_locked_will_do(tmp_path: Path) -> None:
+    """Whoever may read it can lock it."""
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        with pytest.raises(Unavailable) as caught:
-            await unix.scheme.listen(str(tmp_path / "s"), refuse)
-        assert caught.value.reason == "locked"
+        await (await unix.scheme.listen(str(tmp_path / "s"), refuse)).aclose()
     finally:
         os.close(fd)
 
