@@ -29,8 +29,6 @@ __all__ = ["CloseHooks", "Serving"]
 
 I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
 E = TypeVar("E", bound=Event)
-_log: Final = Log()
-"""One for the process, so that its bound is one too."""
 HOOKS_PER_TURN: Final = 2000
 """Close hooks that are started until others have their turn; of very many that are due a part, so that none pile up."""
 HOOKS_TIMEOUT = 5.0
@@ -103,6 +101,7 @@ class Serving(ABC):
         self.hooks = hooks or CloseHooks()
         self.registry = Registry(self.close_hosted)
         self.scopes = Scopes(self)
+        self._log = Log()
 
     def serve(self, implementation: Cap, *, name: str | None = None, if_exists: IfExists = "raise") -> ServeHandle:
         """Let peers bootstrap an implementation, under its contract's name unless another is given.
@@ -288,7 +287,7 @@ class Serving(ABC):
     def unexpected(self, where: str, error: BaseException) -> Internal:
         """Our own code failed: log and tell observers everything, and give what the peer may know (P-ERR-2)."""
         correlation = uuid4().hex
-        _log.unexpected(where, correlation, error)
+        self._log.unexpected(where, correlation, error)
         if self.bus.observed:
             self._publish(HandlerFailed, where=where, correlation=correlation, error=error)
         return Internal(

@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import anyio
 import pytest
+import structlog
 import trio
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
+from structlog.testing import capture_logs
 
 from capnet import (
     Call,
@@ -19,6 +21,7 @@ from capnet import (
     Cap,
     CapnetError,
     FailedPrecondition,
+    Host,
     Internal,
     InvalidArgument,
     Limits,
@@ -26,8 +29,10 @@ from capnet import (
     PermissionDenied,
     ResourceExhausted,
     call,
+    connect,
 )
 from capnet.observe import HandlerFailed
+from capnet.observe.log import ENTRIES, NEWCOMERS, Account
 from capnet.testing import connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
 
@@ -278,6 +283,30 @@ async def test_an_exception_tells_the_caller_nothing_and_the_observers_all() -> 
         await until(lambda: seen)
         assert caught.value.details["correlation"] == seen[0].correlation
         assert isinstance(seen[0].error, ValueError) and "shadow" in str(seen[0].error)
+
+
+async def test_failures_that_one_peer_provokes_keep_no_others_out_of_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P-ERR-2: the word that each peer is told finds its failure in the callee's log."""
+    monkeypatch.setattr("capnet.observe.log._common", Account(NEWCOMERS))  # tests before this one have theirs
+    structlog.configure()
+    try:
+        with capture_logs() as entries:
+            async with Host() as host:
+                host.serve(MemShop())
+                await host.listen("memory:test-log")
+                async with connect("memory:test-log") as one, connect("memory:test-log") as two:
+                    noisy, quiet = await one.bootstrap(Shop), await two.bootstrap(Shop)
+                    for _ in range(ENTRIES + 10):
+                        with pytest.raises(Internal):
+                            await noisy.fail("again")
+                    with pytest.raises(Internal) as caught:
+                        await quiet.fail("once")
+    finally:
+        structlog.reset_defaults()
+    assert entries[-1]["correlation"] == caught.value.details["correlation"]
+    assert len(entries) == ENTRIES + 1
 
 
 async def test_methods_that_are_not_declared_are_not_there() -> None:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from capnet.observe.log import ENTRIES, WINDOW, Log
+from capnet.observe.log import ENTRIES, NEWCOMERS, WINDOW, Account, Log
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +45,69 @@ def test_without_configuration_it_goes_to_standard_error(capsys: pytest.CaptureF
     assert not out and "the-id" in err and "secret of ours" in err and "Traceback" in err
 
 
-def test_a_flood_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reliability T21: provoked failures do not fill the log."""
-    now = 100.0
-    monkeypatch.setattr("capnet.observe.log.time.monotonic", lambda: now)
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What the log goes by."""
+    clock = Clock()
+    monkeypatch.setattr("capnet.observe.log.time.monotonic", clock)
     structlog.configure()
-    written = Log()
+    return clock
+
+
+def fail(log: Log, times: int = 1) -> None:
+    for _ in range(times):
+        log.unexpected("a", "b", failure())
+
+
+def test_a_flood_is_cut_and_counted(clock: Clock) -> None:
+    """Reliability T21: provoked failures do not fill the log."""
+    log = Log(Account(NEWCOMERS))
     with capture_logs() as entries:
-        for _ in range(ENTRIES + 5):
-            written.unexpected("a", "b", failure())
+        fail(log, ENTRIES + 5)
         assert len(entries) == ENTRIES
-        now += WINDOW + 1
-        written.unexpected("a", "b", failure())
+        clock.now += WINDOW + 1
+        fail(log)
     assert entries[-1]["left_out_before"] == 5
+
+
+def test_the_flood_of_one_leaves_room_for_others(clock: Clock) -> None:
+    """P-ERR-2: a correlation id is found in the log, whatever other peers provoke."""
+    common = Account(NEWCOMERS)
+    logs = [Log(common), Log(common)]
+    for later in (0.0, WINDOW + 1):  # as newcomers, and when they have been there for a while
+        clock.now += later
+        with capture_logs() as entries:
+            fail(logs[0], 1000)
+            logs[1].unexpected("a", "the-id", failure())
+            fail(logs[0])
+        assert len(entries) == ENTRIES + 1
+        assert (entries[-1]["correlation"], entries[-1]["left_out_before"]) == ("the-id", 1000 - ENTRIES)
+
+
+def test_to_begin_anew_brings_nothing(clock: Clock) -> None:
+    """Who connects again and again fills neither the log nor the room of those that were there before."""
+    common = Account(NEWCOMERS)
+    there_before = Log(common)
+    clock.now += WINDOW + 1
+    with capture_logs() as entries:
+        for _ in range(NEWCOMERS):
+            fail(Log(common), 3)
+        assert len(entries) == NEWCOMERS
+        fail(there_before)
+        assert len(entries) == NEWCOMERS + 1
+        clock.now += WINDOW + 1
+        fail(Log(common))
+        assert len(entries) == NEWCOMERS + 2
 
 
 def test_structlog_comes_with_the_first_entry() -> None:
