@@ -167,16 +167,21 @@ class Moving(Flow):
             if holds(raised, (connection.loop.cancelled, *EXITS)):
                 raise
         finally:
+            error = self.error or error
             with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
-                await self._end(self.error or error)
-            connection.streams.ended(self, self.error or error)
+                error = await self._end(error)
+            connection.streams.ended(self, error)
             error = None  # its traceback refers to this frame
 
-    async def _end(self, error: CapnetError | None) -> None:
+    async def _end(self, error: CapnetError | None) -> CapnetError | None:
+        """Close both ends. Returns what it all has ended with: one of them may say why it does not end in order."""
         try:
             await self.end(error)
+        except CapnetError as raised:
+            return error or raised
         except Exception as raised:
             self._connection.unexpected("end of a stream", raised)
+        return error
 
     @property
     def source(self) -> object:
@@ -259,6 +264,9 @@ class Producing(Moving):
             close = getattr(self._source, "aclose", None)
             if close is not None:
                 await close()
+        except CapnetError as raised:
+            error = error or raised
+            raise
         finally:
             with self._connection.contained:
                 self._connection.engine.streaming.end(self.stream, error)

@@ -25,6 +25,7 @@ from capnet import (
     restrict,
     restrictions,
 )
+from capnet.observe import HandlerFailed
 from capnet.testing import connected
 from tests.attenuation.store import Box, Desk, MemDesk, MemStore, Store
 from tests.connection.shop import socket_pair, until
@@ -479,6 +480,43 @@ async def test_a_sink_that_is_closed_after_the_cut_ends_with_that() -> None:
         await desk.seen[0].aclose()
     with pytest.raises(Revoked):
         await anext(stores)
+
+
+@pytest.mark.parametrize("way", ["aclose", "fail", "send"])
+async def test_a_peer_that_ends_a_sink_after_the_cut_is_no_fault_of_ours(way: str) -> None:
+    """The sink has gone through the membrane and then to the peer, who did not know of the cut."""
+
+    class Late(MemDesk):
+        async def feed(self, into: Sink[Store], count: int) -> None:
+            self.seen.append(into)
+
+    desk = Late()
+    async with connected(desk) as (server, client):
+        failed: list[HandlerFailed] = []
+        client.on(HandlerFailed, failed.append)
+        membrane = Membrane()
+        sink, stores = channel(Store)
+        far = membrane.wrap(await client.bootstrap(Desk))
+        await far.feed(sink, 0)
+        into = desk.seen.pop()
+        membrane.cut("over")
+        match way:
+            case "aclose":
+                await into.aclose()
+            case "fail":
+                into.fail(StreamStopped())
+            case _:
+                await into.send(MemStore())
+        with pytest.raises(Revoked) as caught:
+            await anext(stores)
+        assert caught.value.message == "over"
+        if way == "send":
+            await into.aclose()
+        await until(lambda: not client.stats()["streams"])
+        await anyio.wait_all_tasks_blocked()
+        assert not failed
+        del far, sink, stores, into, caught
+        await assert_nothing_left(server, client)
 
 
 async def test_a_capability_of_unknown_contract_does_not_cross() -> None:

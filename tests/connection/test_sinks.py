@@ -20,14 +20,17 @@ from capnet import (
     InvalidArgument,
     Limits,
     NotFound,
+    Revoked,
     Sink,
     Stream,
     StreamStopped,
+    Unavailable,
     call,
     channel,
     release,
     stream,
 )
+from capnet.observe import HandlerFailed
 from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows, Post, nothing_open, turns
 from tests.connection.shop import Item, MemItem, socket_pair, until
@@ -460,6 +463,40 @@ async def test_a_sink_of_the_users_own() -> None:
         assert events == [0, 1, 2, "not_found"]
         release(flows)
         await nothing_open(server, client)
+
+
+@pytest.mark.parametrize("end", ["aclose", "fail"])
+@pytest.mark.parametrize("raised", [Unavailable("it has gone"), Revoked("taken back"), OSError("a fault")], ids=repr)
+async def test_a_sink_that_cannot_end_in_order(end: str, raised: Exception) -> None:
+    """An error that is meant for others is an end like any other; one that is not is told to who observes here."""
+
+    class Gone(Sink[int]):
+        async def send(self, item: int) -> None: ...
+
+        async def aclose(self) -> None:
+            ended.append("aclose")
+            raise raised
+
+        def fail(self, error: CapnetError) -> None:
+            ended.append("fail")
+            raise raised
+
+    ended: list[str] = []
+    async with connected(implementation := MemFlows()) as (server, client):
+        seen: list[HandlerFailed] = []
+        client.on(HandlerFailed, seen.append)
+        flows = await client.bootstrap(Flows)
+        remote = await kept_sink(flows, implementation, Gone())
+        await remote.send(1)
+        if end == "aclose":
+            await remote.aclose()
+        else:
+            remote.fail(NotFound("no more"))
+        await until(lambda: ended == [end])
+        release(flows)
+        await nothing_open(server, client)
+        await anyio.wait_all_tasks_blocked()
+        assert [event.error for event in seen] == ([] if isinstance(raised, CapnetError) else [raised])
 
 
 # --- we write, the peer reads ---

@@ -277,6 +277,46 @@ async def test_an_error_of_the_producers_clean_up_is_told_here() -> None:
         await nothing_open(server, client)
 
 
+async def test_a_source_that_cannot_close_in_order_ends_with_that() -> None:
+    """What it raises there and is meant for others goes to the reader: it must not take what came for the whole."""
+
+    class Cut:
+        def __init__(self) -> None:
+            self.left = 3
+
+        def __aiter__(self) -> Cut:
+            return self
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+        async def aclose(self) -> None:
+            raise NotFound("the rest is gone", reason="rest")
+
+    told: list[CapnetError] = []
+
+    class Telling(MemFlows):
+        async def add(self, numbers: AsyncIterable[int]) -> int:
+            try:
+                return await super().add(numbers)
+            except CapnetError as error:
+                told.append(error)
+                return -1
+
+    async with connected(Telling()) as (server, client):
+        seen: list[HandlerFailed] = []
+        client.on(HandlerFailed, seen.append)
+        flows = await client.bootstrap(Flows)
+        assert await flows.add(Cut()) == -1
+        assert [error.reason for error in told] == ["rest"] and not seen
+        told.clear()
+        release(flows)
+        await nothing_open(server, client)
+
+
 async def test_a_producer_that_goes_on_after_its_end_harms_nobody() -> None:
     """It swallows the cancellation, or yields in its `finally`: what it says then is not sent (P-STREAM-3)."""
 
