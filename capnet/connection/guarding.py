@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from capnet.contract import ContractSpec
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import BOOTSTRAP_ID, Export
 from capnet.errors import CallCancelled
@@ -51,8 +52,16 @@ class Guarding:
         if export.id == BOOTSTRAP_ID:
             return None  # who may have a name is for `admit` to say
         connection = self._connection
+        contract: ContractSpec | None = export.contract
         info = CallInfo(
-            export.interface, answer.method, arguments, connection.attestation, connection.peer_name, answer.context
+            export.interface,
+            answer.method,
+            arguments,
+            connection.attestation,
+            connection.peer_name,
+            answer.context,
+            False,
+            frozenset((export.interface,)) if contract is None else contract.names,
         )
         try:
             verdict = self._guard(info)

@@ -107,6 +107,8 @@ class CallInfo:
         peer: what it calls itself, unverified.
         metadata: text that came along with the call, unverified.
         dry_run: nobody calls; somebody wants to know what the answer would be.
+        contracts: names of the contract and of all that it inherits. Of what is only passed on, and was passed on where
+            no contract is declared, this program knows no more than the name.
     """
 
     contract: str
@@ -116,6 +118,7 @@ class CallInfo:
     peer: str
     metadata: Mapping[str, str]
     dry_run: bool = False
+    contracts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,8 @@ async def explain(
     guard = hook_of(policy, "guard")
     if guard is not None and method is not None:
         contract = admission.name if registration is None else registration.spec.name
-        call = CallInfo(contract, method, arguments, admission.attestation, admission.peer, {}, True)
+        names = frozenset((contract,)) if registration is None else registration.spec.names
+        call = CallInfo(contract, method, arguments, admission.attestation, admission.peer, {}, True, names)
         denied = refusal_of(await settled(owner, "guard", seconds, lambda: guard(call)))
         if denied is not None:
             return Explanation(False, served, denied, "guard")

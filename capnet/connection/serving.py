@@ -107,6 +107,8 @@ class Serving(ABC):
         """Let peers bootstrap an implementation, under its contract's name unless another is given.
 
         Args:
+            name: what peers ask for. It changes nothing else: whatever the name, they get all that the contract of the
+                implementation has.
             if_exists: `raise` refuses a name that is taken; `replace` puts the implementation behind it, like
                 `replace` without waiting; `skip` leaves what is there alone.
 

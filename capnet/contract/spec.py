@@ -223,6 +223,12 @@ class ContractSpec:
         """Plain data that describes every method, for `describe` and `differences`."""
         return shape(self)
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Its name, and those of the contracts that it inherits."""
+        declared = map(declaration_of, self.cls.__mro__)
+        return frozenset((self.name, *(one.name for one in declared if one is not None)))
+
     @property
     def is_callable(self) -> bool:
         """It stands for a function: any function is an implementation of it."""

@@ -19,12 +19,14 @@ from capnet import (
     Limits,
     PermissionDenied,
     Revoked,
+    call,
     notify,
+    pipe,
 )
 from capnet.observe import HandlerFailed, PolicyDenied
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemItem, MemShop, Shop, until
-from tests.connection.tree import Hub, Node, Tree, chain
+from tests.connection.tree import Hub, MemNode, Node, Tree, chain
 
 
 class Guard:
@@ -143,6 +145,42 @@ async def test_it_sees_who_calls_what_with_which_arguments() -> None:
         with pytest.raises(InvalidArgument):
             await shop.add("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         assert len(policy.asked) == 2
+
+
+class Fine(Node, name="test.Fine"):
+    """What inherits everything from another contract."""
+
+    @call
+    async def fine(self) -> None: ...
+
+
+class MemFine(MemNode, Fine):
+    async def fine(self) -> None: ...
+
+
+async def test_it_sees_what_a_contract_inherits() -> None:
+    """Whatever a peer holds something as, a guard finds the contract that its methods come from."""
+    policy = Guard(lambda call: call.method != "say" or "test.Node" not in call.contracts)
+    tree = Tree()
+    async with connected(MemFine(tree, "/fine"), policy=policy) as (server, client):
+        fine = await client.bootstrap(Fine)
+        await fine.fine()
+        for node in (fine, pipe(fine.hand(fine))):
+            with pytest.raises(PermissionDenied):
+                await node.say("x")
+        assert tree.log == []
+        assert {(call.contract, call.contracts) for call in policy.asked} >= {
+            ("test.Fine", frozenset({"test.Fine", "test.Node"}))
+        }
+        await client.runtime().ping()
+        assert policy.asked[-1].contracts == {"capnet.Runtime"}
+        told = await server.explain("test.Fine", "say")
+        assert told.by == "guard" and policy.asked[-1].dry_run
+        unserved = await server.explain("test.Nope", "say")
+        assert unserved.allowed and policy.asked[-1].contracts == {"test.Nope"}
+        policy.asked.clear()
+        del fine, node
+        await assert_no_leaks(server, client)
 
 
 async def test_what_a_denial_says_reaches_the_caller() -> None:
@@ -281,6 +319,7 @@ async def test_calls_that_are_only_passed_on_are_guarded(at_once: bool) -> None:
             with pytest.raises(PermissionDenied):
                 await node.spell(["a"])
             assert (policy.asked[-1].contract, policy.asked[-1].arguments) == ("test.Node", {"words": ["a"]})
+            assert policy.asked[-1].contracts == {"test.Node"}
             del node
         peers.forget()
 

@@ -133,6 +133,21 @@ class TestContractSpec:
         assert "test.Room version 2: post, join" in repr(spec)
         assert not spec.is_callable
 
+    def test_it_has_the_names_of_what_it_inherits(self) -> None:
+        """Also through classes that are no contracts, and as one that has type arguments."""
+
+        class Plain(Room): ...
+
+        class Club(Plain, Member, name="test.Club"): ...
+
+        class Of(Club, Generic[T], name="test.Of"): ...
+
+        assert contract_spec(Room).names == contract_spec(Plain).names == {"test.Room"}
+        assert contract_spec(Club).names == {"test.Club", "test.Room", "test.Member"}
+        assert contract_spec(Of[int]).names == {"test.Of", "test.Club", "test.Room", "test.Member"}
+        function = callable_contract(Callable[[int], Awaitable[int]])
+        assert contract_spec(function).names == {contract_spec(function).name}
+
     def test_methods_say_how_they_are_called(self) -> None:
         """Kind and options."""
         rename, history = method("rename"), method("history")
