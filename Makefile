@@ -5,6 +5,10 @@ STAMP   := .venv/.installed
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
 CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
+# Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
+WORKERS := auto
+PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check soak lint types docs bench format clean
 
@@ -15,10 +19,8 @@ demo: $(STAMP)  ## see it work
 	$(BIN)/python -m capnet demo
 
 test: $(STAMP)  ## everything a change must pass, coverage gate included
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(CORE)
-	$(BIN)/coverage report --fail-under=100
-	$(BIN)/pytest $(addprefix --ignore=,$(CORE))
+	$(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
+	$(PYTEST) $(addprefix --ignore=,$(CORE))
 
 check: test lint types docs  ## test, lint, types and docs
 

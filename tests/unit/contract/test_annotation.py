@@ -379,7 +379,7 @@ FLAGS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("hint", "expected"), FLAGS, ids=str)
+@pytest.mark.parametrize(("hint", "expected"), FLAGS, ids=[str(hint) for hint, _ in FLAGS])
 def test_flags_say_what_the_wire_needs(hint: Any, expected: set[str]) -> None:
     """Each flag costs time on every call, so it is set only where it is needed."""
     found = read_annotation(hint, "here")

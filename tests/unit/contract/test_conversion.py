@@ -143,7 +143,7 @@ MISFITS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("hint", "value", "expected"), MISFITS, ids=str)
+@pytest.mark.parametrize(("hint", "value", "expected"), MISFITS, ids=[expected for _, _, expected in MISFITS])
 def test_what_does_not_fit_is_refused_with_its_path(hint: Any, value: Any, expected: str) -> None:
     """Strictly: no text for bytes, no bool for int, no implementation that merely looks right."""
     assert refusal(hint, value) == expected

@@ -173,7 +173,7 @@ FLAT: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), FLAT, ids=repr)
+@pytest.mark.parametrize(("value", "expected"), FLAT, ids=[f"{type(value)}-{expected}" for value, expected in FLAT])
 def test_values_become_plain(value: Any, expected: Any) -> None:
     """Of exactly the types the codec takes, subclasses included."""
     found = plain(value)

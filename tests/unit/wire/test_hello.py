@@ -43,7 +43,7 @@ def test_a_hello_arrives_as_it_was_said() -> None:
         Hello(auth=2**64),
         Hello(auth=[CapRef("a", 1)]),
     ],
-    ids=repr,
+    ids=["control character", "long name", "object", "key that is no text", "wide number", "reference"],
 )
 def test_what_a_peer_would_not_take_is_not_said(hello: Hello) -> None:
     """P-CONN-1: whoever makes such a hello gets the error, not the peer."""
