@@ -320,6 +320,10 @@ class EnginePair:
     def deliver(self, side: EngineSide, count: int | None = None) -> None:
         """Let `count` bytes arrive at `side`, or all that wait for it, and the end when there are no more."""
         self.step()
+        self._arrive(side, count)
+
+    def _arrive(self, side: EngineSide, count: int | None = None) -> None:
+        """The same, when nothing has happened since the last step."""
         data = side.incoming.take(count)
         if data:
             side.engine.receive_data(data, self.now)
@@ -335,7 +339,8 @@ class EnginePair:
         self.step()
         while any(side.incoming.waiting or (side.incoming.ended and not side.closed) for side in self.sides):
             for side in self.sides:
-                self.deliver(side)
+                if side.incoming.waiting or side.incoming.ended:
+                    self._arrive(side)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; each engine is told at each of its deadlines on the way, and at the end. Nothing arrives."""
