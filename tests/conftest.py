@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -33,3 +34,14 @@ settings.load_profile(os.environ.get("CAPNET_HYPOTHESIS", "quick"))
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Each asynchronous test runs once on each of these."""
     return request.param
+
+
+@pytest.fixture(scope="module", autouse=True)
+def heap_put_aside() -> None:
+    """What is there when a module of tests begins is not looked through by the collections in it.
+
+    Hundreds of tests collect at their end to see what is left; looking through all that pytest, Hypothesis and the
+    tests are made of would take most of their time. It is also how `tests/connection/census.py` counts what is new.
+    """
+    gc.collect()
+    gc.freeze()

@@ -11,13 +11,12 @@ import asyncio
 import gc
 import types
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from anyio import move_on_after
 from anyio.lowlevel import checkpoint
 
@@ -25,7 +24,7 @@ from capnet.observe import Bus
 from tests.connection.leaks import forget_timers
 from tests.connection.scenes import Rules, Scene, Stage, on_stage
 
-__all__ = ["Left", "NeedsCollector", "aside", "check", "collecting_nothing", "play"]
+__all__ = ["Left", "NeedsCollector", "check", "collecting_nothing", "play"]
 
 ROOMS = ("capnet", "capnet_transports", "tests")
 RUNNING = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType, types.FrameType, Context, asyncio.Task)
@@ -130,15 +129,6 @@ def census() -> Counter[str]:
         if _counts(kind):
             found[kind.__qualname__] += size
     return found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def aside() -> Iterator[None]:
-    """What exists when a module of tests begins does not count in it, and need not be looked through."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextmanager

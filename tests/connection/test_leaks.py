@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.connection.census import NeedsCollector, check, collecting_nothing, play
-from tests.connection.census import aside as aside  # a fixture
 from tests.connection.flows import Counting
 from tests.connection.scenes import AUTHORITY, CALLS, CONNECTIONS, SCENES, STREAMS, Stage, on_stage
 from tests.connection.shop import until

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.faults.injection import Kind
-from tests.faults.trial import Scenario, quiet_heap, try_once
+from tests.faults.trial import Scenario, try_once
 
 __all__ = ["SEED", "Swept", "sweep"]
 
@@ -34,18 +34,17 @@ class Swept:
 
 def sweep(scenario: Scenario, backend: str, kinds: Iterable[Kind] = Kind, most: int | None = None) -> dict[Kind, Swept]:
     """Count the chances of each kind, then try a fault at each, or at so many of them."""
-    with quiet_heap():
-        plain = try_once(scenario, backend)
-        swept = {kind: Swept(wrong=list(plain.wrong)) for kind in kinds}
-        for kind, one in swept.items():
-            numbers = list(range(len(plain.places[kind])))
-            if most is not None and len(numbers) > most:
-                numbers = sorted(random.Random(SEED).sample(numbers, most))
-            for number in numbers:
-                outcome = try_once(scenario, backend, kind, number)
-                if not outcome.taken:
-                    one.missed += 1
-                else:
-                    one.tried += 1
-                    one.wrong += [f"{kind.name} {number} at {outcome.taken}: {wrong}" for wrong in outcome.wrong]
+    plain = try_once(scenario, backend)
+    swept = {kind: Swept(wrong=list(plain.wrong)) for kind in kinds}
+    for kind, one in swept.items():
+        numbers = list(range(len(plain.places[kind])))
+        if most is not None and len(numbers) > most:
+            numbers = sorted(random.Random(SEED).sample(numbers, most))
+        for number in numbers:
+            outcome = try_once(scenario, backend, kind, number)
+            if not outcome.taken:
+                one.missed += 1
+            else:
+                one.tried += 1
+                one.wrong += [f"{kind.name} {number} at {outcome.taken}: {wrong}" for wrong in outcome.wrong]
     return swept

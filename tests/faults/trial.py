@@ -36,7 +36,7 @@ from tests.balance import Books
 from tests.connection.leaks import open_descriptors, running_tasks
 from tests.faults.injection import Chances, Injected, Kind, Tasks, Virtual, steps, watched
 
-__all__ = ["BACKENDS", "Ground", "Outcome", "Scenario", "quiet_heap", "try_once"]
+__all__ = ["BACKENDS", "Ground", "Outcome", "Scenario", "try_once"]
 
 Args = TypeVarTuple("Args")
 PATIENCE: Final = 5.0
@@ -340,14 +340,3 @@ def _observed(chances: Chances, found: Outcome) -> Generator[Records]:
         stack.enter_context(patch.object(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True))
         stack.enter_context(patch.object(trio._core._run, "_r", random.Random(0)))
         yield records
-
-
-@contextmanager
-def quiet_heap() -> Generator[None]:
-    """For many trials: what is there already is not looked at by each collection."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -11,14 +11,12 @@ shorter, as far as it fails still, and printed; `replay` plays it.
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -116,12 +114,11 @@ def campaign(
     """
     done = Campaign(seed)
     began = time.thread_time()
-    with _nothing_to_collect():
-        while done.frames < frames:
-            _meet(random.Random(f"{seed}/{done.encounters}"), done, malice, explain=explain)
-            done.seconds = time.thread_time() - began
-            if each is not None:
-                each(done)
+    while done.frames < frames:
+        _meet(random.Random(f"{seed}/{done.encounters}"), done, malice, explain=explain)
+        done.seconds = time.thread_time() - began
+        if each is not None:
+            each(done)
     return done
 
 
@@ -237,14 +234,3 @@ def _meaning(step: Step) -> str:
     except Exception as error:
         said.append(repr(error))
     return f"  # {' '.join(said)[:200]}" if said else ""
-
-
-@contextmanager
-def _nothing_to_collect() -> Generator[None]:
-    """What is alive already does not count towards the time of a frame, in which the collector may run."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.connection.census import aside as aside  # a fixture
 from tests.connection.census import check, play
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.scenes import SCENES
