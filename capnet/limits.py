@@ -75,8 +75,14 @@ class Limits:
     call_rate: int = 0
     """Calls of the peer that are taken in a second after that; for the others nothing is read. 0 is no bound."""
     frames_per_turn: int = 64
-    """Frames of one peer that are acted on in a turn of the loop, fewer of those that hold many values; until its next
-    turn nothing is read from it."""
+    """Frames of one peer that are acted on in a turn of the loop, fewer of those that hold many values or lead to much;
+    until its next turn nothing is read from it."""
+    work_burst: int = 1_000_000
+    """Values that the peer may have handled at once beside those in its frames: copies out of kept results, and what
+    else a small frame leads to, in terms of values; after these nothing is read for a while (P-LIMIT-5)."""
+    work_rate: int = 1_000_000
+    """How many of these it may have handled in a second after that; for others nothing is read for a while
+    (P-LIMIT-5)."""
 
     handshake_timeout: float = 5.0
     """Seconds until the peer's hello must be in (P-CONN-3)."""
@@ -117,6 +123,8 @@ class Limits:
             max_queued_calls=1024,
             max_call_charge=512 * 1024 * 1024,
             max_held_charge=256 * 1024 * 1024,
+            work_burst=64_000_000,
+            work_rate=64_000_000,
             max_backlog=128 * 1024 * 1024,
         )
 
@@ -147,6 +155,8 @@ _FLOORS = {
     "control_burst": 1000,
     "control_rate": 200,
     "frames_per_turn": 2,
+    "work_burst": 65_536,
+    "work_rate": 65_536,
 }
 
 EARLY = Limits(

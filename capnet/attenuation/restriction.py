@@ -137,7 +137,7 @@ class Bucket:
 
     def take(self) -> None:
         """One call."""
-        self._pace.spend()
+        self._pace.spend(monotonic())
 
 
 class Expiry:

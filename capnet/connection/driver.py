@@ -128,7 +128,7 @@ class Driver:
         self.receiving = False
         self.drain()
         owes = share is not None and share.end(loop.now())
-        if engine.unread or owes or engine.call_pace is not None:
+        if engine.unread or owes or engine.paced:
             self._yield_turn(engine.rest(loop.now()), owes=owes)
 
     def writable(self) -> None:

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from capnet.errors import CapnetError, InvalidArgument, Revoked, cut_text
+from capnet.errors import CapnetError, InvalidArgument, ResourceExhausted, Revoked, cut_text
 from capnet.wire.frames import Op
-from capnet.wire.references import CapRef, Reference
+from capnet.wire.references import AnswerRef, CapRef, Reference
 from capnet.wire.values import lower, only_data
 
 from . import events as event
@@ -21,7 +21,7 @@ from .exports import Export
 from .imports import Import
 from .ledger import BYTES_PER_VALUE
 from .lifecycle import State
-from .pipelines import MOST_TAKEN, Kept, Place, answer_refs
+from .pipelines import MOST_TAKEN, Found, Kept, Place
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -103,7 +103,7 @@ class Answering:
         answer.forwarded = token
         for dependent in list(answer.dependents or ()):
             if _is_on(dependent, answer):
-                if answer_refs(dependent.references):
+                if dependent.promises:
                     return
                 _wait_no_more(dependent, answer)
                 dependent.place = answer
@@ -112,19 +112,25 @@ class Answering:
     # What the peer says
 
     def accept(self, answer: Answer, sources: Mapping[int, Answer | Kept | None]) -> None:
-        """Take a call that is in order but may have to wait, for these answers or behind another call."""
+        """Take a call that is in order but may have to wait, for these answers or behind another call.
+
+        Raises:
+            ProtocolViolation: P-LIMIT-4, it is one of too many that want more of other answers than there is room for.
+        """
         engine = self._engine
         answer.state = AnswerState.WAITING
         answer.place = answer.export
         engine.answers.waiting[answer.id or answer] = answer
         self._pin(answer.export)
+        kept = {id: source for id, source in sources.items() if isinstance(source, Kept)}
+        for result in kept.values():
+            result.budget = MOST_TAKEN
+        if kept and not self._take(answer, kept):
+            engine.check_pace()
+            return
         for id, source in sources.items():
-            if isinstance(source, Kept):
-                source.budget = MOST_TAKEN
-                if not self._take(answer, id, source):
-                    return
-            else:
-                assert source is not None, "a call that needs what is not kept is refused"
+            if id not in kept:
+                assert isinstance(source, Answer), "a call that needs what is not kept is refused"
                 _wait_for(answer, source)
                 if source.forwarded is not None and _is_on(answer, source):
                     engine.emit(event.CallFollows(source))
@@ -199,12 +205,13 @@ class Answering:
 
     # The way of a call
 
-    def _take(self, answer: Answer, id: int, kept: Kept) -> bool:
-        """Take what the answer needs of another that has ended. Whether it can go on."""
+    def _take(self, answer: Answer, kept: Mapping[int, Kept]) -> bool:
+        """Take what the answer needs of others that have ended. Whether it can go on."""
         try:
-            if answer.target is not None and answer.target[0] == id:
-                self._aim(answer, kept.place_at(answer.target[1:]))
-            self._fill(answer, id, kept)
+            if answer.target is not None and answer.target[0] in kept:
+                self._aim(answer, kept[answer.target[0]].place_at(answer.target[1:]))
+            if answer.promises:
+                self._fill(answer, kept)
         except CapnetError as error:
             self.end_answer(answer, error)
             return False
@@ -220,23 +227,68 @@ class Answering:
         else:
             self._engine.hold(place)  # until the call has ended: its driver makes it again there
 
-    def _fill(self, answer: Answer, id: int, kept: Kept) -> None:
-        """Put a result in the place of each argument that asks for it."""
+    def _fill(self, answer: Answer, kept: Mapping[int, Kept]) -> None:
+        """Put results in the place of the arguments that ask for them: all that do, or none is copied."""
+        engine = self._engine
+        found = self._look(answer, kept)
         references: list[CapRef] = []
-        for promise in answer_refs(answer.references):
-            if promise.id == id:
-                ledger = self._engine.call_charge
-                room = self._engine.limits.max_items - answer.taken
-                promise.subject, found, count = kept.value_at(promise.path, room, ledger)
-                answer.taken += count
-                answer.charge += BYTES_PER_VALUE * count
-                references += found
+        count = 0
+        for promise, one in found:
+            promise.subject, taken = one.taken()
+            references += taken
+            count += one.count
+        charge = BYTES_PER_VALUE * count
+        answer.taken += count
+        answer.charge += charge
+        engine.call_charge.add(charge)
+        engine.spend(count)
         for reference in references:
             if type(reference.subject) is Import:
-                self._engine.hold(reference.subject)
+                engine.hold(reference.subject)
         if references:
             answer.references = [*answer.references, *references]
             self.hold_homes(answer, references)
+
+    def _look(self, answer: Answer, kept: Mapping[int, Kept]) -> list[tuple[AnswerRef, Found]]:
+        """What the arguments ask for that come of these results, when there is room for it.
+
+        Raises:
+            CapnetError: a result's own error. FailedPrecondition, Revoked: it is not there. ResourceExhausted: it is
+            too much.
+        """
+        engine = self._engine
+        limits, wanted = engine.limits, answer.promises or {}
+        room = limits.max_items - answer.taken
+        references = len(answer.references)
+        found: list[tuple[AnswerRef, Found]] = []
+        walked = 0
+        try:
+            for id, source in kept.items():
+                for promise in wanted.get(id, ()):
+                    one = source.look(promise.path, room)
+                    count = room if one is None else one.count
+                    if promise.path:
+                        walked += count
+                    if one is None:
+                        raise self._refused("a call takes more from other results than a frame may hold", "max_items")
+                    if source.budget <= 0:
+                        raise self._refused("calls take too many values from one result at once", "max_items")
+                    source.budget -= count
+                    room -= count
+                    references += len(one.references)
+                    if references > limits.max_references:
+                        raise self._refused("a call takes more references than a frame may hold", "max_references")
+                    found.append((promise, one))
+        finally:
+            engine.spend(walked)
+        if found and engine.call_charge.full:
+            raise self._refused("calls take too much from other results", "max_call_charge")
+        return found
+
+    def _refused(self, message: str, reason: str) -> ResourceExhausted:
+        """The error for a call that asks for too much; it counts like others that are refused."""
+        self._engine.control_pace.spend(self._engine.now)
+        return ResourceExhausted(message, reason=reason)
 
     def _route(self, answer: Answer, place: Place) -> None:
         """Start the call, or put it in line behind those that wait on the same capability."""
@@ -302,10 +354,11 @@ class Answering:
             # One by one: those behind it wait until they have taken what they need themselves.
             dependent = answer.dependents[0]
             _wait_no_more(dependent, answer)
-            if self._take(dependent, answer.id, kept) and isinstance(dependent.place, Place):
+            if self._take(dependent, {answer.id: kept}) and isinstance(dependent.place, Place):
                 self._route(dependent, dependent.place)
         if answer.keep:
             answer.keep = False  # from here on the table of what is kept knows, also while its handler still stops
+            self._engine.spend(kept.whole.count)  # a copy of it was made
             for place in self._engine.pipelines.keep(answer.id, kept):
                 if isinstance(place, Export):
                     self._pin(place)

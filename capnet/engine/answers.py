@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from capnet.errors import ProtocolViolation
 from capnet.limits import LARGEST_ONE_WAY
-from capnet.wire.references import Reference
+from capnet.wire.references import AnswerRef, Reference
 
 from .exports import Export
 from .imports import Import
@@ -56,6 +56,7 @@ class Answer:
         forwarded: the driver's, once it has passed the call on: calls on what will come of it can go the same way.
         target: call id and path of what it is made on, while that is a promise.
         place: where it stands in line: an export, an import of the peer's own, or an answer that was forwarded.
+        promises: results of other calls that its arguments ask for, by call id; None when there are none.
         sources: the answers it waits for.
         taken: how many values it has taken from others.
         dependents: the answers that wait for it, in the order they came.
@@ -76,6 +77,7 @@ class Answer:
         "keep",
         "method",
         "place",
+        "promises",
         "references",
         "sources",
         "state",
@@ -101,6 +103,7 @@ class Answer:
         self.target: list[Any] | None = None
         self.place: Export | Import | Answer | None = None
         self.homes: list[Export] | None = None
+        self.promises: dict[int, list[AnswerRef]] | None = None
         self.sources: list[Answer] | None = None
         self.taken = 0
         self.dependents: list[Answer] | None = None

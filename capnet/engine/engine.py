@@ -48,6 +48,8 @@ __all__ = ["Engine"]
 
 VALUES_LIKE_A_FRAME: Final = 512
 """So many values in a frame take as long as another small frame."""
+LONGEST_REST: Final = 5.0
+"""Seconds in which nothing is read, at most, whatever a peer has led to: one that is never heard is taken for dead."""
 
 
 class Engine:
@@ -86,6 +88,7 @@ class Engine:
         "limits",
         "now",
         "outbox",
+        "paced",
         "peer",
         "ping_number",
         "pinged",
@@ -99,6 +102,8 @@ class Engine:
         "timers",
         "turn",
         "unread",
+        "work",
+        "work_pace",
         "lingering",
         "happened",
     )
@@ -131,10 +136,16 @@ class Engine:
         """The same for what we send."""
         self.call_pace = Pace(self.limits.call_burst, rate, now) if (rate := self.limits.call_rate) else None
         """How many more calls are taken from the peer now; it may be overdrawn by those of one turn."""
+        self.work_pace = Pace(self.limits.work_burst, self.limits.work_rate, now)
+        """How many more values the peer may have us handle beside those in its frames; it may be overdrawn likewise."""
+        self.paced = self.call_pace is not None
+        """Whether `rest` may be other than 0."""
         self.turn = self.limits.frames_per_turn
         """How many small frames are acted on in one turn."""
         self.unread = False
         """Frames wait here for another turn: `receive_data`, with nothing if need be, goes on with them."""
+        self.work = 0.0
+        """What the frames of this turn have led to, in small frames (`spend`)."""
         self.codec = Codec(self.limits)
         self.outbox = Outbox(self.codec, self.exports, self.streams)
         self.reader = FrameReader(HANDSHAKE_FRAME)
@@ -162,12 +173,13 @@ class Engine:
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Bytes from the peer, cut anywhere.
 
-        At most `turn` frames are acted on, fewer when they are large; for the rest see `unread`.
+        At most `turn` frames are acted on, fewer when they are large or lead to much; for the rest see `unread`.
         """
         self.now = self.heard = now
         if self.lifecycle.closed:
             return
         self.unread = False
+        self.work = 0.0
         reader, codec, room = self.reader, self.codec, self.turn
         under_way = bool(reader.held)
         frames = reader.frames(data)
@@ -180,7 +192,7 @@ class Engine:
                 if self.lifecycle.state is State.CLOSED:
                     return
                 room -= 1 + codec.values // VALUES_LIKE_A_FRAME
-                if room <= 0:
+                if room <= self.work:
                     reader.leave(frames)
                     self.unread = bool(reader.held)
                     return
@@ -348,8 +360,23 @@ class Engine:
         return self.outbox.take()
 
     def rest(self, now: float) -> float:
-        """Seconds in which nothing more is to be read from the peer, by `call_rate`."""
-        return 0.0 if self.call_pace is None or self.lifecycle.closed else self.call_pace.wait(now)
+        """Seconds in which nothing more is to be read from the peer, by `call_rate` and `work_rate`."""
+        if self.lifecycle.closed:
+            return 0.0
+        wait = min(self.work_pace.wait(now), LONGEST_REST)
+        if self.call_pace is None:
+            self.paced = wait > 0
+            return wait
+        return max(wait, self.call_pace.wait(now))
+
+    def spend(self, values: int) -> None:
+        """The peer has led to work, as much as the handling of so many values takes, beside what its frames hold.
+
+        Its turn ends sooner for that, and where it is too much for its pace nothing is read from it for a while.
+        """
+        self.work += values / VALUES_LIKE_A_FRAME
+        self.work_pace.spend(self.now, values)
+        self.paced = True
 
     @property
     def charge(self) -> int:
@@ -403,15 +430,27 @@ class Engine:
             ProtocolViolation: P-LIMIT-4, more of them than an honest peer sends.
         """
         if not self.control_pace.take(self.now):
-            limits = self.limits
-            text = f"{what}: more than {limits.control_burst} at once and {limits.control_rate} a second after"
-            raise ProtocolViolation("P-LIMIT-4", text)
+            raise self._too_fast(what)
+
+    def check_pace(self) -> None:
+        """Look whether calls that were refused late, and counted then, have become too many.
+
+        Raises:
+            ProtocolViolation: P-LIMIT-4, they have.
+        """
+        if self.control_pace.overdrawn(self.now):
+            raise self._too_fast("calls that are refused")
 
     def finish(self, cause: CloseCause) -> None:
         """End everything, each thing once, and the connection last. Later calls do nothing."""
         self.closing.finish(cause)
 
     # Private
+
+    def _too_fast(self, what: str) -> ProtocolViolation:
+        limits = self.limits
+        text = f"{what}: more than {limits.control_burst} at once and {limits.control_rate} a second after"
+        return ProtocolViolation("P-LIMIT-4", text)
 
     def _introduce(self, hello: Hello) -> None:
         payload = self.codec.encode(hello.to_frame())

@@ -29,7 +29,7 @@ from .answers import Answer
 from .exports import FIRST_USER_ID, Export
 from .ledger import BYTES_PER_VALUE
 from .lifecycle import CloseCause
-from .pipelines import Kept, answer_refs
+from .pipelines import Kept, Promises, promises_in
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -112,7 +112,8 @@ class Inbound:
             engine.pipelines.promise()
         direct = type(target) is int
         export = engine.exports.named(target) if direct else None
-        sources = _NO_SOURCES if direct and not references else self._sources(id, target, references)
+        promises = promises_in(references) if references else None
+        sources = _NO_SOURCES if direct and not promises else self._sources(id, target, promises)
         refusal = self._resolve(references, promises=True) if references else None
         full = answers.full
         if refusal is None and (
@@ -128,7 +129,7 @@ class Inbound:
         if refusal is None and not engine.call_charge.take(charge):
             refusal = self._overcharged(id, charge)
         if engine.call_pace is not None:
-            engine.call_pace.spend()
+            engine.call_pace.spend(engine.now)
         if refusal is not None:
             engine.count_control("calls that are refused")
             keep = bool(meta) and meta[0].get("keep", False)
@@ -137,6 +138,7 @@ class Inbound:
         answer = Answer(id, export, method, arguments, references)
         answer.charge = charge
         if references:
+            answer.promises = promises
             engine.answering.hold_homes(answer, references)
         if id:
             answers.owed += 1
@@ -153,11 +155,11 @@ class Inbound:
             answers.start(answer)
             engine.happened.append(event.CallArrived(answer))
 
-    def _sources(self, id: int, target: Any, references: _References) -> _Sources:
+    def _sources(self, id: int, target: Any, promises: Promises | None) -> _Sources:
         """The answers that a call needs, in the order it names them; None for one that is not kept."""
-        needed = [reference.id for reference in answer_refs(references)]
+        needed = promises or ()
         if type(target) is not int:
-            needed.insert(0, target[0])
+            needed = (target[0], *needed)
         return {source: self._engine.pipelines.find(source, id) for source in needed}
 
     def _refusal(self, id: int, target: Any, export: Export | None, sources: _Sources) -> CapnetError | None:

@@ -29,9 +29,14 @@ class Pace:
         # A hair less than one is one: the sum of many small steps is not exact.
         return 0.0 if self._left > 1 - 1e-9 else (1 - self._left) / self._per_second
 
-    def spend(self) -> None:
-        """Use one, whether it is there or not."""
-        self._left -= 1
+    def spend(self, now: float, count: float = 1) -> None:
+        """Use so many, whether they are there or not."""
+        self.wait(now)
+        self._left -= count
+
+    def overdrawn(self, now: float) -> bool:
+        """Whether more were used than there were."""
+        return bool(self.wait(now)) and self._left < 0
 
     def take(self, now: float) -> bool:
         """Use one if it is there; whether it was."""

@@ -6,7 +6,7 @@ the error that it ended with. What stands at a path in it is the target of a cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from capnet.errors import CapnetError, FailedPrecondition, ProtocolViolation, ResourceExhausted, Revoked
@@ -17,15 +17,45 @@ from .exports import CapTable, Export
 from .imports import Import
 from .ledger import BYTES_PER_VALUE, Ledger, values_in
 
-__all__ = ["Kept", "Pipelines", "Place", "answer_refs"]
+__all__ = ["MOST_TAKEN", "Found", "Kept", "Pipelines", "Place", "Promises", "promises_in"]
 
 Place = Export | Import
 MOST_TAKEN: Final = 128 * 1024
 """Values of one result that calls take at once: all that wait when it comes, or one that comes later. It bounds for how
 long nothing else happens."""
 Path = Sequence[str | int]
-_CONTAINERS: Final = frozenset((dict, list, CapRef))
+Promises = dict[int, list[AnswerRef]]
+_LEAVES: Final = frozenset((str, bytes, int, float, bool, type(None)))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
+
+
+class Found:
+    """What stands at a path of a kept result. Nothing of it has been copied.
+
+    Attributes:
+        value: lowered data, which belongs to the result.
+        count: how many values it has, keys and itself included.
+        references: the capabilities in it.
+    """
+
+    __slots__ = ("count", "references", "value")
+
+    def __init__(self, value: Any, count: int, references: Sequence[CapRef]) -> None:
+        self.value = value
+        self.count = count
+        self.references = references
+
+    def taken(self) -> tuple[Any, list[CapRef]]:
+        """A copy of it, and the references in that, which hold nothing yet."""
+        references: list[CapRef] = []
+
+        def another(reference: Reference) -> Reference:
+            assert type(reference) is CapRef, "what was found has no others"
+            copy = CapRef(reference.interface, reference.version, reference.subject, reference.id)
+            references.append(copy)
+            return copy
+
+        return _copy(self.value, another), references
 
 
 class Kept:
@@ -37,22 +67,34 @@ class Kept:
         size: bytes of the result.
         charge: what it takes up while it is kept.
         budget: how many values of it may still be taken before others have a turn.
-        referring: whether there are references in it.
+        references: the references in the value, but for streams.
+        streaming: whether there are streams in it.
     """
 
-    __slots__ = ("budget", "charge", "error", "referring", "size", "value")
+    __slots__ = ("_whole", "budget", "charge", "error", "references", "size", "streaming", "value")
 
-    def __init__(self, value: Any, error: CapnetError | None = None, size: int = 0, referring: bool = True) -> None:
+    def __init__(
+        self, value: Any, error: CapnetError | None = None, size: int = 0, references: Sequence[CapRef] = ()
+    ) -> None:
         self.value = value
-        self.referring = referring
+        self.references = references
+        self.streaming = False
         self.error = error
         self.size = size
         self.charge = 0
         self.budget = MOST_TAKEN
+        self._whole: Found | None = None
 
-    def places(self) -> Iterator[Place]:
+    @property
+    def whole(self) -> Found:
+        """All of it, counted once however often it is asked for."""
+        if self._whole is None:
+            self._whole = Found(self.value, values_in(self.value), self.references)
+        return self._whole
+
+    def places(self) -> list[Place]:
         """What the capabilities in the value lead to."""
-        return (reference.subject for reference in _references_in(self.value)) if self.referring else iter(())
+        return [reference.subject for reference in self.references]
 
     def place_at(self, path: Path) -> Place:
         """The capability at a path.
@@ -69,33 +111,31 @@ class Kept:
             raise Revoked(place.revoked)
         return place
 
-    def value_at(self, path: Path, room: int, ledger: Ledger) -> tuple[Any, list[CapRef], int]:
-        """A copy of what stands at a path, the references in it, which hold nothing yet, and how many values it has.
+    def look(self, path: Path, room: int) -> Found | None:
+        """What stands at a path, or None when it has more values than there is room for.
 
-        Args:
-            room: how many values it may have.
-            ledger: where the copy is counted.
+        What is too much is not counted to its end, and the whole is counted once.
 
         Raises:
-            CapnetError: the call's own error. FailedPrecondition: nothing stands there. Revoked: a part was taken
-            back. ResourceExhausted: it has more values than there is room for, or the ledger is full.
+            CapnetError: the call's own error. FailedPrecondition: nothing stands there, or a stream. Revoked: a part
+            was taken back.
         """
-        found = self._at(path)
-        if ledger.full:
-            raise ResourceExhausted("calls take too much from other results", reason="max_call_charge")
-        if self.budget <= 0:
-            raise ResourceExhausted("calls take too many values from one result at once", reason="max_items")
-        count = values_in(found)
-        self.budget -= count
-        if count > room:
-            raise ResourceExhausted("a call takes more from other results than a frame may hold", reason="max_items")
-        if self.referring:
-            for reference in _references_in(found):
-                if type(reference.subject) is Export and reference.subject.revoked is not None:
-                    raise Revoked(reference.subject.revoked)
-        value = _copy(found, _another)
-        ledger.add(BYTES_PER_VALUE * count)
-        return value, list(_references_in(value)) if self.referring else [], count
+        value = self._at(path)
+        if self.streaming and not path:
+            raise _a_stream()
+        if path:
+            references: list[CapRef] = []
+            left = _room_beside(value, room, references)
+            found = Found(value, room - left, references)
+        else:
+            found = self.whole
+            left = room - found.count
+        if left < 0:
+            return None
+        for reference in found.references:
+            if type(reference.subject) is Export and reference.subject.revoked is not None:
+                raise Revoked(reference.subject.revoked)
+        return found
 
     def _at(self, path: Path) -> Any:
         if self.error is not None:
@@ -165,12 +205,18 @@ class Pipelines:
                 export = self._exports.find(reference.id) if reference.id > 0 else None
                 leads_to[reference] = reference.subject if export is None else export
 
+        kept: list[CapRef] = []
+
         def turned(reference: Reference) -> Reference:
             if type(reference) is not CapRef:
                 return reference
-            return CapRef(reference.interface, reference.version, leads_to[reference], -reference.id)
+            other = CapRef(reference.interface, reference.version, leads_to[reference], -reference.id)
+            kept.append(other)
+            return other
 
-        return Kept(_copy(value, turned), None, size, bool(references))
+        result = Kept(_copy(value, turned), None, size, kept)
+        result.streaming = len(kept) < len(references)
+        return result
 
     def keep(self, id: int, kept: Kept) -> list[Place]:
         """Keep it until it is finished. Returns the capabilities in it, which are to be held open."""
@@ -181,7 +227,7 @@ class Pipelines:
             kept = self._charged(kept)
         self._kept[id] = kept
         self._bytes += kept.size
-        return list(kept.places())
+        return kept.places()
 
     def finish(self, id: int) -> list[Place]:
         """The peer needs it no more. Returns the capabilities in it, which are held open no more.
@@ -200,7 +246,7 @@ class Pipelines:
             return []
         self._bytes -= kept.size
         self._ledger.give(kept.charge)
-        return list(kept.places())
+        return kept.places()
 
     def clear(self) -> None:
         """Forget everything: the connection is over."""
@@ -220,16 +266,20 @@ class Pipelines:
         """It, counted, or what there is instead when there is no room for it."""
         if kept.error is not None:
             return kept
-        charge = kept.size + BYTES_PER_VALUE * values_in(kept.value)
+        charge = kept.size + BYTES_PER_VALUE * kept.whole.count
         if not self._ledger.take(charge):
             return Kept(None, ResourceExhausted("results that are kept take too much", reason="max_held_charge"))
         kept.charge = charge
         return kept
 
 
-def answer_refs(references: Iterable[Reference]) -> list[AnswerRef]:
-    """The unanswered results among references."""
-    return [reference for reference in references if type(reference) is AnswerRef]
+def promises_in(references: Iterable[Reference]) -> Promises:
+    """The unanswered results among references, by the call that they will come of."""
+    promises: Promises = {}
+    for reference in references:
+        if type(reference) is AnswerRef:
+            promises.setdefault(reference.id, []).append(reference)
+    return promises
 
 
 def _inside(value: Any, step: str | int) -> Any:
@@ -241,27 +291,44 @@ def _inside(value: Any, step: str | int) -> Any:
     raise FailedPrecondition("the path leads nowhere", reason="no_capability")
 
 
-def _another(reference: Reference) -> Reference:
-    if type(reference) is not CapRef:
-        raise FailedPrecondition("a stream cannot be taken out of a promise", reason="no_capability")
-    return CapRef(reference.interface, reference.version, reference.subject, reference.id)
+def _a_stream() -> FailedPrecondition:
+    return FailedPrecondition("a stream cannot be taken out of a promise", reason="no_capability")
 
 
 def _copy(value: Any, turned: Callable[[Reference], Reference]) -> Any:
     """A copy of lowered data, with other references: the handler's own containers may change later."""
     kind = kind_of(value)
     if kind is dict:
-        return {key: _copy(item, turned) for key, item in value.items()}
+        return {key: item if kind_of(item) in _LEAVES else _copy(item, turned) for key, item in value.items()}
     if kind is list or kind is tuple:
-        return [_copy(item, turned) for item in value]
+        return [item if kind_of(item) in _LEAVES else _copy(item, turned) for item in value]
     return turned(value) if kind in _REFERENCES else value
 
 
-def _references_in(value: Any) -> Iterator[CapRef]:
+def _room_beside(value: Any, room: int, found: list[CapRef]) -> int:
+    """How many values there is room for beside what stands in lowered data, less than 0 when that is too much already.
+
+    The room is counted on the way down, so that no more is looked at than there is room for. The capabilities that
+    were met are put into `found`.
+
+    Raises:
+        FailedPrecondition: there is a stream in it.
+    """
     kind = kind_of(value)
+    room -= 1
     if kind is CapRef:
-        yield value
+        found.append(value)
+    elif kind is StreamRef:
+        raise _a_stream()
     elif kind is dict or kind is list:
+        room -= len(value) if kind is dict else 0
+        if room < len(value):
+            return -1
         for item in value.values() if kind is dict else value:
-            if kind_of(item) in _CONTAINERS:
-                yield from _references_in(item)
+            if kind_of(item) in _LEAVES:
+                room -= 1
+            else:
+                room = _room_beside(item, room, found)
+                if room < 0:
+                    break
+    return room

@@ -6,10 +6,12 @@ import pytest
 
 from capnet.engine.events import CallArrived, LimitReached
 from capnet.engine.inspect import stats
-from capnet.errors import InvalidArgument, ResourceExhausted
+from capnet.errors import InvalidArgument, ProtocolViolation, ResourceExhausted
 from capnet.limits import HONEST_BURST, HONEST_RATE, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability
 from capnet.wire.hello import Hello
+from capnet.wire.references import AnswerRef
+from tests.counting import calls_of
 
 
 class TestCancels:
@@ -209,3 +211,117 @@ class TestTurns:
         assert 0.019 < raw.engine.rest(0.0) < 0.021 and raw.engine.rest(0.03) == 0
         raw.say([63])
         assert raw.engine.rest(0.03) == 0
+
+
+class TestWork:
+    """Small frames that lead to much (T8): copies out of results that are kept."""
+
+    def kept(self, *values: object, limits: Limits | None = None) -> RawPeer:
+        """Results of calls 1, 2, …, which are kept."""
+        raw = RawPeer(Hello("engine", limits or Limits()))
+        for number, value in enumerate(values, 1):
+            raw.say([2, number, 0, "m", {}, {"keep": True}])
+            raw.reply(raw.take(CallArrived)[0].answer, value)
+        raw.now += 60.0
+        assert raw.engine.rest(raw.now) == 0
+        return raw
+
+    def test_what_is_refused_is_not_copied(self) -> None:
+        """P-CALL-8: it is known to be too much before anything is done; too many of these are a violation."""
+        raw = self.kept([0] * 65_000)
+        frames = [[2, number, 0, "m", {"x": AnswerRef(1), "y": AnswerRef(1)}] for number in range(2, 66)]
+        assert calls_of(lambda: raw.say(*frames), "_copy") == 0
+        assert {tuple(frame[4].items()) for frame in raw.heard[-64:]} == {(("reason", "max_items"),)}
+        assert raw.engine.rest(raw.now) == 0 == raw.engine.call_charge.used
+        number = 65
+        while raw.clause is None:
+            number += 1
+            raw.say([2, number, 0, "m", {"x": AnswerRef(1), "y": AnswerRef(1)}])
+        assert (raw.clause, number) == ("P-LIMIT-4", 1002)
+
+    def test_also_when_it_was_waited_for(self) -> None:
+        """P-LIMIT-4: those that are refused when the result comes count with those that are refused at once."""
+        raw = self.kept([0] * 65_000)
+        for number in range(2, 2002, 2):
+            raw.say([2, number, 0, "m", {}, {"keep": True}], [2, number + 1, 0, "m", {"x": AnswerRef(number)}])
+            answer = raw.take(CallArrived)[0].answer
+            assert answer.dependents is not None
+            answer.dependents[0].taken = 65_536  # as if it had taken so many from others
+            raw.reply(answer, [0])
+            raw.say([6, number])
+        assert raw.clause is None
+        raw.say([2, 3000, 0, "m", {"x": AnswerRef(1), "y": AnswerRef(1)}])
+        assert raw.clause == "P-LIMIT-4"
+
+    def test_what_is_copied_ends_the_turn(self) -> None:
+        """P-LIMIT-5: 28 bytes that have 60 000 values copied are a turn of their own."""
+        raw = self.kept([0] * 60_000)
+        frames = raw.pack(*[[2, number, 0, "m", {"x": AnswerRef(1)}] for number in (2, 3, 4)])
+        for number in (2, 3, 4):
+            raw.engine.receive_data(frames if number == 2 else b"", raw.now)
+            assert (raw.engine.answers.last_id, raw.engine.unread) == (number, number < 4)
+
+    def test_what_is_counted_ends_it_too(self) -> None:
+        """P-LIMIT-5: part of a result is counted before it is known to be too much."""
+        raw = self.kept({"x": [0] * 60_000})
+        value = {"x": AnswerRef(1, ("x",)), "y": AnswerRef(1, ("x",))}
+        frames = raw.pack(*[[2, number, 0, "m", value] for number in (2, 3)])
+        for number in (2, 3):
+            raw.engine.receive_data(frames if number == 2 else b"", raw.now)
+            assert (raw.engine.answers.last_id, raw.engine.unread) == (number, number < 3)
+
+    def test_it_has_a_pace(self) -> None:
+        """P-LIMIT-5: after so many values nothing is read for a while; nobody gets an error."""
+        raw = self.kept(
+            [0] * 50_000, limits=Limits(work_burst=400_000, work_rate=100_000, call_burst=1, call_rate=1000)
+        )
+        for number in range(2, 10):
+            raw.say([2, number, 0, "m", {"x": AnswerRef(1)}])
+            raw.reply(raw.take(CallArrived)[0].answer)
+            assert raw.engine.rest(raw.now) < 0.1
+        raw.say([2, 10, 0, "m", {"x": AnswerRef(1)}])
+        assert 0.49 < raw.engine.rest(raw.now) < 0.51
+        raw.now += 1.0
+        assert raw.engine.rest(raw.now) == 0 and raw.engine.strikes.count == 0
+        raw.engine.spend(10_000_000)
+        assert raw.engine.rest(raw.now) == 5.0 == raw.engine.rest(raw.now + 50.0), "it is heard now and then"
+        raw.engine.abort(ProtocolViolation("P-OP", "nothing"))
+        assert raw.engine.rest(raw.now) == 0
+
+    def test_a_call_has_no_more_references_than_a_frame(self) -> None:
+        """P-FRAME-4: those that it takes out of results count with its own."""
+        raw = RawPeer(Hello("engine", Limits(max_references=64)))
+        for number in (1, 2):
+            raw.say([2, number, 0, "m", {}, {"keep": True}])
+            things = [capability(f"{number}.{index}") for index in range(31)]
+            raw.reply(raw.take(CallArrived)[0].answer, things, things)
+        raw.say([2, 3, 0, "m", {"x": AnswerRef(1), "y": AnswerRef(2)}])
+        assert len(raw.take(CallArrived)[0].answer.references) == 64
+        (refused,) = raw.say([2, 4, 0, "m", {"x": [AnswerRef(1), AnswerRef(2), AnswerRef(1, (0,))]}])
+        assert refused[2] == "resource_exhausted" and refused[4]["reason"] == "max_references"
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_many_results_are_taken_in_one_pass(self, late: bool) -> None:
+        """P-LIMIT-5: twice as many references to twice as many results take twice as long, not four times."""
+
+        def work(many: int) -> int:
+            raw = RawPeer()
+            raw.say(*[[2, number, 0, "m", {}, {"keep": True}] for number in range(1, many + 1)])
+            answers = [arrived.answer for arrived in raw.take(CallArrived)]
+            call = [2, many + 1, 0, "m", {"x": [AnswerRef(1 + index % many) for index in range(4 * many)]}]
+
+            def end() -> None:
+                for answer in answers:
+                    raw.engine.reply(answer, 1)
+
+            def say() -> None:
+                raw.engine.receive_data(raw.pack(call), 0.0)
+
+            first, second = (say, end) if late else (end, say)
+            first()
+            steps = calls_of(second)
+            raw.collect()
+            assert raw.take(CallArrived)[0].answer.taken == 4 * many
+            return steps
+
+        assert work(128) < 3 * work(64)

@@ -52,12 +52,18 @@ def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
         replace(EARLY, **{name: floor - 1})
 
 
-FLOORS_OF_PACE = [("control_burst", 1000), ("control_rate", 200), ("frames_per_turn", 2)]
+FLOORS_OF_PACE = [
+    ("control_burst", 1000),
+    ("control_rate", 200),
+    ("frames_per_turn", 2),
+    ("work_burst", 65536),
+    ("work_rate", 65536),
+]
 
 
 @pytest.mark.parametrize(("name", "floor"), FLOORS_OF_PACE)
 def test_what_an_honest_peer_relies_on(name: str, floor: int) -> None:
-    """P-LIMIT-4: it is not announced, so nobody may have less."""
+    """P-LIMIT-4, P-LIMIT-5: it is not announced, so nobody may have less."""
     assert getattr(Limits(**{name: floor}), name) == floor
     with pytest.raises(ValueError, match=name):
         Limits(**{name: floor - 1})

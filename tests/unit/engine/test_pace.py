@@ -20,9 +20,17 @@ def test_it_may_be_overdrawn() -> None:
     """`call_rate`: calls of one turn are all made, and paid for with a longer rest."""
     pace = Pace(1, 10, 0.0)
     for _ in range(6):
-        pace.spend()
-    assert pace.wait(0.0) == pytest.approx(0.6)
-    assert pace.wait(0.61) == 0
+        pace.spend(0.0)
+    assert pace.wait(0.0) == pytest.approx(0.6) and pace.overdrawn(0.0)
+    assert pace.wait(0.55) and not pace.overdrawn(0.55)
+    assert pace.wait(0.61) == 0 and not pace.overdrawn(0.61)
+
+
+def test_what_it_costs_is_used_at_once() -> None:
+    """P-LIMIT-5: a pace that has rested is full, and no fuller."""
+    pace = Pace(10, 10, 0.0)
+    pace.spend(100.0, 15)
+    assert pace.wait(100.0) == pytest.approx(0.6)
 
 
 def test_time_never_goes_backwards() -> None:

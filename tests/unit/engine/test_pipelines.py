@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from capnet.engine.answers import Answer, Answers
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
 from capnet.engine.ledger import BYTES_PER_VALUE, Ledger
-from capnet.engine.pipelines import Kept, Pipelines, answer_refs
+from capnet.engine.pipelines import Kept, Pipelines, promises_in
 from capnet.errors import CapnetError, FailedPrecondition, NotFound, ProtocolViolation, ResourceExhausted, Revoked
 from capnet.testing.engines import capability, homeward, stream_out
 from capnet.wire.references import AnswerRef, CapRef
+from tests.counting import calls_of
 
 ROOM = 1000
 
@@ -25,6 +27,13 @@ def tables(max_bytes: int = 1000, max_kept: int = 4) -> tuple[Pipelines, Answers
     answers = Answers(16, 16)
     answers.last_id = 4
     return Pipelines(answers, exports, Ledger(10_000), max_bytes, max_kept), answers, exports
+
+
+def taken(kept: Kept, *path: str | int) -> tuple[Any, list[CapRef]]:
+    """A copy of what stands at a path."""
+    found = kept.look(path, ROOM)
+    assert found is not None
+    return found.taken()
 
 
 def running(answers: Answers, id: int, *, keep: bool = True) -> Answer:
@@ -52,14 +61,14 @@ class TestPlaces:
         first, second = capability("a"), capability("b")
         kept = ended(exports, {"x": [1, first], "y": (second,)}, first, second)
         places = [kept.place_at(["x", 1]), kept.place_at(["y", 0])]
-        assert places == list(exports) == list(kept.places())
+        assert places == list(exports) == kept.places()
 
     def test_one_of_the_peers_is_its_import(self) -> None:
         """P-REF-4: calls on it go back the way they came."""
         imported = Import(7, "test.Thing", 1)
         reference = homeward(imported)
         kept = ended(tables()[2], [reference], reference)
-        assert kept.place_at([0]) is imported and list(kept.places()) == [imported]
+        assert kept.place_at([0]) is imported and kept.places() == [imported]
         assert (kept.value[0].id, reference.id) == (7, -7)
 
     @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ class TestPlaces:
         cap = capability("a")
         kept = ended(exports, [cap], cap)
         exports.revoke(next(iter(exports)), "gone")
-        for take in (lambda: kept.place_at([0]), lambda: kept.value_at([], ROOM, Ledger(1))):
+        for take in (lambda: kept.place_at([0]), lambda: kept.look([], ROOM)):
             with pytest.raises(Revoked) as raised:
                 take()
             assert raised.value.message == "gone"
@@ -89,11 +98,11 @@ class TestPlaces:
         """P-CALL-8: each gets one of its own (rule R8)."""
         error: CapnetError = NotFound("no", reason="r")
         kept = Kept(None, error)
-        for take in (lambda: kept.place_at([]), lambda: kept.value_at(["a"], ROOM, Ledger(1))):
+        for take in (lambda: kept.place_at([]), lambda: kept.look(["a"], ROOM)):
             with pytest.raises(NotFound) as raised:
                 take()
             assert raised.value.reason == "r" and raised.value is not error
-        assert list(kept.places()) == []
+        assert kept.places() == []
 
 
 class TestValues:
@@ -104,19 +113,15 @@ class TestValues:
         original: dict[str, list[Any]] = {"a": [1, {"b": 2}]}
         kept = ended(tables()[2], original)
         original["a"].append("late")
-        first, _, count = kept.value_at(["a"], ROOM, Ledger(1))
-        first[1]["b"] = "changed"
-        assert kept.value_at([], ROOM, Ledger(1))[0] == {"a": [1, {"b": 2}]} and count == 5
+        taken(kept, "a")[0][1]["b"] = "changed"
+        assert taken(kept) == ({"a": [1, {"b": 2}]}, [])
 
     def test_references_are_another_each_time(self) -> None:
         """P-REF-2: each appearance is held and released for itself."""
         _, _, exports = tables()
         cap = capability("a", "test.Other", 3)
         kept = ended(exports, {"c": [cap]}, cap)
-        (first, references, _), (second, _, _) = (
-            kept.value_at(["c"], ROOM, Ledger(1)),
-            kept.value_at(["c"], ROOM, Ledger(1)),
-        )
+        (first, references), (second, _) = taken(kept, "c"), taken(kept, "c")
         assert first == references and first[0] is not second[0]
         (copy,) = references
         assert (copy.interface, copy.version, copy.id) == ("test.Other", 3, -2)
@@ -129,17 +134,31 @@ class TestValues:
         paths: list[list[str | int]] = [["s", 0], ["s"], []]
         for path in paths:
             with pytest.raises(FailedPrecondition):
-                kept.value_at(path, ROOM, Ledger(1))
-        assert kept.value_at(["x"], ROOM, Ledger(1)) == (1, [], 1)
+                kept.look(path, ROOM)
+        assert taken(kept, "x") == (1, [])
 
-    @pytest.mark.parametrize(("value", "count"), [(7, 1), ([], 1), ([1, 2], 3), ({"a": [0] * 3, "b": {}}, 8)])
+    @pytest.mark.parametrize(
+        ("value", "count"), [(7, 1), ([], 1), ([1, 2], 3), ({"a": [0] * 3, "b": {}}, 8), ([[0], [[0]] * 2], 8)]
+    )
     def test_they_are_counted(self, value: Any, count: int) -> None:
-        """P-FRAME-4: what there is no room for is not copied, nor counted to its end."""
-        kept = ended(tables()[2], value)
-        assert kept.value_at([], count, Ledger(1))[2] == count
-        with pytest.raises(ResourceExhausted) as raised:
-            kept.value_at([], count - 1, Ledger(1))
-        assert raised.value.reason == "max_items"
+        """P-FRAME-4: what there is no room for is not found; at any path, and whole."""
+        kept = ended(tables()[2], {"x": value})
+        for path, values in ((["x"], count), ([], count + 2)):
+            found = kept.look(path, values)
+            assert found is not None and found.count == values
+            assert kept.look(path, values - 1) is None
+
+    def test_a_whole_result_is_counted_once(self) -> None:
+        """P-LIMIT-5: however often calls ask for it."""
+        kept = ended(tables()[2], [[0]] * 100)
+        assert kept.look([], ROOM) is kept.look([], ROOM) is kept.whole
+
+    def test_no_more_is_looked_at_than_there_is_room_for(self) -> None:
+        """P-LIMIT-5: to refuse what is too much costs no more than to take as much as there is room for."""
+        kept = ended(tables()[2], {"x": [[]] * 2000, "y": [[[]] * 20] * 100})
+        for path, most in (("x", 1), ("y", 110)):
+            assert calls_of(partial(kept.look, [path], 100), "_room_beside") <= most, path
+            assert kept.look([path], 100) is None
 
 
 class TestKeeping:
@@ -223,23 +242,11 @@ class TestKeeping:
             pipelines.finish(id)
         assert not pipelines._ledger.used
 
-    def test_what_calls_take_is_bounded(self) -> None:
-        """P-LIMIT-3, T2: in memory by a ledger, in time by what they take of one result before others have a turn."""
-        kept = ended(tables()[2], [[]] * 1000)
-        full, empty = Ledger(0), Ledger(1)
-        with pytest.raises(ResourceExhausted) as raised:
-            kept.value_at([], 2000, full)
-        assert raised.value.reason == "max_call_charge"
-        assert kept.value_at([], 2000, empty)[2] == 1001 and empty.used == 1001 * BYTES_PER_VALUE
-        kept.budget = 1001
-        kept.value_at([], 2000, Ledger(1))
-        with pytest.raises(ResourceExhausted) as raised:
-            kept.value_at([], 2000, Ledger(1))
-        assert raised.value.reason == "max_items"
-
 
 def test_unanswered_results_among_references() -> None:
     """P-REF: the other kinds are not waited for."""
     wanted = AnswerRef(1, ("a",))
-    assert answer_refs([capability("a"), wanted, stream_out()]) == [wanted]
+    other, same = AnswerRef(2), AnswerRef(1)
+    found = promises_in([capability("a"), wanted, other, stream_out(), same])
+    assert found == {1: [wanted, same], 2: [other]}
     assert isinstance(capability("a"), CapRef)
