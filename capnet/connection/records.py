@@ -69,7 +69,7 @@ class Records(Reader[dict[str, Any]]):
         self._told = 0
         self._wide = connection.bus.parent is not None and EVENTS_GRANT in connection.attestation.grants
         bus = connection.bus.parent if self._wide and connection.bus.parent is not None else connection.bus
-        self._feed = bus.feed(tuple(_kind(name) for name in kinds))
+        self._feed = bus.feed(tuple({_kind(name): None for name in kinds}))
         if connection.reports.event_streams >= MAX_EVENT_STREAMS:
             connection.strike("max_event_streams")
             raise ResourceExhausted(

@@ -62,6 +62,7 @@ class Bus:
         "_scheduled",
         "_scheduler",
         "_sequence",
+        "_takers",
         "_wanted",
         "children",
         "observed",
@@ -80,6 +81,7 @@ class Bus:
         self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before gathering what an event would say."""
         self._wanted: dict[type[Event], bool] = {}
+        self._takers: dict[type[Event], tuple[_Observer, ...]] = {}  # found once for each kind
         self._scheduled = False
         self._sequence = 0
         self._dropped = self._failures = 0  # of observers that are gone
@@ -132,15 +134,14 @@ class Bus:
         """Whether anybody observes events of a kind, here or above."""
         wanted = self._wanted.get(kind)
         if wanted is None:
-            wanted = self._wanted[kind] = any(issubclass(kind, observer.kinds) for observer in self._observers) or (
-                self.parent is not None and self.parent.wants(kind)
-            )
+            wanted = bool(self._takers_of(kind)) or (self.parent is not None and self.parent.wants(kind))
+            self._wanted[kind] = wanted
         return wanted
 
     def forward(self, event: Event) -> None:
         """Queue an event that was built already, here and above."""
-        for observer in self._observers:
-            if isinstance(event, observer.kinds) and observer.put(event):
+        for observer in self._takers_of(type(event)):
+            if observer.put(event):
                 self._wake()
         if self.parent is not None:
             self.parent.forward(event)
@@ -171,8 +172,17 @@ class Bus:
         """Find out anew whether anybody observes, and have the buses below do so."""
         self.observed = bool(self._observers) or (self.parent is not None and self.parent.observed)
         self._wanted.clear()
+        self._takers.clear()
         for child in self.children:
             child.refresh()
+
+    def _takers_of(self, kind: type[Event]) -> tuple[_Observer, ...]:
+        """Who observes events of a kind here."""
+        takers = self._takers.get(kind)
+        if takers is None:
+            takers = tuple(observer for observer in self._observers if issubclass(kind, observer.kinds))
+            self._takers[kind] = takers
+        return takers
 
     def _end(self, observer: _Observer) -> None:
         self.remove(observer)

@@ -84,6 +84,19 @@ async def test_kinds_choose_and_unknown_ones_are_refused() -> None:
         await until(lambda: not server.reports.event_streams)
 
 
+async def test_a_kind_that_is_named_often_is_one() -> None:
+    """T8: a list of 65 000 kinds is a set of few; else each event later would be held against all of them."""
+    kinds = ["LimitHit", "CallFinished"] * 30_000
+    async with connected(MemShop()) as (server, client):
+        async with aclosing(await open_events(client, server, kinds)) as records:
+            shop = await client.bootstrap(Shop)
+            await shop.add(1)
+            assert [(await anext(records))["kind"] for _ in range(2)] == ["CallFinished"] * 2
+            (observer,) = server.bus._observers
+            assert len(observer.kinds) == 2
+        await until(lambda: not server.reports.event_streams)
+
+
 async def test_the_stream_does_not_tell_of_itself() -> None:
     """Otherwise each record would have the next one follow."""
     async with (

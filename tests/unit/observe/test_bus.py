@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import structlog
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from capnet.observe import Bus, CallFinished, Event, HandlerFailed, LimitHit, NameServed
 from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, QUEUE_EVENTS, REST, TURN
+from tests.counting import calls_of
 
 
 class Later:
@@ -322,6 +324,24 @@ def test_only_kinds_that_somebody_wants_are_built() -> None:
     assert not connection.wants(LimitHit)
     connection.on(Event, seen.append)
     assert connection.wants(NameServed) and not host.wants(NameServed)
+
+
+def test_who_wants_another_kind_costs_an_event_nothing() -> None:
+    """T8: an event goes to those that take its kind, and the others are not asked each time."""
+    later, seen = Later(), list[Event]()
+    host = Bus(scheduler=later)
+    connection = Bus(host, later)
+    connection.on(LimitHit, seen.append)
+    publish = partial(connection.publish, LimitHit, connection=1, peer="", limit="max_calls")
+    publish()
+    alone = calls_of(publish)
+    for _ in range(20):
+        connection.on(NameServed, seen.append)
+        host.on(NameServed, seen.append)
+    publish()
+    assert calls_of(publish) == alone
+    later.run()
+    assert len(seen) == 4
 
 
 def test_a_tool_may_watch_all_buses(monkeypatch: pytest.MonkeyPatch) -> None:
