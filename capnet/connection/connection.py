@@ -6,8 +6,7 @@ it; what the engine tells comes in through one table at the end of this file.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, TypeVar, cast
 
@@ -30,6 +29,7 @@ from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 
+from .aftermath import Aftermath
 from .bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
 from .call import Call
 from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
@@ -93,8 +93,6 @@ class Connection(Serving):
         self._on_close: list[Callable[[CloseCause], object]] = []
         self._closed: Signal | None = None
         self._over = False
-        self.revoked: deque[Export] = deque()
-        """Exports that were revoked and whose subjects were not let go yet."""
         self.engine = Engine(
             Hello(name, self.limits, auth=auth),
             loop.now(),
@@ -105,6 +103,7 @@ class Connection(Serving):
         self.capacity = capacity
         self.reports: Reports = Reports(self.bus, self.number, lambda: self.attestation.principal, loop)
         self.payloads: Payloads = Payloads(self)
+        self.aftermath: Aftermath = Aftermath(self, _ACTS)
         self.contained = Contained(self)
         self.holdings: Holdings = Holdings(self)
         self.forwarders: Forwarders = Forwarders(self)
@@ -426,15 +425,6 @@ class Connection(Serving):
         hosted, name = registration.hosted, registration.spec.name
         take_back(with_descendants(self._granted_from(hosted, name)), reason)
 
-    def clear_revoked(self, limit: int | None = None) -> int:
-        """Let go of what was revoked, as much as is allowed; returns how much that was."""
-        count = len(self.revoked) if limit is None else min(limit, len(self.revoked))
-        for _ in range(count):
-            export = self.revoked.popleft()
-            self.reports.export_ended(export, "revoked")
-            self.payloads.ended(export)
-        return count
-
     def _granted_from(self, hosted: Hosted, name: str) -> list[Granted]:
         """What this connection's peer, or one that is gone, was given of an implementation under a contract."""
         granted: list[Granted] = []
@@ -456,23 +446,24 @@ class Connection(Serving):
         if goes_straight_on(self, passed.connection):
             self.engine.answering.forward(event.source, passed)
 
-    def export_ended(self, event: engine_events.ExportEnded) -> None:
-        """The peer holds a capability of ours no longer. What was revoked is cleared by who revoked it."""
-        if event.reason == "revoked":
-            self.revoked.append(event.export)
-            return
-        self.reports.export_ended(event.export, event.reason)
-        self.payloads.ended(event.export)
+    def exports_ended(self, events: Iterable[engine_events.ExportEnded]) -> None:
+        """The peer holds capabilities of ours no longer."""
+        for event in events:
+            self.reports.export_ended(event.export, event.reason)
+            self.payloads.ended(event.export)
 
-    def import_broken(self, event: engine_events.ImportBroken) -> None:
-        """A capability of the peer's answers nothing any more."""
-        self.reports.import_broken(event.imported, event.error)
-        self.holdings.broken(event.imported, event.error)
+    def imports_broken(self, events: Iterable[engine_events.ImportBroken]) -> None:
+        """Capabilities of the peer's answer nothing any more."""
+        for event in events:
+            self.reports.import_broken(event.imported, event.error)
+            self.holdings.broken(event.imported, event.error)
 
-    def import_replaced(self, event: engine_events.ImportReplaced) -> None:
-        """The peer put a new implementation behind a capability that we hold, and may have passed on."""
-        self.reports.import_replaced(event.imported)
-        self.forwarders.replaced(event.imported)
+    def imports_replaced(self, events: Iterable[engine_events.ImportReplaced]) -> None:
+        """The peer put new implementations behind capabilities that we hold, and may have passed on."""
+        imports = [event.imported for event in events]
+        for imported in imports:
+            self.reports.import_replaced(imported)
+        self.forwarders.replaced(imports)
 
     def stream_changed(self, event: engine_events.StreamChanged) -> None:
         """There are items, there is room for some, or it has ended."""
@@ -500,7 +491,6 @@ class Connection(Serving):
 
     def engine_closed(self, event: engine_events.Closed) -> None:
         """Nothing more will happen: end what is ours."""
-        self.clear_revoked()
         self.reports.closing(event.cause)
         for registry in self._registries:
             registry.unsubscribe(self)
@@ -514,6 +504,8 @@ class Connection(Serving):
     def finish_if_over(self) -> None:
         """When the transport has closed and no handler is left, everything has ended: say so, once."""
         if self._over or not (self.driver.transport_closed and self.dispatcher.stopped and self.streams.stopped):
+            return
+        if self.aftermath.due:
             return
         self._over = True
         cause = self.engine.lifecycle.cause
@@ -537,6 +529,10 @@ class Connection(Serving):
         self.reports.publish(kind, **fields)
 
 
+def _see_to(connection: Connection, event: Any) -> None:
+    connection.aftermath.see_to(event)
+
+
 def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
     hosted = Hosted.of(implementation)
     hosted.expose(contract_spec(contract))
@@ -546,15 +542,20 @@ def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
 
 _BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
 _RUNTIME: Final = _builtin(RuntimeService(), Runtime)
+_ACTS: Final[dict[type, Callable[[Connection, Sequence[Any]], None]]] = {
+    engine_events.ExportEnded: Connection.exports_ended,
+    engine_events.ImportBroken: Connection.imports_broken,
+    engine_events.ImportReplaced: Connection.imports_replaced,
+}
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
     engine_events.CallReturned: call_returned,
     engine_events.CallFailed: call_failed,
     engine_events.CallFollows: Connection.call_follows,
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
-    engine_events.ExportEnded: Connection.export_ended,
-    engine_events.ImportBroken: Connection.import_broken,
-    engine_events.ImportReplaced: Connection.import_replaced,
+    engine_events.ExportEnded: _see_to,
+    engine_events.ImportBroken: _see_to,
+    engine_events.ImportReplaced: _see_to,
     engine_events.StreamChanged: Connection.stream_changed,
     engine_events.PeerIntroduced: Connection.peer_introduced,
     engine_events.PongReceived: Connection.pong_received,

@@ -13,6 +13,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
 from capnet.transport import Transport
 
+from .aftermath import PER_TURN
 from .loop import Loop, TimerHandle, Waiter
 from .share import Share
 
@@ -38,6 +39,7 @@ class Driver:
     """
 
     __slots__ = (
+        "_aftermath",
         "_closing_timer",
         "_collected",
         "_connection",
@@ -82,6 +84,7 @@ class Driver:
         self._direct = transport.pump is None
         self._handlers = handlers
         self._collected = connection.holdings.collected
+        self._aftermath = connection.aftermath
         self._flush_scheduled = False
         self._max_backlog = connection.limits.max_backlog
         self._timer: TimerHandle | None = None
@@ -111,6 +114,7 @@ class Driver:
         self.began = started = loop.now()
         if share is not None:
             engine.turn = share.begin(started, engine.limits.frames_per_turn)
+        self._aftermath.left = PER_TURN
         self.receiving = True
         loop.in_callback = self._direct
         try:
@@ -128,7 +132,7 @@ class Driver:
         self.receiving = False
         self.drain()
         owes = share is not None and share.end(loop.now())
-        if engine.unread or owes or engine.paced:
+        if engine.unread or owes or engine.paced or self._aftermath.due:
             self._yield_turn(engine.rest(loop.now()), owes=owes)
 
     def writable(self) -> None:
@@ -210,7 +214,7 @@ class Driver:
 
     def _yield_turn(self, rest: float, *, owes: bool) -> None:
         """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""
-        if self._going_on or not (rest or owes or self.engine.unread):
+        if self._going_on or not (rest or owes or self.engine.unread or self._aftermath.due):
             return
         self._going_on = True
         self.transport.pause()
@@ -227,6 +231,9 @@ class Driver:
             self.loop.call_at(self.loop.now() + wait, self._wait_for_others)
 
     def _go_on(self) -> None:
+        if self._aftermath.due:
+            self.loop.call_soon(self._go_on)
+            return
         self._going_on = False
         if self._stall is not None and not self.transport_closed:
             return  # what it has sent waits as well until it has read; `writable` goes on

@@ -8,7 +8,7 @@ is the proxy it was made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -38,6 +38,8 @@ HOPS: Final = "capnet.hops"
 """Key in a call's context: how many programs have passed it on."""
 MAX_HOPS: Final = 32
 """Programs that a call goes through at most: promises that lead to each other would have it go round for ever."""
+LIKE_VALUES: Final = 128
+"""To tell somebody else of a capability takes as long as the handling of so many values."""
 ONWARD_ID: Final = -1
 """Id of what a call is made on that goes straight on: it is in no table."""
 
@@ -121,27 +123,20 @@ class Forwarder(Hosted):
         finally:
             kept.release()
 
-    def replaced(self, generation: int) -> None:
-        """Another implementation answers at the end of the path; ours stays what it is."""
-        for granted in list(self.granted):
-            connection = granted.connection_ref()
-            if granted.live and connection is not None:
-                connection.engine.replace([granted.export], self, generation)
-                connection.driver.flush_soon()
-
     def _broken(self, error: CapnetError) -> None:
-        take_back(with_descendants(self.all_granted()), error.message)
+        self.reference.connection.forwarders.broken(self.all_granted(), error.message)
 
 
 class Forwarders:
     """The forwarders of what one connection holds. Each capability has one, so that it has one id with each peer."""
 
-    __slots__ = ("_by_target", "_connection", "_grants")
+    __slots__ = ("_broken", "_by_target", "_connection", "_grants")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
         self._grants: dict[Import, Grants] = {}
+        self._broken: dict[str, list[Granted]] = {}
 
     def granted(self, target: Target) -> list[Granted]:
         """The exports of what is held, and of those given back the ones that something came of."""
@@ -163,11 +158,32 @@ class Forwarders:
             forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target), grants)
         return forwarder
 
-    def replaced(self, imported: Import) -> None:
-        """The peer has put another implementation behind a capability: those who got it from us are told."""
-        forwarder = self._by_target.get(imported)
-        if forwarder is not None:
-            forwarder.replaced(imported.generation)
+    def broken(self, granted: Iterable[Granted], reason: str) -> None:
+        """What is behind these exports answers nothing any more: `take_back` is to follow."""
+        self._broken.setdefault(reason, []).extend(granted)
+
+    def take_back(self) -> None:
+        """Revoke what leads to nothing, and what came of it: all at once, so that each peer is told in few frames."""
+        broken, self._broken = self._broken, {}
+        for reason, granted in broken.items():
+            take_back(with_descendants(granted), reason)
+
+    def replaced(self, imports: Iterable[Import]) -> None:
+        """The peer has put other implementations behind capabilities: those who got them from us are told.
+
+        What stands for them here stays what it is.
+        """
+        told: dict[tuple[Connection, int], list[Export]] = {}
+        for imported in imports:
+            forwarder = self._by_target.get(imported)
+            for granted in () if forwarder is None else tuple(forwarder.granted):
+                connection = granted.connection_ref()
+                if granted.live and connection is not None:
+                    told.setdefault((connection, imported.generation), []).append(granted.export)
+        for (connection, generation), exports in told.items():
+            self._connection.engine.spend(LIKE_VALUES * len(exports))
+            connection.engine.tell_replaced(exports, generation)
+            connection.driver.flush_soon()
 
 
 def _hops(answer: Answer) -> int:

@@ -31,13 +31,14 @@ Held = Target | Late | InStream | OutStream
 class Holdings:
     """The imports of one connection as its proxies see them."""
 
-    __slots__ = ("_connection", "_noted", "_thread", "_watchers", "collected")
+    __slots__ = ("_connection", "_noted", "_thread", "_told", "_watchers", "collected")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._noted = False
         self._thread = get_ident()
         self._watchers: dict[Import, list[Watcher]] = {}
+        self._told: list[Callable[[], object]] = []  # who is told in the next turn
         self.collected: deque[Held] = deque()
         """Notes of finalisers: one holder each that is gone."""
 
@@ -76,7 +77,7 @@ class Holdings:
         # One that is registered twice is told twice; each `forget` ends its own.
         watcher = partial(self._tell, callback)
         if imported.broken is not None:
-            self._connection.loop.call_soon(partial(watcher, imported.broken))
+            self._tell_soon(partial(watcher, imported.broken))
             return lambda: None
         watchers = self._watchers.setdefault(imported, [])
         watchers.append(watcher)
@@ -90,7 +91,7 @@ class Holdings:
     def broken(self, imported: Import, error: CapnetError) -> None:
         """Tell those who watch it, soon and once."""
         for watcher in self._watchers.pop(imported, ()):
-            self._connection.loop.call_soon(partial(watcher, error))
+            self._tell_soon(partial(watcher, error))
 
     def _let_go(self, held: Held) -> None:
         engine = self._connection.engine
@@ -112,6 +113,17 @@ class Holdings:
         self._noted = False
         if self.collected:
             self._connection.driver.flush()
+
+    def _tell_soon(self, tell: Callable[[], object]) -> None:
+        if not self._told:
+            self._connection.loop.call_soon(self._tell_watchers)
+        self._told.append(tell)
+
+    def _tell_watchers(self) -> None:
+        told, self._told = self._told, []
+        for tell in told:
+            tell()
+        self._connection.forwarders.take_back()
 
     def _tell(self, callback: Watcher, error: CapnetError) -> None:
         try:

@@ -32,8 +32,8 @@ MAX_WAYS: Final = 64
 """Parents that are remembered of one export; of more the newest. It can only fall sooner by that."""
 MAX_LOOK: Final = 256
 """Ancestors that are looked at before a parent is taken for a branch of its own child."""
-CLEARED_PER_TURN: Final = 200
-"""Exports that were revoked and are cleared away before the loop has its turn; they answer nothing already."""
+TOLD_PER_TURN: Final = 20
+"""Connections that are told what was revoked before the loop has its turn; it answers nothing already."""
 
 
 class Granted:
@@ -240,7 +240,7 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
     for connection, exports in by_connection.items():
         with connection.contained:
             connection.engine.revoke(exports, reason)
-    _Clearing(by_connection).turn()
+    _Telling(by_connection).turn()
 
 
 def fall_at_birth(granted: Iterable[Granted], reason: str) -> None:
@@ -250,29 +250,19 @@ def fall_at_birth(granted: Iterable[Granted], reason: str) -> None:
         take_back(with_descendants(orphaned), reason)
 
 
-class _Clearing:
-    """Sends the news, and clears away what was revoked: some in each turn of the loop.
+class _Telling:
+    """Sends the news: of very many connections some in each turn of the loop.
 
     Args:
         connections: those that have something to tell.
     """
 
     def __init__(self, connections: Iterable[Connection]) -> None:
-        self._told = deque(connections)
-        self._cleared = deque(self._told)
+        self._left = deque(connections)
 
     def turn(self) -> None:
         """Do as much as may be done at once; the rest follows soon."""
-        left = CLEARED_PER_TURN
-        while self._told and left > 0:
-            connection = self._told.popleft()
-            connection.driver.drain()
-            left -= 10
-        while self._cleared and left > 0:
-            connection = self._cleared[0]
-            left -= connection.clear_revoked(left)
-            if not connection.revoked:
-                self._cleared.popleft()
-        waiting = self._told or self._cleared
-        if waiting:
-            waiting[0].loop.call_soon(self.turn)
+        for _ in range(min(TOLD_PER_TURN, len(self._left))):
+            self._left.popleft().driver.drain()
+        if self._left:
+            self._left[0].loop.call_soon(self.turn)

@@ -111,9 +111,10 @@ class Closing:
         for export in [*engine.exports.clear(), *engine.lingering]:
             engine.emit(event.ExportEnded(export, "closed"))
         engine.lingering.clear()
+        error = cause.error()
         for imported in engine.imports.clear():
-            imported.broken = cause.error()
-            engine.emit(event.ImportBroken(imported, imported.broken))
+            imported.broken = error
+            engine.emit(event.ImportBroken(imported, error))
         for builtin in (engine.imports.bootstrap, engine.imports.runtime):
             builtin.broken = cause.error()
         engine.outbox.forget_drops()

@@ -282,7 +282,12 @@ class Engine:
         for export in exports:
             if export in self.lingering:
                 export.subject = subject
-        self.outbox.send_many(Op.CAP_REPLACED, [export.id for export in replaced if export.given], generation)
+        self.tell_replaced(replaced, generation)
+
+    def tell_replaced(self, exports: Iterable[Export], generation: int) -> None:
+        """Say that something else answers behind the ids of exports, however that came about."""
+        given = [export.id for export in exports if export.given and self.exports.live(export)]
+        self.outbox.send_many(Op.CAP_REPLACED, given, generation)
 
     # Intents: the connection
 

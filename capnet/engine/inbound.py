@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbound"]
 
+CAPS_LIKE_A_FRAME: Final = 8
+"""So many capabilities that end or are replaced take as long as a small frame."""
+VALUES_LIKE_A_CAP: Final = 64
+"""One of them takes as long as so many values."""
 _MAX_GRACE: Final = 3600.0
 """Seconds of grace a peer's goaway can ask for; a bound for hostile ones."""
 
@@ -284,25 +288,28 @@ class Inbound:
             export = engine.exports.drop(id, count)
             if export is not None and export.revoked is None:
                 engine.answering.export_dropped(export)
+        engine.work += len(frame[1]) / CAPS_LIKE_A_FRAME
 
     def cap_revoked(self, frame: _Frame, references: _References) -> None:
         """The peer has taken capabilities back (P-CAP-6)."""
         engine = self._engine
-        told = [engine.imports.told(id) for id in frame[1]]
+        told = [engine.imports.told(id) for id in dict.fromkeys(frame[1])]
         error = Revoked(cut_text(frame[2]))
         for imported in told:
             if imported is not None and imported.broken is None:
                 imported.broken = error
-                engine.emit(event.ImportBroken(imported, error))
+                engine.happened.append(event.ImportBroken(imported, error))
+        engine.work += len(told) / CAPS_LIKE_A_FRAME
 
     def cap_replaced(self, frame: _Frame, references: _References) -> None:
         """The peer has put new implementations behind capabilities (P-CAP-5)."""
         engine = self._engine
-        told = [engine.imports.told(id) for id in frame[1]]
+        told = [engine.imports.told(id) for id in dict.fromkeys(frame[1])]
         for imported in told:
             if imported is not None and imported.generation != frame[2]:
                 imported.generation = frame[2]
-                engine.emit(event.ImportReplaced(imported))
+                engine.happened.append(event.ImportReplaced(imported))
+        engine.spend(len(told) * VALUES_LIKE_A_CAP)
 
     def ping(self, frame: _Frame, references: _References) -> None:
         """The peer wants a sign of life."""

@@ -209,7 +209,8 @@ def _cap_replaced(frame: _Frame) -> bool:
 
 
 def _ids(value: Any) -> bool:
-    return _is_list(value) and all(_number(id) for id in value)
+    # There may be thousands, so they are looked at all at once.
+    return _is_list(value) and (not value or ({*map(type, value)} == {int} and min(value) >= 0 and max(value) < MAX_ID))
 
 
 def _is_list(value: Any) -> bool:

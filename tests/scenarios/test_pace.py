@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from capnet.engine.events import CallArrived, LimitReached
+from capnet.engine.events import CallArrived, ImportBroken, ImportReplaced, LimitReached
 from capnet.engine.inspect import stats
 from capnet.errors import InvalidArgument, ProtocolViolation, ResourceExhausted
 from capnet.limits import HONEST_BURST, HONEST_RATE, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability
 from capnet.wire.hello import Hello
-from capnet.wire.references import AnswerRef
+from capnet.wire.references import AnswerRef, CapRef
 from tests.counting import calls_of
 
 
@@ -325,3 +325,49 @@ class TestWork:
             return steps
 
         assert work(128) < 3 * work(64)
+
+
+class TestManyCapabilities:
+    """Frames that say something of thousands of them (T8, T17)."""
+
+    def lent(self, count: int, limits: Limits | None = None) -> RawPeer:
+        """The engine holds so many of the peer's, from id 2 on."""
+        raw = RawPeer(Hello("engine", limits or Limits()))
+        for start in range(2, count + 2, 1000):
+            ids = range(start, min(start + 1000, count + 2))
+            raw.say([2, start, 0, "m", {"x": [CapRef("test.Thing", 1, None, id) for id in ids]}])
+            raw.reply(raw.take(CallArrived)[0].answer)
+        return raw
+
+    def test_each_is_told_once(self) -> None:
+        """P-CAP-5, P-CAP-6: however often it stands in the frame."""
+        raw = self.lent(3)
+        raw.say([13, [2, 3, 2, 2, 3], 5], [12, [4, 4, 4], "gone"])
+        assert [said.imported.id for said in raw.take(ImportReplaced)] == [2, 3]
+        assert [said.imported.id for said in raw.take(ImportBroken)] == [4]
+
+    @pytest.mark.parametrize("op", [11, 12, 13])
+    def test_they_are_a_turn(self, op: int) -> None:
+        """P-LIMIT-5: behind a frame that says something of a thousand others wait for the next turn."""
+        raw = self.lent(1000)
+        things = [capability(str(number)) for number in range(1000)]
+        raw.engine.call(raw.engine.imports.bootstrap, "m", {"x": things}, things)
+        raw.collect()
+        ids = list(range(2, 1002))
+        frame = {11: [11, [[id, 1] for id in ids]], 12: [12, ids, "gone"], 13: [13, ids, 1]}[op]
+        raw.engine.receive_data(raw.pack(frame, [14, 1]), raw.now)
+        assert raw.engine.unread and not raw.collect()
+        raw.engine.receive_data(b"", raw.now)
+        assert [frame[0] for frame in raw.collect()] == [15]
+
+    def test_to_replace_them_again_and_again_has_a_pace(self) -> None:
+        """P-LIMIT-5: it can be said without end; that they end can be said once of each."""
+        raw = self.lent(1000, Limits(work_burst=100_000, work_rate=100_000))
+        ids = list(range(2, 1002))
+        raw.say([13, ids, 1])
+        assert raw.engine.rest(raw.now) == 0
+        raw.say([13, ids, 2])
+        assert 0 < raw.engine.rest(raw.now) < 1
+        raw.now += 1
+        raw.say([12, ids, "gone"])
+        assert raw.engine.rest(raw.now) == 0 and raw.clause is None
