@@ -57,8 +57,8 @@ class Limits:
     max_references: int = 1024
     """References in one frame, in and out (P-FRAME-4)."""
     max_pending_bootstraps: int = 16
-    """Bootstraps of the peer that wait for a policy or a name; more fail
-    `resource_exhausted/max_pending_bootstraps`."""
+    """Bootstraps of the peer that wait for a policy or a name, and descriptions of all names that it waits for; more
+    fail `resource_exhausted/max_pending_bootstraps`."""
     max_name_bytes: int = 256
     """Bytes of a name that the peer asks for, a longer one is an `invalid_argument`, and of the name of an interface,
     a longer one breaks P-REF."""

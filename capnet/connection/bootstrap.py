@@ -7,7 +7,8 @@ unserved names look the same to those who may not have them; and nothing awaits 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Generator, Hashable
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +31,7 @@ from .proxy import make_proxy, reference_of
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Bootstrap", "BootstrapDispatcher", "ask_policy"]
+__all__ = ["Bootstrap", "BootstrapDispatcher", "ask_policy", "asking"]
 
 
 class Bootstrap(Cap, name="capnet.Bootstrap"):
@@ -94,19 +95,31 @@ class BootstrapDispatcher(Bootstrap):
         return implementation
 
 
+@contextmanager
+def asking(connection: Connection) -> Generator[None]:
+    """The peer asks about names, in one of the questions that it may have at a time.
+
+    Raises:
+        ResourceExhausted: `max_pending_bootstraps`, with a strike.
+    """
+    most = connection.limits.max_pending_bootstraps
+    if connection.pending_bootstraps >= most:
+        connection.strike("max_pending_bootstraps")
+        raise ResourceExhausted(f"{most} bootstraps wait already", reason="max_pending_bootstraps")
+    connection.pending_bootstraps += 1
+    try:
+        yield
+    finally:
+        connection.pending_bootstraps -= 1
+
+
 async def _grant(
     connection: Connection, name: str, version: int | None, needs: dict[str, Any] | None, wait_ms: int
 ) -> Cap:
     limits = connection.limits
     if not is_name(name, limits.max_name_bytes) or wait_ms < 0:
         raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
-    if connection.pending_bootstraps >= limits.max_pending_bootstraps:
-        connection.strike("max_pending_bootstraps")
-        raise ResourceExhausted(
-            f"{limits.max_pending_bootstraps} bootstraps wait already", reason="max_pending_bootstraps"
-        )
-    connection.pending_bootstraps += 1
-    try:
+    with asking(connection):
         if connection.policy is not None:
             await _admit(connection, name, version)
         claim: Claim | None = None
@@ -114,8 +127,6 @@ async def _grant(
             claim = await unserved(connection, _admission(connection, name, version), wait_ms / 1000)
             if claim is None and connection.policy is not None and connection.find_served(name) is not None:
                 await _admit(connection, name, version)  # what it said before the wait may be long ago
-    finally:
-        connection.pending_bootstraps -= 1
     registration = connection.find_served(name)
     granted = claim if registration is None else registration
     if granted is None:

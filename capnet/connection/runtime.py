@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from anyio import sleep
+from anyio.lowlevel import checkpoint
 
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
+from capnet.engine.engine import VALUES_LIKE_A_FRAME
 from capnet.registry import Facet, implementation_of
 
-from .bootstrap import ask_policy
+from .bootstrap import ask_policy, asking
 from .proxy import Proxy, reference_of
 from .records import Records
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["Runtime", "RuntimeService", "restrictions_of"]
+
+NAMES_PER_TURN: Final = 64
+"""Names that a policy is asked about for a description until others have their turn."""
 
 
 class Runtime(Cap, name="capnet.Runtime"):
@@ -27,7 +34,11 @@ class Runtime(Cap, name="capnet.Runtime"):
 
     @call
     async def describe(self) -> dict[str, Any]:
-        """The names that this peer may have, each with its contract, version and the shape of its methods."""
+        """The names that this peer may have, each with its contract, version and the shape of its methods.
+
+        Raises:
+            ResourceExhausted: `max_pending_bootstraps`, too much is asked at a time.
+        """
         ...
 
     @call
@@ -66,17 +77,8 @@ class RuntimeService(Runtime):
     async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
         connection = cast("Connection", ctx.connection)
-        served: dict[str, Any] = {}
-        for registration in connection.all_served():
-            if await ask_policy(connection, registration.name, None) is None:
-                spec = registration.spec
-                served[registration.name] = {
-                    "contract": spec.name,
-                    "version": spec.version,
-                    "generation": registration.generation,
-                    "methods": spec.shape,
-                }
-        return served
+        with asking(connection):
+            return await _description(connection)
 
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
@@ -90,6 +92,28 @@ class RuntimeService(Runtime):
     def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
         """See `Runtime`."""
         return Records(cast("Connection", ctx.connection), ctx.call_id, kinds or ())
+
+
+async def _description(connection: Connection) -> dict[str, Any]:
+    """The names that the peer may have. Each costs it as much as a small frame: it waits for its pace (P-LIMIT-5)."""
+    known = tuple(connection.all_served())
+    wait = connection.engine.work_pace.wait(connection.loop.now())
+    connection.engine.spend(len(known) * VALUES_LIKE_A_FRAME)
+    if wait:
+        await sleep(wait)
+    served: dict[str, Any] = {}
+    for number, registration in enumerate(known, 1):
+        if await ask_policy(connection, registration.name, None) is None:
+            spec = registration.spec
+            served[registration.name] = {
+                "contract": spec.name,
+                "version": spec.version,
+                "generation": registration.generation,
+                "methods": spec.shape,
+            }
+        if not number % NAMES_PER_TURN:
+            await checkpoint()  # others have their turn
+    return served
 
 
 async def restrictions_of(capability: object) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from capnet import Admission, Denied, Limits, NotFound, PermissionDenied
+from capnet import Admission, CapnetError, Denied, Limits, NotFound, PermissionDenied
+from capnet.connection import runtime
 from capnet.observe import Bootstrapped, HandlerFailed
 from capnet.testing import assert_no_leaks, connected
-from tests.connection.shop import Item, MemShop, Shop, until
+from tests.connection.shop import Gate, Item, MemShop, Shop, until
 
 
 class Rule:
@@ -199,6 +200,71 @@ async def test_the_runtime_capability_describes_only_what_the_peer_may_have() ->
     async with connected(MemShop(), policy=Rule(lambda request: request.name != "test.Shop")) as (server, client):
         server.serve(MemShop(), name="test.open")
         assert list(await client.runtime().describe()) == ["test.open"]
+
+
+async def test_a_description_is_a_question_like_others() -> None:
+    """T8, P-CAP-9: the policy is asked by as many of them at a time as by bootstraps; more are refused."""
+    asked: list[str] = []
+    at_once = 0
+    gate = Gate()
+
+    async def decide(request: Admission) -> bool:
+        nonlocal at_once
+        asked.append(request.name)
+        at_once = max(at_once, server.pending_bootstraps)
+        await gate.pass_through(request.name)
+        return True
+
+    async with connected(policy=Rule(decide), limits=Limits(max_pending_bootstraps=16)) as (server, client):
+        for number in range(10):
+            server.serve(MemShop(), name=f"test.{number}")
+        refused: list[CapnetError] = []
+        described: list[int] = []
+
+        async def ask() -> None:
+            try:
+                described.append(len(await client.runtime().describe()))
+            except CapnetError as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask)
+            await until(lambda: len(refused) == 24)
+            assert len(asked) == 16 == server.engine.strikes.count - 8
+            gate.open()
+        assert at_once == 16 and described == [10] * 16 and len(asked) == 160
+        assert {error.reason for error in refused} == {"max_pending_bootstraps"}
+        assert not server.pending_bootstraps
+
+
+async def test_descriptions_have_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-LIMIT-5: each name costs as much as a small frame; and others have their turn in between."""
+    waited: list[float] = []
+    turns = 0
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+        await checkpoint()
+
+    monkeypatch.setattr(runtime, "sleep", sleep)
+    monkeypatch.setattr(runtime, "checkpoint", turn)
+    names = 2 * runtime.NAMES_PER_TURN
+    rate = 65_536
+    limits = Limits(work_burst=rate, work_rate=rate)
+    async with connected(policy=Rule(lambda _: True), limits=limits) as (server, _):
+        for number in range(names):
+            server.serve(MemShop(), name=f"test.{number}")
+        for _ in range(50):  # as from fifty calls that came together
+            assert len(await runtime._description(server)) == names
+        assert turns == 50 * 2
+        # The first is free, and each other waits for those before it: what they cost, less what has passed.
+        assert len(waited) >= 48 and waited == sorted(waited) and 30 < waited[-1] < 50
+        server.engine.work_pace.spend(server.loop.now(), -100 * rate)
 
 
 async def test_observers_hear_of_denials_and_of_a_broken_policy() -> None:
