@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, ModuleType
+from typing import Any
 
-__all__ = ["calls_of"]
+__all__ = ["calls_of", "lines_of"]
 
 
 def calls_of(run: Callable[[], object], *names: str) -> int:
@@ -29,3 +30,23 @@ def calls_of(run: Callable[[], object], *names: str) -> int:
     finally:
         sys.setprofile(before)
     return sum(calls[name] for name in names) if names else calls.total()
+
+
+def lines_of(run: Callable[[], object], module: ModuleType) -> int:
+    """How many lines of a module are gone through while `run` runs, each time they are."""
+    lines = 0
+
+    def count(frame: FrameType, what: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        lines += what == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return lines

@@ -24,7 +24,7 @@ from capnet.registry import Grants, Hosted
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Granted", "Opened", "fall_at_birth", "handling", "take_back", "with_descendants"]
+__all__ = ["Above", "Granted", "Opened", "fall_at_birth", "handling", "take_back", "with_descendants"]
 
 handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
 """What the running handler was called on: exports that it makes came of that."""
@@ -95,11 +95,15 @@ class Granted:
         """Whether all that it came of has fallen, and it has not."""
         return not self.alone and self.fallen is None and all(parent.fallen is not None for parent in self.parents)
 
-    def came_of(self, parent: Granted | None) -> None:
-        """It was handed out on a call on `parent`, or on nobody's."""
+    def came_of(self, parent: Granted | None, above: Above | None = None) -> None:
+        """It was handed out on a call on `parent`, or on nobody's.
+
+        Args:
+            above: what the parent came of, when others are asked the same.
+        """
         if parent is None:
             self.detach()
-        elif not (self.alone or parent in self.parents or parent.fallen is not None or self._leads_to(parent)):
+        elif not (self.alone or parent in self.parents or parent.fallen is not None or self._leads_to(parent, above)):
             parent.bear(self)
             self.parents[parent] = None
             if len(self.parents) > MAX_WAYS:
@@ -150,26 +154,19 @@ class Granted:
 
     def leave_out(self) -> None:
         """Nobody can take it by itself: what it came of takes its place, so that chains do not grow without end."""
-        for child in tuple(self.children):
-            if isinstance(child, Granted):
-                child.forget(self)
-                for parent in (None,) if self.alone else self.parents:
-                    child.came_of(parent)
+        children = [child for child in self.children if isinstance(child, Granted)]
+        for child in children:
+            child.forget(self)
+        for parent in (None,) if self.alone else self.parents:
+            above = None if parent is None else Above(parent)
+            for child in children:
+                child.came_of(parent, above)
 
-    def _leads_to(self, parent: Granted) -> bool:
+    def _leads_to(self, parent: Granted, above: Above | None) -> bool:
         """Whether `parent` is itself or came of it, or of too much to tell; then it adds nothing."""
         if self is parent or not self._children:
             return self is parent
-        seen: dict[Granted, None] = {parent: None}
-        waiting = [parent]
-        while waiting and len(seen) <= MAX_LOOK:
-            for ancestor in waiting.pop().parents:
-                if ancestor is self:
-                    return True
-                if ancestor not in seen:
-                    seen[ancestor] = None
-                    waiting.append(ancestor)
-        return len(seen) > MAX_LOOK
+        return self in (above or Above(parent))
 
     def _repeats(self) -> bool:
         """Whether all ways to it lead by way of an older export of the same object: who takes that, takes this."""
@@ -181,6 +178,27 @@ class Granted:
             if above.grants_ref() is grants:
                 return True
         return False
+
+
+class Above:
+    """What one export came of, looked for once, by whoever asks first."""
+
+    __slots__ = ("_found", "_of")
+
+    def __init__(self, of: Granted) -> None:
+        self._of = of
+        self._found: set[Granted] | None = None
+
+    def __contains__(self, granted: Granted) -> bool:
+        """Whether it came of that, or of too much to tell."""
+        if self._found is None:
+            self._found = {self._of}
+            waiting = [self._of]
+            while waiting and len(self._found) <= MAX_LOOK:
+                new = [parent for parent in waiting.pop().parents if parent not in self._found]
+                self._found.update(new)
+                waiting += new
+        return granted in self._found or len(self._found) > MAX_LOOK
 
 
 class Opened:

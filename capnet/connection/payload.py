@@ -38,7 +38,7 @@ from capnet.wire.values import Enrich, lower
 
 from .deferring import Late
 from .forward import Forwarder
-from .lineage import Granted
+from .lineage import Above, Granted
 from .moving import Producing, Receiving
 from .pipe import Promise
 from .proxy import Proxy, Reference, held_under, make_proxy, reference_of
@@ -123,6 +123,7 @@ class Payloads:
         Returns the exports that are new.
         """
         new: list[Export] = []
+        above = None if parent is None or len(references) == 1 else Above(parent)
         for reference in references:
             if type(reference) is CapRef and reference.id > 0:
                 granted = self.granted.get(reference.id)
@@ -134,7 +135,7 @@ class Payloads:
                     hosted.hold()
                     granted = self.granted[reference.id] = Granted(self._connection, export, hosted)
                     new.append(export)
-                granted.came_of(parent)
+                granted.came_of(parent, above)
         return new
 
     def granted_in(self, references: References) -> list[Granted]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from time import thread_time
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -26,16 +26,19 @@ from capnet import (
     release,
     revoke,
 )
+from capnet.connection import lineage
 from capnet.connection.lineage import MAX_WAYS, Granted
 from capnet.connection.proxy import reference_of
 from capnet.observe import CapExported, CapRevoked
 from capnet.registry import Hosted
 from capnet.testing import connected
 from capnet.wire.frames import Op
+from capnet.wire.references import CapRef
 from tests.balance import EITHER_WAY
 from tests.connection.doors import Door, House, Keeper, MemDoor, MemKeeper
 from tests.connection.shop import MemItem, socket_pair, until
 from tests.connection.tree import Tap, assert_nothing_left, chain
+from tests.counting import lines_of
 
 MANY = Limits(max_caps=20_000)
 FASTEST = ("asyncio", {"use_uvloop": True})
@@ -652,6 +655,29 @@ async def test_what_is_being_cleared_away_when_the_connection_closes() -> None:
 
 
 # What it costs
+
+
+async def test_many_that_are_handed_out_far_down_cost_no_more_than_at_the_top() -> None:
+    """T8: what a place in the tree came of is looked for once for a frame, not for each reference in it."""
+
+    async def work(depth: int) -> int:
+        async with house() as (_, server, client, root):
+            places = [root]
+            for number in range(depth):
+                places.append(await places[-1].open(str(number)))
+            doors = await root.many(100)
+            below = [await door.open("child") for door in doors]
+            bottom, *handed_out = (
+                server.payloads.granted[cast("int", reference_of(door).imported.id)] for door in (places[-1], *doors)
+            )
+            references = [CapRef(one.interface, 1, one.hosted, one.export.id) for one in handed_out]
+            lines = lines_of(partial(server.payloads.queued, references, bottom), lineage)
+            assert all(len(one.parents) == 2 for one in handed_out)
+            del places, doors, below, root, bottom, handed_out, references
+            await assert_nothing_left(server, client)
+            return lines
+
+    assert await work(200) < 2 * await work(20)
 
 
 async def test_exports_that_come_and_go_leave_nothing(anyio_backend: Any) -> None:
