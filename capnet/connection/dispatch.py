@@ -214,8 +214,8 @@ class Dispatcher:
                 if rest is not None:
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
-                    if _used_up(scope):
-                        break
+                if _used_up(scope):
+                    break
             else:
                 if driver.engine.pending and not driver.receiving:
                     driver.flush()
@@ -235,6 +235,9 @@ class Dispatcher:
         """
         connection, guarding = self._connection, self._guarding
         waited_for = self._in_line.pop(answer, None) if self._in_line else None
+        if answer.deadline is not None and answer.deadline <= connection.loop.now():
+            error = DeadlineExceeded("the deadline that came with the call passed before it could start")
+            connection.engine.answering.end_answer(answer, error)
         if answer.state is not AnswerState.RUNNING:  # its caller was answered before it could start
             self._pass_over(answer, arrived_for, waited_for)
             return None

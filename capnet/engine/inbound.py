@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from capnet.errors import (
     CallCancelled,
     CapnetError,
+    DeadlineExceeded,
     NotFound,
     ProtocolViolation,
     ResourceExhausted,
@@ -112,13 +113,18 @@ class Inbound:
             answers.refuse(id)
         else:
             answers.take_one_way(self._size)
-        if meta and meta[0].get("keep") and id:
-            engine.pipelines.promise()
+        refusal: CapnetError | None = None
+        if meta:
+            if meta[0].get("keep") and id:
+                engine.pipelines.promise()
+            if meta[0].get("deadline") == 0:
+                refusal = DeadlineExceeded("the deadline had passed when the call was sent")
         direct = type(target) is int
         export = engine.exports.named(target) if direct else None
         promises = promises_in(references) if references else None
         sources = _NO_SOURCES if direct and not promises else self._sources(id, target, promises)
-        refusal = self._resolve(references, promises=True) if references else None
+        if references:
+            refusal = self._resolve(references, promises=True) or refusal
         full = answers.full
         if refusal is None and (
             export is None
@@ -135,7 +141,8 @@ class Inbound:
         if engine.call_pace is not None:
             engine.call_pace.spend(engine.now)
         if refusal is not None:
-            engine.count_control("calls that are refused")
+            if type(refusal) is not DeadlineExceeded:  # time runs out for honest callers, too, and not by their doing
+                engine.count_control("calls that are refused")
             keep = bool(meta) and meta[0].get("keep", False)
             engine.answering.refuse(id, refusal, references, keep)
             return

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any, cast
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from capnet import CallCancelled, Cap, DeadlineExceeded, Limits, call, options
+from capnet import (
+    CallCancelled,
+    Cap,
+    CapnetError,
+    DeadlineExceeded,
+    Limits,
+    Revoked,
+    Sink,
+    call,
+    options,
+    revoke,
+)
+from capnet.connection.dispatch import IDLE_RUNNERS
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Gate, MemShop, Shop, socket_pair, until
 
@@ -252,3 +266,121 @@ async def test_the_shorter_of_scope_and_method_is_the_deadline_there() -> None:
         assert 29 < (await timed.long() or 0) <= 30
         with anyio.fail_after(10):
             assert 9 < (await timed.long() or 0) <= 10
+
+
+class Item(Cap, name="test.Item"):
+    """What may end its own call."""
+
+    @call
+    async def end(self) -> None: ...
+    @call
+    async def rest(self) -> str: ...
+
+
+class Maker(Cap, name="test.Maker"):
+    """One item after the other."""
+
+    @call
+    async def item(self) -> Item: ...
+    @call
+    async def other(self) -> Maker: ...
+    @call
+    async def block(self, seconds: float) -> None: ...
+    @call
+    async def take(self, sink: Sink[int]) -> None: ...
+
+
+class MemItem(Item):
+    async def end(self) -> None:
+        revoke(self)  # its caller is answered while it runs, and it never waits
+
+    async def rest(self) -> str:
+        await anyio.sleep(0.001)
+        return "rested"
+
+
+class MemMaker(Maker):
+    def __init__(self, other: Maker | None = None) -> None:
+        self._other = other
+        self.taken = 0
+
+    async def other(self) -> Maker:
+        return self._other or self
+
+    async def item(self) -> Item:
+        return MemItem()
+
+    async def block(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - a handler that holds up the loop is what it is about
+
+    async def take(self, sink: Sink[int]) -> None:
+        self.taken += 1
+
+
+@pytest.mark.parametrize("behind", [0, 1, 3])
+async def test_calls_that_end_while_their_handler_never_waits_take_no_runner_along(behind: int) -> None:
+    """P-CALL-1: the scope of such a handler is used up, and neither the next call nor the next wait begins in it."""
+    async with connected(MemMaker()) as (server, client):
+        items = await client.bootstrap(Maker)
+        for _ in range(3 * IDLE_RUNNERS):
+            item, other = await items.item(), await items.item()
+            ended, others = item.end(), [other.rest() for _ in range(behind)]  # one runner begins them all
+            with pytest.raises(Revoked), anyio.fail_after(60):
+                await ended
+            assert [await rested for rested in others] == ["rested"] * behind
+        with anyio.fail_after(60):
+            await items.block(0)
+        del items, item, other, ended, others
+        await assert_no_leaks(server, client)
+
+
+async def test_a_call_whose_time_is_up_when_its_turn_comes_does_not_start() -> None:
+    """P-CALL-5: also when no timer could ring before; its streams end, and those behind it are served."""
+    async with socket_pair(maker := MemMaker()) as (server, client):
+        items = await client.bootstrap(Maker)
+        item = await items.item()
+        for _ in range(3 * IDLE_RUNNERS):
+            company = item.rest()  # leaves alone; the others come in one chunk, and wait for each other
+            with anyio.move_on_after(0.02):  # noqa: ASYNC100 - it is the deadline of the calls
+                blocking = items.block(0.05)
+                late = [items.take(Collected()) for _ in range(3)]
+            for call in (company, blocking, *late):
+                with suppress(DeadlineExceeded):
+                    await call
+        with anyio.fail_after(60):
+            await items.block(0)
+        await until(lambda: not server.stats()["streams"] and not client.stats()["streams"])
+        assert not maker.taken
+        del items, item, company, blocking, late, call
+        await assert_no_leaks(server, client)
+
+
+async def test_streams_of_forwarded_calls_come_back_whenever_their_deadline_passes() -> None:
+    """P-STREAM-3: before, while and after the call starts at the hop, and at the owner."""
+    async with connected(owner := MemMaker()) as (far, near):
+        async with connected(MemMaker(await near.bootstrap(Maker))) as (middle, guest):
+            items = await (await guest.bootstrap(Maker)).other()
+            for number in range(120):
+                with suppress(DeadlineExceeded), anyio.move_on_after(number % 6 / 1000):
+                    for _ in range(8):
+                        items.take(Collected())
+                    await items.block(0.001 * (number % 3))
+            with anyio.fail_after(60):
+                await items.take(Collected())
+            for connection in (guest, middle, near, far):
+                await until(lambda stats=connection.stats: not stats()["streams"])
+            del items
+            await assert_no_leaks(middle, guest)
+        await assert_no_leaks(far, near)
+    assert owner.taken
+
+
+class Collected(Sink[int]):
+    """A sink for which nothing comes."""
+
+    async def send(self, item: int) -> None:
+        raise AssertionError(item)
+
+    async def aclose(self) -> None: ...
+
+    def fail(self, error: CapnetError) -> None: ...

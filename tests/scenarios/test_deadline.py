@@ -6,11 +6,13 @@ import math
 
 import pytest
 
-from capnet.engine.events import AnswerEnded, CallArrived, CallReturned
+from capnet.engine.calls import Pipelined
+from capnet.engine.events import AnswerEnded, CallArrived, CallFailed, CallReturned
 from capnet.errors import DeadlineExceeded
 from capnet.limits import Limits
 from capnet.testing.engines import EnginePair, capability
 from capnet.wire.hello import Hello
+from capnet.wire.references import StreamRef
 
 
 def test_what_is_left_travels_in_milliseconds(pair: EnginePair) -> None:
@@ -22,14 +24,50 @@ def test_what_is_left_travels_in_milliseconds(pair: EnginePair) -> None:
     pair.right.reply(answer)
 
 
-@pytest.mark.parametrize(("timeout", "left"), [(-1.0, 0.0), (0.0, 0.0), (1e300, 1e9), (math.inf, 1e9)])
-def test_a_timeout_beyond_the_wire_is_cut_to_what_fits(pair: EnginePair, timeout: float, left: float) -> None:
+@pytest.mark.parametrize("timeout", [1e300, math.inf])
+def test_a_timeout_beyond_the_wire_is_cut_to_what_fits(pair: EnginePair, timeout: float) -> None:
     """P-CALL-5, P-OP: no timeout of ours makes a frame that the peer would refuse."""
     pair.left.call("work", timeout=timeout)
     pair.flush()
     answer = pair.right.arrived()
-    assert answer.deadline == pair.now + left
+    assert answer.deadline == pair.now + 1e9
     pair.right.reply(answer)
+
+
+@pytest.mark.parametrize("timeout", [-1.0, 0.0])
+@pytest.mark.parametrize("one_way", [False, True])
+def test_a_call_without_any_time_left_does_not_start(pair: EnginePair, timeout: float, one_way: bool) -> None:
+    """P-CALL-5: it is answered, what it brought is let go, and its slot is free."""
+    produced, consumed = StreamRef("out"), StreamRef("in")
+    pair.left.call("work", capability("thing"), produced, consumed, timeout=timeout, one_way=one_way)
+    pair.flush()
+    assert not pair.right.take(CallArrived) and not len(pair.right.engine.answers)
+    assert one_way or type(pair.left.failed()) is DeadlineExceeded
+    assert pair.right.engine.call_charge.used == 0
+    pair.left.engine.streaming.end(produced.subject)
+    pair.flush()
+    assert not len(pair.left.engine.streams) and not len(pair.right.engine.streams)
+    pair.finish()
+
+
+def test_what_is_piped_on_a_call_without_time_fails_with_it(pair: EnginePair) -> None:
+    """P-CALL-5, P-CALL-8: that it did not start is kept like any other end."""
+    source = pair.left.call("make", timeout=0.0, keep=True)
+    pair.left.call("use", target=Pipelined(source, (), "test.Thing", 1))
+    pair.flush()
+    assert [type(pair.left.failed()) for _ in range(2)] == [DeadlineExceeded] * 2
+    assert not pair.right.take(CallArrived)
+    pair.left.engine.calling.release(source)
+    pair.finish()
+
+
+def test_calls_without_time_are_no_flood(pair: EnginePair) -> None:
+    """P-LIMIT-4: nobody chose that; a program that passes calls on sends what its guests leave it."""
+    for _ in range(4 * Limits().control_burst):
+        pair.left.call("work", timeout=0.0)
+        pair.flush()
+    assert not pair.right.closed and not pair.left.closed
+    assert len(pair.left.take(CallFailed)) == 4 * Limits().control_burst
 
 
 def test_past_it_the_callee_answers_and_stops_the_handler(pair: EnginePair) -> None:
