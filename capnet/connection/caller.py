@@ -11,6 +11,7 @@ from capnet.engine.calls import Call as EngineCall
 from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
 from capnet.errors import CallCancelled, CapnetError, InvalidArgument, Replaced, Revoked
+from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = [
-    "CHAIN",
     "call_failed",
     "call_returned",
     "calls_above",
@@ -32,11 +32,8 @@ __all__ = [
     "start_call",
 ]
 
-CHAIN: Final = "capnet.chain"
-"""Key in a call's context: the calls on ordered objects that are running and lead to this one, so that one of them that
-waits for itself is told so."""
-calls_above: Final[ContextVar[str | None]] = ContextVar("capnet.chain", default=None)
-"""The same for the calls that the running handler makes."""
+calls_above: Final[ContextVar[str | None]] = ContextVar(CHAIN, default=None)
+"""What goes along as `CHAIN` with the calls that the running handler makes."""
 
 
 def start_call(

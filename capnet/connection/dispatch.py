@@ -33,11 +33,12 @@ from capnet.errors import (
     Unimplemented,
 )
 from capnet.registry import Hosted, Turns
+from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain
 
-from .caller import CHAIN, calls_above
+from .caller import calls_above
 from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
 from .guarding import Guarding
@@ -440,7 +441,8 @@ class Dispatcher:
 
 def _waits_for_itself(turns: Turns, answer: Answer) -> bool:
     """Whether the call whose turn it is has led to this one, and waits for it."""
-    return answer.id > 0 and turns.token in answer.context.get(CHAIN, "").split()
+    # Every token has a space before it; the first of a chain that was cut has not, and may be a part of one.
+    return answer.id > 0 and turns.token != "" and f" {turns.token} " in f"{answer.context.get(CHAIN, '')} "
 
 
 def _waits_for_ever(answer: Answer) -> FailedPrecondition:
@@ -456,8 +458,8 @@ def _note_above(turns: Turns | None, answer: Answer) -> None:
     above = answer.context.get(CHAIN, "")
     if turns is not None:
         turns.token = f"{next(_serial)}-{_PROCESS}"
-        above = f"{above} {turns.token}"[-MAX_CHAIN:]
-    calls_above.set(above)
+        above = f"{above} {turns.token}"
+    calls_above.set(above[-MAX_CHAIN:])
 
 
 def _checked(given: Any, waits: bool) -> Any:

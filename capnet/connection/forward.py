@@ -20,6 +20,7 @@ from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.errors import CapnetError, FailedPrecondition
 from capnet.registry import Grants, Hosted
+from capnet.wire.frames import HOPS
 
 from .caller import start_call
 from .deferring import Late
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["ONWARD_ID", "Forwarder", "Forwarders", "goes_straight_on", "onward"]
 
 Target = Import | Pipelined | Late
-HOPS: Final = "capnet.hops"
-"""Key in a call's context: how many programs have passed it on."""
 MAX_HOPS: Final = 32
 """Programs that a call goes through at most: promises that lead to each other would have it go round for ever."""
 LIKE_VALUES: Final = 128
@@ -193,7 +192,7 @@ def _hops(answer: Answer) -> int:
         FailedPrecondition: `forwarding_cycle`, too many.
     """
     hops = answer.context.get(HOPS, "0")
-    if hops.isdecimal() and int(hops[-9:]) < MAX_HOPS:
+    if hops.isascii() and hops.isdecimal() and len(hops) <= len(str(MAX_HOPS)) and int(hops) < MAX_HOPS:
         return int(hops)
     raise FailedPrecondition(f"the call went through {MAX_HOPS} programs and is nowhere", reason="forwarding_cycle")
 

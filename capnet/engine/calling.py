@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from capnet.errors import CallCancelled, CapnetError, ProtocolViolation, ResourceExhausted, cut_text
+from capnet.errors import CallCancelled, CapnetError, InvalidArgument, ProtocolViolation, ResourceExhausted, cut_text
 from capnet.limits import LARGEST_ONE_WAY
-from capnet.wire.frames import Op
+from capnet.wire.frames import Op, is_context
 from capnet.wire.references import AnswerRef, Reference
 
 from . import events as event
@@ -61,6 +61,7 @@ class Calling:
 
         Args:
             timeout: seconds until the callee gives up.
+            context: text that goes along, within the bounds of P-CALL-4.
             may_keep: `keep` may follow before the frame leaves.
 
         Raises:
@@ -326,5 +327,7 @@ def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str,
         # Rounded up: where caller and callee both keep the time, the caller's own scope is the first to notice.
         meta["deadline"] = ceil(min(max(timeout, 0.0), LONGEST) * 1000)
     if context:
-        meta["context"] = dict(context)
+        meta["context"] = context = dict(context)
+        if not is_context(context):
+            raise InvalidArgument("the call's context has too many keys, or too long ones", reason="max_context")
     return meta

@@ -13,7 +13,7 @@ from capnet.errors import ProtocolViolation
 
 from .references import MAX_ID, is_id, is_name, kind_of
 
-__all__ = ["Op", "check", "items_frame"]
+__all__ = ["CHAIN", "HOPS", "MAX_CONTEXT_KEYS", "Op", "check", "is_context", "items_frame"]
 
 
 class Op:
@@ -40,6 +40,15 @@ class Op:
 
 FIRST_IGNORED: Final = 64
 MAX_NAME_BYTES: Final = 256
+MAX_CONTEXT_KEYS: Final = 16
+"""Keys in a call's context beside `CHAIN` and `HOPS`, which every program on the way may add (P-CALL-4)."""
+MAX_CONTEXT_BYTES: Final = 8192
+"""UTF-8 bytes of one value in it: as many as the W3C lets a `baggage` have."""
+CHAIN: Final = "capnet.chain"
+"""Key in a call's context: the calls on ordered objects that are running and lead to this one, so that one of them that
+waits for itself is told so."""
+HOPS: Final = "capnet.hops"
+"""Key in a call's context: how many programs have passed it on."""
 _Frame = list[Any]
 
 
@@ -81,6 +90,21 @@ _ITEMS_OP: Final = bytes((Op.ITEMS,))
 _NEGATIVE: Final = 1 << 5
 _ARRAY: Final = 4 << 5
 _WIDTHS: Final = ((24, 1), (25, 2), (26, 4), (27, 8))
+
+
+def is_context(context: dict[str, Any]) -> bool:
+    """Whether `context` may go along with a call: text by text, and no more of it than P-CALL-4 allows."""
+    return len(context) <= MAX_CONTEXT_KEYS + (CHAIN in context) + (HOPS in context) and all(
+        _is_text(key, MAX_NAME_BYTES) and _is_text(value, MAX_CONTEXT_BYTES) for key, value in context.items()
+    )
+
+
+def _is_text(value: object, most: int) -> bool:
+    return (
+        type(value) is str
+        and len(value) <= most
+        and (value.isascii() or len(value.encode(errors="surrogatepass")) <= most)
+    )
 
 
 def _number(value: object) -> bool:
@@ -132,7 +156,7 @@ def _meta(meta: Any) -> bool:
         and type(meta.get("keep", False)) is bool
         and type(meta.get("idempotent", False)) is bool
         and _is_map(context)
-        and all(type(value) is str for value in context.values())
+        and is_context(context)
     )
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from capnet.engine.calls import Call, Pipelined, Target
 from capnet.engine.events import CallFailed, CallReturned
-from capnet.errors import CallCancelled, CapnetError, NotFound, ProtocolViolation, Revoked, Unavailable
+from capnet.errors import (
+    CallCancelled,
+    CapnetError,
+    InvalidArgument,
+    NotFound,
+    ProtocolViolation,
+    Revoked,
+    Unavailable,
+)
 from capnet.limits import Limits
 from capnet.testing.engines import RawPeer, capability, promised, stream_out
 from capnet.wire.hello import Hello
@@ -44,6 +52,15 @@ class TestFrames:
                 assert raw.engine.calling.keep(call)
                 meta = [{**(meta[0] if meta else {}), "keep": True}]
             assert raw.collect() == [[2, 1, 0, "m", {}, *meta]]
+
+    @pytest.mark.parametrize("context", [{str(key): "" for key in range(17)}, {"k": "v" * 8193}, {"k": 1}], ids=len)
+    def test_a_context_that_no_peer_takes_is_refused_here(self, context: Any) -> None:
+        """P-CALL-4: the call fails, and nothing is sent."""
+        raw = RawPeer()
+        with pytest.raises(InvalidArgument) as caught:
+            made(raw, context=context)
+        assert caught.value.reason == "max_context"
+        assert raw.collect() == [] and not raw.engine.calls.by_id
 
     def test_a_promise_as_a_target(self) -> None:
         """P-CALL-8: call id and path."""

@@ -8,10 +8,11 @@ import cbor2
 import pytest
 
 from capnet.errors import ProtocolViolation
-from capnet.wire.frames import Op, check, items_frame
+from capnet.wire.frames import CHAIN, HOPS, MAX_CONTEXT_BYTES, MAX_CONTEXT_KEYS, Op, check, items_frame
 from capnet.wire.references import CapRef, StreamRef
 
 TOP = 2**53 - 1
+FULL = {f"key{number}": "" for number in range(MAX_CONTEXT_KEYS)}
 
 VALID: list[list[Any]] = [
     [Op.HELLO, "capnet", [1, 1], {}],
@@ -24,6 +25,9 @@ VALID: list[list[Any]] = [
     [Op.CALL, 1, [5, "room", 0, -1], "post", {}],
     [Op.CALL, 1, 2, "post", {}, {"deadline": 0, "keep": True, "idempotent": False, "context": {"traceparent": "00"}}],
     [Op.CALL, 1, 2, "post", {}, {"unknown": [1]}],
+    [Op.CALL, 1, 2, "post", {}, {"context": FULL}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {**FULL, HOPS: "1", CHAIN: " a"}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {"k" * 256: "v" * MAX_CONTEXT_BYTES, "": "é" * (MAX_CONTEXT_BYTES // 2)}}],
     [Op.RESULT, 0, None],
     [Op.RESULT, TOP, CapRef("a", 1, None, 2)],
     [Op.ERROR, 1, "internal", ""],
@@ -96,6 +100,12 @@ INVALID: list[list[Any]] = [
     [Op.CALL, 1, 2, "post", {}, {"idempotent": None}],
     [Op.CALL, 1, 2, "post", {}, {"context": []}],
     [Op.CALL, 1, 2, "post", {}, {"context": {"a": 1}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {**FULL, "one more": ""}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {**FULL, HOPS: "1", CHAIN: " a", "one more": ""}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {"k" * 257: ""}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {"é" * 129: ""}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {"k": "v" * (MAX_CONTEXT_BYTES + 1)}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {CHAIN: "é" * (MAX_CONTEXT_BYTES // 2 + 1)}}],
     [Op.RESULT, 1],
     [Op.RESULT, 1, 2, 3],
     [Op.RESULT, -1, None],
