@@ -11,13 +11,15 @@ import datetime as dt
 import decimal
 import enum
 import uuid
-from collections.abc import AsyncIterable, Callable, Collection, Mapping
-from typing import Any, Final, Protocol, cast
+from collections.abc import AsyncIterable, Collection, Mapping
+from functools import lru_cache
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from capnet.contract import Cap, Sink
 from capnet.errors import InvalidArgument
+from capnet.wire.references import kind_of
 
 __all__ = ["MAX_DEPTH", "Replacing", "rebuilt"]
 
@@ -39,6 +41,12 @@ _DATA: Final = (
     uuid.UUID,
     decimal.Decimal,
 )
+
+_PLAIN: Final[frozenset[Any]] = frozenset(
+    (type(None), bool, int, float, str, bytes, uuid.UUID, decimal.Decimal, dt.datetime, dt.date)
+)
+"""Of these there are the most; they are found at a glance."""
+_COPIED: Final[frozenset[Any]] = frozenset((list, dict, tuple, set, frozenset))
 
 
 class Replacing(Protocol):
@@ -67,24 +75,45 @@ def rebuilt(value: Any, replacing: Replacing, depth: int = MAX_DEPTH) -> Any:
     Raises:
         InvalidArgument: `cannot_cross`, something in it is neither data nor anything that a contract may carry.
     """
-    kind = cast("Any", type(value))
-    if value is None or issubclass(kind, _DATA):
+    kind = kind_of(value)
+    if kind in _PLAIN:
+        return value
+    if kind in _COPIED and depth > 0:
+        return _copied(kind, value, replacing, depth - 1) if value else kind()
+    if issubclass(kind, _DATA):
         return value
     if issubclass(kind, Cap):
         return replacing.capability(value)
     if depth <= 0:
         raise _refused("a value nested so deeply")
     if issubclass(kind, tuple):
-        return _tuple(value, replacing, depth)
-    fields = _fields(value)
-    if fields is not None:
-        return _object(kind, value, {name: rebuilt(field, replacing, depth - 1) for name, field in fields.items()})
+        make = getattr(kind_of(value), "_make", tuple)  # a NamedTuple has one
+        return make([rebuilt(item, replacing, depth - 1) for item in value])
+    names = _names(kind)
+    if names is not None:
+        return _object(kind, value, {name: rebuilt(getattr(value, name), replacing, depth - 1) for name in names})
     if issubclass(kind, Mapping):
         return {rebuilt(key, replacing, depth - 1): rebuilt(item, replacing, depth - 1) for key, item in value.items()}
     if issubclass(kind, Collection):
         items = [rebuilt(item, replacing, depth - 1) for item in value]
         return frozenset(items) if issubclass(kind, frozenset) else set(items) if issubclass(kind, set) else items
     return _end(kind, value, replacing)
+
+
+def _copied(kind: Any, value: Any, replacing: Replacing, depth: int) -> Any:
+    """A container as conversions make them, which may be large: what is plain in it takes no step of its own."""
+    items = value.values() if kind is dict else value
+    if _PLAIN.issuperset(map(type, items)) and (kind is not dict or _PLAIN.issuperset(map(type, value))):
+        return value if kind is tuple else value.copy()
+    if kind is dict:
+        return {
+            key if type(key) in _PLAIN else rebuilt(key, replacing, depth): (
+                item if type(item) in _PLAIN else rebuilt(item, replacing, depth)
+            )
+            for key, item in value.items()
+        }
+    made = [item if type(item) in _PLAIN else rebuilt(item, replacing, depth) for item in value]
+    return made if kind is list else kind_of(value)(made)
 
 
 def _end(kind: Any, value: Any, replacing: Replacing) -> Any:
@@ -97,22 +126,12 @@ def _end(kind: Any, value: Any, replacing: Replacing) -> Any:
     raise _refused(f"`{kind.__qualname__}`")
 
 
-def _tuple(value: Any, replacing: Replacing, depth: int) -> Any:
-    items = (rebuilt(item, replacing, depth - 1) for item in value)
-    kind = cast("Any", type(value))
-    make: Callable[[Any], Any] = getattr(kind, "_make", tuple)  # a NamedTuple has one
-    return make(items)
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
+@lru_cache(maxsize=1024)
+def _names(kind: Any) -> tuple[str, ...] | None:
     """The fields of a dataclass or a struct; None when it is neither."""
-    if isinstance(value, type):
-        return None
-    if isinstance(value, msgspec.Struct):
-        return {name: getattr(value, name) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return None
+    if issubclass(kind, msgspec.Struct):
+        return tuple(kind.__struct_fields__)
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def _object(kind: Any, value: Any, fields: Mapping[str, Any]) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import sys
 import uuid
 from collections import deque
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
@@ -116,6 +117,62 @@ def test_capabilities_are_found_in(value: object, crossed: object) -> None:
     found = rebuilt(value, Marks())
     assert found == crossed
     assert type(found) is type(crossed)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, set[object](), [1], {"a": 1}, {1}, [[1], {"a": [2]}], {"a": {}}],
+    ids=repr,
+)
+def test_nothing_that_can_change_is_shared(value: Any) -> None:
+    found = rebuilt(value, Marks())
+    assert found == value and found is not value
+    for mine, other in zip(inside(found), inside(value), strict=True):
+        assert mine is not other
+
+
+def inside(value: Any) -> list[Any]:
+    """What can change in a container."""
+    items: Iterable[Any] = cast("dict[str, Any]", value).values() if isinstance(value, dict) else value
+    return [item for item in items if isinstance(item, (list, dict, set))]
+
+
+def python_calls(work: Callable[[], object]) -> int:
+    """How many functions written in Python run."""
+    calls = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+MANY = 1000
+LARGE: dict[str, tuple[Any, int]] = {
+    "numbers": ([0] * MANY, 0),
+    "map": ({str(number): 0.5 for number in range(MANY)}, 0),
+    "tuple": (tuple(range(MANY)), 0),
+    "set": ({uuid.UUID(int=number) for number in range(MANY)}, 0),
+    "empty lists": ([[]] * MANY, 1),
+    "maps": ([{"a": 1}] * MANY, 2),
+    "tuples": ([(1, 2)] * MANY, 2),
+    "named tuples": ([Row(1, 2)] * MANY, 6),
+    "dataclasses": ([Frozen(1, [])] * MANY, 6),
+}
+"""Values, and calls of functions for each item."""
+
+
+@pytest.mark.parametrize(("value", "each"), LARGE.values(), ids=LARGE)
+def test_plain_values_take_no_step_of_their_own(value: Any, each: int) -> None:
+    """A frame holds 65 536 of them, and each membrane on the way copies all."""
+    assert python_calls(lambda: rebuilt(value, Marks())) <= each * MANY + 20
 
 
 def test_data_is_copied_and_no_code_of_its_classes_is_run() -> None:
