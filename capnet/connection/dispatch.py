@@ -365,7 +365,11 @@ class Dispatcher:
                 relay = partial(hosted.relay, self._connection, answer, arguments)
                 return handler, guarding.begin(answer, verdict, relay, waits=True), True
             return handler, hosted.relay(self._connection, answer, arguments), True
-        positional, named = handler.spec.receive_arguments(arguments)
+        try:
+            positional, named = handler.spec.receive_arguments(arguments)
+        except InvalidArgument as error:
+            self._connection.refused(f"arguments of {answer.interface}.{answer.method}", error)
+            raise
         if guarding is not None:
             verdict = guarding.ask(export, answer, handler.spec.arguments_by_name(positional, named))
         if handler.context_parameter is not None:

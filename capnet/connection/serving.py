@@ -13,8 +13,8 @@ from uuid import uuid4
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 
-from capnet.contract import Cap
-from capnet.errors import ContractError, Internal, Replaced
+from capnet.contract import INVALID_VALUE, Cap
+from capnet.errors import CapnetError, ContractError, Internal, InvalidArgument, Replaced
 from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved, SwapEnded
 from capnet.observe.log import Log
 from capnet.registry import Hosted, Registration, Registry, ServeHandle
@@ -295,6 +295,37 @@ class Serving(ABC):
         return Internal(
             f"the handler failed; {correlation} finds it in the callee's log", details={"correlation": correlation}
         )
+
+    def refused(self, where: str, error: CapnetError) -> None:
+        """What came was refused. If a class of ours did, its words are for the log and for observers, not for the peer.
+
+        Args:
+            where: what came, such as `arguments of chat.Room.post`.
+            error: what is said instead; it gets the correlation id.
+        """
+        if error.reason == INVALID_VALUE and isinstance(error.__cause__, Exception):
+            error.details |= self.unexpected(where, error.__cause__).details
+
+    def unfit(self, what: str, error: Exception, reason: str) -> InvalidArgument:
+        """What came for us is of another type. The words of our own classes are the cause, for whoever is told.
+
+        Args:
+            what: such as `item of a stream`.
+            error: what the conversion has raised.
+            reason: of the error that is made of it.
+        """
+        if isinstance(error, CapnetError):
+            self.refused(what, error)
+            told = InvalidArgument(f"{what}: {error.message}", reason=reason, details=error.details)
+            told.__cause__ = error.__cause__
+            return told
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # the caller's frame will refer to what is returned
+        told = InvalidArgument(
+            f"{what}: its class has failed", reason=reason, details=self.unexpected(what, error).details
+        )
+        told.__cause__ = error
+        return told
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
         self.bus.publish(kind, **fields)

@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from capnet.contract import ItemConversion, Reader, Sink, item_conversion
 from capnet.contract.position import Position, position_of
 from capnet.engine.streams import Batch, InStream, OutStream
-from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, Revoked
+from capnet.errors import CapnetError, FailedPrecondition, Revoked
 from capnet.transport import HIGH_WATER
 
 from .call import Call
@@ -202,13 +202,12 @@ class StreamReader(Reader[Any]):
         """The items as their type; those before a bad one count, behind it the stream is spoiled."""
         try:
             return conversion.many(values)
-        except Exception:  # also what the __post_init__ of the user's own class raises
+        except Exception:  # also what a class of the user's own raises
             good: list[Any] = []
             try:
                 good.extend(conversion.one(value) for value in values)
             except Exception as unfit:
-                text = unfit.message if isinstance(unfit, CapnetError) else str(unfit)
-                self._spoiled = InvalidArgument(f"item of a stream: {text}", reason="item_type")
+                self._spoiled = self._connection.unfit("item of a stream", unfit, "item_type")
             return good
 
     def _set_due(self, stream: InStream) -> None:

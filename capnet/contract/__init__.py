@@ -5,9 +5,10 @@ binding of arguments, the conversion of values from and to plain data, and the c
 wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
 
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
-what may travel, `conversion.py` checks what came, `plain.py` takes apart what leaves, `path.py` says what will stand
-in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `reader.py` and `sink.py`
-are the two ends of a stream; `callables.py` and `generics.py` serve these.
+what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse,
+`plain.py` takes apart what leaves, `path.py` says what will stand in a result, `shape.py` compares versions,
+`implementation.py` finds the handlers of a class; `reader.py` and `sink.py` are the two ends of a stream;
+`callables.py`, `construction.py` and `generics.py` serve these.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from capnet.contract.sink import Sink
 if TYPE_CHECKING:
     from capnet.contract.annotation import Annotation
     from capnet.contract.callables import CallableCap, callable_contract
-    from capnet.contract.conversion import ItemConversion, item_conversion
+    from capnet.contract.conversion import INVALID_VALUE, ItemConversion, item_conversion
     from capnet.contract.implementation import Handler, implementation_table
     from capnet.contract.path import contract_at, step_into
     from capnet.contract.shape import differences
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INJECT",
+    "INVALID_VALUE",
     "Annotation",
     "CallContext",
     "CallableCap",
@@ -68,6 +70,7 @@ __all__ = [
 
 # What a declaration does not need is imported when it is first asked for: msgspec alone takes as long as all the rest.
 _LAZY = {
+    "INVALID_VALUE": "conversion",
     "Annotation": "annotation",
     "CallableCap": "callables",
     "ContractSpec": "spec",

@@ -40,6 +40,7 @@ from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
 
 from capnet.contract.callables import CallableCap, callable_contract, callable_parts
 from capnet.contract.capability import Cap, declaration_of
+from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.generics import bindings_of, substitute
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
@@ -61,6 +62,8 @@ Shape: TypeAlias = Any
 
 MAX_DEPTH: Final = 32
 """Types nested deeper in one annotation are taken for a generic that never stops unfolding."""
+MAX_FLAGS: Final = 16
+"""Flags in one class: Python remembers every combination of them that ever came."""
 
 WORDS: Final[dict[Any, str]] = {
     Any: "any",
@@ -85,6 +88,7 @@ ARRAYS: Final = frozenset(
     {list, set, frozenset, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable, abc.Set, abc.MutableSet}
 )
 MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
+CONTAINERS: Final = ARRAYS | MAPS | {tuple}
 STREAMS: Final = frozenset({abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator})
 ENDS: Final = STREAMS | {Sink}
 """The ends of a stream; what they carry is converted item by item."""
@@ -165,9 +169,18 @@ def resolved_hints(annotated: Any, where: str, **names: Any) -> dict[str, Any]:
 
 
 def _for_msgspec(hint: Any) -> Any:
-    """`Iterable[T]` is unknown to msgspec, a sequence is not; deeper ones pass through the hook."""
-    sequence: Any = abc.Sequence
-    return sequence[_argument(hint, 0)] if (get_origin(hint) or hint) is abc.Iterable else hint
+    """`Iterable[T]` is unknown to msgspec, a sequence is not; those in fields of classes pass through the hook."""
+    origin = get_origin(hint) or hint
+    arguments = tuple(map(_for_msgspec, get_args(hint)))
+    if origin is abc.Iterable:
+        sequence: Any = abc.Sequence
+        return sequence[arguments or Any]
+    if arguments == get_args(hint):
+        return hint
+    if origin in (Union, UnionType):
+        return Union[arguments]  # noqa: UP007 - built from a tuple
+    container: Any = origin if origin in CONTAINERS else None
+    return hint if container is None else container[arguments]
 
 
 def _check_msgspec(where: str, hint: Any) -> None:
@@ -293,11 +306,20 @@ class _Walk:
     def _class(self, cls: type, hint: Any) -> Shape:
         if issubclass(cls, Cap):
             return self._capability(cls)
+        if issubclass(cls, enum.Flag) and len(cls) > MAX_FLAGS:
+            raise self.refuse(cls, f"has more than {MAX_FLAGS} flags", "take an int, and make flags of it yourself")
         if issubclass(cls, enum.Enum):
             return ["literal", *(member.value for member in cls)]
         fields = fields_of(cls)
         if fields is None:
             raise self.refuse(cls)
+        names, required = [name for name, _, _ in fields], [name for name, _, required in fields if required]
+        if is_called(cls) and not can_be_called(cls, names, required):
+            raise self.refuse(
+                cls,
+                "cannot be built of its fields",
+                "have its constructor take all of them by name, or say field(init=False) of those that it sets itself",
+            )
         return self._struct(cls, hint, fields)
 
     def _capability(self, cls: type[Cap]) -> Shape:
@@ -352,7 +374,7 @@ Fields: TypeAlias = list[tuple[str, str, bool]]
 
 
 def fields_of(cls: Any) -> Fields | None:
-    """The fields of a class, in order; None when it is no class with fields."""
+    """The fields that a class takes, in order; None when it is no class with fields."""
     if issubclass(cls, msgspec.Struct):
         return _struct_fields(cls)
     if dataclasses.is_dataclass(cls):
@@ -404,6 +426,7 @@ def _dataclass_fields(cls: Any) -> Fields:
     return [
         (field.name, field.name, field.default is missing and field.default_factory is missing)
         for field in dataclasses.fields(cls)
+        if field.init
     ]
 
 

@@ -1,15 +1,17 @@
 """Conversion: what came from the wire, checked against annotations and rebuilt as their types.
 
-One struct type is made for a set of fields; msgspec converts a whole map into it at once. `narrow` is the hook msgspec
-calls for what it does not know: capabilities, functions, streams. What a stream carries is converted as it comes, by
-the `ItemConversion` of the type it is declared with.
+A `Conversion` has one struct type for a set of fields; msgspec converts a whole map into it at once, when that has been
+prepared (`preparation.py`). `narrow` is the hook msgspec calls for what it does not know: capabilities, functions,
+streams. What a stream carries is converted as it comes, by the `ItemConversion` of the type it is declared with.
 """
 
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
+from types import NoneType
 from typing import Any, Final, get_args, get_origin
 
 import msgspec
@@ -18,25 +20,71 @@ from capnet.contract.annotation import ENDS, Annotation, read_annotation
 from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import substitute
+from capnet.contract.preparation import BYTES, Prepare, Unfit, fields_step, judged, preparation
 from capnet.contract.sink import Sink
 from capnet.errors import InvalidArgument, cut_text
 
-__all__ = ["ItemConversion", "conversion_options", "convert", "item_conversion", "narrow", "record_type"]
+__all__ = ["INVALID_VALUE", "Conversion", "ItemConversion", "conversion_options", "item_conversion", "narrow"]
 
 MISSING: Final[Any] = msgspec.UNSET
 """Stands for an optional field that was not sent."""
-BYTES: Final = (bytes, bytearray, memoryview)
+INVALID_VALUE: Final = "invalid_value"
+"""Reason of an error whose cause is what a class of ours has said to a value."""
 
 
-def record_type(where: str, fields: Iterable[tuple[str, Any, bool]]) -> type[msgspec.Struct]:
-    """A struct type to convert a map into; unknown and missing fields are errors, an absent optional one is MISSING.
+class Conversion:
+    """Makes a struct of a map from the wire; unknown and missing fields are errors, an absent optional one is MISSING.
 
     Args:
         where: contract and method, for the error.
         fields: name, type and whether it must be there.
     """
-    definitions = [(name, hint) if required else (name, hint, MISSING) for name, hint, required in fields]
-    return msgspec.defstruct(where, definitions, kw_only=True, forbid_unknown_fields=True)
+
+    __slots__ = ("_options", "_prepare", "_record")
+
+    def __init__(self, where: str, fields: Iterable[tuple[str, Annotation, bool]]) -> None:
+        fields = list(fields)
+        definitions: list[Any] = [
+            (name, _type(annotation)) if required else (name, _type(annotation), MISSING)
+            for name, annotation, required in fields
+        ]
+        self._record = msgspec.defstruct(where, definitions, kw_only=True, forbid_unknown_fields=True)
+        self._options = conversion_options([annotation for _, annotation, _ in fields])
+        steps = {name: step for name, annotation, _ in fields if (step := preparation(annotation.hint, narrow))}
+        self._prepare: Prepare | None = fields_step(steps) if steps else None
+
+    def convert(self, value: Any) -> Any:
+        """The struct for a map.
+
+        Raises:
+            InvalidArgument: it does not fit; the text names the path. With reason `invalid_value` a class has refused
+                its value by an error that is the cause, and whose words are not in the text. CapnetError: a class has
+                raised that. Others: a class has failed.
+        """
+        try:
+            if self._prepare is not None:
+                value = self._prepare(value)
+            return msgspec.convert(value, self._record, **self._options)
+        except Exception as error:
+            told = _told(error)
+        try:
+            raise told
+        finally:
+            del told  # its traceback refers to this frame
+
+
+def _type(annotation: Annotation) -> Any:
+    return NoneType if annotation.hint is None else annotation.hint
+
+
+def _told(error: Exception) -> Exception:
+    """What is raised for an error of a conversion."""
+    unfit = error if isinstance(error, Unfit) else judged(error)
+    if not isinstance(unfit, Unfit):
+        return unfit
+    told = InvalidArgument(cut_text(str(unfit)), reason=None if unfit.cause is None else INVALID_VALUE)
+    told.__cause__ = unfit.cause
+    return told
 
 
 def conversion_options(annotations: Iterable[Annotation]) -> dict[str, Any]:
@@ -52,19 +100,6 @@ def conversion_options(annotations: Iterable[Annotation]) -> dict[str, Any]:
     return options
 
 
-def convert(value: Any, record: type[msgspec.Struct], options: Mapping[str, Any]) -> Any:
-    """`value`, a map from the wire, as a `record`.
-
-    Raises:
-        InvalidArgument: it does not fit; the text names the path.
-    """
-    try:
-        return msgspec.convert(value, record, **options)
-    # TypeError: items of a set that cannot be hashed.
-    except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidArgument(cut_text(str(error))) from None
-
-
 def narrow(hint: Any, value: Any) -> Any:
     """What stands for `value` where `hint`, a type unknown to msgspec, is declared.
 
@@ -72,7 +107,7 @@ def narrow(hint: Any, value: Any) -> Any:
     which is looked up on its class so that no data can pretend to have it.
 
     Raises:
-        TypeError: it is something else; msgspec adds the path.
+        Unfit: it is something else; msgspec adds the path.
     """
     if hint is object:
         return value
@@ -93,14 +128,14 @@ class ItemConversion:
         annotation: of one item; what lowers items needs its contracts and text keys.
     """
 
-    __slots__ = ("_anything", "_options", "_record", "annotation")
+    __slots__ = ("_anything", "_conversion", "annotation")
 
     def __init__(self, annotation: Annotation) -> None:
         sequence: Any = list
         self.annotation = annotation
         self._anything = annotation.shape == "any"
-        self._record: Any = record_type("items", [("items", sequence[annotation.hint], True)])
-        self._options = conversion_options([annotation])
+        items = replace(annotation, hint=sequence[annotation.hint])
+        self._conversion = Conversion("items", [("items", items, True)])
 
     def one(self, value: Any) -> Any:
         """One item that came from the wire, as the declared type.
@@ -111,9 +146,10 @@ class ItemConversion:
         if self._anything:
             return value
         try:
-            return convert({"items": [value]}, self._record, self._options).items[0]
+            return self._conversion.convert({"items": [value]}).items[0]
         except InvalidArgument as error:
-            raise InvalidArgument(error.message.replace("`$.items[0]", "`$")) from None
+            text = error.message.replace("`$.items[0]", "`$")
+            raise InvalidArgument(text, reason=error.reason) from error.__cause__
 
     def many(self, values: list[Any]) -> list[Any]:
         """Items that came together, converted at once: much less work than one by one.
@@ -123,7 +159,7 @@ class ItemConversion:
         """
         if self._anything:
             return values
-        items: list[Any] = convert({"items": values}, self._record, self._options).items
+        items: list[Any] = self._conversion.convert({"items": values}).items
         return items
 
 
@@ -151,7 +187,10 @@ def _ask(contract: Any, value: object, expected: str) -> Any:
     ask = getattr(type(value), "__capnet_narrow__", None)
     if ask is None:
         raise _unexpected(expected, value)
-    return ask(value, contract)
+    try:
+        return ask(value, contract)
+    except TypeError as error:
+        raise Unfit(str(error)) from None
 
 
 def _end(hint: Any, origin: Any, value: object) -> Any:
@@ -165,17 +204,23 @@ def _end(hint: Any, origin: Any, value: object) -> Any:
 
 
 def _items(hint: Any, value: Any) -> Any:
-    """An `Iterable[T]` inside other types."""
-    record, options = _items_record(hint)
-    return convert({"items": value}, record, options).items
+    """An `Iterable[T]` in a field of a class: anywhere else it is declared to msgspec as a sequence."""
+    try:
+        record: Any = _items_record(hint)
+        return msgspec.convert({"items": value}, record, dec_hook=narrow, builtin_types=BYTES, str_keys=True).items
+    except Exception as error:
+        unfit = judged(error)
+        if isinstance(unfit, Unfit):  # the place in the field is left out: msgspec adds that of the field
+            raise Unfit(str(unfit).partition(" - at `")[0], unfit.cause) from None
+        raise unfit  # noqa: B904 - it has its cause
 
 
 @lru_cache(maxsize=256)
-def _items_record(hint: Any) -> tuple[type[msgspec.Struct], dict[str, Any]]:
+def _items_record(hint: Any) -> type[msgspec.Struct]:
+    """msgspec reads the type of a struct once, and any other each time."""
     sequence: Any = abc.Sequence
-    record = record_type("Iterable", [("items", sequence[get_args(hint) or Any], True)])
-    return record, {"dec_hook": narrow, "builtin_types": BYTES, "str_keys": True}
+    return msgspec.defstruct("Iterable", [("items", sequence[get_args(hint) or Any])])
 
 
-def _unexpected(expected: str, value: object) -> TypeError:
-    return TypeError(f"Expected `{expected}`, got `{type(value).__name__}`")
+def _unexpected(expected: str, value: object) -> Unfit:
+    return Unfit(f"Expected `{expected}`, got `{type(value).__name__}`")

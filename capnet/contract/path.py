@@ -121,9 +121,9 @@ def _text_key(kind: Any, step: Step) -> str | None:
             (key,) = msgspec.convert({step: None}, dict[kind, None], str_keys=True)
         else:
             key = msgspec.convert(step, kind)
-    except msgspec.ValidationError:
+        keyed: dict[str, None] = plain({key: None}, text_keys=True)
+    except (msgspec.ValidationError, TypeError):  # TypeError: a number that does not travel
         return None
-    keyed: dict[str, None] = plain({key: None}, text_keys=True)
     return next(iter(keyed))
 
 

@@ -13,12 +13,14 @@ import enum
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 __all__ = ["plain"]
 
+MAX_KEY_BITS: Final = 128
+"""Of an integer that is a key: it travels as text, and whoever reads it has a bound for that."""
 _TakeApart: TypeAlias = Callable[[Any], Any]
 
 
@@ -30,9 +32,16 @@ def plain(value: object, text_keys: bool = False) -> Any:
         text_keys: the annotation has maps whose keys are not text; they become text here.
 
     Raises:
-        TypeError: values of this type do not travel, or a map has keys that do not.
+        TypeError: values of this type do not travel, or a map has keys that do not. Others: code of its class fails.
     """
-    flat = _take_apart(cast("Any", type(value)))(value)
+    take_apart = _take_apart(cast("Any", type(value)))
+    try:
+        flat = take_apart(value)
+    except TypeError as error:
+        if take_apart is _refuse:
+            raise
+        # Another TypeError says that a value does not travel, and its text goes to the peer: these words are our own.
+        raise RuntimeError(f"a `{type(value).__qualname__}` cannot be read") from error
     return _with_text_keys(flat) if text_keys and _is_map(flat) else flat
 
 
@@ -42,7 +51,7 @@ def _take_apart(cls: Any) -> _TakeApart:
     if cls in (type(None), bool, int, float, str, bytes, list, dict):
         return _itself
     if dataclasses.is_dataclass(cls):
-        return partial(_fields, tuple(field.name for field in dataclasses.fields(cls)))
+        return partial(_fields, tuple(field.name for field in dataclasses.fields(cls) if field.init))
     for base, take_apart in _BASES:
         if issubclass(cls, base):
             return take_apart
@@ -137,5 +146,7 @@ def _text_key(key: Any) -> str:
     if isinstance(flat, str):
         return flat
     if isinstance(flat, int) and not isinstance(flat, bool):
+        if flat.bit_length() > MAX_KEY_BITS:
+            raise TypeError(f"an integer of more than {MAX_KEY_BITS} bits cannot be the key of a map")
         return str(flat)
     raise TypeError(f"`{type(key).__qualname__}` cannot be the key of a map")

@@ -20,7 +20,7 @@ import msgspec
 from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, resolved_hints
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of, options_of, signature_of
-from capnet.contract.conversion import MISSING, conversion_options, convert, record_type
+from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.position import Position, position_of
 from capnet.contract.shape import shape
@@ -129,7 +129,7 @@ class MethodSpec:
         Raises:
             InvalidArgument: an argument is unknown, missing or of another type; the text names the path.
         """
-        values = msgspec.structs.astuple(convert(args, self._record, self._options))
+        values = msgspec.structs.astuple(self._conversion.convert(args))
         if len(args) < len(self._names):
             return self._partial(values)
         if not self._keywords:
@@ -149,7 +149,7 @@ class MethodSpec:
         """
         if type(value) is self._exact or self._anything:
             return value
-        return convert({"result": value}, self._result_record, self._result_options).result
+        return self._result_conversion.convert({"result": value}).result
 
     def _prepare_bind(self, parameters: Sequence[ParameterSpec]) -> None:
         required = frozenset(parameter.name for parameter in parameters if parameter.required)
@@ -163,16 +163,14 @@ class MethodSpec:
         self._fewest = sys.maxsize if required & set(self._keywords) else len(required)
 
     def _prepare_arguments(self, parameters: Sequence[ParameterSpec]) -> None:
-        fields = [(parameter.name, parameter.annotation.hint, parameter.required) for parameter in parameters]
-        self._record = record_type(f"{self.name}_arguments", fields)
-        self._options = conversion_options(parameter.annotation for parameter in parameters)
+        fields = [(parameter.name, parameter.annotation, parameter.required) for parameter in parameters]
+        self._conversion = Conversion(f"{self.name}_arguments", fields)
 
     def _prepare_result(self, result: Annotation) -> None:
         hint = NoneType if result.hint is None else result.hint
         self._exact: Any = hint if hint in EXACT else MISSING
         self._anything = result.shape == "any"
-        self._result_record: Any = record_type(f"{self.name}_result", [("result", hint, True)])
-        self._result_options = conversion_options([result])
+        self._result_conversion = Conversion(f"{self.name}_result", [("result", result, True)])
 
     def _partial(self, values: tuple[Any, ...]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Positional up to the first gap, by name behind it."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 import msgspec
 
 from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import conversion_options, convert, record_type
+from capnet.contract.conversion import Conversion
 from capnet.contract.plain import plain
 from capnet.errors import MAX_MESSAGE_BYTES, CapnetError, InvalidArgument, ProtocolViolation, from_wire
 from capnet.limits import Limits
@@ -108,13 +108,12 @@ class _Case:
 
     def __init__(self, hint: Any) -> None:
         self.annotation = read_annotation(hint, "fuzz.case")
-        self.record = record_type("fuzz.case", [("value", hint, True)])
-        self.options = conversion_options([self.annotation])
+        self.conversion = Conversion("fuzz.case", [("value", self.annotation, True)])
 
     def converted(self, value: Any) -> Any:
         """`value` as the type, or why it is none."""
         try:
-            return convert({"value": value}, self.record, self.options).value
+            return self.conversion.convert({"value": value}).value
         except InvalidArgument as error:
             return error
 

@@ -28,6 +28,7 @@ from typing import (
     NewType,
     NotRequired,
     Optional,
+    Self,
     TypedDict,
     TypeVar,
     cast,
@@ -312,6 +313,62 @@ def test_what_cannot_travel_is_refused(hint: Any) -> None:
         read_annotation(hint, "here")
 
 
+@dataclass(init=False)
+class Unbuilt:
+    x: int
+
+
+@dataclass
+class Hiding:
+    x: int
+    y: int
+
+    def __init__(self, x: int) -> None:
+        self.x, self.y = x, 0
+
+
+@dataclass
+class Asking:
+    x: int
+
+    def __init__(self, x: int, secret: str) -> None:
+        self.x = x
+
+
+class AskingRow(NamedTuple("AskingRow", [("x", int)])):
+    def __new__(cls, x: int, secret: str) -> Self:
+        return super().__new__(cls, x)
+
+
+ManyFlags = enum.IntFlag("ManyFlags", [f"F{number}" for number in range(17)])  # type: ignore[misc]
+SomeFlags = enum.IntFlag("SomeFlags", [f"F{number}" for number in range(16)])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("hint", [Unbuilt, Hiding, Asking, AskingRow, ManyFlags], ids=lambda hint: hint.__name__)
+def test_a_class_that_cannot_be_built_safely_is_refused(hint: Any) -> None:
+    """Also deep inside; the hint says what to do."""
+    for declared in (hint, list[hint], dict[str, tuple[int, hint | None]]):
+        with pytest.raises(ContractError, match=rf"^here: `{hint.__qualname__}` ") as caught:
+            read_annotation(declared, "here")
+        assert caught.value.__notes__
+
+
+@dataclass
+class Keeping:
+    x: int
+    y: int = field(init=False)
+    z: list[complex] = field(init=False, default_factory=list[complex])
+
+    def __init__(self, x: int) -> None:
+        self.x, self.y, self.z = x, 0, []
+
+
+def test_what_a_class_keeps_to_itself_is_no_part_of_the_contract() -> None:
+    """It may have any type."""
+    assert shape_of(Keeping) == ["struct", "Keeping", {"x": ["int", True]}]
+    assert shape_of(SomeFlags) == ["literal", *(2**number for number in range(16))]
+
+
 def test_names_that_exist_for_the_type_checker_only_are_explained() -> None:
     """A NameError becomes a ContractError with a hint."""
     with pytest.raises(ContractError, match="cannot resolve 'Nowhere'") as caught:
@@ -390,3 +447,11 @@ def test_iterables_are_sequences_to_msgspec() -> None:
     """msgspec does not know Iterable."""
     assert read_annotation(Iterable[int], "here").hint == Sequence[int]
     assert read_annotation(Iterable, "here").hint == Sequence[Any]
+    assert read_annotation(list[Iterable[int]], "here").hint == list[Sequence[int]]
+    deep, bare = dict[str, Iterable[tuple[Iterable[Any], ...]]], cast("Any", list)[Iterable]
+    assert read_annotation(deep, "here").hint == dict[str, Sequence[tuple[Sequence[Any], ...]]]
+    assert read_annotation(bare, "here").hint == list[Sequence[Any]]
+    assert read_annotation(Iterable[int] | None, "here").hint == Sequence[int] | None
+    annotated = list[Annotated[Iterable[int], "some"]]
+    assert read_annotation(annotated, "here").hint == annotated
+    assert read_annotation(dict[str, int], "here").hint == dict[str, int]

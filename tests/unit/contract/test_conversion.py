@@ -11,7 +11,7 @@ import pytest
 
 from capnet.contract import CallableCap, Cap, Sink, Stream, call, callable_contract, item_conversion
 from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import conversion_options, convert, record_type
+from capnet.contract.conversion import Conversion, conversion_options
 from capnet.errors import CapnetError, InvalidArgument
 
 T = TypeVar("T")
@@ -93,9 +93,8 @@ async def generated() -> Stream[int]:
 
 
 def converted(hint: Any, value: Any) -> Any:
-    annotation = read_annotation(hint, "here")
-    record = record_type("test", [("value", annotation.hint, True)])
-    return convert({"value": value}, record, conversion_options([annotation])).value
+    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
+    return conversion.convert({"value": value}).value
 
 
 def refusal(hint: Any, value: Any) -> str:
@@ -153,7 +152,7 @@ def test_items_of_an_iterable_are_checked() -> None:
     """Also inside of other types, where msgspec asks the hook."""
     guests = converted(Guests, {"members": [], "names": ["a"]})
     assert guests == Guests([], ["a"])
-    assert "at `$.value.names`" in refusal(Guests, {"members": [], "names": [1]})
+    assert refusal(Guests, {"members": [], "names": [1]}) == "Expected `str`, got `int` - at `$.value.names`"
     assert converted(dict[str, Iterable[Any]], {"a": [1, "x"]}) == {"a": [1, "x"]}
     bare: Any = Iterable
     assert converted(list[bare], [[1]]) == [[1]]
@@ -161,9 +160,8 @@ def test_items_of_an_iterable_are_checked() -> None:
 
 def test_refusals_are_short() -> None:
     """The text holds the peer's words, so it is cut."""
-    record = record_type("test", [])
     with pytest.raises(InvalidArgument) as caught:
-        convert({"x" * 100_000: 1}, record, {})
+        Conversion("test", []).convert({"x" * 100_000: 1})
     assert len(caught.value.message) <= 4096
 
 
@@ -191,6 +189,17 @@ def test_a_proxy_of_another_type_is_refused() -> None:
     """What `__capnet_narrow__` gives is checked as well."""
     with pytest.raises(InvalidArgument):
         converted(Member, Received("no member"))
+
+
+def test_what_a_received_one_says_is_for_the_peer() -> None:
+    """It is ours, unlike what a class says to a value."""
+
+    class Other(Received):
+        def __capnet_narrow__(self, contract: Any) -> object:
+            raise TypeError("Expected `test.Member`, got `test.Other`")
+
+    assert refusal(Member, Other()) == "Expected `test.Member`, got `test.Other` - at `$.value`"
+    assert refusal(Guests, {"members": [Other()]}).endswith("got `test.Other` - at `$.value.members[0]`")
 
 
 def test_functions_are_received() -> None:

@@ -193,6 +193,7 @@ NO_STEPS: list[Any] = [
     (dict[int, int], "x"),
     (dict[Any, int], 5),
     (dict[object, int], 5),
+    (dict[int, int], 2**200),
     (dict[Color, int], "x"),
     (dict[Level, int], 2),
     (dict[dt.date, int], 5),

@@ -9,7 +9,7 @@ import decimal
 import enum
 import types
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import conversion_options, convert, record_type
+from capnet.contract.conversion import Conversion
 from capnet.contract.plain import plain
 
 T = TypeVar("T")
@@ -118,8 +118,8 @@ def flat(value: Any, text_keys: bool) -> Any:
 
 def round_trip(hint: Any, value: Any) -> Any:
     annotation = read_annotation(hint, "here")
-    record = record_type("test", [("value", annotation.hint, True)])
-    return convert({"value": flat(value, annotation.text_keys)}, record, conversion_options([annotation])).value
+    conversion = Conversion("test", [("value", annotation, True)])
+    return conversion.convert({"value": flat(value, annotation.text_keys)}).value
 
 
 WIRE = (type(None), bool, int, float, str, bytes, list, dict)
@@ -218,7 +218,55 @@ def test_other_values_ignore_text_keys() -> None:
     assert plain((1, 2), text_keys=True) == [1, 2]
 
 
-@pytest.mark.parametrize("keys", [[1, "1"], [True], [1.5], [None], [(1, 2)]], ids=repr)
+@dataclasses.dataclass
+class Kept:
+    name: str
+    size: int = dataclasses.field(init=False)
+
+
+def test_what_a_class_keeps_to_itself_stays_here() -> None:
+    """It need not even be there."""
+    assert plain(Kept("x")) == {"name": "x"}
+
+
+class Items(list[int]):
+    def __iter__(self) -> Iterator[int]:
+        raise TypeError("secret")
+
+
+class Odd(int):
+    def __int__(self) -> int:
+        raise TypeError("secret")
+
+
+class Secretive:
+    """A field that cannot be read."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> int:
+        if instance is None:
+            return 0
+        raise TypeError("secret")
+
+    def __set__(self, instance: object, value: int) -> None: ...
+
+
+@dataclasses.dataclass
+class Closed:
+    number: int = Secretive()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("value", [Closed(), Items(), Odd(1)], ids=lambda value: type(value).__name__)
+def test_words_of_a_class_are_not_taken_for_a_reason(value: object) -> None:
+    """What does not travel is told to the peer; what code of a class says is not."""
+    with pytest.raises(RuntimeError) as caught:
+        plain(value)
+    assert "secret" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    "keys", [[1, "1"], [True], [1.5], [None], [(1, 2)], [2**128], [-(1 << 20_000)]], ids=lambda keys: str(len(keys))
+)
 def test_keys_that_cannot_be_text_are_refused(keys: list[Any]) -> None:
     """Nor may two keys become one."""
     with pytest.raises(TypeError, match="key"):
