@@ -5,10 +5,10 @@ binding of arguments, the conversion of values from and to plain data, and the c
 wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
 
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
-what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse,
-`plain.py` takes apart what leaves, `path.py` says what will stand in a result, `shape.py` compares versions,
-`implementation.py` finds the handlers of a class; `reader.py` and `sink.py` are the two ends of a stream;
-`callables.py`, `construction.py` and `generics.py` serve these.
+what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse
+(`keys.py` looks at what is put into sets and maps), `plain.py` takes apart what leaves, `path.py` says what will stand
+in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `reader.py` and `sink.py`
+are the two ends of a stream; `callables.py`, `construction.py`, `generics.py` and `unfit.py` serve these.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ __all__ = [
     "Shape",
     "fields_of",
     "is_array",
+    "meant_by",
     "member_hints",
     "read_annotation",
     "resolved_hints",
@@ -364,6 +365,13 @@ def stands_for(hint: Any) -> Any:
     if hasattr(origin, "__value__"):  # `type X = …`, whose class differs between Python and typing_extensions
         bindings = dict(zip(origin.__type_params__, get_args(hint), strict=False))
         return substitute(origin.__value__, bindings)
+    return hint
+
+
+def meant_by(hint: Any) -> Any:
+    """What all wrappers, `NewType`s and aliases around a type are other words for."""
+    while (meant := stands_for(hint)) is not hint:
+        hint = meant
     return hint
 
 

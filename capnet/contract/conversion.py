@@ -20,8 +20,10 @@ from capnet.contract.annotation import ENDS, Annotation, read_annotation
 from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import substitute
-from capnet.contract.preparation import BYTES, Prepare, Unfit, fields_step, judged, preparation
+from capnet.contract.keys import Prepare
+from capnet.contract.preparation import BYTES, fields_step, preparation
 from capnet.contract.sink import Sink
+from capnet.contract.unfit import Unfit, judged
 from capnet.errors import InvalidArgument, cut_text
 
 __all__ = ["INVALID_VALUE", "Conversion", "ItemConversion", "conversion_options", "item_conversion", "narrow"]
