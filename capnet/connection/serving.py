@@ -14,7 +14,7 @@ from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 
 from capnet.contract import INVALID_VALUE, Cap
-from capnet.errors import CapnetError, ContractError, Internal, InvalidArgument, Replaced
+from capnet.errors import CapnetError, ContractError, Internal, InvalidArgument, Replaced, told
 from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved, SwapEnded
 from capnet.observe.log import Log
 from capnet.registry import Hosted, Registration, Registry, ServeHandle
@@ -303,8 +303,10 @@ class Serving(ABC):
             where: what came, such as `arguments of chat.Room.post`.
             error: what is said instead; it gets the correlation id.
         """
-        if error.reason == INVALID_VALUE and isinstance(error.__cause__, Exception):
-            error.details |= self.unexpected(where, error.__cause__).details
+        cause = error.__cause__
+        if type(error) is InvalidArgument and error.reason == INVALID_VALUE and cause is not None:
+            error.details |= self.unexpected(where, cause).details
+            error.message += f"; {error.details['correlation']} finds why in the log"
 
     def unfit(self, what: str, error: Exception, reason: str) -> InvalidArgument:
         """What came for us is of another type. The words of our own classes are the cause, for whoever is told.
@@ -316,16 +318,17 @@ class Serving(ABC):
         """
         if isinstance(error, CapnetError):
             self.refused(what, error)
-            told = InvalidArgument(f"{what}: {error.message}", reason=reason, details=error.details)
-            told.__cause__ = error.__cause__
-            return told
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # the caller's frame will refer to what is returned
-        told = InvalidArgument(
-            f"{what}: its class has failed", reason=reason, details=self.unexpected(what, error).details
-        )
-        told.__cause__ = error
-        return told
+            meant = told(error)
+            unfit = InvalidArgument(f"{what}: {meant.message}", reason=reason, details=meant.details)
+            unfit.__cause__ = error.__cause__
+        else:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next  # the caller's frame will refer to what is returned
+            details = self.unexpected(what, error).details
+            text = f"{what}: its class has failed; {details['correlation']} finds why in the log"
+            unfit = InvalidArgument(text, reason=reason, details=details)
+            unfit.__cause__ = error
+        return unfit
 
     def _publish(self, kind: type[Event], **fields: object) -> None:
         self.bus.publish(kind, **fields)

@@ -20,6 +20,7 @@ from capnet.contract.annotation import (
     WORDS,
     fields_of,
     is_array,
+    meant_by,
     member_hints,
     stands_for,
     tag_of,
@@ -177,6 +178,4 @@ class _Reading:
 
 def _is_text(key: Any) -> bool:
     """Whether keys of this type are text already."""
-    while (meant := stands_for(key)) is not key:
-        key = meant
-    return WORDS.get(key) in ("any", "str")
+    return WORDS.get(meant_by(key)) in ("any", "str")

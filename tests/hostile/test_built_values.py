@@ -46,6 +46,8 @@ def look_up(number: str) -> None:
             raise AssertionError(CANARY)
         case "told":
             raise NotFound(f"no account {number}")
+        case "careless":
+            raise Careless
         case "told by us":
             raise InvalidArgument(f"not {number}") from ValueError(CANARY)
         case _:
@@ -167,7 +169,7 @@ async def test_words_of_a_class_stay_here(way: str, number: str) -> None:
         await until(lambda: failures)
         assert CANARY.encode() not in raw.bytes
         assert CANARY in str(failures[0].error) or number == "conversion"
-        assert details["correlation"] == failures[0].correlation
+        assert details["correlation"] == failures[0].correlation and failures[0].correlation in message
         assert not here.violations
 
 
@@ -184,6 +186,28 @@ async def test_a_class_that_fails_tells_nothing(way: str, number: str) -> None:
         await until(lambda: failures)
         assert details["correlation"] == failures[0].correlation
         assert CANARY.encode() not in raw.bytes and str(failures[0].error) == CANARY
+
+
+class Careless(NotFound):
+    """It has none of the fields that an error has."""
+
+    def __init__(self) -> None: ...
+
+    @property
+    def message(self) -> str:
+        raise RuntimeError(CANARY)
+
+    @message.setter
+    def message(self, value: str) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_error_that_is_none_harms_nobody(way: str) -> None:
+    """User code is not trusted, also where it means well."""
+    async with scene() as here, here.attacker() as raw:
+        bank = await served(raw, here, MemBank(), "test.Bank")
+        assert (await sent(raw, bank, way, "careless"))[:2] == [Op.ERROR, 2]
+        assert CANARY.encode() not in raw.bytes
 
 
 @pytest.mark.parametrize("way", WAYS)

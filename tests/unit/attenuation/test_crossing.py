@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import sys
 import uuid
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable
@@ -18,6 +17,7 @@ import pytest
 from capnet import Cap, InvalidArgument, Sink, channel
 from capnet.attenuation.crossing import MAX_DEPTH, rebuilt
 from tests.attenuation.store import MemStore
+from tests.counting import calls_of
 
 
 class Marked(NamedTuple):
@@ -137,23 +137,6 @@ def inside(value: Any) -> list[Any]:
     return [item for item in items if isinstance(item, (list, dict, set))]
 
 
-def python_calls(work: Callable[[], object]) -> int:
-    """How many functions written in Python run."""
-    calls = 0
-
-    def count(frame: object, event: str, arg: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls
-
-
 MANY = 1000
 LARGE: dict[str, tuple[Any, int]] = {
     "numbers": ([0] * MANY, 0),
@@ -172,7 +155,7 @@ LARGE: dict[str, tuple[Any, int]] = {
 @pytest.mark.parametrize(("value", "each"), LARGE.values(), ids=LARGE)
 def test_plain_values_take_no_step_of_their_own(value: Any, each: int) -> None:
     """A frame holds 65 536 of them, and each membrane on the way copies all."""
-    assert python_calls(lambda: rebuilt(value, Marks())) <= each * MANY + 20
+    assert calls_of(lambda: rebuilt(value, Marks())) <= each * MANY + 20
 
 
 def test_data_is_copied_and_no_code_of_its_classes_is_run() -> None:
