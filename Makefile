@@ -3,7 +3,7 @@
 BIN     := .venv/bin
 STAMP   := .venv/.installed
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
-CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
+CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
 # Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
 WORKERS := auto

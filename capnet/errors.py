@@ -63,6 +63,8 @@ __all__ = [
 
 MAX_MESSAGE_BYTES: Final = 4096
 """Longest error text that is sent or kept, in UTF-8 bytes; longer ones are cut on a character boundary."""
+MAX_REASON: Final = 256
+"""Longest reason or retry hint, in bytes, that is sent or kept, and longest code of a peer's that we do not know."""
 
 
 class CapnetError(Exception):
@@ -134,7 +136,7 @@ class CapnetError(Exception):
         """Code, text cut to size, and details (with reason and retry folded in) as they travel."""
         error = told(self)
         details = error.details
-        words = {word: said for word in _WORDS if (said := getattr(error, word)) is not None}
+        words = {word: cut_text(said, MAX_REASON) for word in _WORDS if (said := getattr(error, word)) is not None}
         if words or details.keys() & _WORDS:
             details = {**{name: value for name, value in details.items() if name not in _WORDS}, **words}
         return type(error).code, cut_text(error.message), details or None
@@ -337,7 +339,7 @@ def _checked(details: Mapping[str, Any]) -> dict[str, Any]:
 
 def cut_text(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """`text` with at most `limit` UTF-8 bytes, cut between characters; characters that cannot travel become `?`."""
-    if len(text) * 4 <= limit and text.isascii():
+    if len(text) <= limit and text.isascii():
         return text
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
@@ -345,7 +347,8 @@ def cut_text(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 def from_wire(code: str, message: str, details: Mapping[str, Any] | None) -> CapnetError:
     """The error that a peer reported.
 
-    An unknown code is kept in `details["code"]` of an `Internal` error, so that newer peers can be understood.
+    An unknown code is kept in `details["code"]` of an `Internal` error, so that newer peers can be understood. Code,
+    message, reason and retry are cut to the bounds of P-ERR-1, whatever came; to bound `details` is the caller's part.
     """
     rest = dict(details) if details else {}
     reason, retry = rest.pop("reason", None), rest.pop("retry", None)
@@ -354,12 +357,12 @@ def from_wire(code: str, message: str, details: Mapping[str, Any] | None) -> Cap
         kind = _BY_CODE.get(code)
     if kind is None:
         kind = Internal
-        rest["code"] = code
+        rest["code"] = cut_text(code, MAX_REASON)
     return kind(
-        message,
-        reason=reason if isinstance(reason, str) else None,
+        cut_text(message),
+        reason=cut_text(reason, MAX_REASON) if isinstance(reason, str) else None,
         details=rest,
-        retry=retry if isinstance(retry, str) else None,
+        retry=cut_text(retry, MAX_REASON) if isinstance(retry, str) else None,
     )
 
 

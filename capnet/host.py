@@ -62,6 +62,7 @@ class Host(Serving):
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
         self._capacity = Capacity(host_limits or HostLimits(), self._connections, self.bus)
+        self.bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
         self._closing = False
 

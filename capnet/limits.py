@@ -36,8 +36,8 @@ class Limits:
     stream_bytes: int = 1024 * 1024
     """Bytes the peer may send on a stream ahead of its consumer, and a frame beyond them; more break P-STREAM-2."""
     max_call_charge: int = 40 * 1024 * 1024
-    """Memory that the peer's calls take which wait or run: 1 for each byte of their frames and 90 for each value. From
-    there on an honest peer holds calls back, and others fail `resource_exhausted/max_call_charge`."""
+    """Memory that the peer's calls take which wait or run, by their charge (P-LIMIT-3). From there on an honest peer
+    holds calls back, and others fail `resource_exhausted/max_call_charge`."""
 
     max_queued_calls: int = 64
     """Calls of the peer that wait for a slot; more fail `resource_exhausted/max_concurrent_calls`."""
@@ -45,7 +45,7 @@ class Limits:
     """Length of all results that are kept for pipelining (P-CALL-8); one above it is sent and not kept, and calls on
     it fail `resource_exhausted/max_kept_bytes`."""
     max_held_charge: int = 16 * 1024 * 1024
-    """Memory that items of streams take which nobody has read, and results that are kept, counted like
+    """Memory that items and ends of streams take which nobody has read, and results that are kept, counted like
     `max_call_charge`. Over it the stream ends, or the result is not kept, with `resource_exhausted/max_held_charge`."""
     max_outgoing_calls: int = 1024
     """Calls of ours that wait until the peer has room for them; more fail here, also with
@@ -140,8 +140,9 @@ class HostLimits:
     """Connections among them whose peer has not sent its hello; for one above that we close the oldest of them, with
     P-CONN-3."""
     max_charge: int = 256 * 1024 * 1024
-    """Memory that calls, unread items and kept results of all peers take, counted like `Limits.max_call_charge`. Over
-    it calls fail and streams end with `resource_exhausted/max_host_charge`, and we close the peer that holds most."""
+    """Memory that calls, unread items, kept results, and events that wait for observers take for all peers, counted
+    like `Limits.max_call_charge`. Over it calls fail and streams end with `resource_exhausted/max_host_charge`, and we
+    close the peer that holds most."""
 
 
 _FLOORS = {
@@ -173,6 +174,9 @@ EARLY = Limits(
 
 HONEST_BURST, HONEST_RATE = 500, 150
 """What a side allows itself of the least `control_burst` and `control_rate` that a peer may have."""
+
+BYTES_PER_VALUE = 120
+"""What a value takes in memory beside its bytes on the wire, at most, on average over a frame (P-LIMIT-3)."""
 
 LARGEST_ONE_WAY = 512
 """Longest frame in bytes that a one-way call has; a longer one is made as an ordinary call, whose answer is awaited by

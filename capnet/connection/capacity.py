@@ -70,8 +70,8 @@ class Capacity:
 
     def _close_largest(self) -> None:
         self._relieving = False
-        if self.ledger.full:
-            largest = max(self._connections.values(), key=lambda connection: connection.engine.charge)
+        if not self.ledger.has_room(self.ledger.wanted):
+            largest = max(self._connections.values(), key=lambda connection: connection.charge)
             largest.reports.limit_hit("max_host_charge")
             with largest.contained:
                 largest.engine.close("takes up too much of this host", 0.0, largest.loop.now(), ResourceExhausted.code)

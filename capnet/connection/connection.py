@@ -20,6 +20,7 @@ from capnet.engine.answers import AnswerState
 from capnet.engine.engine import Engine
 from capnet.engine.exports import Export
 from capnet.engine.inspect import snapshot, stats
+from capnet.engine.ledger import Ledger
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import CapnetError
 from capnet.limits import Limits
@@ -87,7 +88,10 @@ class Connection(Serving):
         self.number = next(_numbers)
         self.pending_bootstraps = 0
         """Bootstraps of the peer that wait for the policy or for a name."""
-        super().__init__(Bus(bus, loop), hooks)
+        whole = None if capacity is None else capacity.ledger
+        self.unheard = Ledger(0, whole)
+        """What its events take up that wait for those who observe it."""
+        super().__init__(Bus(bus, loop, self.unheard), hooks)
         self._registries = (self.registry,) if names is None else (self.registry, names)
         self._pings: dict[int, Any] = {}
         self._on_close: list[Callable[[CloseCause], object]] = []
@@ -98,7 +102,7 @@ class Connection(Serving):
             loop.now(),
             bootstrap=_BOOTSTRAP,
             runtime=_RUNTIME,
-            whole=None if capacity is None else capacity.ledger,
+            whole=whole,
         )
         self.capacity = capacity
         self.reports: Reports = Reports(self.bus, self.number, lambda: self.attestation.principal, loop)
@@ -203,6 +207,11 @@ class Connection(Serving):
     def closed(self) -> bool:
         """Whether everything of the connection has ended."""
         return self._over
+
+    @property
+    def charge(self) -> int:
+        """What its peer takes up here."""
+        return self.engine.charge + self.unheard.used
 
     @property
     def close_cause(self) -> CloseCause | None:
@@ -513,6 +522,7 @@ class Connection(Serving):
         for waiter in tuple(self._pings.values()):
             self.loop.wake(waiter)
         self.reports.closed(cause)
+        self.unheard.clear()
         for callback in self._on_close:
             self._call_back(callback)
         self._on_close.clear()

@@ -365,6 +365,8 @@ class Dispatcher:
                 relay = partial(hosted.relay, self._connection, answer, arguments)
                 return handler, guarding.begin(answer, verdict, relay, waits=True), True
             return handler, hosted.relay(self._connection, answer, arguments), True
+        if handler.spec.growth:
+            self._connection.engine.answering.rebuilt(answer, handler.spec.growth)
         try:
             positional, named = handler.spec.receive_arguments(arguments)
         except InvalidArgument as error:

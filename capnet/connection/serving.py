@@ -16,6 +16,7 @@ from anyio import Event as Signal
 from capnet.contract import INVALID_VALUE, Cap
 from capnet.errors import CapnetError, ContractError, Internal, InvalidArgument, Replaced, told
 from capnet.observe import Bus, Event, Feed, HandlerFailed, NameReplaced, NameServed, NameUnserved, SwapEnded
+from capnet.observe.failure import failure_of
 from capnet.observe.log import Log
 from capnet.registry import Hosted, Registration, Registry, ServeHandle
 from capnet.registry.registry import IfExists
@@ -290,8 +291,8 @@ class Serving(ABC):
         """Our own code failed: log and tell observers everything, and give what the peer may know (P-ERR-2)."""
         correlation = uuid4().hex
         self._log.unexpected(where, correlation, error)
-        if self.bus.observed:
-            self._publish(HandlerFailed, where=where, correlation=correlation, error=error)
+        if self.bus.wants(HandlerFailed):
+            self._publish(HandlerFailed, where=where, correlation=correlation, error=failure_of(error))
         return Internal(
             f"the handler failed; {correlation} finds it in the callee's log", details={"correlation": correlation}
         )

@@ -184,13 +184,16 @@ class StreamReader(Reader[Any]):
             self._source.token = self._flow
 
     def _take(self, stream: InStream, batch: Batch) -> None:
-        values, references, self._bytes, _ = batch
+        values, references, self._bytes, _, count = batch
         self._count = len(values)
         self._taken = 0
         try:
             if references:
                 values = self._connection.payloads.lift(values, references)
             if self._conversion is not None:
+                if self._conversion.annotation.growth:
+                    growth = self._conversion.annotation.growth * count
+                    self._connection.engine.streaming.rebuilt(stream, growth)
                 values = self._converted(self._conversion, values)
         except CapnetError as error:
             self._spoiled = error

@@ -38,6 +38,7 @@ from typing import (
 import msgspec
 from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
 
+from capnet.contract import growth
 from capnet.contract.callables import CallableCap, callable_contract, callable_parts
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.construction import can_be_called, is_called
@@ -112,6 +113,8 @@ class Annotation:
         has_custom: msgspec needs the hook for something in it.
         may_lead: a capability may stand in it, so a call may be made on what it will be (P-CALL-8); the items of a
             stream do not count.
+        growth: bytes that a value in it may take more than its charge, on average over a frame; the items of a stream
+            do not count.
     """
 
     hint: Any
@@ -122,6 +125,7 @@ class Annotation:
     has_bytes: bool = False
     has_custom: bool = False
     may_lead: bool = False
+    growth: int = 0
 
     @property
     def callable_contract(self) -> type[CallableCap] | None:
@@ -145,7 +149,7 @@ def read_annotation(hint: Any, where: str) -> Annotation:
     _check_msgspec(where, hint)
     item = read_annotation(_argument(hint, 0), where) if (get_origin(hint) or hint) in ENDS else None
     flags = {name: name in walk.flags for name in FLAGS}
-    return Annotation(hint, shape, tuple(walk.contracts), item, **flags)
+    return Annotation(hint, shape, tuple(walk.contracts), item, **flags, growth=walk.growth)
 
 
 def resolved_hints(annotated: Any, where: str, **names: Any) -> dict[str, Any]:
@@ -206,6 +210,7 @@ class _Walk:
         self.depth = depth
         self.contracts: list[type[Cap]] = []
         self.flags: set[str] = set()
+        self.growth = 0
 
     def refuse(self, hint: Any, why: str = "cannot travel", hint_text: str | None = None) -> ContractError:
         name = hint.__qualname__ if isinstance(hint, type) else str(hint)
@@ -235,6 +240,7 @@ class _Walk:
 
     def _word(self, hint: Any) -> Shape:
         word = WORDS[hint]
+        self._grow(growth.GROWING.get(hint, 0))
         if word == "bytes":
             self.flags.add("has_bytes")
         if word == "any":
@@ -256,7 +262,7 @@ class _Walk:
             return self._tuple(get_args(hint))
         if origin in ARRAYS:
             self.flags |= {"has_custom"} if origin is abc.Iterable else set()
-            return ["list", self.read(_argument(hint, 0))]
+            return ["list", self._items_of_set(hint) if origin in growth.SETS else self.read(_argument(hint, 0))]
         if origin in MAPS:
             return ["map", self._key(_argument(hint, 0)), self.read(_argument(hint, 1))]
         if origin in ENDS:
@@ -266,6 +272,17 @@ class _Walk:
         if isinstance(origin, type):
             return self._class(origin, hint)
         raise self.refuse(hint)
+
+    def _items_of_set(self, hint: Any) -> Shape:
+        around, self.growth = self.growth, 0
+        shape = self.read(_argument(hint, 0))
+        self.growth += growth.IN_SET
+        self._grow(growth.SET)
+        self._grow(around)
+        return shape
+
+    def _grow(self, bytes_per_value: int) -> None:
+        self.growth = max(self.growth, bytes_per_value)
 
     def _tuple(self, items: tuple[Any, ...]) -> Shape:
         if not items or items[-1] is Ellipsis:
@@ -339,6 +356,9 @@ class _Walk:
         self.labels[hint] = label
         shapes = {name: [["literal", value], True] for name, value in tag_of(cls).items()} | self._fields(hint, fields)
         del self.labels[hint]
+        if not is_typeddict(cls):
+            required = [must for _, must in shapes.values()].count(True)
+            self._grow(growth.growth_of_class(cls, required, len(fields), is_array(cls)))
         return ["tuple", *(shape for shape, _ in shapes.values())] if is_array(cls) else ["struct", label, shapes]
 
     def _fields(self, hint: Any, fields: Fields) -> dict[str, Shape]:

@@ -74,6 +74,7 @@ class MethodSpec:
         result_contracts: contracts that the result mentions, callables included; a result with capabilities is kept for
             pipelining (P-CALL-8).
         may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
+        growth: bytes that a value in its arguments may take more than its charge, see `Annotation`.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class MethodSpec:
         self.result_position = position_of(result.hint)
         self.result_contracts = result.contracts
         self.may_pipe = self.kind == "call" and result.may_lead
+        self.growth = max((parameter.annotation.growth for parameter in parameters), default=0)
         self.stub = stub
         self._prepare_bind(parameters)
         self._prepare_arguments(parameters)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from capnet.errors import CapnetError, InvalidArgument, ResourceExhausted, Revoked, cut_text
+from capnet.errors import MAX_REASON, CapnetError, InvalidArgument, ResourceExhausted, Revoked, cut_text, from_wire
 from capnet.wire.frames import Op
 from capnet.wire.references import AnswerRef, CapRef, Reference
 from capnet.wire.values import lower, only_data
@@ -19,7 +19,6 @@ from . import events as event
 from .answers import Answer, AnswerState
 from .exports import Export
 from .imports import Import
-from .ledger import BYTES_PER_VALUE
 from .lifecycle import State
 from .pipelines import MOST_TAKEN, Found, Kept, Place
 
@@ -29,9 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Answering", "homes_in"]
 
 MAX_ERROR_DETAILS: Final = 16 * 1024
-"""Longest encoded details of an error; longer ones are left out."""
-MAX_REASON: Final = 256
-"""Longest reason or retry hint, in bytes, that is kept when the details themselves cannot travel."""
+"""Longest encoded details of an error; longer ones are left out, whether they come or go."""
 
 
 class Answering:
@@ -109,6 +106,21 @@ class Answering:
                 dependent.place = answer
                 self._enter(dependent)
 
+    def rebuilt(self, answer: Answer, growth: int) -> None:
+        """The arguments of a call are about to become what its handler declares.
+
+        Args:
+            growth: bytes that each value in them takes up more then.
+
+        Raises:
+            ResourceExhausted: there is no room for that. It is no strike: the peer does not know what they become here.
+        """
+        charge = growth * (answer.values + answer.taken)
+        if not self._engine.call_charge.take(charge):
+            raise ResourceExhausted("the calls in flight take too much memory", reason="max_call_charge")
+        answer.charge += charge
+        answer.growth += charge
+
     # What the peer says
 
     def accept(self, answer: Answer, sources: Mapping[int, Answer | Kept | None]) -> None:
@@ -180,7 +192,24 @@ class Answering:
     def error_fields(self, error: CapnetError) -> list[Any]:
         """Code, message and details as they stand in frames."""
         code, message, details = error.to_wire()
-        return [code, message] if details is None else [code, message, self._details(details)]
+        return [code, message] if details is None else [code, message, self.bounded(details)]
+
+    def as_sent(self, error: CapnetError) -> CapnetError:
+        """A new error that says what the peer is told, and leads to nothing of the call that has raised it."""
+        code, message, *details = self.error_fields(error)
+        return from_wire(code, message, details[0] if details else None)
+
+    def bounded(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """The details of an error as they may travel: whole, or only what a caller must know to react (P-ERR-1)."""
+        engine = self._engine
+        try:
+            plain: dict[str, Any]
+            plain, references = lower(details, only_data, engine.limits)
+            if not references and len(engine.codec.encode([plain])) <= MAX_ERROR_DETAILS:
+                return plain
+        except InvalidArgument:
+            pass
+        return {key: cut_text(str(details[key]), MAX_REASON) for key in ("reason", "retry") if key in details}
 
     def revoke(self) -> None:
         """Answer the calls on capabilities that are revoked now."""
@@ -232,12 +261,12 @@ class Answering:
         engine = self._engine
         found = self._look(answer, kept)
         references: list[CapRef] = []
-        count = 0
+        count = charge = 0
         for promise, one in found:
             promise.subject, taken = one.taken()
             references += taken
             count += one.count
-        charge = BYTES_PER_VALUE * count
+            charge += one.charge
         answer.taken += count
         answer.charge += charge
         engine.call_charge.add(charge)
@@ -281,7 +310,7 @@ class Answering:
                     found.append((promise, one))
         finally:
             engine.spend(walked)
-        if found and engine.call_charge.full:
+        if found and not engine.call_charge.has_room(sum(one.charge for _, one in found)):
             raise self._refused("calls take too much from other results", "max_call_charge")
         return found
 
@@ -339,6 +368,8 @@ class Answering:
 
         Those that fail with it are settled after it and not within: a chain may be longer than the stack is deep.
         """
+        if kept.error is not None and (answer.dependents or answer.keep):
+            kept.error = self.as_sent(kept.error)  # what was raised would keep its traceback, and so the arguments
         if self._settling is not None:
             self._settling.append((answer, kept))
             return
@@ -418,18 +449,6 @@ class Answering:
             self._unpin(place)
         else:
             self._engine.release(place)
-
-    def _details(self, details: Mapping[str, Any]) -> dict[str, Any]:
-        """The details of an error as they may travel: whole, or only what a caller must know to react."""
-        engine = self._engine
-        try:
-            plain: dict[str, Any]
-            plain, references = lower(details, only_data, engine.limits)
-            if not references and len(engine.codec.encode([plain])) <= MAX_ERROR_DETAILS:
-                return plain
-        except InvalidArgument:
-            pass
-        return {key: cut_text(str(details[key]), MAX_REASON) for key in ("reason", "retry") if key in details}
 
 
 def homes_in(references: Iterable[Reference]) -> list[Export]:

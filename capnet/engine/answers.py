@@ -49,6 +49,8 @@ class Answer:
         arguments: plain data by parameter name, references still in it.
         references: the references in the arguments; the driver holds or releases them.
         charge: what it takes up here.
+        growth: how much of that is what its arguments became here, which the peer cannot know.
+        values: how many stood in its frame.
         deadline: when it must be answered, on the engine's clock, or None.
         context: text map from the caller.
         handler: the driver's record of what runs for it.
@@ -71,6 +73,7 @@ class Answer:
         "dependents",
         "export",
         "forwarded",
+        "growth",
         "handler",
         "homes",
         "id",
@@ -83,6 +86,7 @@ class Answer:
         "state",
         "taken",
         "target",
+        "values",
     )
 
     def __init__(
@@ -93,7 +97,7 @@ class Answer:
         self.method = method
         self.arguments = arguments
         self.references = references
-        self.charge = 0
+        self.charge = self.growth = self.values = 0
         self.deadline: float | None = None
         self.context = _NO_CONTEXT
         self.state = AnswerState.QUEUED

@@ -8,14 +8,15 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import CallCancelled, CapnetError, InvalidArgument, ProtocolViolation, ResourceExhausted, cut_text
-from capnet.limits import LARGEST_ONE_WAY
+from capnet.limits import BYTES_PER_VALUE, LARGEST_ONE_WAY
+from capnet.wire.charge import BYTES_PER_STREAM, charge_of_references, measured
 from capnet.wire.frames import Op, is_context
 from capnet.wire.references import AnswerRef, Reference
 
 from . import events as event
 from .calls import Call, Pipelined, Target
 from .closing import LONGEST
-from .ledger import BYTES_PER_VALUE, values_in
+from .ledger import ROOMY
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = ["Calling"]
 _SMALL: Final = 4096
 """Bytes of a frame up to which its values are not counted: there are no more of them than bytes."""
 _MOST_PER_BYTE: Final = 1 + BYTES_PER_VALUE
+"""What one of these bytes takes up at most: a value of one byte. Wide text takes less."""
 _ID_AT: Final = 2
 """Where the id of a call stands in its frame; that of a one-way call is one byte long."""
 _CALL_WITHOUT_META: Final = 0x85
@@ -81,12 +83,18 @@ class Calling:
             call.meta = _meta(timeout, context)
             frame.append(call.meta)
         outbox = engine.outbox
-        room = len(calls.by_id) < calls.limit and calls.charge < calls.max_charge  # `has_room`, without another step
+        # There is room whatever it takes up, so it need not be known before it is sent.
+        room = len(calls.by_id) < calls.limit and calls.charge * ROOMY <= calls.max_charge
         if room and id and not calls.held and engine.peer is not None:
             if may_keep:
                 call.position = (outbox.turn, len(outbox.chunks))
             size = outbox.send(frame, references)
-            call.charge = size * _MOST_PER_BYTE if size <= _SMALL else _charge(size, arguments)
+            if size > _SMALL:
+                call.charge = _charge(size, arguments, references)
+            else:
+                call.charge = size * _MOST_PER_BYTE
+                if references:
+                    call.charge += len(references) * BYTES_PER_STREAM
             calls.by_id[id] = call
             calls.charge += call.charge
             if references:
@@ -257,7 +265,7 @@ class Calling:
         if not call.id and len(payload) > LARGEST_ONE_WAY:
             call.id = calls.next_id()
             payload = payload[:_ID_AT] + engine.codec.encode(call.id) + payload[_ID_AT + 1 :]
-        call.charge = _charge(len(payload), frame[4]) if call.id else 0
+        call.charge = _charge(len(payload), frame[4], references) if call.id else 0
         fits = len(payload) <= outbox.limit
         if fits and calls.has_room_for(call) and not calls.held:
             call.position = (outbox.turn, len(outbox.chunks))
@@ -306,9 +314,9 @@ class Calling:
             calls.finished.remove(call.id)
 
 
-def _charge(size: int, arguments: dict[str, Any]) -> int:
+def _charge(size: int, arguments: dict[str, Any], references: Sequence[Reference]) -> int:
     """What a call with these arguments takes up at the peer, at most."""
-    return size + BYTES_PER_VALUE * (_AROUND + values_in(arguments))
+    return size + BYTES_PER_VALUE * _AROUND + measured(arguments)[2] + charge_of_references(references)
 
 
 def _note_dependence(call: Call) -> None:

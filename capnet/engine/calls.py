@@ -17,6 +17,7 @@ from capnet.errors import CapnetError, ProtocolViolation
 from capnet.wire.references import Reference
 
 from .imports import Import
+from .ledger import ROOMY
 
 __all__ = ["Call", "Calls", "Pipelined", "Target"]
 
@@ -153,14 +154,13 @@ class Calls:
         self._next = id + 1
         return id
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the peer takes an ordinary call now."""
-        return len(self.by_id) < self.limit and self.charge < self.max_charge
-
     def has_room_for(self, call: Call) -> bool:
         """Whether the peer takes it now."""
-        return self.has_room if call.id else self.one_way_room > 0
+        if not call.id:
+            return self.one_way_room > 0
+        return len(self.by_id) < self.limit and (
+            self.charge + call.charge <= self.max_charge or self.charge * ROOMY <= self.max_charge
+        )
 
     def sent(self, call: Call) -> None:
         """The frame is on its way; an answer may come."""

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
+from weakref import WeakValueDictionary
 
-from capnet.errors import CapnetError, ProtocolViolation
+from capnet.errors import CapnetError, ProtocolViolation, Revoked
 
 from .exports import BOOTSTRAP_ID, FIRST_USER_ID, RUNTIME_ID, Line
 
 __all__ = ["Import", "ImportTable"]
 
 _MAX_COUNT: Final = 2**31 - 1
+MAX_REASONS: Final = 64
+"""Different reasons for which capabilities of one peer are held that it has taken back; of others no text stays."""
 
 
 class Import:
@@ -53,7 +56,7 @@ class Import:
 class ImportTable:
     """Imports by id."""
 
-    __slots__ = ("_by_id", "_limit", "_next", "bootstrap", "runtime")
+    __slots__ = ("_by_id", "_limit", "_next", "_reasons", "bootstrap", "runtime")
 
     def __init__(self, limit: int) -> None:
         self.bootstrap = Import(BOOTSTRAP_ID, "capnet.Bootstrap", 1)
@@ -61,6 +64,7 @@ class ImportTable:
         self._by_id: dict[int, Import] = {}
         self._limit = limit
         self._next = FIRST_USER_ID
+        self._reasons: WeakValueDictionary[str, Revoked] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -105,6 +109,15 @@ class ImportTable:
         if not FIRST_USER_ID <= id < self._next:
             raise ProtocolViolation("P-CAP-6", f"cap-id {id} was never given to us")
         return self._by_id.get(id)
+
+    def revoked(self, reason: str) -> Revoked:
+        """What capabilities that the peer takes back are broken with: one error for all that have this reason."""
+        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
+            reason = ""
+        error = self._reasons.get(reason)
+        if error is None:
+            error = self._reasons[reason] = Revoked(reason)
+        return error
 
     def clear(self) -> list[Import]:
         """Forget every import; returns those that were not broken yet."""

@@ -26,9 +26,9 @@ from capnet.wire.hello import Hello, looks_like_capnet
 from capnet.wire.references import CapRef, Reference, StreamRef, kind_of
 
 from . import events as event
+from .answering import MAX_ERROR_DETAILS
 from .answers import Answer
 from .exports import FIRST_USER_ID, Export
-from .ledger import BYTES_PER_VALUE
 from .lifecycle import CloseCause
 from .pipelines import Kept, Promises, promises_in
 
@@ -135,7 +135,7 @@ class Inbound:
             or not engine.lifecycle.accepts_calls
         ):
             refusal = self._refusal(id, target, export, sources)
-        charge = self._size + BYTES_PER_VALUE * engine.codec.values
+        charge = engine.codec.charge
         if refusal is None and not engine.call_charge.take(charge):
             refusal = self._overcharged(id, charge)
         if engine.call_pace is not None:
@@ -148,6 +148,7 @@ class Inbound:
             return
         answer = Answer(id, export, method, arguments, references)
         answer.charge = charge
+        answer.values = engine.codec.values
         if references:
             answer.promises = promises
             engine.answering.hold_homes(answer, references)
@@ -200,10 +201,12 @@ class Inbound:
         if not id:
             engine.call_charge.add(charge)
             return None
-        if engine.call_charge.crowded:
+        if engine.call_charge.crowded(charge):
             engine.emit(event.LimitReached("max_host_charge"))
             return ResourceExhausted("all peers together have too much in flight here", reason="max_host_charge")
-        engine.count_strike("max_call_charge")
+        grown = sum(answer.growth for answer in engine.answers)
+        if not engine.call_charge.has_room(charge - grown):  # else the peer has kept to what it knows
+            engine.count_strike("max_call_charge")
         return ResourceExhausted("the calls in flight take too much memory", reason="max_call_charge")
 
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
@@ -238,7 +241,7 @@ class Inbound:
             raise ProtocolViolation("P-REF", "references in an error")
         call = engine.calls.answered(frame[1])
         if call.token is not None or call.kept:
-            error = _error(frame, 2)
+            error = self._error(frame)
             if call.kept:
                 call.failure = call.failure or error
             if call.token is not None:
@@ -269,7 +272,8 @@ class Inbound:
             engine.streaming.spoil(stream, refusal)
             engine.release_all(references)
             references = ()
-        engine.streaming.items(stream, values, references, self._size, BYTES_PER_VALUE * engine.codec.values)
+        codec = engine.codec
+        engine.streaming.items(stream, values, references, self._size, codec.charge, codec.values)
 
     def credit(self, frame: _Frame, references: _References) -> None:
         """Credit for a stream, or for one-way calls (P-STREAM-2, P-CALL-7)."""
@@ -282,7 +286,8 @@ class Inbound:
         """The last word of a stream's producer."""
         if references:
             raise ProtocolViolation("P-REF", "references in an end")
-        self._engine.streaming.ended(-frame[1], None if len(frame) == 2 else _error(frame, 2))
+        engine = self._engine
+        engine.streaming.ended(-frame[1], None if len(frame) == 2 else self._error(frame), engine.codec.charge)
 
     def stop(self, frame: _Frame, references: _References) -> None:
         """The consumer of a stream wants no more."""
@@ -301,7 +306,7 @@ class Inbound:
         """The peer has taken capabilities back (P-CAP-6)."""
         engine = self._engine
         told = [engine.imports.told(id) for id in dict.fromkeys(frame[1])]
-        error = Revoked(cut_text(frame[2]))
+        error = engine.imports.revoked(cut_text(frame[2]))
         for imported in told:
             if imported is not None and imported.broken is None:
                 imported.broken = error
@@ -378,6 +383,14 @@ class Inbound:
                 reference.subject = home
         return refusal
 
+    def _error(self, frame: _Frame) -> CapnetError:
+        """Code, message and details, which stand at the end of a frame; within the bounds that hold for all of them."""
+        _, _, code, message, *rest = frame
+        details = rest[0] if rest else None
+        if details and self._size > MAX_ERROR_DETAILS:
+            details = self._engine.answering.bounded(details)
+        return from_wire(code, message, details)
+
 
 def _refers(value: Any) -> bool:
     """Whether a reference stands in plain data."""
@@ -385,12 +398,6 @@ def _refers(value: Any) -> bool:
     if kind is dict or kind is list:
         return any(map(_refers, value.values() if kind is dict else value))
     return isinstance(value, Reference)
-
-
-def _error(frame: _Frame, start: int) -> CapnetError:
-    """Code, message and details that begin at an index."""
-    details = frame[start + 2] if len(frame) == start + 3 else None
-    return from_wire(frame[start], cut_text(frame[start + 1]), details)
 
 
 _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {

@@ -1,57 +1,54 @@
 """The ledger: how much memory what a peer has sent takes up here (reliability §5.3, P-LIMIT-3).
 
-What is held is counted by its *charge*, which is close to what it takes in memory and can be told from a frame: its
-length, and a share for every value in it. The sum may pass the limit by one frame, as credit does; what comes after it
-is refused.
+What is held is counted by its *charge*, which is close to what it takes in memory and can be told from a frame: see
+`capnet/wire/charge.py`. The sum stays within the limit, but for a frame that comes while it is a quarter of it or less:
+so none is too large, also beside what lies there for long.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from capnet.wire.references import kind_of
+__all__ = ["ROOMY", "Ledger"]
 
-__all__ = ["BYTES_PER_VALUE", "Ledger", "values_in"]
-
-BYTES_PER_VALUE: Final = 90
-"""What a value takes in memory beside its bytes on the wire, at most, on average over a frame."""
+ROOMY: Final = 4
+"""Up to this part of the limit there is room for whatever comes."""
 
 
 class Ledger:
     """What is held of one kind, against a limit.
 
     Args:
-        limit: charge from which nothing more is taken.
+        limit: of the charge that is held.
         whole: counts the same for all connections of a host, against a limit of its own.
     """
 
-    __slots__ = ("limit", "used", "whole")
+    __slots__ = ("limit", "used", "wanted", "whole")
 
     def __init__(self, limit: int, whole: Ledger | None = None) -> None:
         self.limit = limit
         self.used = 0
         """Charge of what is held now."""
+        self.wanted = 0
+        """Charge of what there was no room for, the last time."""
         self.whole = whole
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more is taken."""
-        return self.used >= self.limit or (self.whole is not None and self.whole.used >= self.whole.limit)
+    def has_room(self, charge: int) -> bool:
+        """Whether `take` would count it."""
+        return self._has_room(charge) and not self.crowded(charge)
 
-    @property
-    def crowded(self) -> bool:
+    def crowded(self, charge: int) -> bool:
         """Whether it is the whole that has no room, and not this one."""
-        return self.used < self.limit and self.whole is not None and self.whole.used >= self.whole.limit
+        return self.whole is not None and self._has_room(charge) and not self.whole.has_room(charge)
 
     def take(self, charge: int) -> bool:
         """Count it, if there is room; whether there was."""
-        if self.used >= self.limit:
+        if self.used + charge > self.limit and self.used * ROOMY > self.limit:
+            self.wanted = charge
             return False
         whole = self.whole
-        if whole is not None:
-            if whole.used >= whole.limit:
-                return False
-            whole.used += charge
+        if whole is not None and not whole.take(charge):
+            return False
         self.used += charge
         return True
 
@@ -69,22 +66,9 @@ class Ledger:
         if self.whole is not None:
             self.whole.used -= charge
 
+    def _has_room(self, charge: int) -> bool:
+        return self.used + charge <= self.limit or self.used * ROOMY <= self.limit
+
     def clear(self) -> None:
         """Nothing is held any more."""
         self.give(self.used)
-
-
-def values_in(value: Any) -> int:
-    """How many values stand in plain data, keys and itself included."""
-    kind = kind_of(value)
-    if kind is dict:
-        count = 1 + len(value)
-        value = value.values()
-    elif kind is list or kind is tuple:
-        count = 1
-    else:
-        return 1
-    for item in value:
-        kind = kind_of(item)
-        count += values_in(item) if kind is dict or kind is list or kind is tuple else 1
-    return count

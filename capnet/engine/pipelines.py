@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from capnet.errors import CapnetError, FailedPrecondition, ProtocolViolation, ResourceExhausted, Revoked
+from capnet.wire.charge import BYTES_PER_CAP, measured
 from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
 from .answers import Answer, Answers
 from .exports import CapTable, Export
 from .imports import Import
-from .ledger import BYTES_PER_VALUE, Ledger, values_in
+from .ledger import Ledger
 
 __all__ = ["MOST_TAKEN", "Found", "Kept", "Pipelines", "Place", "Promises", "promises_in"]
 
@@ -36,14 +37,18 @@ class Found:
         value: lowered data, which belongs to the result.
         count: how many values it has, keys and itself included.
         references: the capabilities in it.
+        share: what it takes up in memory beside the bytes that it has on the wire.
+        charge: what a copy of it takes up, as if it had come in a frame: it may be all that is left of the result.
     """
 
-    __slots__ = ("count", "references", "value")
+    __slots__ = ("charge", "count", "references", "share", "value")
 
-    def __init__(self, value: Any, count: int, references: Sequence[CapRef]) -> None:
+    def __init__(self, value: Any, references: Sequence[CapRef]) -> None:
         self.value = value
-        self.count = count
         self.references = references
+        self.count, length, self.share = measured(value)
+        self.share += BYTES_PER_CAP * len(references)
+        self.charge = self.share + length
 
     def taken(self) -> tuple[Any, list[CapRef]]:
         """A copy of it, and the references in that, which hold nothing yet."""
@@ -89,7 +94,7 @@ class Kept:
     def whole(self) -> Found:
         """All of it, counted once however often it is asked for."""
         if self._whole is None:
-            self._whole = Found(self.value, values_in(self.value), self.references)
+            self._whole = Found(self.value, self.references)
         return self._whole
 
     def places(self) -> list[Place]:
@@ -125,13 +130,13 @@ class Kept:
             raise _a_stream()
         if path:
             references: list[CapRef] = []
-            left = _room_beside(value, room, references)
-            found = Found(value, room - left, references)
+            if _room_beside(value, room, references) < 0:
+                return None
+            found = Found(value, references)
         else:
             found = self.whole
-            left = room - found.count
-        if left < 0:
-            return None
+            if found.count > room:
+                return None
         for reference in found.references:
             if type(reference.subject) is Export and reference.subject.revoked is not None:
                 raise Revoked(reference.subject.revoked)
@@ -264,9 +269,11 @@ class Pipelines:
 
     def _charged(self, kept: Kept) -> Kept:
         """It, counted, or what there is instead when there is no room for it."""
-        if kept.error is not None:
-            return kept
-        charge = kept.size + BYTES_PER_VALUE * kept.whole.count
+        if kept.error is None:
+            charge = kept.size + kept.whole.share
+        else:
+            _, length, charge = measured([kept.error.message, kept.error.details])
+            charge += length
         if not self._ledger.take(charge):
             return Kept(None, ResourceExhausted("results that are kept take too much", reason="max_held_charge"))
         kept.charge = charge

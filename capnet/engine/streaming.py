@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Streaming"]
 
+SHORT_END: Final = 2000
+"""Charge of an end up to which it is part of what its stream was charged with (`BYTES_PER_STREAM`)."""
 BATCH_BYTES: Final = 32 * 1024
 """Items share a frame up to this length; so the values in it are fewer than any peer takes (P-FRAME-4)."""
 _LONGEST_HEAD: Final = 16
@@ -111,11 +113,23 @@ class Streaming:
         ledger.give(stream.in_use)
         stream.in_use = 0
         if not stream.batches:
+            self._end_was_read(stream)
             return None
         batch = stream.batches.popleft()
         stream.in_use = batch[3]
         self._engine.answering.unpin(homes_in(batch[1]))
         return batch
+
+    def rebuilt(self, stream: InStream, charge: int) -> None:
+        """What was taken last is about to take up so much more, as what it is declared to be.
+
+        Raises:
+            ResourceExhausted: there is no room for that; the stream is to be stopped. It is no strike: the peer does
+                not know what its items become here.
+        """
+        if not self._engine.held_charge.take(charge):
+            raise ResourceExhausted("items that are in use take too much memory", reason="max_held_charge")
+        stream.in_use += charge
 
     def consumed(self, stream: InStream, items: int, size: int) -> None:
         """Items that were taken have been used: the producer may send others for them."""
@@ -134,6 +148,7 @@ class Streaming:
         """Want no more of it; what has come and was not taken is let go. Once it has ended it does only that."""
         engine = self._engine
         self._let_go(stream)
+        self._end_was_read(stream)
         if stream.stopped or stream.ended:
             return
         stream.stopped = True
@@ -146,26 +161,27 @@ class Streaming:
     # What the peer says
 
     def items(
-        self, stream: InStream, values: list[Any], references: Sequence[Reference], size: int, values_charge: int
+        self, stream: InStream, values: list[Any], references: Sequence[Reference], size: int, charge: int, count: int
     ) -> None:
         """Items have come that there was credit for; the references in them are resolved already.
 
         Args:
             size: bytes of their frame.
-            values_charge: what the values in it take up beside.
+            charge: what it takes up.
+            count: how many values it has.
         """
         engine = self._engine
         if stream.stopped:
             engine.release_all(references)
             return
-        charge = size + values_charge
         if not engine.held_charge.take(charge):
-            self._overcharged(stream, references)
+            engine.release_all(references)
+            self.spoil(stream, self._no_room(charge, "items that nobody has read take too much memory"))
             return
         self._engine.answering.pin(homes_in(references))
         if references and stream.export is not None:
             self.belong_to(stream.export, references)
-        stream.batches.append((values, references, size, charge))
+        stream.batches.append((values, references, size, charge, count))
         if stream.token is not None:
             engine.happened.append(event.StreamChanged(stream))
 
@@ -178,10 +194,22 @@ class Streaming:
             if not had_room:
                 self._changed(stream)
 
-    def ended(self, id: int, error: CapnetError | None) -> None:
-        """The producer has said its last word."""
+    def ended(self, id: int, error: CapnetError | None, charge: int) -> None:
+        """The producer has said its last word.
+
+        Args:
+            charge: of the frame that it came in.
+        """
         stream = self._engine.streams.consumed(id)
         self._remove(stream)
+        if error is not None and not stream.ended:
+            if stream.stopped:  # nobody will read it
+                error = type(error)(reason=error.reason)
+            elif charge > SHORT_END:
+                if self._engine.held_charge.take(charge):
+                    stream.end_charge = charge
+                else:
+                    error = self._no_room(charge, "ends of streams that nobody has read take too much memory")
         self._end(stream, error)
         self._check_drained()
 
@@ -303,23 +331,26 @@ class Streaming:
     def _let_go(self, stream: InStream) -> None:
         charge, stream.in_use = stream.in_use, 0
         while stream.batches:
-            _, references, _, batch_charge = stream.batches.popleft()
+            _, references, _, batch_charge, _ = stream.batches.popleft()
             charge += batch_charge
             self._engine.answering.unpin(homes_in(references))
             self._engine.release_all(references)
         self._engine.held_charge.give(charge)
 
-    def _overcharged(self, stream: InStream, references: Sequence[Reference]) -> None:
-        """There is no room for what has come: it is let go, and the stream ends here."""
+    def _end_was_read(self, stream: InStream) -> None:
+        self._engine.held_charge.give(stream.end_charge)
+        stream.end_charge = 0
+
+    def _no_room(self, charge: int, what: str) -> ResourceExhausted:
+        """What a stream ends with when there is no room for what has come."""
         engine = self._engine
-        engine.release_all(references)
-        if engine.held_charge.crowded:
+        if engine.held_charge.crowded(charge):
             reason = "max_host_charge"
             engine.emit(event.LimitReached(reason))
         else:
             reason = "max_held_charge"
             engine.count_strike(reason)
-        self.spoil(stream, ResourceExhausted("items that nobody has read take too much memory", reason=reason))
+        return ResourceExhausted(what, reason=reason)
 
     def _check_drained(self) -> None:
         if not self._engine.lifecycle.accepts_calls:

@@ -26,9 +26,9 @@ __all__ = ["Batch", "InStream", "OutStream", "Stream", "Streams"]
 
 _MAX_CREDIT: Final = 2**31 - 1
 
-Batch = tuple[list[Any], Sequence[Reference], int, int]
-"""Items that came in one frame: values, the references in them, the length of the frame, and its charge. Exports of
-ours that they name are pinned until the items are taken."""
+Batch = tuple[list[Any], Sequence[Reference], int, int, int]
+"""Items that came in one frame: values, the references in them, the length of the frame, its charge, and how many
+values it had. Exports of ours that they name are pinned until the items are taken."""
 
 
 class OutStream:
@@ -107,6 +107,7 @@ class InStream:
         came: items that have come.
         batches: what has come and nobody has taken.
         in_use: charge of what was taken last.
+        end_charge: of the error that it ended with, until somebody has read it.
         unsent, farewell, export, token: as of an `OutStream`.
         stopped: we want no more; what comes is let go.
         ended: the last word has come, or never will.
@@ -117,6 +118,7 @@ class InStream:
         "batches",
         "bytes",
         "came",
+        "end_charge",
         "ended",
         "error",
         "export",
@@ -135,7 +137,7 @@ class InStream:
         self.id = id
         self.items = limits.stream_items
         self.bytes = limits.stream_bytes
-        self.owed_items = self.owed_bytes = self.came = self.in_use = 0
+        self.owed_items = self.owed_bytes = self.came = self.in_use = self.end_charge = 0
         self.batches: deque[Batch] = deque()
         self.unsent = False
         self.farewell: list[Any] | None = None
@@ -303,7 +305,7 @@ class Streams:
         for id, stream in self._by_id.items():
             assert stream.id == id and -self._their_next < id < self._next and id != 0
             if isinstance(stream, InStream):
-                held = sum(len(values) for values, _, _, _ in stream.batches)
+                held = sum(len(batch[0]) for batch in stream.batches)
                 assert stream.items + held + stream.owed_items <= self._limits.stream_items, stream
                 assert not (stream.stopped and stream.batches) and (stream.stopped or not stream.ended), stream
             else:

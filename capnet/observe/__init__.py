@@ -5,7 +5,8 @@ the log of what went wrong in our own code.
 Must not know: connections, hosts, the engine. Whoever has something to tell calls `Bus.publish`.
 
 Observers never stand on the data path: events wait in a bounded queue for each observer, the oldest go first when it is
-full, and what an observer raises disturbs nobody. Where nobody observes, nothing is built. Open `events.py` first.
+full, and what an observer raises disturbs nobody. Where nobody observes, nothing is built. An event holds numbers and
+short text, and nothing that leads elsewhere. Open `events.py` first.
 """
 
 from .bus import Bus, Feed
@@ -34,6 +35,7 @@ from .events import (
     SwapEnded,
     ViolationSeen,
 )
+from .failure import Failure
 
 __all__ = [
     "Bootstrapped",
@@ -49,6 +51,7 @@ __all__ = [
     "ConnectionOpened",
     "CreditStalled",
     "Event",
+    "Failure",
     "Feed",
     "HandlerFailed",
     "LimitHit",

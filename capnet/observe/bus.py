@@ -11,15 +11,20 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .events import Event
+from .failure import MAX_TEXT, Failure
 from .log import Log
 
-__all__ = ["Bus", "Feed", "MAX_OBSERVERS", "QUEUE_EVENTS", "Scheduler"]
+__all__ = ["Bus", "Counter", "Feed", "MAX_OBSERVERS", "QUEUE_BYTES", "QUEUE_EVENTS", "Scheduler"]
 
 E = TypeVar("E", bound=Event)
 
 MAX_OBSERVERS: Final = 64
 QUEUE_EVENTS: Final = 1024
 """Events that wait for one observer; the oldest are dropped, and counted, when there are more."""
+QUEUE_BYTES: Final = 1024 * 1024
+"""What they may take up; likewise."""
+_EVENT_BYTES: Final = 400
+"""What an event takes up beside its text, at most."""
 TURN: Final = 0.01
 """Seconds that observers may take of one turn of the loop. What is left waits for the next; one that holds up the loop
 for as long with a single event is given no other before the loop has had its share of the time."""
@@ -46,12 +51,25 @@ class Scheduler(Protocol):
         ...
 
 
+class Counter(Protocol):
+    """Where it is counted what events take up that wait."""
+
+    def add(self, charge: int, /) -> None:
+        """So many bytes more."""
+        ...
+
+    def give(self, charge: int, /) -> None:
+        """So many less."""
+        ...
+
+
 class Bus:
     """Publishes to its own observers and to those of the bus above it.
 
     Args:
         parent: the host's bus, for a connection's.
         scheduler: the loop that hands events over. Without one they wait until `attach`.
+        counter: counts what waits for its observers.
     """
 
     __slots__ = (
@@ -65,6 +83,7 @@ class Bus:
         "_takers",
         "_wanted",
         "children",
+        "counter",
         "observed",
         "parent",
     )
@@ -72,9 +91,13 @@ class Bus:
     created: ClassVar[Callable[[Bus], object] | None] = None
     """Told of each new bus that has none above it: a hook for tests and tools that watch all of a process."""
 
-    def __init__(self, parent: Bus | None = None, scheduler: Scheduler | None = None) -> None:
+    def __init__(
+        self, parent: Bus | None = None, scheduler: Scheduler | None = None, counter: Counter | None = None
+    ) -> None:
         self.parent: Final = parent
         """The bus above it."""
+        self.counter = counter
+        """Counts what waits for its observers; of those that are added from now on."""
         self._scheduler = scheduler
         self._observers: list[_Observer] = []
         self.children: WeakSet[Bus] = WeakSet()
@@ -128,7 +151,15 @@ class Bus:
         """Build an event, if anybody observes its kind, and queue it; returns at once and raises nothing of theirs."""
         if self.wants(kind):
             self._sequence += 1
-            self.forward(kind(time=time.time(), sequence=self._sequence, **fields))
+            size = _EVENT_BYTES
+            for name, value in fields.items():
+                if isinstance(value, str):
+                    if len(value) > MAX_TEXT:
+                        fields[name] = value = value[:MAX_TEXT]
+                    size += value.__sizeof__()
+                elif isinstance(value, Failure):
+                    size += value.size
+            self.forward(kind(time=time.time(), sequence=self._sequence, **fields), size)
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody observes events of a kind, here or above."""
@@ -138,13 +169,13 @@ class Bus:
             self._wanted[kind] = wanted
         return wanted
 
-    def forward(self, event: Event) -> None:
-        """Queue an event that was built already, here and above."""
+    def forward(self, event: Event, size: int) -> None:
+        """Queue an event that was built already and takes up `size` bytes, here and above."""
         for observer in self._takers_of(type(event)):
-            if observer.put(event):
+            if observer.put(event, size):
                 self._wake()
         if self.parent is not None:
-            self.parent.forward(event)
+            self.parent.forward(event, size)
 
     def add(self, observer: _Observer) -> None:
         """Let an observer take part.
@@ -157,6 +188,7 @@ class Bus:
             raise TypeError("observe event types, such as capnet.CallFinished")
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")
+        observer.counter = self.counter
         self._observers.append(observer)
         self.refresh()
 
@@ -164,6 +196,7 @@ class Bus:
         """Let it take part no more. Idempotent."""
         if observer in self._observers:
             self._observers.remove(observer)
+            observer.leave()
             self._dropped += observer.dropped
             self._failures += observer.failures
             self.refresh()
@@ -219,15 +252,14 @@ class Bus:
             for observer in tuple(bus._observers):  # noqa: SLF001
                 while observer.queue and observer.wait_for_turn and time.perf_counter() < until:
                     observer.deliver(until)
-                if observer.wait_for_turn:
-                    observer.dropped += len(observer.queue)
-                    observer.queue.clear()
+                while observer.wait_for_turn and observer.queue:
+                    observer.drop()
 
 
 class _Observer:
     """A function that is called with events."""
 
-    __slots__ = ("dropped", "failures", "kinds", "observe", "queue", "rests")
+    __slots__ = ("counter", "dropped", "failures", "kinds", "observe", "queue", "rests", "size")
 
     wait_for_turn: ClassVar[bool] = True
     """Whether what it was given waits for a turn of the loop."""
@@ -235,18 +267,44 @@ class _Observer:
     def __init__(self, kinds: tuple[type[Event], ...], observe: Callable[[Any], object]) -> None:
         self.kinds = kinds
         self.observe = observe
-        self.queue: deque[Event] = deque(maxlen=QUEUE_EVENTS)
+        self.queue: deque[tuple[Event, int]] = deque()
+        self.size = 0
+        """What is in the queue takes up so much."""
+        self.counter: Counter | None = None
+        """Where that is counted as well."""
         self.dropped = 0
         self.failures = 0
         self.rests = False
         """It has held up the loop, and gets nothing for a while."""
 
-    def put(self, event: Event) -> bool:
+    def put(self, event: Event, size: int) -> bool:
         """Take an event, and lose the oldest if there are too many; whether `deliver` is to follow."""
-        if len(self.queue) == QUEUE_EVENTS:
-            self.dropped += 1
-        self.queue.append(event)
+        while self.queue and (len(self.queue) >= QUEUE_EVENTS or self.size + size > QUEUE_BYTES):
+            self.drop()
+        self.queue.append((event, size))
+        self.size += size
+        if self.counter is not None:
+            self.counter.add(size)
         return self.wait_for_turn and not self.rests
+
+    def take(self) -> Event:
+        """The oldest event."""
+        event, size = self.queue.popleft()
+        self.size -= size
+        if self.counter is not None:
+            self.counter.give(size)
+        return event
+
+    def drop(self) -> None:
+        """Lose the oldest event."""
+        self.take()
+        self.dropped += 1
+
+    def leave(self) -> None:
+        """It takes part no more: what waits can still be taken, and counts for nobody."""
+        if self.counter is not None:
+            self.counter.give(self.size)
+            self.counter = None
 
     def deliver(self, until: float) -> float:
         """Hand over what waits now, in order, until a time of `perf_counter` or until one event takes too long.
@@ -259,7 +317,7 @@ class _Observer:
             began = ends or time.perf_counter()
             if began > until or took >= TURN or not self.queue:  # it may have ended itself
                 break
-            event = self.queue.popleft()
+            event = self.take()
             try:
                 self.observe(event)
             except (KeyboardInterrupt, SystemExit):
@@ -288,9 +346,9 @@ class _Reader(_Observer):
         super().__init__(kinds, lambda _: None)
         self.waiter: Any = None
 
-    def put(self, event: Event) -> bool:
+    def put(self, event: Event, size: int) -> bool:
         """See `_Observer`."""
-        super().put(event)
+        super().put(event, size)
         self.wake()
         return False
 
@@ -353,4 +411,4 @@ class Feed(Generic[E]):
             if reader.waiter is None:
                 reader.waiter = Waiter()
             await reader.waiter.wait()
-        return cast("E", reader.queue.popleft())
+        return cast("E", reader.take())

@@ -4,13 +4,16 @@
     CallStarted … CallFinished                   CapExported … CapDropped | CapRevoked
     StreamOpened … CreditStalled* … StreamClosed
 
-The common envelope is in `Event`. Arguments and results are never in an event.
+The common envelope is in `Event`. Arguments, results and exceptions are never in an event: it is built of numbers and
+of text that is cut at 1024 characters, so that it may wait.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from .failure import Failure
 
 __all__ = [
     "Bootstrapped",
@@ -252,12 +255,12 @@ class ViolationSeen(Event):
 class HandlerFailed(Event):
     """Our own code raised what it did not mean to: a handler, policy, callback or close hook.
 
-    `error` is the exception with its traceback; the peer got no more than `correlation`.
+    `error` tells of the exception; the peer got no more than `correlation`.
     """
 
     where: str
     correlation: str
-    error: BaseException
+    error: Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

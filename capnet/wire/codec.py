@@ -15,8 +15,9 @@ from typing import Any, Final, NoReturn
 from cbor2 import CBORDecodeError, CBOREncoder, CBORError, loads
 
 from capnet.errors import InvalidArgument, ProtocolViolation
-from capnet.limits import Limits
+from capnet.limits import BYTES_PER_VALUE, Limits
 
+from .charge import HEAD, charge_of_references, width
 from .references import (
     TAG_ANSWER,
     TAG_CAP,
@@ -44,7 +45,7 @@ _BYTES: Final = 2
 """CBOR's major type of byte strings."""
 
 _REFERENCE_TAGS: Final = frozenset((TAG_CAP, TAG_ANSWER, TAG_STREAM))
-_LEAVES: Final = frozenset((str, bytes, int, float, bool, type(None), CapRef, AnswerRef, StreamRef))
+_LEAVES: Final = frozenset((bytes, int, float, bool, type(None), CapRef, AnswerRef, StreamRef))
 _NONE: Final[tuple[Reference, ...]] = ()
 
 # A frame that is not scanned is decoded as the first of two items; the second is these secret bytes. So bytes after the
@@ -72,7 +73,7 @@ class Codec:
         limits: bounds on depth, items, references and names, both ways.
     """
 
-    __slots__ = ("_encode", "_found", "_limits", "_max_depth", "_scan_above", "_tags", "values")
+    __slots__ = ("_encode", "_found", "_limits", "_max_depth", "_scan_above", "_tags", "_wide", "charge", "values")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -81,6 +82,9 @@ class Codec:
         self._found: list[Reference] = []
         self.values = 0
         """How many values the last frame held, keys included; a reference is one."""
+        self.charge = 0
+        """What it takes up in memory (P-LIMIT-3)."""
+        self._wide = 0  # of it, what text takes beyond its bytes
         self._tags = _Tags({tag: self._reader(tag) for tag in _REFERENCE_TAGS})
         self._encode = CBOREncoder(BytesIO(), default=_encode_reference).encode_to_bytes
 
@@ -152,17 +156,13 @@ class Codec:
         kind = kind_of(value)
         if kind is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
-        count = len(value)
-        for item in value:
-            kind = kind_of(item)
-            if kind is dict or kind is list:
-                count += _count_plain(item)
-            elif kind not in _LEAVES:
-                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
-        self.values = count
+        self._wide = 0
+        self.values = count = self._count_plain(value)
+        self.charge = len(frame) + BYTES_PER_VALUE * count + self._wide
         if not self._found:
             return value, _NONE
         references, self._found = self._found, []
+        self.charge += charge_of_references(references)
         if len(references) > self._limits.max_references:
             raise ProtocolViolation("P-FRAME-4", f"more than {self._limits.max_references} references")
         return value, references
@@ -190,6 +190,32 @@ class Codec:
         if isinstance(cause, ProtocolViolation):
             return cause
         return ProtocolViolation("P-FRAME-4", "text that is not UTF-8, or a map key that stands twice")
+
+    def _count_plain(self, container: Any) -> int:
+        """How many values stand in a container; what text in it takes beyond its bytes is added up as well.
+
+        Raises:
+            ProtocolViolation: P-FRAME-4, what the decoder has no option for: simple values, undefined, keys of bytes.
+        """
+        count = len(container)
+        if kind_of(container) is dict:
+            count += count
+            for key in container:
+                if type(key) is not str:
+                    raise ProtocolViolation("P-FRAME-4", "a map key that is not text")
+                if not key.isascii():
+                    self._wide += width(key)
+            container = container.values()
+        for item in container:
+            kind = kind_of(item)
+            if kind is str:
+                if not item.isascii():
+                    self._wide += item.__sizeof__() - HEAD  # `width`, without another step
+            elif kind not in _LEAVES:
+                if kind is not dict and kind is not list:
+                    raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+                count += self._count_plain(item)
+        return count
 
     def _reader(self, tag: int) -> Callable[[object, bool], Reference]:
         def read(content: object, immutable: bool) -> Reference:
@@ -223,25 +249,3 @@ def holds_long(frame: list[Any]) -> bool:
 
 def _encode_reference(encoder: CBOREncoder, value: Reference) -> None:
     encoder.encode_semantic(value.tag, value.content())
-
-
-def _count_plain(container: Any) -> int:
-    """How many values stand in a container.
-
-    Raises:
-        ProtocolViolation: P-FRAME-4, what the decoder has no option for: simple values, undefined, byte-string keys.
-    """
-    count = len(container)
-    if kind_of(container) is dict:
-        count += count
-        for key in container:
-            if type(key) is not str:
-                raise ProtocolViolation("P-FRAME-4", "a map key that is not text")
-        container = container.values()
-    for item in container:
-        kind = kind_of(item)
-        if kind is dict or kind is list:
-            count += _count_plain(item)
-        elif kind not in _LEAVES:
-            raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
-    return count

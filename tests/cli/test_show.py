@@ -14,6 +14,7 @@ from capnet.cli.demo import show as show_module
 from capnet.cli.demo.contract import Report
 from capnet.cli.demo.report import concerns_console, report
 from capnet.cli.demo.show import JsonShow, PlainShow, RichShow, Show, clean, pick_show
+from capnet.observe.failure import failure_of
 
 HOSTILE = "a\x1b[2J\x9b\rb\u202e"
 
@@ -133,7 +134,11 @@ EVENTS: list[tuple[type[observe.Event], dict[str, Any], str]] = [
     (observe.NameUnserved, {"name": "C", "contract": "C"}, "serves C no more"),
     (observe.LimitHit, {"limit": "l"}, "limit l"),
     (observe.ViolationSeen, {"clause": "P-X-1", "message": "m"}, "violation of P-X-1: m"),
-    (observe.HandlerFailed, {"where": "w", "correlation": "c", "error": KeyError("k")}, "w failed: KeyError: 'k'"),
+    (
+        observe.HandlerFailed,
+        {"where": "w", "correlation": "c", "error": failure_of(KeyError("k"))},
+        "w failed: KeyError: 'k'",
+    ),
     (observe.Event, {}, ""),
 ]
 

@@ -140,7 +140,7 @@ def use(side: EngineSide, stream: InStream) -> list[Any]:
     """Take the items that have come, and be done with them."""
     used: list[Any] = []
     while (batch := side.engine.streaming.take(stream)) is not None:
-        values, _, size, _ = batch
+        values, _, size, *_ = batch
         used += values
         side.engine.streaming.consumed(stream, len(values), size)
     return used

@@ -261,7 +261,7 @@ async def test_a_handler_that_hangs_is_logged_and_declines() -> None:
         with anyio.fail_after(5):
             assert await (await client.bootstrap(Item)).label() == "older"
         await until(lambda: failed)
-        assert isinstance(failed[0].error, TimeoutError) and slow.cancelled == 1
+        assert failed[0].error.kind == "TimeoutError" and slow.cancelled == 1
 
 
 # --- hold ---

@@ -207,7 +207,7 @@ class TestCredit:
             pair.flush()
         granted: list[list[int]] = []
         for _ in range(8):
-            values, _, size, _ = pair.left.engine.streaming.take(into) or ([], (), 0, 0)
+            values, _, size, *_ = pair.left.engine.streaming.take(into) or ([], (), 0, 0, 0)
             pair.left.engine.streaming.consumed(into, len(values), size)
             pair.step()
             granted.append([frame[2] for frame, _ in pair.right.incoming.frames()])
@@ -277,7 +277,7 @@ class TestCredit:
                 sent += 1
             left.receive_data(b"".join(right.data_to_send()), pair.now)
             most = max(most, sent - taken)
-            values, _, size, _ = left.streaming.take(into) or ([], (), 0, 0)
+            values, _, size, *_ = left.streaming.take(into) or ([], (), 0, 0, 0)
             assert values == list(range(taken, taken + len(values)))
             taken += len(values)
             for index in range(len(values)):

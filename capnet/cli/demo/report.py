@@ -89,7 +89,7 @@ def _connection(event: observe.Event) -> str:
         case observe.ViolationSeen(clause=clause, message=message):
             return f"violation of {clause}: {message}"
         case observe.HandlerFailed(where=where, error=error):
-            return f"{where} failed: {type(error).__name__}: {error}"
+            return f"{where} failed: {error}"
         case _:
             return ""
 

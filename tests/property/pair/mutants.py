@@ -213,9 +213,9 @@ def terminal_lost(patch: pytest.MonkeyPatch) -> None:
 def items_after_stop(patch: pytest.MonkeyPatch) -> None:
     """Items that come after a stop are delivered all the same."""
 
-    def items(self: Streaming, stream: InStream, values: Any, references: Any, size: int, charge: int) -> None:
+    def items(self: Streaming, stream: InStream, *about: Any) -> None:
         stopped, stream.stopped = stream.stopped, False
-        original(self, stream, values, references, size, charge)
+        original(self, stream, *about)
         stream.stopped = stopped
 
     original = Streaming.items

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from capnet.engine.answering import MAX_ERROR_DETAILS, MAX_REASON
+from capnet.engine.answering import MAX_ERROR_DETAILS
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.events import AnswerEnded, CallArrived, CallFollows, ExportEnded
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
-from capnet.errors import CallCancelled, Internal, InvalidArgument, NotFound, ResourceExhausted
+from capnet.errors import MAX_REASON, CallCancelled, Internal, InvalidArgument, NotFound, ResourceExhausted
 from capnet.limits import Limits
 from capnet.testing.engines import RawPeer, capability, homeward, stream_out
 from capnet.wire.hello import Hello

@@ -10,9 +10,10 @@ import pytest
 from capnet.engine.answers import Answer, Answers
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
-from capnet.engine.ledger import BYTES_PER_VALUE, Ledger
+from capnet.engine.ledger import Ledger
 from capnet.engine.pipelines import Kept, Pipelines, promises_in
 from capnet.errors import CapnetError, FailedPrecondition, NotFound, ProtocolViolation, ResourceExhausted, Revoked
+from capnet.limits import BYTES_PER_VALUE
 from capnet.testing.engines import capability, homeward, stream_out
 from capnet.wire.references import AnswerRef, CapRef
 from tests.counting import calls_of
@@ -232,9 +233,9 @@ class TestKeeping:
         pipelines, _, _ = tables()
         for id in (1, 2, 3):
             pipelines.promise()
-            pipelines.keep(id, pipelines.ended([[]] * 100, (), 100))
+            pipelines.keep(id, pipelines.ended([[]] * 30, (), 100))
         kept = [pipelines.find(id, 4) for id in (1, 2, 3)]
-        assert [one.charge for one in kept if isinstance(one, Kept)] == [100 + 101 * BYTES_PER_VALUE] * 2 + [0]
+        assert [one.charge for one in kept if isinstance(one, Kept)] == [100 + 31 * BYTES_PER_VALUE] * 2 + [0]
         full = kept[2]
         assert isinstance(full, Kept) and full.error is not None and full.error.reason == "max_held_charge"
         pipelines.check_invariants()

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from capnet.engine.events import CallArrived, StreamChanged
-from capnet.engine.ledger import BYTES_PER_VALUE
 from capnet.engine.streaming import BATCH_BYTES
 from capnet.errors import Internal, NotFound, ResourceExhausted, Revoked, StreamStopped
-from capnet.limits import Limits
+from capnet.limits import BYTES_PER_VALUE, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability, stream_in, stream_out
 from capnet.wire.codec import Codec
 from capnet.wire.frames import items_frame
@@ -109,7 +108,7 @@ class TestConsuming:
         assert len(raw.take(StreamChanged)) == 2
         first = raw.engine.streaming.take(stream)
         size = len(CODEC.encode([7, 1, [1, "two"]]))
-        assert first == ([1, "two"], (), size, size + 5 * BYTES_PER_VALUE) and raw.engine.held_charge.used > size
+        assert first == ([1, "two"], (), size, size + 5 * BYTES_PER_VALUE, 5) and raw.engine.held_charge.used > size
         batch = raw.engine.streaming.take(stream)
         assert batch is not None
         (reference,), (same,) = batch[0], batch[1]

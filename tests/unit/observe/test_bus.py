@@ -11,7 +11,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from capnet.observe import Bus, CallFinished, Event, HandlerFailed, LimitHit, NameServed
-from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, QUEUE_EVENTS, REST, TURN
+from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, QUEUE_BYTES, QUEUE_EVENTS, REST, TURN
+from capnet.observe.failure import MAX_TEXT, failure_of
 from tests.counting import calls_of
 
 
@@ -355,3 +356,62 @@ def test_a_tool_may_watch_all_buses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_feed_of_what_is_no_event_is_refused() -> None:
     with pytest.raises(TypeError):
         Bus().feed((int,)).open()  # type: ignore[arg-type]
+
+
+def test_text_in_an_event_is_cut() -> None:
+    """T23: what a peer says may be long, and an event waits."""
+    later, seen = Later(), list[LimitHit]()
+    bus = Bus(scheduler=later)
+    bus.on(LimitHit, seen.append)
+    for text in ("a" * 100_000, "a" * MAX_TEXT, "\U0001f600" * 5000):
+        bus.publish(LimitHit, limit=text)
+    later.run()
+    assert [len(event.limit) for event in seen] == [MAX_TEXT] * 3
+
+
+class Counting:
+    """Where it is counted what waits."""
+
+    def __init__(self) -> None:
+        self.used = 0
+
+    def add(self, charge: int) -> None:
+        self.used += charge
+
+    def give(self, charge: int) -> None:
+        self.used -= charge
+
+
+async def test_what_waits_is_counted_until_it_is_taken() -> None:
+    """P-LIMIT-3: for the bus of the observer, however it ends."""
+    later, below, above = Later(), Counting(), Counting()
+    host = Bus(scheduler=later, counter=above)
+    connection = Bus(host, later, below)
+    end = host.on(LimitHit, lambda event: None)
+    async with connection.feed((LimitHit,)) as feed:
+        connection.publish(LimitHit, limit="a" * 500)
+        assert below.used == above.used > 500
+        later.run()
+        assert above.used == 0 and below.used > 500
+        await anext(feed)
+        assert below.used == 0
+        connection.publish(LimitHit, limit="b")
+        assert below.used and above.used
+        end()
+        assert above.used == 0
+    assert below.used == 0 and (await anext(feed)).limit == "b" and below.used == 0
+
+
+def test_the_oldest_are_dropped_when_they_take_up_too_much() -> None:
+    """T23: by number there might be room for them."""
+    counter, seen = Counting(), list[HandlerFailed]()
+    bus = Bus(counter=counter)
+    bus.on(HandlerFailed, seen.append)
+    for number in range(600):
+        failure = failure_of(ValueError("\U0001f600" * MAX_TEXT))
+        bus.publish(HandlerFailed, where=str(number), correlation="", error=failure)
+    assert counter.used <= QUEUE_BYTES
+    bus.attach(Later())
+    bus.attach(None)
+    assert 200 < len(seen) < 300 and seen[-1].where == "599" and counter.used == 0
+    assert bus.stats()["events_dropped"] == 600 - len(seen)

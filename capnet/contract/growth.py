@@ -1,0 +1,78 @@
+"""Growth: how much more a value takes once it is what its annotation says, than the charge of its frame counts for it.
+
+The charge (P-LIMIT-3) is that of plain data, because caller and callee must agree on it and only the callee knows what
+its handler is given. Most types are no larger than what travels for them. A set is, and so is an object of a class
+whose fields have defaults: for either a single byte may have come. The figures are bytes for each value in the frame,
+at most on average over it; `tests/property/test_charge.py` holds them against what Python takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import abc
+from collections.abc import Iterable
+from typing import Any, Final, get_origin
+
+import msgspec
+
+from capnet.limits import BYTES_PER_VALUE
+
+__all__ = ["GROWING", "IN_SET", "SET", "SETS", "growth_of_class"]
+
+GROWING: Final[dict[Any, int]] = {
+    dt.time: 8,
+    memoryview: 290,
+}
+"""Scalars that may be larger than what is counted for the text or bytes they are made of."""
+SETS: Final = frozenset({set, frozenset, abc.Set, abc.MutableSet})
+SET: Final = 112
+"""An empty set, for which one byte has come."""
+IN_SET: Final = 98
+"""What an item takes more in a set than in a list: these grow in large steps."""
+
+_COUNTED: Final = BYTES_PER_VALUE + 1
+_POINTER: Final = 8
+_AROUND: Final = 32
+"""Beside an object: what the collector keeps in front of it, the place that it stands in, and what is rounded up."""
+_DICT: Final = 104
+_ENTRY: Final = 24
+_MADE: Final[dict[Any, int]] = {list: 56, dict: 64, set: 216, frozenset: 216}
+_MADE_BY_OTHERS: Final = 256
+"""What a function of the user's makes as a default; nobody can know."""
+
+
+def growth_of_class(cls: Any, required: int, fields: int, array: bool) -> int:
+    """Growth of an object with fields that came as a map or an array of as little as is allowed.
+
+    Args:
+        cls: its class.
+        required: how many fields must be there.
+        fields: how many there are.
+        array: it travels as an array, without the names of its fields.
+    """
+    values = 1 + required * (1 if array else 2)
+    more = _size(cls, fields) + sum(map(_made_by, _factories(cls))) - _COUNTED * values
+    return max(0, -(-more // values))
+
+
+def _size(cls: Any, fields: int) -> int:
+    """Of an object itself, and its place in what it stands in."""
+    size: int = _AROUND + cls.__basicsize__ + _POINTER * fields
+    return size + _DICT + _ENTRY * fields if cls.__dictoffset__ else size
+
+
+def _made_by(factory: Any) -> int:
+    """What a default takes that is made anew for each object."""
+    return _MADE.get(get_origin(factory) or factory, _MADE_BY_OTHERS)
+
+
+def _factories(cls: Any) -> Iterable[Any]:
+    """What makes the defaults of fields anew for each object."""
+    if dataclasses.is_dataclass(cls):
+        made = [field.default_factory for field in dataclasses.fields(cls)]
+        return [make for make in made if make is not dataclasses.MISSING]
+    if issubclass(cls, msgspec.Struct):
+        factories = [field.default_factory for field in msgspec.structs.fields(cls)]
+        return [make for make in factories if make is not msgspec.NODEFAULT]
+    return ()
