@@ -35,7 +35,7 @@ class Limits:
     """Items the peer may send on a stream ahead of its consumer; more break P-STREAM-2."""
     stream_bytes: int = 1024 * 1024
     """Bytes the peer may send on a stream ahead of its consumer, and a frame beyond them; more break P-STREAM-2."""
-    max_call_charge: int = 40 * 1024 * 1024
+    max_call_charge: int = 32 * 1024 * 1024
     """Memory that the peer's calls take which wait or run, by their charge (P-LIMIT-3). From there on an honest peer
     holds calls back, and others fail `resource_exhausted/max_call_charge`."""
 

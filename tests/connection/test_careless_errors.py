@@ -165,7 +165,7 @@ CARELESS: list[Callable[[], BaseException]] = [
 ]
 
 
-@pytest.mark.parametrize("raised", CARELESS, ids=str)
+@pytest.mark.parametrize("raised", CARELESS, ids=[str(number) for number in range(len(CARELESS))])
 async def test_one_call_fails_and_nobody_else_notices(raised: Callable[[], BaseException]) -> None:
     """From a handler, a generator, an argument's generator, a function, a broadcast and a sink, of either side."""
     desk = MemDesk(raised)

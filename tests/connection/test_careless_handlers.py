@@ -59,7 +59,7 @@ class MemDesk(Desk):
         yield 1
 
 
-@pytest.mark.parametrize("given", [None, [1], 3, "text", object()], ids=repr)
+@pytest.mark.parametrize("given", [None, [1], 3, "text", object()], ids=["None", "list", "int", "text", "object"])
 async def test_a_function_that_gives_nothing_to_await_fails_at_once(given: object) -> None:
     """However often; its place is free again."""
     async with connected(MemDesk()) as (_, client):
