@@ -20,7 +20,7 @@ _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
+    __slots__ = ("_context", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
 
     cancelled: type[BaseException] = asyncio.CancelledError
 
@@ -32,6 +32,7 @@ class AsyncioLoop:
         context = copy_context()
         self.call_soon = partial(loop.call_soon, context=context)
         self.call_at = partial(loop.call_at, context=context)
+        self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
@@ -58,7 +59,7 @@ class AsyncioLoop:
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         task = self.loop.create_task(_run(function, args))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard, context=self._context)
 
     def waiter(self) -> AsyncioWaiter:
         return AsyncioWaiter(self.loop)
