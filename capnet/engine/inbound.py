@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbound"]
 
-CAPS_LIKE_A_FRAME: Final = 8
+CAPS_LIKE_A_FRAME: Final = 4
 """So many capabilities that end or are replaced take as long as a small frame."""
-VALUES_LIKE_A_CAP: Final = 64
-"""One of them takes as long as so many values."""
+VALUES_LIKE_A_CAP: Final = 128
+"""One of them takes as long as so many values, with observers who are told of it."""
 _MAX_GRACE: Final = 3600.0
 """Seconds of grace a peer's goaway can ask for; a bound for hostile ones."""
 

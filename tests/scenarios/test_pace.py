@@ -362,7 +362,7 @@ class TestManyCapabilities:
 
     def test_to_replace_them_again_and_again_has_a_pace(self) -> None:
         """P-LIMIT-5: it can be said without end; that they end can be said once of each."""
-        raw = self.lent(1000, Limits(work_burst=100_000, work_rate=100_000))
+        raw = self.lent(1000, Limits(work_burst=200_000, work_rate=200_000))
         ids = list(range(2, 1002))
         raw.say([13, ids, 1])
         assert raw.engine.rest(raw.now) == 0
