@@ -81,11 +81,8 @@ class Position:
 
     def of(self, kind: type) -> Position:
         """The same for a value of a class."""
-        if self._classes:
-            for base in kind.__mro__:
-                if base in self._classes:
-                    return self._classes[base]
-        return self
+        classes = self._classes
+        return next((classes[base] for base in kind.__mro__ if base in classes), self) if classes else self
 
     def join(self, other: Position, kind: type) -> None:
         """What another type declares, `kind` with its arguments, may stand here as well.

@@ -53,16 +53,18 @@ def _as_declared(function: Any, spec: ContractSpec, method: MethodSpec) -> Any:
     stub = method.stub
     function.__name__, function.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
     function.__doc__, function.__module__, function.__wrapped__ = stub.__doc__, stub.__module__, stub
-    if method.kind == "call" and not inspect.iscoroutinefunction(function):
+    if method.kind == "call":
         _mark_coroutine_function(function)
     return function
 
 
-def _mark_coroutine_function(function: Any) -> None:
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(function)
-    elif "asyncio" in sys.modules:  # whose own question this answers; `inspect` of 3.11 looks at the code alone
-        function._is_coroutine = sys.modules["asyncio"].coroutines._is_coroutine  # noqa: SLF001
+def _asyncio_mark(function: Any) -> None:
+    """What `asyncio.iscoroutinefunction` looks for; `inspect` of Python 3.11 looks at the code alone."""
+    coroutines: Any = getattr(sys.modules.get("asyncio"), "coroutines", None)
+    function.__dict__["_is_coroutine"] = getattr(coroutines, "_is_coroutine", None)
+
+
+_mark_coroutine_function: Callable[[Any], object] = getattr(inspect, "markcoroutinefunction", _asyncio_mark)
 
 
 def _hidden(spec: ContractSpec) -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from capnet.contract import (
     callable_contract,
     callable_spec,
     contract_spec,
+    edition_of,
     implemented_spec,
     options,
     stream,
@@ -586,3 +587,22 @@ class TestReceiveResult:
 
         with pytest.raises(InvalidArgument, match=r"Expected `test\.Room`, got `int` - at `\$\.result\[0\]`"):
             method("rooms", Lobby).receive_result([1])
+
+
+def test_another_edition_of_a_contract_is_found_by_its_name() -> None:
+    """A module that is loaded again brings other classes, which say the same."""
+
+    def loaded() -> type[Cap]:
+        class Edition(Cap, name="test.Edition"):
+            @call
+            async def get(self) -> int: ...
+
+        return Edition
+
+    first, second = loaded(), loaded()
+    special: type[Cap] = type("Special", (second,), {})
+    assert edition_of(contract_spec(first), first) is first
+    assert edition_of(contract_spec(first), special) is second
+    assert edition_of(contract_spec(first), Member) is first
+    on = contract_spec(callable_contract(Callable[[int], Awaitable[None]]))
+    assert edition_of(on, callable_contract(Callable[[str], Awaitable[None]])) is on.cls
