@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_o
 
 from typing_extensions import TypeForm
 
-from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec
+from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, differences
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
@@ -146,6 +146,8 @@ def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
     wanted = contract_spec(contract)
     if kind is not Proxy and issubclass(kind, wanted.cls):
         return wanted
+    if wanted.is_callable and issubclass(kind, CallableCap) and differences(wanted.shape, contract_spec(kind).shape):
+        raise TypeError("Expected a function of another signature than this one is held under")
     # What a peer says that something is counts as long as nobody has said less of it.
     if imported.interface == wanted.name and not (narrowed and contract_spec(kind).name != wanted.name):
         return wanted

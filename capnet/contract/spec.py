@@ -23,7 +23,7 @@ from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of,
 from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.position import Position, position_of
-from capnet.contract.shape import shape
+from capnet.contract.shape import differences, shape
 from capnet.errors import ContractError
 
 __all__ = [
@@ -264,14 +264,20 @@ def implemented_spec(cls: type[Cap], contract: type[Cap]) -> ContractSpec:
 def edition_of(spec: ContractSpec, kind: type) -> type[Cap]:
     """The contract among the bases of `kind` that `spec` speaks of: its own class, or one with its name.
 
-    A module that is loaded again brings other classes, which say the same. Without either it is the class of `spec`.
+    A module that is loaded again brings other classes, which say the same. Those of functions all have one name: of
+    them it is one with a signature that fits. Without either it is the class of `spec`.
     """
     if not issubclass(kind, spec.cls):
         for base in kind.__mro__:
             declared = declaration_of(base)
-            if declared is not None and declared.name == spec.name and not spec.is_callable:
+            if declared is not None and declared.name == spec.name and (not spec.is_callable or _fits(base, spec)):
                 return base
     return spec.cls
+
+
+def _fits(function: type, spec: ContractSpec) -> bool:
+    """Whether what has the contract of a function can be called as another one declares."""
+    return not differences(spec.shape, contract_spec(function).shape)
 
 
 def callable_spec(hint: Any) -> ContractSpec:

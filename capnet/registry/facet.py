@@ -64,8 +64,9 @@ class Behind:
         if issubclass(spec.cls, declared):
             return implemented_spec(spec.hint, declared)
         if spec.is_callable and issubclass(declared, CallableCap):
-            if not differences(contract_spec(declared).shape, spec.shape):
-                return spec
+            wanted = contract_spec(declared)
+            if not differences(wanted.shape, spec.shape):
+                return wanted
             raise TypeError("Expected a function of another signature than this one was lent under")
         raise TypeError(f"Expected `{contract_spec(contract).name}`, got `{spec.name}`")
 
@@ -83,8 +84,11 @@ class Facet(StandIn):
         """
         behind = self._capnet_facet
         spec = behind.under(contract)
-        if behind.whole:
-            return behind.hosted.implementation
+        implementation = behind.hosted.implementation
+        if behind.whole and (
+            isinstance(implementation, Cap) or contract is not Cap
+        ):  # a function alone says too little
+            return implementation
         return self if spec is behind.spec else facet_of(behind.hosted, spec)
 
     __eq__ = object.__eq__

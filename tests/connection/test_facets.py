@@ -35,7 +35,7 @@ from capnet import (
 )
 from capnet.connection.caller import start_call
 from capnet.connection.proxy import reference_of
-from capnet.contract import contract_spec
+from capnet.contract import callable_contract, contract_spec
 from capnet.registry import Facet
 from capnet.testing import connected
 from tests.connection.shop import until
@@ -455,6 +455,73 @@ async def test_functions_come_home_with_their_signature() -> None:
         await desk.put(on)
         facet = impl.held.pop()
         assert "plus" not in repr(facet) and await facet(1) == 2 and implementation_of(facet) == impl.plus
+
+
+async def test_a_function_that_is_passed_on_has_no_more_than_either_signature() -> None:
+    """That which it was lent under, and that which is declared; as `Any` and `Cap` it keeps the first."""
+
+    class Phone(Cap, name="facet.Phone"):
+        @call
+        async def wide(self) -> Wide: ...
+
+        @call
+        async def keep(self, what: Any) -> None: ...
+
+        @call
+        async def keep_cap(self, what: Cap) -> None: ...
+
+        @call
+        async def on(self) -> On: ...
+
+        @call
+        async def off(self) -> Off: ...
+
+    class MemPhone(Phone):
+        held: Any = None
+
+        async def wide(self) -> Wide:
+            return self.double
+
+        async def double(self, value: int | str) -> int:
+            return int(value) * 2
+
+        async def keep(self, what: Any) -> None:
+            self.held = what
+
+        async def keep_cap(self, what: Cap) -> None:
+            self.held = what
+
+        async def on(self) -> On:
+            return cast("On", self.held)
+
+        async def off(self) -> Off:
+            return cast("Off", self.held)
+
+    impl = MemPhone()
+    async with connected(impl) as (_, client):
+        phone = await client.bootstrap(Phone)
+        wide = await phone.wide()
+        assert await wide("2") == 4
+        on: Any = None
+        for keep in (phone.keep, phone.keep_cap):
+            await keep(cast("Any", wide))
+            assert isinstance(impl.held, Facet) and implementation_of(impl.held) == impl.double
+            on = await phone.on()
+            assert await on(2) == 4
+            with pytest.raises(InvalidArgument):
+                await on("2")
+            await keep(on)
+            assert await (await phone.on())(2) == 4
+            with pytest.raises(CapnetError):
+                await phone.off()
+        # As a proxy of another program.
+        impl.held = wide
+        assert await (await phone.on())(2) == 4
+        impl.held = on
+        with pytest.raises(CapnetError):
+            await phone.off()
+        with pytest.raises(InvalidArgument):
+            cast_cap(on, cast("Any", contract_spec(callable_contract(Off)).cls))
 
 
 async def test_a_facet_is_kept_by_who_holds_it_only() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -392,6 +393,18 @@ class TestContractSpec:
         message = ["struct", "Msg", {"who": ["str", True], "text": ["str", True]}]
         assert spec.shape == {"notify": ["call", {"msg": [message, True]}, "none", 1]}
         assert spec.shape is spec.shape
+
+    def test_a_function_has_an_edition_with_a_signature_that_fits(self) -> None:
+        """All of them have one name."""
+        own: Any = callable_contract(Callable[[int | str], Awaitable[int]])
+        kind = type("Double", (own,), {})
+        for hint, edition in (
+            (typing.Callable[[int | str], Awaitable[int]], own),  # another one that says the same
+            (Callable[[int], Awaitable[int]], own),
+            (Callable[[bytes], Awaitable[int]], None),
+        ):
+            spec = callable_spec(hint)
+            assert spec.cls is not own and edition_of(spec, kind) is (edition or spec.cls)
 
     def test_a_callable_has_a_spec(self) -> None:
         """One method `call` with parameters a0, a1, …."""
