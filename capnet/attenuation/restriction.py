@@ -20,6 +20,7 @@ from capnet.connection.runtime import restrictions_of
 from capnet.contract import CallContext, MethodSpec, contract_spec
 from capnet.engine.pace import Pace
 from capnet.errors import ContractError, InvalidArgument, PermissionDenied, ResourceExhausted
+from capnet.registry import Facet, implementation_of
 
 from .gate import GuardedStream
 from .wrapper import Inner, Wrapper, contract_of, make_wrapper
@@ -95,9 +96,10 @@ def restrict(
         None if until is None else Expiry(until),
     )
     restricted = make_wrapper(Restricted, contract, Inner(capability, spec))
-    behind = capability if isinstance(capability, Restricted) else None
-    restricted._capnet_guards = (guard, *(() if behind is None else behind._capnet_guards))  # noqa: SLF001 - ours
-    restricted._capnet_target = restricted._capnet_inner if behind is None else behind._capnet_target  # noqa: SLF001
+    behind: object = implementation_of(capability) if isinstance(capability, Facet) else capability
+    guards, target = (behind._capnet_guards, behind._capnet_target) if isinstance(behind, Restricted) else ((), None)  # noqa: SLF001 - ours
+    restricted._capnet_guards = (guard, *guards)  # noqa: SLF001
+    restricted._capnet_target = target or restricted._capnet_inner  # noqa: SLF001
     return cast("C", restricted)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from capnet.contract import Cap
 from capnet.errors import InvalidArgument
-from capnet.registry import Facet, Hosted
+from capnet.registry import Facet, Hosted, implementation_of
 
 from .lineage import Granted, take_back, with_descendants
 from .proxy import Proxy, reference_of
@@ -95,4 +95,7 @@ def _granted_as(facet: Facet) -> list[Granted]:
 def _leads_to(wrapper: Any, facet: Facet) -> bool:
     """Whether a wrapper, or one behind it, stands in front of a facet."""
     inner = getattr(wrapper, "_capnet_inner", None)
-    return inner is not None and (inner.subject is facet or _leads_to(inner.subject, facet))
+    if inner is None or inner.subject is facet:
+        return inner is not None
+    subject = inner.subject
+    return _leads_to(implementation_of(subject) if isinstance(subject, Facet) else subject, facet)
