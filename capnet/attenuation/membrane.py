@@ -4,7 +4,9 @@
     the object  ◀── wrapper ────────┼──────── given out by `wrap`, in results and items
                 ────────────────────┼─── wrapper ──▶  capabilities in arguments
 
-A wrapper that crosses back is the original again, and one object has one wrapper, so both sides can compare.
+What crosses has the contract that is declared where it stands, or under `Any` and `Cap` the one that it is held under.
+An object has one wrapper for each contract, so both sides can compare. A wrapper that crosses back is the original, as
+whoever holds the wrapper has it: the object itself or, under a narrower contract, a facet; of a proxy another one.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from capnet.connection.proxy import Proxy, dup, reference_of
-from capnet.contract import Annotation, CallableCap, CallContext, Cap, MethodSpec, Sink, contract_spec
-from capnet.errors import InvalidArgument, PermissionDenied
+from capnet.connection.payload import lent_under
+from capnet.connection.proxy import Proxy, dup_under, held_under, is_less, reference_of
+from capnet.contract import CallContext, Cap, ContractSpec, MethodSpec, Sink, contract_spec
+from capnet.contract.position import ANYTHING, Position
+from capnet.errors import PermissionDenied
+from capnet.registry import Facet, Hosted, facet_of, implementation_of
 
-from .crossing import rebuilt
+from .crossing import cannot_cross, rebuilt
 from .gate import Gate, GuardedSink, GuardedStream
 from .wrapper import Inner, Wrapper, contract_of, make_wrapper
 
@@ -81,7 +86,7 @@ class Membrane:
         """
         self._gate.check()
         contract_of(capability)
-        return cast("C", Side(self, "out", None).capability(cast("Cap", capability)))
+        return cast("C", Side(self, "out").capability(cast("Cap", capability), ANYTHING))
 
     def cut(self, reason: str = "revoked") -> None:
         """End it: what runs through it is cancelled and fails with `Revoked`, streams end, peers are told, and nothing
@@ -123,73 +128,87 @@ class Membrane:
         if not admitted:
             raise PermissionDenied(f"{contract}.{method.name} may not cross", reason="membrane", retry="never")
 
-    def wrapper(self, key: tuple[Any, ...], direction: Direction, contract: Any, subject: Any) -> MembraneWrapper:
-        """The wrapper of something that crosses; one while it lives."""
+    def wrapper(self, direction: Direction, spec: ContractSpec, identity: object, subject: Any) -> MembraneWrapper:
+        """The wrapper of something that crosses under a contract; one while it lives.
+
+        Args:
+            direction: in which it crosses.
+            spec: the contract.
+            identity: the same for all that is the same capability.
+            subject: what the wrapper calls.
+        """
+        key = direction, spec, identity
         known = self._wrappers.get(key)
         if known is None:
-            known = make_wrapper(MembraneWrapper, contract, Inner(subject, contract_spec(contract)))
+            known = make_wrapper(MembraneWrapper, spec.hint, Inner(subject, spec))
             known._capnet_across = self, direction  # noqa: SLF001 - contracts may use every public name
             self._wrappers[key] = known
         return known
 
 
 class Side:
-    """What becomes of a value that crosses in a direction; a `Replacing`.
+    """What becomes of values that cross in a direction; a `Replacing`."""
 
-    Args:
-        annotation: what is declared of the value, which says what a function in it is.
-    """
+    __slots__ = ("_direction", "_membrane")
 
-    __slots__ = ("_annotation", "_direction", "_membrane")
-
-    def __init__(self, membrane: Membrane, direction: Direction, annotation: Annotation | None) -> None:
+    def __init__(self, membrane: Membrane, direction: Direction) -> None:
         self._membrane = membrane
         self._direction: Direction = direction
-        self._annotation = annotation
 
-    def cross(self, value: Any) -> Any:
-        """The value on the other side.
+    def cross(self, value: Any, place: Position) -> Any:
+        """A value on the other side, where something is declared for it.
 
         Raises:
             InvalidArgument: `cannot_cross`.
         """
-        return rebuilt(value, self)
+        return rebuilt(value, place, self)
 
-    def capability(self, value: Cap) -> Any:
+    def capability(self, value: Cap, place: Position) -> Any:
         """See `Replacing`."""
-        if isinstance(value, MembraneWrapper):
-            membrane, direction = value._capnet_across  # noqa: SLF001 - ours
-            if membrane is self._membrane:
-                return value if direction == self._direction else _original(value._capnet_inner.subject)  # noqa: SLF001
-        if type(value) is Proxy:
-            raise InvalidArgument(
-                "a capability of unknown contract does not cross a membrane",
-                reason="cannot_cross",
-                hint="declare its contract where it is passed, or say what it is with cast_cap()",
+        if place.contract is None:
+            raise cannot_cross("a capability where none is declared")
+        if type(value) is Proxy and place.contract is Cap:
+            raise cannot_cross(
+                "a capability of unknown contract",
+                "declare its contract where it is passed, or say what it is with cast_cap()",
             )
-        subject = reference_of(value).imported if isinstance(value, Proxy) else value
-        key = (self._direction, type(value), id(subject))
-        return self._membrane.wrapper(key, self._direction, contract_of(value), value)
+        try:
+            return self._replaced(value, place.contract)
+        except TypeError as error:
+            raise cannot_cross(f"{error}: it") from None
 
-    def function(self, value: Any) -> Any:
+    def function(self, value: Any, place: Position) -> Any:
         """See `Replacing`."""
-        contract: type[CallableCap] | None = None if self._annotation is None else self._annotation.callable_contract
-        if contract is None:
-            raise InvalidArgument(
-                "a function crosses a membrane only where a Callable is declared", reason="cannot_cross"
-            )
-        # A method is another object each time it is looked up, but an equal one.
-        key = (self._direction, contract, value if isinstance(value, Hashable) else id(value))
-        return self._membrane.wrapper(key, self._direction, contract, value)
+        if not place.takes_functions:
+            raise cannot_cross("a function where no Callable is declared")
+        spec = contract_spec(place.contract)
+        return self._membrane.wrapper(self._direction, spec, _same(value), facet_of(Hosted(value), spec))
 
-    def stream(self, value: AsyncIterable[Any]) -> Any:
+    def stream(self, value: AsyncIterable[Any], place: Position) -> Any:
         """See `Replacing`."""
-        return GuardedStream(value, self._membrane.gate, self.cross)
+        return GuardedStream(value, self._membrane.gate, partial(self.cross, place=_items_of(place, "stream")))
 
-    def sink(self, value: Sink[Any]) -> Any:
+    def sink(self, value: Sink[Any], place: Position) -> Any:
         """See `Replacing`: its items come the other way."""
-        back = Side(self._membrane, _BACK[self._direction], self._annotation)
-        return GuardedSink(value, self._membrane.gate, back.cross)
+        back = Side(self._membrane, _BACK[self._direction])
+        return GuardedSink(value, self._membrane.gate, partial(back.cross, place=_items_of(place, "sink")))
+
+    def _replaced(self, value: Cap, contract: Any) -> Any:
+        """What stands on the other side for a capability where a contract is declared.
+
+        Raises:
+            TypeError: it is held under another one.
+        """
+        behind = implementation_of(value) if isinstance(value, Facet) else value
+        across = None
+        if isinstance(behind, MembraneWrapper):
+            across = behind._capnet_across  # noqa: SLF001 - ours
+            if across == (self._membrane, _BACK[self._direction]):
+                return _original(value, behind, contract)
+        subject, spec = _under(value, contract)
+        if across == (self._membrane, self._direction):
+            return subject
+        return self._membrane.wrapper(self._direction, spec, _identity(subject, spec), subject)
 
 
 class MembraneWrapper(Wrapper):
@@ -205,8 +224,10 @@ class MembraneWrapper(Wrapper):
         inwards = _BACK[direction]
         membrane.admit(inwards, self._capnet_inner.spec.name, method, method.bind(arguments, keywords))
 
+        side, place = Side(membrane, inwards), method.arguments_position
+
         def cross(name: str, value: Any) -> Any:
-            return Side(membrane, inwards, method.parameters[name].annotation).cross(value)
+            return side.cross(value, place.inside(name))
 
         names = tuple(method.parameters)[: len(arguments)]
         return tuple(map(cross, names, arguments)), {name: cross(name, value) for name, value in keywords.items()}
@@ -217,7 +238,7 @@ class MembraneWrapper(Wrapper):
         membrane, direction = self._capnet_across
         crossed, named = self._capnet_crossed(method, arguments, keywords)
         start = partial(self._capnet_inner.start, method.name, crossed, named, context)
-        return Side(membrane, direction, method.result).cross(await membrane.gate(start))
+        return Side(membrane, direction).cross(await membrane.gate(start), method.result_position)
 
     def _capnet_stream(
         self, method: MethodSpec, arguments: tuple[Any, ...], keywords: dict[str, Any], context: CallContext | None
@@ -225,9 +246,62 @@ class MembraneWrapper(Wrapper):
         membrane, direction = self._capnet_across
         crossed, named = self._capnet_crossed(method, arguments, keywords)
         opened = self._capnet_inner.start(method.name, crossed, named, context)
-        return Side(membrane, direction, method.result).stream(opened)
+        return Side(membrane, direction).stream(opened, method.result_position)
 
 
-def _original(subject: Any) -> Any:
-    """What is behind a wrapper; a proxy as another one of the same capability, for whoever gets it to give back."""
-    return dup(subject) if isinstance(subject, Proxy) else subject
+def _under(value: Cap, contract: Any) -> tuple[Any, ContractSpec]:
+    """What is handed out of a capability where a contract is declared, and under which: an object of ours as itself or,
+    when that is less than it is, as a facet.
+
+    Raises:
+        TypeError: it has or is held under another one.
+    """
+    if isinstance(value, Proxy):
+        spec = held_under(value, contract)
+        assert spec is not None, "one of unknown contract is refused before"
+        return value, spec
+    hosted, spec = Hosted.of(value), lent_under(value, contract)
+    own: object = hosted.implementation
+    return own if isinstance(own, Cap) and contract_spec(type(own)).cls is spec.cls else facet_of(hosted, spec), spec
+
+
+def _original(value: Cap, wrapper: MembraneWrapper, contract: Any) -> Any:
+    """What is behind a wrapper, where a contract is declared: as it is held by whoever has given `value`, which is the
+    wrapper or a facet of it.
+
+    Raises:
+        TypeError: more is declared than it is held under.
+    """
+    inner = wrapper._capnet_inner  # noqa: SLF001 - ours
+    spec = inner.spec if value is wrapper else cast("Facet", value)._capnet_facet.spec  # noqa: SLF001
+    original, spec = _under(inner.subject, spec.hint)
+    if isinstance(original, Proxy):
+        original = dup_under(original, spec)  # for whoever gets it to give back
+    if isinstance(original, Proxy | Facet):
+        return original.__capnet_narrow__(contract)
+    lent_under(original, contract)  # it has that
+    return original
+
+
+def _identity(subject: Any, spec: ContractSpec) -> object:
+    """The same for all that stands for one capability under one contract."""
+    if isinstance(subject, Proxy):
+        return reference_of(subject).imported, is_less(subject, spec)
+    behind = implementation_of(subject)
+    return id(behind) if isinstance(behind, Cap) else _same(behind)
+
+
+def _same(function: Any) -> object:
+    """A method is another object each time that it is looked up, but an equal one."""
+    return function if isinstance(function, Hashable) else id(function)
+
+
+def _items_of(place: Position, end: str) -> Position:
+    """What the items of a stream or a sink may be.
+
+    Raises:
+        InvalidArgument: `cannot_cross`, none may stand there.
+    """
+    if place.items is None:
+        raise cannot_cross(f"a {end} where none is declared")
+    return place.items

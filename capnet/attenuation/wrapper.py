@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar, cast
 
-from capnet.connection.proxy import Proxy, dup, reference_of, release
+from capnet.connection.proxy import Proxy, dup_under, reference_of, release
 from capnet.connection.runtime import restrictions_of
 from capnet.contract import (
     INJECT,
@@ -38,11 +38,11 @@ class Inner:
     """What is behind a wrapper, ready to be called.
 
     Args:
-        subject: an implementation, a proxy, or a function.
+        subject: an implementation, a facet, or a proxy, of which it has one of its own.
         spec: the contract under which it is called.
 
     Raises:
-        ContractError: it lacks methods of the contract.
+        ContractError: it lacks methods of the contract. Released: the proxy was given back.
     """
 
     __slots__ = ("_table", "spec", "subject")
@@ -51,7 +51,7 @@ class Inner:
         self._table: Mapping[str, Handler] = {}
         self.spec = spec
         if isinstance(subject, Proxy):
-            subject = dup(subject)
+            subject = dup_under(subject, spec)
         else:
             self._table = implementation_table(cast("Any", type(subject)), spec)
         self.subject = subject
@@ -77,7 +77,7 @@ class Inner:
         if isinstance(self.subject, Proxy):
             reference = reference_of(self.subject)
             return None if reference.released else reference.connection.forwarders.of(reference.imported)
-        return Hosted.of(self.subject) if isinstance(self.subject, Cap) else None
+        return Hosted.of(self.subject)
 
 
 class HostedWrapper(Hosted):
@@ -136,7 +136,7 @@ class Wrapper(StandIn):
         """A call of a method that gives a stream."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._capnet_inner.subject!r}>"
+        return f"<{type(self).__name__}>"  # whoever was given this was not given what is behind it
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("what stands for a capability cannot be pickled or copied")

@@ -47,7 +47,7 @@ from .streams import RemoteSink, StreamReader
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Payloads"]
+__all__ = ["Payloads", "lent_under"]
 
 References = Sequence[WireReference]
 
@@ -200,10 +200,7 @@ class Payloads:
             raise TypeError(f"`{type(value).__qualname__}` is a capability, and none is declared here")
         if isinstance(value, Proxy):
             return self._onward(value, contract, promises)
-        if isinstance(value, Facet):
-            spec = value._capnet_facet.under(contract)  # noqa: SLF001 - contracts may use every public name
-        else:
-            spec = _exported_spec(type(value), contract)
+        spec = lent_under(value, contract)
         hosted = Hosted.of(value)
         hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted, contract=spec)
@@ -249,6 +246,17 @@ class Payloads:
             hosted = self._functions[key] = Hosted(function)
             hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted, contract=spec)
+
+
+def lent_under(value: Cap, contract: Any) -> ContractSpec:
+    """What an object of ours, or a facet of one, is handed out as where `contract` is declared.
+
+    Raises:
+        TypeError: it has, or is held under, another contract.
+    """
+    if isinstance(value, Facet):
+        return value._capnet_facet.under(contract)  # noqa: SLF001 - contracts may use every public name
+    return _exported_spec(type(value), contract)
 
 
 @lru_cache(maxsize=4096)

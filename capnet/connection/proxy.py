@@ -32,7 +32,10 @@ __all__ = [
     "Reference",
     "cast_cap",
     "dup",
+    "dup_under",
     "generation",
+    "held_under",
+    "is_less",
     "make_proxy",
     "notify",
     "on_broken",
@@ -51,7 +54,7 @@ class Reference:
     Giving it back twice is harmless; using it afterwards raises `Released`.
 
     Args:
-        narrowed: a third peer has given it, who holds less than the import is; so it does not go home as that.
+        narrowed: somebody has given it who holds less than the import is; so it does not go home as that.
     """
 
     __slots__ = ("__weakref__", "connection", "imported", "narrowed", "released")
@@ -154,6 +157,15 @@ def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
     raise TypeError(f"Expected `{wanted.name}`, got `{contract_spec(kind).name if narrowed else imported.interface}`")
 
 
+def is_less(proxy: Proxy, spec: ContractSpec) -> bool:
+    """Whether a contract that a proxy is held under leaves out something of what the peer says that it is."""
+    reference, kind = proxy._capnet_reference, type(proxy)  # noqa: SLF001
+    if spec.is_callable and issubclass(kind, CallableCap):  # a peer does not tell the signature
+        return reference.narrowed or bool(differences(contract_spec(kind).shape, spec.shape))
+    target = reference.imported
+    return reference.narrowed or spec.name != target.interface or spec.version < target.version
+
+
 @lru_cache(maxsize=1024)
 def _proxy_class(contract: Any) -> type[Proxy]:
     """The class of a contract's proxies."""
@@ -239,6 +251,17 @@ def dup(proxy: C) -> C:
     copy: Any = object.__new__(type(proxy))
     _set(copy, "_capnet_reference", Reference(reference.connection, reference.imported, reference.narrowed))
     return cast("C", copy)
+
+
+def dup_under(proxy: Proxy, spec: ContractSpec) -> Any:
+    """The same, as no more than a contract that `proxy` is held under, whatever becomes of it.
+
+    Raises:
+        Released: `proxy` was given back.
+    """
+    reference = proxy._capnet_reference  # noqa: SLF001
+    reference.connection.holdings.hold(reference.usable())
+    return make_proxy(Reference(reference.connection, reference.imported, is_less(proxy, spec)), spec.hint)
 
 
 def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:

@@ -39,7 +39,7 @@ import msgspec
 from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
 
 from capnet.contract import growth
-from capnet.contract.callables import CallableCap, callable_contract, callable_parts
+from capnet.contract.callables import callable_contract, callable_parts
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.generics import bindings_of, substitute
@@ -126,11 +126,6 @@ class Annotation:
     has_custom: bool = False
     may_lead: bool = False
     growth: int = 0
-
-    @property
-    def callable_contract(self) -> type[CallableCap] | None:
-        """The contract under which a function in the value is exported, or None."""
-        return next((contract for contract in self.contracts if issubclass(contract, CallableCap)), None)
 
 
 def read_annotation(hint: Any, where: str) -> Annotation:

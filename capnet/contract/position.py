@@ -45,7 +45,7 @@ class Position:
         text_keys: it is a map whose keys become text on the wire.
     """
 
-    __slots__ = ("_classes", "_each", "_element", "_fields", "_value", "contract", "items", "text_keys")
+    __slots__ = ("_classes", "_each", "_fields", "contract", "element", "items", "text_keys", "value")
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class Position:
         self.contract = contract
         self.items = items
         self.text_keys = text_keys
-        self._element = element
+        self.element = element
         self._each = each
-        self._value = value
+        self.value = value
         self._fields: Mapping[str, Position] = fields or {}
         self._classes: dict[type, Position] = {}
         """Where one of several classes with fields may stand, what each of them holds: only the value says which."""
@@ -76,8 +76,8 @@ class Position:
     def inside(self, step: str | int) -> Position:
         """What may stand one step further in: at an index of an array, or under a key of a map."""
         if type(step) is int:
-            return self._element or (self._each[step] if step < len(self._each) else NOTHING)
-        return self._value or self._fields.get(cast("str", step), NOTHING)
+            return self.element or (self._each[step] if step < len(self._each) else NOTHING)
+        return self.value or self._fields.get(cast("str", step), NOTHING)
 
     def of(self, kind: type) -> Position:
         """The same for a value of a class."""
@@ -92,8 +92,8 @@ class Position:
         self.contract = self.contract or other.contract
         self.items = self.items or other.items
         self.text_keys = self.text_keys or other.text_keys
-        self._element = self._element or other._element
-        self._value = self._value or other._value
+        self.element = self.element or other.element
+        self.value = self.value or other.value
         if other._fields or other._each:
             self._classes[kind] = other
         only = len(self._classes) == 1
@@ -104,7 +104,8 @@ NOTHING: Final = Position()
 """Where plain data is declared: no capability, function, stream or sink may stand there, however deep."""
 ANYTHING: Final = Position(Cap)
 """Where `Any` is declared, and where nobody here knows what is: whatever comes, under what it is held under."""
-ANYTHING.items = ANYTHING._element = ANYTHING._value = ANYTHING  # noqa: SLF001 - made here
+ANYTHING.items = ANYTHING.element = ANYTHING.value = ANYTHING
+NOTHING.element = NOTHING.value = NOTHING
 
 
 @lru_cache(maxsize=4096)

@@ -16,28 +16,30 @@ import pytest
 
 from capnet import Cap, InvalidArgument, Sink, channel
 from capnet.attenuation.crossing import MAX_DEPTH, rebuilt
-from tests.attenuation.store import MemStore
+from capnet.contract.position import ANYTHING, Position, position_of
+from tests.attenuation.store import Desk, MemDesk, MemStore, Store
 from tests.counting import calls_of
 
 
 class Marked(NamedTuple):
     what: object
+    contract: object = Cap
 
 
 class Marks:
     """Puts a mark in place of everything that is no data."""
 
-    def capability(self, value: Cap) -> Any:
-        return Marked(value)
+    def capability(self, value: Cap, place: Position) -> Any:
+        return Marked(value, place.contract)
 
-    def function(self, value: Callable[..., Any]) -> Any:
-        return Marked(value)
+    def function(self, value: Callable[..., Any], place: Position) -> Any:
+        return Marked(value, place.contract)
 
-    def stream(self, value: AsyncIterable[Any]) -> Any:
-        return Marked(value)
+    def stream(self, value: AsyncIterable[Any], place: Position) -> Any:
+        return Marked(value, place.contract)
 
-    def sink(self, value: Sink[Any]) -> Any:
-        return Marked(value)
+    def sink(self, value: Sink[Any], place: Position) -> Any:
+        return Marked(value, place.contract)
 
 
 class Row(NamedTuple):
@@ -94,7 +96,7 @@ MARK = Marked(STORE)
     ids=lambda value: type(value).__name__,
 )
 def test_plain_values_cross_as_they_are(value: object) -> None:
-    assert rebuilt(value, Marks()) is value
+    assert rebuilt(value, ANYTHING, Marks()) is value
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_plain_values_cross_as_they_are(value: object) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_capabilities_are_found_in(value: object, crossed: object) -> None:
-    found = rebuilt(value, Marks())
+    found = rebuilt(value, ANYTHING, Marks())
     assert found == crossed
     assert type(found) is type(crossed)
 
@@ -125,7 +127,7 @@ def test_capabilities_are_found_in(value: object, crossed: object) -> None:
     ids=repr,
 )
 def test_nothing_that_can_change_is_shared(value: Any) -> None:
-    found = rebuilt(value, Marks())
+    found = rebuilt(value, ANYTHING, Marks())
     assert found == value and found is not value
     for mine, other in zip(inside(found), inside(value), strict=True):
         assert mine is not other
@@ -155,14 +157,47 @@ LARGE: dict[str, tuple[Any, int]] = {
 @pytest.mark.parametrize(("value", "each"), LARGE.values(), ids=LARGE)
 def test_plain_values_take_no_step_of_their_own(value: Any, each: int) -> None:
     """A frame holds 65 536 of them, and each membrane on the way copies all."""
-    assert calls_of(lambda: rebuilt(value, Marks())) <= each * MANY + 20
+    assert calls_of(lambda: rebuilt(value, ANYTHING, Marks())) <= each * MANY + 20
+
+
+@pytest.mark.parametrize(
+    "hint", [list[list[int]], list[list[Store]], set[tuple[Store, ...]], dict[str, list[Store]]], ids=str
+)
+def test_places_take_no_step_of_their_own(hint: Any) -> None:
+    """Where all that is inside has the same."""
+    place = position_of(hint)
+    value = {str(number): list[Store]() for number in range(MANY)} if "dict" in str(hint) else [list[Store]()] * MANY
+    assert calls_of(lambda: rebuilt(value, place, Marks())) <= MANY + 20
+
+
+def test_what_is_declared_where_it_stands_is_told() -> None:
+    """By the steps of the wire: fields by their names there, or by an index behind the tag."""
+
+    class Renamed(msgspec.Struct, rename={"one": "other", "other": "one"}):
+        one: Store
+        other: Desk
+        unset: int | msgspec.UnsetType = msgspec.UNSET
+
+    class Array(msgspec.Struct, array_like=True, tag="array"):
+        number: int
+        one: Store
+        other: Desk
+
+    desk = MemDesk()
+    hint = tuple[Renamed, Array, dict[str, Desk], list[Store]]
+    value = (Renamed(STORE, desk), Array(1, STORE, desk), {"k": cast("Desk", STORE)}, [STORE])
+    renamed, array, mapped, listed = rebuilt(value, position_of(hint), Marks())
+    for struct in (renamed, array):
+        assert (struct.one, struct.other) == ((STORE, Store), (desk, Desk))
+    assert (mapped["k"], listed) == ((STORE, Desk), [(STORE, Store)])
+    assert renamed.unset is msgspec.UNSET
 
 
 def test_data_is_copied_and_no_code_of_its_classes_is_run() -> None:
     value = Hooked([1])
     value.made = 5
     vars(value)["extra"] = STORE
-    found = rebuilt(value, Marks())
+    found = rebuilt(value, ANYTHING, Marks())
     assert (found.inside, found.made) == ([1], 5) and found.inside is not value.inside
     assert "extra" not in vars(found)
 
@@ -170,13 +205,13 @@ def test_data_is_copied_and_no_code_of_its_classes_is_run() -> None:
 def test_ends_of_streams_and_functions_are_replaced() -> None:
     sink, items = channel(int)
     function = STORE.read
-    assert rebuilt([sink, items, function], Marks()) == [Marked(sink), Marked(items), Marked(function)]
+    assert rebuilt([sink, items, function], ANYTHING, Marks()) == [Marked(sink), Marked(items), Marked(function)]
 
 
 @pytest.mark.parametrize("value", [object(), [object()], MemStore, RuntimeError("x"), type, ...])
 def test_what_is_nothing_of_that_does_not_cross(value: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        rebuilt(value, Marks())
+        rebuilt(value, ANYTHING, Marks())
     assert caught.value.reason == "cannot_cross"
 
 
@@ -186,8 +221,8 @@ def test_a_value_that_holds_itself_does_not_cross() -> None:
     deep: object = 1
     for _ in range(MAX_DEPTH):
         deep = [deep]
-    assert rebuilt(deep, Marks()) == deep
+    assert rebuilt(deep, ANYTHING, Marks()) == deep
     for value in (circle, [deep]):
         with pytest.raises(InvalidArgument) as caught:
-            rebuilt(value, Marks())
+            rebuilt(value, ANYTHING, Marks())
         assert caught.value.reason == "cannot_cross"
