@@ -12,7 +12,7 @@ from capnet.engine.engine import VALUES_LIKE_A_FRAME
 from capnet.registry import Facet, implementation_of
 
 from .bootstrap import ask_policy, asking
-from .proxy import Proxy, reference_of
+from .proxy import Proxy, Reference, make_proxy, reference_of
 from .records import Records
 
 if TYPE_CHECKING:
@@ -123,9 +123,11 @@ async def restrictions_of(capability: object) -> list[dict[str, Any]]:
         CapnetError: the peer cannot be asked.
     """
     if isinstance(capability, Proxy):
-        reference = reference_of(capability)
-        reference.usable()
-        return await reference.connection.runtime().restrictions(capability)
+        connection, imported = reference_of(capability).connection, reference_of(capability).usable()
+        connection.holdings.hold(imported)
+        # The peer is asked about its own, also by who holds less of that: a proxy through us would be nothing of its.
+        async with make_proxy(Reference(connection, imported)) as whole:
+            return await connection.runtime().restrictions(whole)
     if isinstance(capability, Facet):
         return await restrictions_of(implementation_of(capability))
     # What stands in front of others says so; nothing here knows it (`capnet/attenuation/wrapper.py`).

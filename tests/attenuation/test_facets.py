@@ -658,6 +658,23 @@ async def test_what_is_made_of_a_facet_has_its_contract() -> None:
         restrict(facet, methods={"write"})
 
 
+async def test_what_is_held_against_a_proxy_is_told_to_who_holds_less_of_it() -> None:
+    """By its owner, who is asked about its own."""
+    owner = MemDesk()
+    owner.file = cast("Any", restrict(cast("File", MemFile()), uses=9))
+    async with connected(owner) as (server, to_owner):
+        middle = MemDesk()
+        theirs = middle.file = cast("Any", await (await to_owner.bootstrap(Desk)).whole())
+        outside = await Membrane().wrap(cast("Desk", middle)).narrow()
+        async with connected(middle) as (_, guest):
+            lobby = await guest.bootstrap(Desk)
+            await lobby.put(await lobby.narrow())
+            for less in (outside, middle.held[-1], restrict(middle.held[-1], uses=5), pipe(lobby.narrow())):
+                assert [rule.uses for rule in await restrictions(less)][-1:] == [9]
+            assert await restrictions(theirs) == await restrictions(outside)
+            assert server.stats()["imports"] == 0
+
+
 async def test_a_facet_of_a_restriction_is_restricted_further() -> None:
     """The guards of both decide as one: what is refused counts nowhere."""
     limited = restrict(MemFile(), uses=2)
