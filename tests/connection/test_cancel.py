@@ -1,8 +1,5 @@
 """Cancelling and deadlines: both travel, and a slot is free when its handler has really ended (P-CALL-5, P-CALL-6)."""
 
-# mypy: disable-error-code="possibly-undefined"
-# pyright: reportPossiblyUnboundVariable=false
-# What is deleted at the end of a test comes of loops that run at least once.
 from __future__ import annotations
 
 import time
@@ -328,15 +325,19 @@ async def test_calls_that_end_while_their_handler_never_waits_take_no_runner_alo
     async with connected(MemMaker()) as (server, client):
         items = await client.bootstrap(Maker)
         for _ in range(3 * IDLE_RUNNERS):
-            item, other = await items.item(), await items.item()
-            ended, others = item.end(), [other.rest() for _ in range(behind)]  # one runner begins them all
-            with pytest.raises(Revoked), anyio.fail_after(60):
-                await ended
-            assert [await rested for rested in others] == ["rested"] * behind
+            await _end_one(items, behind)
         with anyio.fail_after(60):
             await items.block(0)
-        del items, item, other, ended, others
+        del items
         await assert_no_leaks(server, client)
+
+
+async def _end_one(items: Maker, behind: int) -> None:
+    item, other = await items.item(), await items.item()
+    ended, others = item.end(), [other.rest() for _ in range(behind)]  # one runner begins them all
+    with pytest.raises(Revoked), anyio.fail_after(60):
+        await ended
+    assert [await rested for rested in others] == ["rested"] * behind
 
 
 async def test_a_call_whose_time_is_up_when_its_turn_comes_does_not_start() -> None:
@@ -344,19 +345,22 @@ async def test_a_call_whose_time_is_up_when_its_turn_comes_does_not_start() -> N
     async with socket_pair(maker := MemMaker()) as (server, client):
         items = await client.bootstrap(Maker)
         item = await items.item()
+        calls: list[Any] = []
         for _ in range(3 * IDLE_RUNNERS):
-            company = item.rest()  # leaves alone; the others come in one chunk, and wait for each other
-            with anyio.move_on_after(0.02):  # noqa: ASYNC100 - it is the deadline of the calls
-                blocking = items.block(0.05)
-                late = [items.take(Collected()) for _ in range(3)]
-            for call in (company, blocking, *late):
+            calls = [item.rest()]  # leaves alone; the others come in one chunk, and wait for each other
+            with anyio.move_on_after(0.02):
+                calls.append(items.block(0.05))
+                calls += [items.take(Collected()) for _ in range(3)]
+                await checkpoint()
+            for made in calls:
                 with suppress(DeadlineExceeded):
-                    await call
+                    await made
         with anyio.fail_after(60):
             await items.block(0)
         await until(lambda: not server.stats()["streams"] and not client.stats()["streams"])
         assert not maker.taken
-        del items, item, company, blocking, late, call
+        del items, item
+        calls.clear()
         await assert_no_leaks(server, client)
 
 
@@ -365,22 +369,23 @@ async def test_streams_of_forwarded_calls_come_back_whenever_their_deadline_pass
     async with connected(owner := MemMaker()) as (far, near):
         async with connected(MemMaker(await near.bootstrap(Maker))) as (middle, guest):
             items = await (await guest.bootstrap(Maker)).other()
+            calls: list[Any] = []
             for number in range(120):
                 with suppress(DeadlineExceeded), anyio.move_on_after(number % 6 / 1000):
-                    for _ in range(8):
-                        cast("Any", items).take(Collected())
+                    calls = [items.take(Collected()) for _ in range(8)]
                     await items.block(0.001 * (number % 3))
             with anyio.fail_after(60):
                 await items.take(Collected())
             for connection in (guest, middle, near, far):
-                await until(partial(_no_streams, connection))
+                await until(partial(_has_no_streams, connection))
             del items
+            calls.clear()
             await assert_no_leaks(middle, guest)
         await assert_no_leaks(far, near)
     assert owner.taken
 
 
-def _no_streams(connection: Connection) -> bool:
+def _has_no_streams(connection: Connection) -> bool:
     return not connection.stats()["streams"]
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import move_on_after
+from anyio import CancelScope, move_on_after
 
 from capnet import PermissionDenied, pipe
 from capnet.attenuation import crossing, gate, membrane, restriction
-from capnet.connection import bootstrap, connection, guarding, lineage, policy, revoke, swap
+from capnet.connection import bootstrap, connection, dispatch, guarding, lineage, policy, revoke, swap
 from capnet.connection.guarding import Guarding
 from capnet.connection.lineage import Granted, Opened
 from capnet.engine.answers import Answer
@@ -27,7 +27,7 @@ from capnet.engine.exports import Export
 from capnet.registry import Hosted, Registry, Replacement
 from capnet.testing import connected
 from tests.attenuation import test_membrane, test_restrict
-from tests.connection import test_guard, test_lifetime, test_lineage, test_policy
+from tests.connection import test_cancel, test_guard, test_lifetime, test_lineage, test_policy
 from tests.connection.doors import Door, House
 from tests.host import test_swap
 
@@ -329,6 +329,18 @@ def close_hooks_run_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hosted, "aclose", aclose)
 
 
+# --- dispatch ---
+
+
+def a_used_up_scope_serves_on(patch: pytest.MonkeyPatch) -> None:
+    """A runner takes calls, or waits for some, in the scope of a call that was ended."""
+
+    def used_up(scope: CancelScope) -> bool:
+        return False
+
+    patch.setattr(dispatch, "_used_up", used_up)
+
+
 def _does_nothing(*_: object) -> None:
     """In the place of what should be done."""
 
@@ -381,6 +393,14 @@ PLANTED: list[tuple[Patch, Scenario]] = [
     (a_cut_leaves_what_is_under_way, test_membrane.test_a_cut_ends_it_all),
     (a_membranes_policy_that_raises_admits, test_membrane.test_the_policy_sees_each_call_that_crosses),
     (every_method_is_granted, test_restrict.test_only_the_methods_that_were_granted),
+    (
+        a_used_up_scope_serves_on,
+        partial(test_cancel.test_calls_that_end_while_their_handler_never_waits_take_no_runner_along, 0),
+    ),
+    (
+        a_used_up_scope_serves_on,
+        partial(test_cancel.test_calls_that_end_while_their_handler_never_waits_take_no_runner_along, 1),
+    ),
     (close_hooks_run_again, test_lifetime.test_the_close_hook_runs_once_although_the_object_is_exported_again),
 ]
 
