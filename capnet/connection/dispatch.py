@@ -494,10 +494,11 @@ def _used_up(scope: CancelScope) -> bool:
 
 
 def _unfit(error: Exception, handler: Handler) -> Exception:
-    """What is said of a result that cannot travel."""
-    if not isinstance(error, Unencodable):
+    """What is said of a result that cannot travel: no argument of the caller's is at fault."""
+    if not isinstance(error, InvalidArgument):
         return error
-    reason = "unregistered_cap_return" if handler.spec.result_contracts else error.reason or "unencodable_result"
+    object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
+    reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
     return FailedPrecondition(f"the result cannot travel: {error}", reason=reason)
 
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.contract import Reader
-from capnet.errors import InvalidArgument, PermissionDenied, ResourceExhausted
+from capnet.errors import InvalidArgument, PermissionDenied, ResourceExhausted, cut_text
 from capnet.observe import (
     CallFinished,
     CallStarted,
@@ -169,5 +169,7 @@ def _told_of(kind: type[Event], wide: bool) -> tuple[str, ...]:
 
 
 def _plain(value: object) -> Any:
-    """Numbers and text; of anything else only what it is."""
-    return value if value is None or isinstance(value, bool | int | float | str) else type(value).__name__
+    """Numbers and text that can travel; of anything else only what it is."""
+    if isinstance(value, str):
+        return cut_text(value)
+    return value if value is None or isinstance(value, bool | int | float) else type(value).__name__
