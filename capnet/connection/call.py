@@ -154,13 +154,13 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         if self._waiter is not None:
             self.connection.loop.wake(self._waiter)
 
-    def expire_at(self, when: float) -> None:
+    def expire_at(self, when: float, message: str = "the method's timeout has passed") -> None:
         """Give up at that time, whether or not the callee does."""
-        self._timer = self.connection.loop.call_at(when, self._expire)
+        self._timer = self.connection.loop.call_at(when, partial(self._expire, message))
 
-    def _expire(self) -> None:
+    def _expire(self, message: str) -> None:
         if self.entry is not None:
-            self.connection.cancel_call(self, "deadline", DeadlineExceeded("the method's timeout has passed"))
+            self.connection.cancel_call(self, "deadline", DeadlineExceeded(message))
 
     # Coroutine, so that task groups take it
 

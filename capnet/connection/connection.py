@@ -137,18 +137,23 @@ class Connection(Serving):
         """A proxy of what the peer serves under a contract's name: await it, or `pipe` it to go on at once.
 
         Args:
-            wait: seconds to wait for the name to be served; None fails at once when it is not.
+            wait: seconds to wait for the name to be served; None fails at once when it is not. A peer that says
+                nothing for so long, and twice `limits.policy_timeout` more, in which it may ask its policy, is not
+                waited for any longer. Without `wait` it is, as for any call.
             name: the name it is served under, when that is not the contract's.
 
         Raises:
-            NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. Unavailable: the
-            connection is closing.
+            NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. DeadlineExceeded: it says
+            nothing. Unavailable: the connection is closing.
         """
         spec = contract_spec(contract)
         arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
         if wait is not None:
             arguments["wait_ms"] = int(wait * 1000)
         call = start_call(self, self.engine.imports.bootstrap, granting(cast("Any", contract)), arguments)
+        if wait is not None and not call.done:
+            longest = wait + 2 * self.limits.policy_timeout
+            call.expire_at(self.loop.now() + longest, f"no answer to a bootstrap in {longest:g} s")
         if self.bus.observed:
             self.reports.bootstrap_left(call, arguments["name"])
         return call

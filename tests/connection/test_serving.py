@@ -8,9 +8,12 @@ import anyio
 import pytest
 
 from capnet import (
+    Admission,
     AlreadyExists,
+    CallCancelled,
     Cap,
     ContractError,
+    DeadlineExceeded,
     InvalidArgument,
     Limits,
     NotFound,
@@ -19,6 +22,7 @@ from capnet import (
     VersionMismatch,
     call,
     options,
+    pipe,
 )
 from capnet.connection.bootstrap import Bootstrap
 from capnet.testing import assert_no_leaks, connected
@@ -127,6 +131,50 @@ async def test_bootstrap_of_an_unserved_name_waits_when_it_is_told_to() -> None:
         with pytest.raises(NotFound):
             await client.bootstrap(Item, wait=0.01)
         found.clear()
+        await assert_no_leaks(server, client)
+
+
+class Silent:
+    """Admits after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.left = 0
+
+    async def admit(self, request: Admission) -> bool:
+        try:
+            await anyio.sleep(self.seconds)
+        except BaseException:
+            self.left += 1
+            raise
+        return True
+
+
+async def test_a_bootstrap_that_waits_ends_although_the_peer_says_nothing() -> None:
+    """P-CAP-2: the peer may answer later than it was asked to; how much later is for the caller to say."""
+    silent = Silent(3600)
+    limits, ours = Limits(policy_timeout=7200), Limits(policy_timeout=0.01)
+    async with connected(MemShop(), policy=silent, limits=limits, client_limits=ours) as (server, client):
+        for wait in (0.0, 0.02):
+            with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
+                await client.bootstrap(Shop, wait=wait)
+        with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
+            await client.bootstrap_all(Shop, Item, wait=0.01)
+        with anyio.fail_after(60), pytest.raises(CallCancelled):  # with what it builds on
+            await pipe(client.bootstrap(Shop, wait=0.01)).add(1)
+        with anyio.move_on_after(0.01) as scope:
+            await client.bootstrap(Shop, wait=3600)
+        assert scope.cancelled_caught
+        await until(lambda: silent.left == 6)  # the peer was told each time
+        await assert_no_leaks(server, client)
+
+
+async def test_a_policy_may_take_its_time_beside_the_wait() -> None:
+    """What `wait` bounds is the wait for the name."""
+    async with connected(MemShop(), policy=Silent(0.05)) as (server, client):
+        shop = await client.bootstrap(Shop, wait=0.001)
+        assert await shop.add(1) == 11
+        del shop
         await assert_no_leaks(server, client)
 
 
