@@ -95,11 +95,13 @@ class Forwarder(Hosted):
         """It has come home: the capability itself, with a reference of its own.
 
         Args:
-            contract: what it was passed on under, when that is less than it is.
+            contract: what it was passed on under, when that is less than it is, or is not known yet.
         """
-        reference = self.reference
-        reference.connection.holdings.hold(reference.imported)
-        own = Reference(reference.connection, reference.imported, reference.narrowed or contract is not None)
+        reference, target = self.reference, self.reference.imported
+        reference.connection.holdings.hold(target)
+        # A promise is passed on as what its call says that it brings, and that is all that its holder has of it.
+        less = contract is not None and (isinstance(target, Import) or contract.name != target.interface)
+        own = Reference(reference.connection, target, reference.narrowed or less)
         return make_proxy(own, None if contract is None else contract.hint)
 
     async def relay(self, connection: Connection, answer: Answer, arguments: dict[str, Any]) -> Any:

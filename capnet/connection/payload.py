@@ -222,8 +222,10 @@ class Payloads:
             if isinstance(target, Pipelined) and promises:
                 return AnswerRef(target.call.id, target.path, target)
         forwarder = reference.connection.forwarders.of(target)
-        if spec is None or (spec.name == target.interface and spec.version >= target.version):
-            return CapRef(target.interface, target.version, forwarder)  # all that it is
+        if spec is None or (
+            isinstance(target, Import) and spec.name == target.interface and spec.version >= target.version
+        ):
+            return CapRef(target.interface, target.version, forwarder)  # all that it is; of a promise that is not known
         return CapRef(spec.name, spec.version, forwarder, contract=spec)
 
     def _promise(self, promise: Promise, promises: bool) -> Any:

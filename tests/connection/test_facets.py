@@ -27,6 +27,7 @@ from capnet import (
     call,
     cast_cap,
     implementation_of,
+    pipe,
     restrict,
     restrictions,
     revocable,
@@ -651,3 +652,18 @@ async def test_a_guest_that_calls_the_owner_by_way_of_the_middle_gains_nothing()
                     cast_cap(await desk.get(), File)
             with pytest.raises(InvalidArgument):
                 await start_call(guest, reference_of(far).usable(), _loose("put_file"), {"what": reader})
+
+
+async def test_a_promise_is_passed_on_as_what_its_call_brings() -> None:
+    """And no more, also where nothing is declared and what comes could do more."""
+    mine = MemFile()
+    keeper, other = MemDesk(), MemDesk()
+    async with connected(keeper) as (_, to_keeper), connected(other) as (_, to_other):
+        desk = await to_keeper.bootstrap(Desk)
+        await desk.put_file(mine)
+        keeper.file = keeper.held.pop()
+        promise = pipe(desk.narrow())
+        for put in ("put", "put_cap"):
+            await getattr(await to_other.bootstrap(Desk), put)(promise)
+            assert not await can_write(other.held.pop())
+        assert mine.text == MemFile().text
