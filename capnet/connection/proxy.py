@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_o
 from typing_extensions import TypeForm
 
 from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, differences
+from capnet.contract.capability import declaration_of
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
@@ -152,9 +153,20 @@ def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
     if wanted.is_callable and issubclass(kind, CallableCap) and differences(wanted.shape, contract_spec(kind).shape):
         raise TypeError("Expected a function of another signature than this one is held under")
     # What a peer says that something is counts as long as nobody has said less of it.
-    if imported.interface == wanted.name and not (narrowed and contract_spec(kind).name != wanted.name):
+    said = contract_spec(kind).name if narrowed else imported.interface
+    if said == wanted.name or (not narrowed and _extends(said, wanted.cls)):
         return wanted
-    raise TypeError(f"Expected `{wanted.name}`, got `{contract_spec(kind).name if narrowed else imported.interface}`")
+    raise TypeError(f"Expected `{wanted.name}`, got `{said}`")
+
+
+def _extends(name: str, contract: type) -> bool:
+    """Whether a contract of that name is known here and extends another: a `File` is a `Reader`, too."""
+    kinds: list[type] = contract.__subclasses__()
+    for kind in kinds:
+        declared = declaration_of(kind)
+        if (declared is not None and declared.name == name) or _extends(name, kind):
+            return True
+    return False
 
 
 def is_less(proxy: Proxy, spec: ContractSpec) -> bool:

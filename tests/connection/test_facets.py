@@ -654,6 +654,26 @@ async def test_a_guest_that_calls_the_owner_by_way_of_the_middle_gains_nothing()
                 await start_call(guest, reference_of(far).usable(), _loose("put_file"), {"what": reader})
 
 
+async def test_what_was_given_as_more_may_stand_where_a_base_is_declared() -> None:
+    """Also when it comes by a program that does not know what is declared, or as plain data."""
+    owner = MemDesk()
+    async with connected(owner) as (_, one), connected(owner) as (to_two, two):
+        desk = await one.bootstrap(Desk)
+        await desk.put(await desk.whole())
+        untyped = await desk.get()
+        reader = cast_cap(untyped, Reader)
+        assert await reader.read() == owner.file.text
+        with pytest.raises(InvalidArgument):
+            cast_cap(untyped, Desk)
+        # Two's desk, by way of the owner: what is the owner's comes there under what it is held under.
+        far = MemDesk()
+        two.serve(far)
+        owner.held.append(await to_two.bootstrap(Desk))
+        relayed = cast_cap(await desk.get(), Desk)
+        await relayed.put_readers([await desk.whole()])
+        assert await far.held.pop().read() == owner.file.text
+
+
 async def test_a_promise_is_passed_on_as_what_its_call_brings() -> None:
     """And no more, also where nothing is declared and what comes could do more."""
     mine = MemFile()
