@@ -26,7 +26,7 @@ check: test lint types docs  ## test, lint, types and docs
 
 soak: $(STAMP)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
-	CAPNET_HYPOTHESIS=deep $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py
+	CAPNET_HYPOTHESIS=deep CAPNET_BARS=1 $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py $(wildcard tests/hostile/test_t*.py)
 
 lint: $(STAMP)  ## format, style and import contracts
 	$(BIN)/ruff format --check

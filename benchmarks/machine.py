@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.process import can_pin
+from benchmarks.reference import factor
 
 __all__ = ["describe"]
 
@@ -15,10 +16,10 @@ PACKAGES = ("capnet", "cbor2", "anyio", "msgspec", "uvloop")
 
 
 def describe() -> str:
-    """One line: processor, cores, system, Python, versions, and the load before the run."""
+    """One line: processor, cores, system, Python, versions, and how fast and how busy it is before the run."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     parts = [_processor(), _cores(), platform.system(), python, *_versions()]
-    parts.append(f"load {os.getloadavg()[0]:.1f}")
+    parts += [f"{factor(20):.2f} times the reference loop", f"load {os.getloadavg()[0]:.1f}"]
     if not can_pin():
         parts.append("this system cannot pin: every row ran unpinned")
     return ", ".join(parts)

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import anyio
 
+from benchmarks.reference import factor
 from capnet import HostLimits, Limits
 from capnet.observe import ConnectionClosed, LimitHit, ViolationSeen
 from tests.hostile import bait as baits
@@ -39,10 +40,12 @@ class Figures:
     """What the host knows of itself, since it was last asked to begin anew.
 
     Attributes:
-        grown, most: bytes of memory that it occupies more than when it was first asked to begin, now and at most.
-        traced: bytes of Python objects at most, where that was asked for.
-        step, where: seconds of processor time of the longest step of its loop, and what ran.
-        processor: seconds of it in all.
+        most: bytes at most, more than when it was first asked to begin: of Python objects where these are counted, of
+            memory that it occupies otherwise.
+        step, where: seconds that the longest step of its loop would take on the reference machine, and what ran. A
+            step is what runs between two looks at sockets and timers; its time is the processor's.
+        steps: of its loop.
+        processor: seconds of the processor in all.
         violations, ends: clause of each, and how each connection ended, by the peer's name, in their order.
         limits: how often each limit was hit.
         connections, descriptors, observer_failures: how many there are.
@@ -50,11 +53,10 @@ class Figures:
         bait: the counters of `MemBait`.
     """
 
-    grown: int
     most: int
-    traced: int
     step: float
     where: str
+    steps: int
     processor: float
     violations: list[list[str]] = field(default_factory=list[list[str]])
     ends: list[list[str]] = field(default_factory=list[list[str]])
@@ -77,6 +79,8 @@ class _Meter:
 
     def __init__(self, *, trace: bool) -> None:
         self.trace = trace
+        self.slowness = 0.0
+        self.steps = 0
         self.longest = 0.0
         self.where = ""
         self.collecting = 0.0
@@ -90,14 +94,19 @@ class _Meter:
         gc.freeze()  # to look through the program itself takes tens of milliseconds, whatever peers do
         with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
             peak.write("5")  # what was most before does not count
-        self.base = self.base or _memory()["VmRSS"]
-        self.longest = self.longest_collection = 0.0
         if self.trace:
             tracemalloc.start()
             tracemalloc.reset_peak()
+        self.base = self.base or _memory()["VmRSS"]
+        self.slowness = self.slowness or factor()
+        self.longest = self.longest_collection = 0.0
         self.began = time.thread_time()  # nor is this a step
 
+    def most(self) -> int:
+        return tracemalloc.get_traced_memory()[1] if self.trace else _memory()["VmHWM"] - self.base
+
     def enter(self) -> None:
+        self.steps += 1
         self.began = time.thread_time()
 
     def collected(self, phase: str, info: dict[str, int]) -> None:
@@ -162,13 +171,11 @@ async def _serve(path: str, order: dict[str, Any], meter: _Meter) -> None:
     host.on(LimitHit, count)
 
     def figures() -> Figures:
-        memory = _memory()
         return Figures(
-            grown=memory["VmRSS"] - meter.base,
-            most=memory["VmHWM"] - meter.base,
-            traced=tracemalloc.get_traced_memory()[1] if meter.trace else 0,
-            step=meter.longest,
+            most=meter.most(),
+            step=meter.longest / meter.slowness if meter.slowness else 0.0,
             where=f"{meter.where}, collector {meter.longest_collection * 1000:.1f} ms at most",
+            steps=meter.steps,
             processor=time.process_time(),
             violations=violations,
             ends=ends,

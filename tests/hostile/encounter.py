@@ -48,7 +48,7 @@ LIMITS: Final = {
     "default": Limits(),
 }
 MOST_PER_TURN: Final = 0.05
-"""Seconds of processor time that an engine may take for what has come (the bar of quality §2)."""
+"""Seconds of the reference machine's processor that an engine may take for what has come."""
 _MOST_ROUNDS: Final = 200
 """In each, everything that is left is given back; what that sets free goes with the next."""
 ANY_LENGTH: Final = 2**32

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from benchmarks.reference import factor
 from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.framing import FrameReader
@@ -72,8 +73,9 @@ class Campaign:
         frames: that the engine has heard.
         acts: of its owner.
         ends: how the connections ended: a clause, or a kind.
-        slowest: seconds of processor time that the slowest turn of an engine took.
-        seconds: of processor time in all.
+        slowest: seconds of the reference machine's processor that the slowest turn of an engine took.
+        seconds: of the processor in all.
+        slowness: the factor of this machine.
     """
 
     seed: int
@@ -84,6 +86,7 @@ class Campaign:
     slowest: float = 0.0
     seconds: float = 0.0
     started: Counter[str] = field(default_factory=Counter[str])
+    slowness: float = field(default_factory=factor)
 
     def __str__(self) -> str:
         ends = ", ".join(f"{end} {count}" for end, count in self.ends.most_common())
@@ -138,7 +141,7 @@ def _meet(chance: random.Random, done: Campaign, malices: Sequence[float], *, ex
     done.encounters += 1
     done.frames += encounter.referee.frames
     done.acts += sum(step[0] == "act" for step in encounter.steps)
-    done.slowest = max(done.slowest, encounter.slowest)
+    done.slowest = max(done.slowest, encounter.slowest / done.slowness)
     done.started.update(encounter.honest.counts)
     closed = encounter.honest.closed
     assert closed is not None
@@ -193,15 +196,15 @@ def _fails(limits: str, steps: Sequence[Step], place: object) -> bool:
     return error is not None and _place(error) == place
 
 
-def shortened(limits: str, steps: Sequence[Step], place: object, seconds: float = 20.0) -> list[Step]:
-    """The script without what it does not need to fail at that place, as far as it is found out in that time."""
+def shortened(limits: str, steps: Sequence[Step], place: object, most: int = 200_000) -> list[Step]:
+    """The script without what it does not need to fail at that place, as far as it is found out by `most` steps."""
     kept = list(steps)
     size = max(len(kept) // 2, 1)
-    enough = time.monotonic() + seconds
-    while time.monotonic() < enough:
+    while most > 0:
         position, before = 0, len(kept)
-        while position < len(kept) and time.monotonic() < enough:
+        while position < len(kept) and most > 0:
             shorter = kept[:position] + kept[position + size :]
+            most -= len(shorter)
             if _fails(limits, shorter, place):
                 kept = shorter
             else:

@@ -17,7 +17,7 @@ import pytest
 from capnet.wire.frames import Op
 from capnet.wire.references import CapRef
 from tests.hostile.attack import Raw
-from tests.hostile.jail import GREEDY, MIB, NOTHING, errors_of, jailed, measured, replies
+from tests.hostile.jail import GREEDY, MIB, NOTHING, errors_of, fewer, jailed, measured, prompt, replies
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 
 BOTH = pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -28,12 +28,11 @@ def thing(id: int) -> CapRef:
     return CapRef("test.Thing", 1, id=id)
 
 
-async def silent(raw: Raw, seconds: float, *data: bytes) -> None:
-    """Send these bytes again and again for so long, and read nothing."""
-    with anyio.move_on_after(seconds):
-        while True:
-            await raw.send(*data)
-            await anyio.lowlevel.checkpoint()
+async def silent(raw: Raw, *data: bytes) -> None:
+    """Send these bytes again and again, and read nothing."""
+    while True:
+        await raw.send(*data)
+        await anyio.lowlevel.checkpoint()
 
 
 # --- T5: ids of others ---
@@ -46,9 +45,10 @@ FEWER = 2000
 Python's collector takes longer than a frame may, as `test_t07_ten_thousand_held` says."""
 
 
+@measured
 async def test_t05_forged_ids() -> None:
     """T5: one peer tries all ids of another's table, calling each: none leads anywhere, no strike is forgotten."""
-    generous = {"max_strikes": 10**6, "control_burst": 10**6, "max_caps": FEWER}
+    ids, generous = fewer(IDS), {"max_strikes": 10**6, "control_burst": 10**6, "max_caps": FEWER}
     async with jailed(limits=generous) as jail:
         victim, theirs = await jail.holder("victim", GREEDY)
         await victim.send([Op.CALL, 2, theirs, "things", {"count": 1000}])
@@ -56,7 +56,7 @@ async def test_t05_forged_ids() -> None:
         raw, bait = await jail.holder("raw", GREEDY)
         given, next_id = 0, bait
         for id in count(2):  # be given as many ids as the victim was, and ten times more
-            if next_id >= IDS:
+            if next_id >= ids:
                 break
             await raw.send([Op.CALL, id, bait, "things", {"count": 1000}])
             caps = (await raw.reply())[2]
@@ -74,7 +74,7 @@ async def test_t05_forged_ids() -> None:
             (Op.ERROR, "not_found", "released"): len(tried) - 2,
         }
         figures = jail.figures()
-        assert len(tried) >= IDS and figures.bait["labels"] == 0
+        assert len(tried) >= ids and figures.bait["labels"] == 0
         assert figures.bait["ended"] == given and figures.tables["victim"]["exports"] == 1001
         await victim.send([Op.CALL, 20, theirs, "keep", {"things": []}])
         assert (await victim.reply())[0] == Op.RESULT and not figures.violations
@@ -100,6 +100,7 @@ FORGED: dict[str, tuple[list[Any], str]] = {
 }
 
 
+@measured
 async def test_t05_ids_of_every_kind() -> None:
     """T5, P-ID-4: an id that this connection has never issued ends it, whatever others have under it."""
     async with jailed() as jail:
@@ -165,8 +166,8 @@ async def test_t07_capability_exhaustion_by_results() -> None:
     async with jailed(limits={"max_caps": FEWER}) as jail:
         raw, bait = await jail.holder("raw", GREEDY)
         kept: list[list[CapRef]] = []
-        full = jail.figures()
-        for id in range(2, 102):
+        full, calls = jail.figures(), fewer(100)
+        for id in range(2, 2 + calls):
             await raw.send([Op.CALL, id, bait, "things", {"count": 1000}])
             answer = await raw.reply()
             if not kept:
@@ -174,12 +175,14 @@ async def test_t07_capability_exhaustion_by_results() -> None:
             else:
                 assert errors_of([answer]) == {("resource_exhausted", "max_caps_per_connection"): 1}
                 await jail.when(lambda figures: figures.bait["made"] - figures.bait["ended"] == 1000)
-            if id == 20:
+            if id == 2 + calls // 5:
                 full = jail.figures()
         await raw.send([Op.CALL, 200, bait, "things", {"count": 999}])
         kept.append((await raw.reply())[2])
         held = jail.figures()
-        assert held.tables["raw"]["exports"] == FEWER and held.bait["made"] == 100_999 and not held.violations
+        assert (
+            held.tables["raw"]["exports"] == FEWER and held.bait["made"] == calls * 1000 + 999 and not held.violations
+        )
         assert held.most - full.most <= 2 * MIB
         await raw.send([Op.DROP, [[cap.id, 1] for caps in kept for cap in caps]])
         figures = await jail.when(lambda figures: figures.bait["ended"] >= FEWER - 1)
@@ -216,7 +219,7 @@ async def test_t07_what_is_in_a_result_that_fails_is_closed(how: str) -> None:
                 await raw.send([Op.CANCEL, 2])
         assert (await raw.reply())[0] == Op.ERROR
         await jail.when(lambda figures: figures.bait["made"] and not figures.bait["running"])
-        await jail.when(lambda figures: figures.bait["ended"] == figures.bait["made"], 1)
+        await jail.when(lambda figures: figures.bait["ended"] == figures.bait["made"])
 
 
 @measured
@@ -253,6 +256,7 @@ async def test_t07_ten_thousand_let_go_at_once(how: str) -> None:
         await jail.when(lambda figures: figures.bait["ended"] == figures.bait["made"])
 
 
+@measured
 async def test_t07_capability_exhaustion_by_arguments() -> None:
     """T7, P-LIMIT-2: a peer that gives us more than we have said we hold is closed."""
     async with jailed() as jail:
@@ -275,7 +279,7 @@ async def test_t07_capability_exhaustion_by_arguments() -> None:
 @BOTH
 async def test_t08_call_flood(loop: str) -> None:
     """T8: calls as fast as they go and no reply read: what is owed is bounded, then nothing is read, then it goes."""
-    async with jailed(limits={"write_timeout": 0.5}, loop=loop) as jail:
+    async with jailed(limits={"write_timeout": 1.0}, loop=loop) as jail:
         raw, bait = await jail.holder()
         value = bytes(8192)
         calls = [raw.pack([Op.CALL, id, bait, "echo", {"value": value}]) for id in range(2, 3000)]
@@ -286,10 +290,11 @@ async def test_t08_call_flood(loop: str) -> None:
             while (figures := jail.figures(check=False)).connections > 1:
                 most = max(most, figures.tables.get("raw", {}).get("backlog", 0))
                 latencies.append(await jail.served())
+                await anyio.sleep(0.01)
         assert 8 * MIB < most < 10 * MIB and figures.most <= 24 * MIB
         figures = await jail.when(lambda figures: figures.ends)
         assert figures.ends[0][:3] == ["raw", "lost", ""] and not figures.violations
-        assert sorted(latencies)[len(latencies) // 2] < 0.1
+        prompt(latencies)
 
 
 async def test_t08_calls_that_never_end() -> None:
@@ -329,14 +334,13 @@ async def test_t09_rapid_reset(loop: str) -> None:
         assert (await replies(raw, 292))[Op.ERROR, "resource_exhausted", "max_concurrent_calls"] == 36
         held = jail.figures()
         assert (held.bait["running"], held.tables["raw"]["answers_queued"]) == (256, 64)
-        since = anyio.current_time()
         await raw.send(*storm(range(400, 5000), stubborn, bait))
         figures = await jail.ended(raw)
         assert figures.clause() in ("P-LIMIT-4", "P-LIMIT-1") and figures.bait["most"] == 256
-        assert figures.most <= 16 * MIB and anyio.current_time() - since < 5
+        assert figures.most <= 16 * MIB
         quiet = await jail.when(lambda figures: not figures.bait["running"])
         await anyio.sleep(0.2)
-        assert jail.figures().processor - quiet.processor < 0.1
+        assert jail.figures().steps - quiet.steps < 100, "nothing is left that turns the loop"
 
 
 def stubborn(id: int, bait: int) -> list[Any]:
@@ -425,7 +429,7 @@ async def test_t11_reply_hoarding(frame: list[Any], clause: str, loop: str) -> N
         await raw.send(*[raw.pack(frame)] * 5000)
         figures = await jail.ended(raw)
         assert figures.clause() == clause and figures.most <= 4 * MIB
-        assert raw.bytes.count(raw.pack([Op.PONG, 1])) <= 1100  # 200 a second come back
+        assert raw.bytes.count(raw.pack([Op.PONG, 1])) <= 2500  # of 5000: 1000, and 200 for each second
 
 
 @measured
@@ -436,8 +440,8 @@ async def test_t11_small_replies_that_nobody_reads() -> None:
         raw, bait = await jail.holder()
         call = [raw.pack([Op.CALL, id, bait, "add", {"a": 1}]) for id in range(2, 100_000)]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(silent, raw, 20, *call)
-            figures = await jail.when(lambda figures: figures.connections == 1, 20)
+            tasks.start_soon(silent, raw, *call)
+            figures = await jail.when(lambda figures: figures.connections == 1)
             tasks.cancel_scope.cancel()
         figures = await jail.when(lambda figures: figures.ends)
         assert figures.ends[0][1] == "lost" and not figures.violations

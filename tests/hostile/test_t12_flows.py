@@ -15,7 +15,7 @@ from capnet.limits import Limits
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, StreamRef
-from tests.hostile.jail import GREEDY, MIB, NOTHING, jailed, measured, replies
+from tests.hostile.jail import GREEDY, HANGS, MIB, NOTHING, jailed, measured, prompt, replies
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 
 BOTH = pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -38,7 +38,7 @@ async def test_t12_a_peer_that_announces_large_windows() -> None:
 @BOTH
 async def test_t12_slow_reader_of_data(loop: str) -> None:
     """T12, P-CONN-5: fifty streams, much credit, and nothing read: they wait, the others do not; silence ends it."""
-    async with jailed(limits={"keepalive": 0.5, "keepalive_timeout": 0.5}, loop=loop) as jail:
+    async with jailed(limits={"keepalive": 1.0, "keepalive_timeout": 1.0}, loop=loop) as jail:
         raw, bait = await jail.holder("raw", GREEDY)
         await raw.send(*([Op.CALL, id, bait, "numbers", {"size": 65_536, "count": 10_000}] for id in range(2, 52)))
         full = await jail.when(lambda figures: figures.tables["raw"]["streams"] == 50)
@@ -46,9 +46,10 @@ async def test_t12_slow_reader_of_data(loop: str) -> None:
         most = 0
         while (figures := jail.figures(check=False)).connections > 1:
             latencies.append(await jail.served())
+            await anyio.sleep(0.01)
             most = max(most, figures.tables.get("raw", full.tables["raw"])["backlog"])
         assert most <= 8 * MIB and figures.most <= 24 * MIB and figures.bait["produced"] <= 50 * 20
-        assert sorted(latencies)[len(latencies) // 2] < 0.1
+        prompt(latencies)
         figures = await jail.when(lambda figures: figures.ends)
         assert figures.ends[0][:3] == ["raw", "idle", ""] and not figures.violations
 
@@ -102,7 +103,7 @@ async def test_t14_t15_credit_abuse_and_lifecycle_abuse() -> None:
             )
             await jail.when(lambda figures: figures.bait["running"] == 1)
             await raw.send(*frames)
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANGS):
                 while (frame := await raw.frame())[0] != Op.ABORT:
                     assert frame[0] == Op.ITEMS, (name, frame)
             assert frame[1] == clause, (name, frame)
@@ -151,6 +152,7 @@ async def test_t15_streams_that_are_opened_and_left() -> None:
 # --- T16, T17: revocation ---
 
 
+@measured
 async def test_t16_revoked_use() -> None:
     """T16, P-CAP-6: nothing of what was revoked runs again; the entry stays until it is given back, in the quota."""
     async with jailed() as jail:
@@ -175,6 +177,7 @@ async def test_t16_revoked_use() -> None:
         assert (await jail.when(lambda figures: figures.tables["raw"]["exports"] == 1)).bait["labels"] == 250
 
 
+@measured
 async def test_t17_revocation_storm() -> None:
     """T17: ten thousand at once are told in as many words at most, each once, and nobody waits for it."""
     async with jailed() as jail:
@@ -225,7 +228,7 @@ async def test_t19_bootstrap_flood() -> None:
 async def test_t19_a_policy_that_is_no_good_denies() -> None:
     """T19, P-CAP-7: one that raises, hangs, or says anything but yes; what is served there looks like what is not."""
     names = ("raises", "hangs", "truthy", "none", "denied", "served", "not served")
-    async with jailed("unsure", limits={"policy_timeout": 0.3}) as jail:
+    async with jailed("unsure", limits={"policy_timeout": 1.0}) as jail:
         await jail.open_log()
         raw, _ = await jail.holder()
         answers: dict[str, list[Any]] = {}

@@ -32,7 +32,7 @@ def another_user() -> Generator[None]:
 def knocked(jail: Jail) -> bytes:
     """What somebody else gets who connects; nothing is sent."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         with another_user():
             sock.connect(jail.path)
         with suppress(ConnectionResetError):

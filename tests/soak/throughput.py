@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,7 +23,7 @@ from tests.hostile.jail import Jail, jailed
 from tests.integration.programs import ROOT
 from tests.soak.misbehave import KINDS
 
-__all__ = ["KINDS", "Shares", "measure"]
+__all__ = ["KINDS", "Shares", "measure", "serve_beside"]
 
 HONEST = 9
 AT_ONCE = 8
@@ -69,15 +69,45 @@ async def measure(kind: str, rounds: int, seconds: float) -> Shares:
                 return await _compare(jail, bad, rounds, seconds)
 
 
+async def serve_beside(kind: str, calls: int) -> tuple[int, int]:
+    """Each honest peer makes so many calls, several at once, while the one misbehaves; every one is answered.
+
+    Args:
+        kind: a key of `KINDS`.
+        calls: of each honest peer.
+
+    Returns:
+        The frames and connections that the one that misbehaves has come to by then.
+    """
+    async with jailed() as jail, AsyncExitStack() as stack:
+        bad = stack.enter_context(_bad_one(jail.path, kind, None))
+        baits = [await stack.enter_async_context(_honest(jail, number)) for number in range(HONEST)]
+        _tell(bad, "go")
+        async with anyio.create_task_group() as tasks:
+            for bait in baits:
+                for _ in range(AT_ONCE):
+                    tasks.start_soon(_call, bait, calls // AT_ONCE)
+        frames, connections = map(int, _tell(bad, "stop").split())
+    return frames, connections
+
+
+@asynccontextmanager
+async def _honest(jail: Jail, number: int) -> AsyncGenerator[Bait]:
+    async with connect(f"unix:{jail.path}", name=f"honest {number}") as connection:
+        yield await connection.bootstrap(Bait)
+
+
+async def _call(bait: Bait, times: int) -> None:
+    for number in range(times):
+        assert await bait.add(number) == number + 10
+
+
 async def _compare(jail: Jail, bad: subprocess.Popen[str], rounds: int, seconds: float) -> Shares:
     alone: list[_Round] = []
     beside: list[_Round] = []
     frames = connections = 0
     async with AsyncExitStack() as stack:
-        baits: list[Bait] = []
-        for number in range(HONEST):
-            connection = await stack.enter_async_context(connect(f"unix:{jail.path}", name=f"honest {number}"))
-            baits.append(await connection.bootstrap(Bait))
+        baits = [await stack.enter_async_context(_honest(jail, number)) for number in range(HONEST)]
         await _round(jail, baits, seconds / 2)
         for _ in range(rounds):
             await jail.served()  # so that its own client is not taken for dead

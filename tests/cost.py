@@ -1,0 +1,79 @@
+"""What something costs, told so that it is the same on every machine: in calls of functions, or in reference seconds.
+
+Calls are counted exactly, and growth with them; what is done inside of one call of C is not seen. For that there is
+the processor's time, as the reference machine would take it (`benchmarks/reference.py`): a bound for it has `TO_SPARE`
+times what it should take, since a busy machine is slower at everything, but not to the same degree.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from time import thread_time
+from types import FrameType
+from typing import TypeVar
+
+from benchmarks.reference import factor
+
+__all__ = ["TO_SPARE", "assert_steady", "calls", "reference_seconds"]
+
+T = TypeVar("T")
+
+TO_SPARE = 5
+"""How many times the bar, or what was measured, something may take: what is of the wrong order takes more."""
+_PART = 20
+"""The first and the last of so many parts are compared; the functions called between them are not counted."""
+_GROWTH, _SLACK = 1.5, 100
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, of Python and of C."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal count
+        if event in ("call", "c_call"):
+            count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def assert_steady(do: Callable[[T], object], things: Sequence[T]) -> None:
+    """Do it for each; what was done before makes it no dearer.
+
+    Raises:
+        AssertionError: it takes more calls at the end than at the beginning.
+    """
+
+    def part(begin: int, end: int) -> None:
+        for thing in things[begin:end]:
+            do(thing)
+
+    size = len(things) // _PART
+    assert size, "too few to tell"
+    early = calls(lambda: part(0, size))
+    part(size, len(things) - size)
+    late = calls(lambda: part(len(things) - size, len(things)))
+    assert late <= _GROWTH * early + _SLACK, f"{early} calls at the beginning, {late} at the end"
+
+
+def reference_seconds(work: Callable[[], object], slowness: float | None = None, *, tries: int = 1) -> float:
+    """Seconds of the processor that it takes, as the reference machine would; the best of some tries.
+
+    Args:
+        slowness: the factor of this machine, where it was found out just before.
+    """
+    slowness = slowness or factor()
+    return min(_timed(work) for _ in range(tries)) / slowness
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = thread_time()
+    work()
+    return thread_time() - start
