@@ -7,6 +7,7 @@ times what it should take, since a busy machine is slower at everything, but not
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from time import thread_time
@@ -15,10 +16,14 @@ from typing import TypeVar
 
 from benchmarks.reference import factor
 
-__all__ = ["TO_SPARE", "assert_steady", "calls", "reference_seconds"]
+__all__ = ["BARS", "HANGS", "TO_SPARE", "assert_steady", "calls", "reference_seconds"]
 
 T = TypeVar("T")
 
+BARS = bool(os.environ.get("CAPNET_BARS"))
+"""Whether the machine is quiet enough to hold the bars to the millisecond and the page, as `make soak` does."""
+HANGS = 60.0
+"""Seconds after which what does not come is taken not to come at all."""
 TO_SPARE = 5
 """How many times the bar, or what was measured, something may take: what is of the wrong order takes more."""
 _PART = 20

@@ -35,26 +35,22 @@ import pytest
 from capnet import Limits
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
-from tests.cost import TO_SPARE
+from tests.cost import BARS, HANGS, TO_SPARE
 from tests.hostile.attack import Raw
 from tests.hostile.cell import Figures
 
 __all__ = [
-    "BARS", "GREEDY", "MIB", "MOST_LOOP", "MOST_MEMORY", "NOTHING", "Figures", "Jail", "TooSlow", "Watch",
+    "GREEDY", "MIB", "MOST_LOOP", "MOST_MEMORY", "NOTHING", "Figures", "Jail", "TooSlow", "Watch",
     "anyio_backend", "errors_of", "fewer", "jailed", "measured", "prompt", "replies", "watching",
 ]  # fmt: skip
 
 MIB = 1024 * 1024
-BARS = bool(os.environ.get("CAPNET_BARS"))
-"""Whether the machine is quiet enough to hold the bars to the millisecond and the page."""
 MOST_MEMORY = 96 * MIB
 """Bytes that a hostile peer may make a host grow by."""
 MOST_LOOP = 0.05 * (1 if BARS else TO_SPARE)
 """Seconds of the reference machine's processor that one step of the loop may take."""
 PROMPT = 0.1
 """Seconds in which an honest call is answered while a peer misbehaves, in the median."""
-HANGS = 60.0
-"""Seconds after which what does not come is taken not to come at all."""
 PATIENT: dict[str, Any] = {"strike_window": 3600.0, "keepalive": 3600.0, "handshake_timeout": 600.0}
 """Limits of time that would let a slow host pass, or end the connections of a slow test."""
 GREEDY = Limits(max_caps=200_000, stream_items=2**31 - 1, stream_bytes=16 * MIB)

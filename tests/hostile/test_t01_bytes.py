@@ -21,10 +21,9 @@ from capnet.wire.frames import Op, check
 from capnet.wire.framing import header
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, StreamRef
+from tests.cost import BARS, HANGS
 from tests.hostile.attack import Raw
 from tests.hostile.jail import (
-    BARS,
-    HANGS,
     MIB,
     MOST_LOOP,
     MOST_MEMORY,

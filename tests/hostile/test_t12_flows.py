@@ -15,7 +15,8 @@ from capnet.limits import Limits
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, StreamRef
-from tests.hostile.jail import GREEDY, HANGS, MIB, NOTHING, jailed, measured, prompt, replies
+from tests.cost import HANGS
+from tests.hostile.jail import GREEDY, MIB, NOTHING, jailed, measured, prompt, replies
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 
 BOTH = pytest.mark.parametrize("loop", ["asyncio", "trio"])

@@ -25,7 +25,7 @@ async def main() -> None:
     async with Host() as host:
         host.serve(Squares())
         plugin = await host.connect("exec:", argv=PLUGIN)
-        worker = await plugin.bootstrap(Worker, wait=30)
+        worker = await plugin.bootstrap(Worker, wait=60)
         await worker.hang(started)
 
 

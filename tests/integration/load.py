@@ -244,7 +244,7 @@ async def _read(chunks: AsyncIterable[bytes]) -> None:
             await anyio.sleep(0.005)
 
 
-def program(role: str, loop: str, *, keepalive: float = 20.0, path: str = "") -> list[str]:
+def program(role: str, loop: str, *, keepalive: float = 3600.0, path: str = "") -> list[str]:
     """A command line, to be run in ROOT.
 
     Args:
@@ -266,7 +266,7 @@ async def be_plugin(limits: Limits) -> None:
     async with connect("fd:", name="plugin", limits=limits) as host:
         host.serve(own)
         try:
-            load = Load(await host.bootstrap(Target, wait=30))
+            load = Load(await host.bootstrap(Target, wait=60))
         except Unavailable as error:
             ends[f"{error.code}/{error.reason}"] += 1
         else:
@@ -285,7 +285,7 @@ async def be_host(loop: str, keepalive: float, limits: Limits, path: str, fork: 
         mark = {name: value for name, value in os.environ.items() if name == "CAPNET_MARK"}
         argv = program("plugin", loop, keepalive=keepalive)
         plugin = await host.connect("exec:", argv=argv, cwd=ROOT, env=mark)
-        load = Load(await plugin.bootstrap(Target, wait=30))
+        load = Load(await plugin.bootstrap(Target, wait=60))
         if fork:
             leave_a_child(new_session=False)
 
@@ -323,7 +323,7 @@ def main(role: str, loop: str, keepalive: str, path: str) -> None:
     role, _, child = role.partition("+")
     backend, _, variant = loop.partition("+")
     options = {"use_uvloop": True} if variant else {}
-    limits = Limits(keepalive=float(keepalive), keepalive_timeout=float(keepalive))
+    limits = Limits(keepalive=float(keepalive), keepalive_timeout=float(keepalive), handshake_timeout=600.0)
     if role == "plugin":
         if child:
             leave_a_child(new_session=child == "daemon")

@@ -13,15 +13,31 @@ from typing import Any
 
 import anyio
 
+from capnet import Limits
+from tests.cost import HANGS
 from tests.integration.programs import ROOT
 
-__all__ = ["MARK", "Program", "all_gone", "descriptors", "exited", "marked", "running", "stopped", "until", "zombies"]
+__all__ = [
+    "MARK",
+    "PATIENT",
+    "Program",
+    "all_gone",
+    "descriptors",
+    "exited",
+    "marked",
+    "running",
+    "stopped",
+    "until",
+    "zombies",
+]
 
 MARK = "CAPNET_MARK"
 """Variable that is handed down to all processes of a test, so that each can be found, whoever its parent is by now."""
+PATIENT = Limits(handshake_timeout=600.0, keepalive=3600.0)
+"""For connections to processes that take their time to start, and whose ends must be noticed by more than silence."""
 
 
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], seconds: float = HANGS) -> None:
     """Wait for what comes of other processes, which run while this one sleeps; fails when it does not come in time."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 (nothing tells)
@@ -106,7 +122,7 @@ class Program:
 
     async def loaded(self) -> int:
         """Wait until a host is under load; returns the process of its plugin."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(HANGS):
             word, pid = (await self.line()).split()
         assert word == "loaded"
         return int(pid)
@@ -114,7 +130,7 @@ class Program:
     async def accounts(self) -> list[dict[str, Any]]:
         """What it, and its plugin, tell at their ends; when nobody is left who could tell more."""
         found: list[dict[str, Any]] = []
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS):
             while line := await self.line():
                 if line.startswith("{"):
                     found.append(json.loads(line))
@@ -122,7 +138,7 @@ class Program:
 
     async def code(self) -> int:
         """How it exited; it is reaped."""
-        await exited(self.process.pid, 10)
+        await exited(self.process.pid, HANGS)
         return self.process.wait()
 
 

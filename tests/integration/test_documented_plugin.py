@@ -20,7 +20,7 @@ def test_example_prints_what_the_page_shows(tmp_path: Path) -> None:
     for name, text in files:
         (tmp_path / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "host.py"], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=30, check=False
+        [sys.executable, "host.py"], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     (shown,) = SHOWN.findall(PAGE)
     assert (done.returncode, done.stderr) == (0, "")

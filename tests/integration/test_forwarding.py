@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from capnet import CapnetError, connect, notify, pipe
 from capnet.testing import assert_no_leaks
+from tests.cost import HANGS
 from tests.integration.programs import ROOT
 from tests.integration.relaying import Desk
 
@@ -64,17 +65,17 @@ async def test_one_of_them_is_killed_in_a_call(killed: int) -> None:
             store = await (await connection.bootstrap(Desk)).store()
             origin = await (await direct.bootstrap(Desk)).store()
             running = store.hang()
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS):
                 while not await origin.hanging():
                     await checkpoint()
             programs[killed][1].kill()
-            with pytest.raises(CapnetError) as caught, anyio.fail_after(10):
+            with pytest.raises(CapnetError) as caught, anyio.fail_after(HANGS):
                 await running
             assert caught.value.code in ("unavailable", "failed_precondition")
             if killed:
-                with anyio.fail_after(10):
+                with anyio.fail_after(HANGS):
                     while await origin.hanging():
                         await checkpoint()
                 assert await origin.add("x") == 1
-            with pytest.raises(CapnetError), anyio.fail_after(10):
+            with pytest.raises(CapnetError), anyio.fail_after(HANGS):
                 await store.add("y")

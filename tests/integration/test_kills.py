@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from time import monotonic
 
 import anyio
 import pytest
@@ -19,14 +18,17 @@ import pytest
 from capnet import Host, InvalidArgument, Limits, connect, notify
 from capnet_transports import exec as exec_transport
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
-from tests.integration.kills import AT_ONCE, LOST, SOON, LoadedPlugin, kill_hosts, kill_plugins, new_mark
+from tests.cost import HANGS
+from tests.integration.kills import LOST, SOON, LoadedPlugin, kill_hosts, kill_plugins, new_mark
 from tests.integration.load import ENDS, Load, Target, program
-from tests.integration.processes import descriptors, exited, marked, running, until, zombies
+from tests.integration.processes import PATIENT, descriptors, exited, marked, running, until, zombies
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 TWO_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
 ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")
 """For what takes long and is the same everywhere."""
+SOON_SILENT = Limits(keepalive=1.0, keepalive_timeout=1.0, handshake_timeout=600.0)
+"""After two seconds; a loaded plugin says something many times in each, also on a machine that is busy."""
 
 
 @pytest.fixture
@@ -64,41 +66,44 @@ async def test_hosts_are_killed(chance: random.Random, loop: str, folder: Path) 
 
 
 @TWO_LOOPS
-async def test_plugins_that_fall_silent(
-    chance: random.Random, loop: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGSTOP, and a loop that is blocked with SIGTERM ignored: keepalive closes, and both are killed.
+async def test_plugins_that_fall_silent(chance: random.Random, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGSTOP, and a loop that is blocked with SIGTERM ignored: keepalive closes, and both are killed."""
+    monkeypatch.setattr(exec_transport, "GRACE", 0.5)
+    mark, before = new_mark(chance), descriptors()
+    async with Host(limits=SOON_SILENT) as host:
+        argv = program("plugin", loop)
+        stopped_one, blocked = plugins = [await LoadedPlugin.start(host, argv, mark) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            for plugin in plugins:
+                tasks.start_soon(plugin.run)
+            for plugin in plugins:
+                await plugin.is_on()
+            os.kill(stopped_one.pid, signal.SIGSTOP)
+            assert blocked.load is not None
+            notify(blocked.load.target.block)()
+        for plugin in plugins:
+            fell_silent(plugin)
+            assert plugin.codes == [-signal.SIGKILL]
+        assert not host.connections
+    assert not marked(mark) and not zombies()
+    assert descriptors() <= before
 
-    One that is told to go on in time finds a closed connection, and exits by itself.
-    """
-    monkeypatch.setattr(exec_transport, "GRACE", 1.0)
-    mark, limits = new_mark(chance), Limits(keepalive=0.2, keepalive_timeout=0.3)
-    before, since = descriptors(), 0.0
+
+@TWO_LOOPS
+async def test_plugin_that_is_told_to_go_on_in_time(chance: random.Random, loop: str, folder: Path) -> None:
+    """It finds a closed connection, and exits by itself."""
+    mark, before = new_mark(chance), descriptors()
     with (folder / "told").open("wb") as told:
-        async with Host(limits=limits) as host:
-            argv = program("plugin", loop)
-            stopped_one, blocked, woken = [
-                await LoadedPlugin.start(host, argv, mark, stdout=told.fileno()) for _ in range(3)
-            ]
+        async with Host(limits=SOON_SILENT) as host:
+            woken = await LoadedPlugin.start(host, program("plugin", loop), mark, stdout=told.fileno())
             async with anyio.create_task_group() as tasks:
-                for plugin in (stopped_one, blocked, woken):
-                    tasks.start_soon(plugin.run)
-                for plugin in (stopped_one, blocked, woken):
-                    await plugin.is_on()
-                since = monotonic()
-                os.kill(stopped_one.pid, signal.SIGSTOP)
+                tasks.start_soon(woken.run)
+                await woken.is_on()
                 os.kill(woken.pid, signal.SIGSTOP)
-                assert blocked.load is not None
-                notify(blocked.load.target.block)()
-                await until(lambda: woken.ended, SOON)
+                await until(lambda: woken.ended)
                 os.kill(woken.pid, signal.SIGCONT)
-            for plugin in (stopped_one, blocked, woken):
-                assert plugin.load is not None
-                assert plugin.load.ends == LOST
-                assert plugin.connection.close_cause is not None and plugin.connection.close_cause.kind == "idle"
-                assert 0.4 < plugin.ended - since < 0.5 + AT_ONCE
-            assert (stopped_one.codes, blocked.codes, woken.codes) == ([-signal.SIGKILL], [-signal.SIGKILL], [0])
-            assert not host.connections
+            fell_silent(woken)
+            assert woken.codes == [0]
         assert not marked(mark) and not zombies()
     (account,) = map(json.loads, (folder / "told").read_text().splitlines())
     assert account["left"] == {} and sum(account["ends"].values()) == ENDS
@@ -106,21 +111,25 @@ async def test_plugins_that_fall_silent(
     assert descriptors() <= before
 
 
+def fell_silent(plugin: LoadedPlugin) -> None:
+    """Its silence was the end of all that was on."""
+    assert plugin.load is not None and plugin.load.ends == LOST
+    cause = plugin.connection.close_cause
+    assert cause is not None and cause.kind == "idle"
+
+
 @TWO_LOOPS
 async def test_host_that_falls_silent(chance: random.Random, loop: str, folder: Path) -> None:
     """Its plugin and its client give it up, the plugin exits; told to go on, it finds both gone and reaps."""
-    mark, path, since = new_mark(chance), folder / "s", 0.0
-    async with running(program("host", loop, keepalive=0.3, path=str(path)), mark) as host:
+    mark, path = new_mark(chance), folder / "s"
+    async with running(program("host", loop, keepalive=1.0, path=str(path)), mark) as host:
         plugin = await host.loaded()
-        limits = Limits(keepalive=0.3, keepalive_timeout=0.3)
-        async with connect(f"unix:{path}", limits=limits) as client:
+        async with connect(f"unix:{path}", limits=SOON_SILENT) as client:
             load = Load(await client.bootstrap(Target))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(load.run)
                 await load.is_on(loads=2)
                 os.kill(host.process.pid, signal.SIGSTOP)
-                since = monotonic()
-            assert 0.5 < monotonic() - since < 0.6 + AT_ONCE
             cause = await client.wait_closed()
             assert cause.kind == "idle" and load.ends == LOST
         await exited(plugin, SOON)
@@ -141,17 +150,15 @@ async def test_host_that_falls_silent(chance: random.Random, loop: str, folder: 
 @ONE_LOOP
 async def test_grandchild_that_left_the_group_delays_no_end(chance: random.Random, loop: str) -> None:
     """It holds the plugin's end of the socket, so no end of file comes: the exit of the plugin is the end."""
-    mark, died = new_mark(chance), 0.0
-    async with Host() as host:
+    mark = new_mark(chance)
+    async with Host(limits=PATIENT) as host:
         plugin = await LoadedPlugin.start(host, program("plugin+daemon", loop), mark)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(plugin.run)
                 await plugin.is_on()
-                died = monotonic()
                 os.kill(plugin.pid, signal.SIGKILL)
             assert plugin.load is not None and plugin.load.ends == LOST
-            assert plugin.ended - died < AT_ONCE
         finally:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)
@@ -167,7 +174,7 @@ async def test_plugin_notices_the_death_of_a_host_whose_child_lives_on(
         plugin = await host.loaded()
         host.process.kill()
         try:
-            await exited(plugin, 2.0)
+            await exited(plugin, HANGS)
         finally:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)
@@ -182,7 +189,7 @@ async def test_flood_on_standard_error(chance: random.Random, loop: str, folder:
     size = 8 * 1024 * 1024
     mark = new_mark(chance)
     with (folder / "errors").open("wb") as errors:
-        async with Host() as host:
+        async with Host(limits=PATIENT) as host:
             plugins = [
                 await LoadedPlugin.start(host, program("plugin", loop), mark, stderr=errors.fileno()) for _ in range(2)
             ]
@@ -191,7 +198,7 @@ async def test_flood_on_standard_error(chance: random.Random, loop: str, folder:
                     tasks.start_soon(plugin.run)
                 for plugin in plugins:
                     await plugin.is_on()
-                with anyio.fail_after(10):
+                with anyio.fail_after(HANGS):
                     async with anyio.create_task_group() as shouting:
                         for plugin in plugins:
                             assert plugin.load is not None

@@ -17,6 +17,8 @@ from capnet import Connection, Host, Limits, Unavailable, channel, connect
 from tests.connection.flows import Bundle, Counting, Flows, read_into
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import until
+from tests.cost import HANGS
+from tests.integration.processes import PATIENT
 from tests.integration.producer import Producer
 from tests.integration.programs import ROOT
 
@@ -25,16 +27,16 @@ from tests.integration.programs import ROOT
 async def producing(path: Path | None = None) -> AsyncGenerator[tuple[Connection, Flows, Producer]]:
     """The program, started."""
     argv = [sys.executable, "-m", "tests.integration.producer", *([] if path is None else [str(path)])]
-    async with Host() as host:
+    async with Host(limits=PATIENT) as host:
         connection = await host.connect("exec:", argv=argv, cwd=ROOT)
-        with anyio.fail_after(30):
-            flows, producer = await connection.bootstrap_all(Flows, Producer, wait=30)
+        with anyio.fail_after(HANGS):
+            flows, producer = await connection.bootstrap_all(Flows, Producer, wait=60)
         yield connection, flows, producer
 
 
 async def state_until(producer: Producer, **wanted: Any) -> dict[str, Any]:
     """What the program says, once it says what is wanted."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS):
         while not wanted.items() <= (state := await producer.state()).items():
             continue
     return state
@@ -71,10 +73,10 @@ async def test_the_death_of_the_producer_ends_its_streams() -> None:
         await until(lambda: source.produced == Limits().stream_items)
         os.kill(pid, signal.SIGKILL)
         read = [0]
-        with anyio.fail_after(10), pytest.raises(Unavailable):
+        with anyio.fail_after(HANGS), pytest.raises(Unavailable):
             await read_into(read, numbers)
         assert read == list(range(len(read)))
-        with anyio.fail_after(10), pytest.raises(Unavailable):
+        with anyio.fail_after(HANGS), pytest.raises(Unavailable):
             await anext(answers)
         await connection.wait_closed()
         assert source.ended == ["GeneratorExit"]
