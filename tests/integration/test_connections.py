@@ -10,9 +10,11 @@ from tests.soak.figures import LOOPS
 from tests.soak.many import measure
 
 COUNT = 300
+EACH = 64 * 1024
+"""Bytes of Python objects that one may cost the host: some more where Python's own are larger."""
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_three_hundred_connections(loop: str, tmp_path: Path) -> None:
     """R12: what each costs the host, and that nothing is left of them."""
-    measure(loop, COUNT, tmp_path).check()
+    measure(loop, COUNT, tmp_path, traced=True).check(EACH)

@@ -9,8 +9,6 @@ import pytest
 from tests.soak.day import SHORT, spend
 from tests.soak.figures import LOOPS
 
-RESIDENT = 512 * 1024
-"""Bytes that either process may grow by in the second half of the day: a few of the system's smallest steps."""
 TRACED = 128 * 1024
 """Bytes of Python objects that may be more at its end, most of them what is kept for later."""
 
@@ -19,6 +17,6 @@ TRACED = 128 * 1024
 def test_a_day_in_small(loop: str, tmp_path: Path) -> None:
     """R13: nothing grows with the work, and nothing is left of it."""
     evening = spend(SHORT, loop, tmp_path, traced=True)
-    evening.check(resident=RESIDENT, traced=TRACED)
+    evening.check(traced=TRACED)
     assert evening.done["calls"] == 5000 and evening.done["exports"] == 1000, evening
     assert evening.done["streams"] >= 100 and evening.done["cancels"] >= 100, evening
