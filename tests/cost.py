@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tracemalloc
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from time import thread_time
 from types import FrameType
 from typing import TypeVar
 
 from benchmarks.reference import factor
 
-__all__ = ["BARS", "HANGS", "TO_SPARE", "assert_steady", "calls", "reference_seconds"]
+__all__ = [
+    "BARS",
+    "HANGS",
+    "TO_SPARE",
+    "Counted",
+    "Traced",
+    "assert_steady",
+    "calls",
+    "counting_calls",
+    "reference_seconds",
+    "tracing",
+]
 
 T = TypeVar("T")
 
@@ -33,20 +47,55 @@ _GROWTH, _SLACK = 1.5, 100
 
 def calls(work: Callable[[], object]) -> int:
     """How many functions are called, of Python and of C."""
-    count = 0
+    with counting_calls() as counted:
+        work()
+    return counted.count
+
+
+@dataclass
+class Counted:
+    """How many calls were made in a block."""
+
+    count: int = 0
+
+
+@contextmanager
+def counting_calls() -> Generator[Counted]:
+    """The same for what this thread does in a block, a loop that turns there included."""
+    counted = Counted()
 
     def profile(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal count
         if event in ("call", "c_call"):
-            count += 1
+            counted.count += 1
 
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
-        work()
+        yield counted
     finally:
         sys.setprofile(before)
-    return count
+
+
+class Traced:
+    """What a block makes of Python objects, so far."""
+
+    def __init__(self) -> None:
+        self._before = tracemalloc.get_traced_memory()[0]
+
+    @property
+    def most(self) -> int:
+        """Bytes at most."""
+        return tracemalloc.get_traced_memory()[1] - self._before
+
+
+@contextmanager
+def tracing() -> Generator[Traced]:
+    """Count the bytes of the objects that are made in a block."""
+    tracemalloc.start()
+    try:
+        yield Traced()
+    finally:
+        tracemalloc.stop()
 
 
 def assert_steady(do: Callable[[T], object], things: Sequence[T]) -> None:

@@ -16,6 +16,10 @@ from capnet import INJECT, CallContext, Cap, Connection, Host, Limits, Policy, c
 from capnet.connection.caller import start_call
 from capnet.connection.proxy import reference_of
 from capnet.contract import contract_spec
+from tests.cost import HANGS
+
+TURNS = 1000
+"""Of the loop, after which it is given the time to wait for a socket, a timer or another process."""
 
 
 class Item(Cap, name="test.Item"):
@@ -181,11 +185,15 @@ class MemShop(Shop):
         self.closed += 1
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Let the loop turn until a condition holds; fails when it does not in time."""
-    with anyio.fail_after(seconds):
-        while not condition():
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until a condition holds; fails when it never does."""
+    with anyio.fail_after(HANGS):
+        for _ in range(TURNS):
+            if condition():
+                return
             await checkpoint()
+        while not condition():  # noqa: ASYNC110 (it is not for us to know what changes it)
+            await anyio.sleep(0.001)
 
 
 @asynccontextmanager

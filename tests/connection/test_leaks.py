@@ -43,7 +43,7 @@ async def test_a_cancelled_handler_lets_go_of_its_arguments() -> None:
             adding: Any = stage.desk.add(source.run())
             await until(lambda: source.produced > 10)
             adding.cancel()
-            await until(lambda: source.ended, 1)
+            await until(lambda: source.ended)
 
 
 async def test_the_census_finds_what_is_kept() -> None:

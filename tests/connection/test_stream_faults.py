@@ -406,7 +406,7 @@ async def test_a_sink_waits_for_the_transport_too() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
-            await until(lambda: server.driver.transport.backlog > HIGH_WATER, 20)
+            await until(lambda: server.driver.transport.backlog > HIGH_WATER)
             seen = -1
             while seen != sent:
                 seen = sent

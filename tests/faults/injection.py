@@ -230,14 +230,17 @@ class FaultySocket(socket.socket):
 
 # Waits of every task
 
-HANGS: Final = 10.0
+HANGS: Final = 60.0
 """Seconds of real time after which a loop with a virtual clock is given up."""
+SLOWLY: Final = 0.05
+"""Seconds by which a virtual clock goes on in one of real time: whoever turns until a deadline comes there, and no
+deadline passes because the machine is slow."""
 
 
 class Virtual(selectors.DefaultSelector):
     """A selector whose loop does not wait for time: where nothing else is to be done, the clock jumps.
 
-    The clock also runs by itself, so that who turns and turns until a deadline comes there.
+    The clock also runs by itself, `SLOWLY`.
     """
 
     def __init__(self) -> None:
@@ -247,7 +250,7 @@ class Virtual(selectors.DefaultSelector):
 
     def time(self) -> float:
         """Seconds of the loop's clock."""
-        return monotonic() + self._skipped
+        return (monotonic() - self._begun) * SLOWLY + self._skipped
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(1 if timeout is None else 0)

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from capnet import Cap, call
+from capnet import Cap, Limits, call
 from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows
 from tests.connection.shop import MemShop, Shop, until
@@ -26,6 +26,8 @@ MOST = {"asyncio": 60, "asyncio+uvloop": 6, "trio": 60}
 """Faults of one kind in one scenario, by backend. uvloop has no virtual clock, and differs little from asyncio."""
 CHEAP = (Kind.CANCEL, Kind.CANCEL_BODY)
 """What is tried on uvloop."""
+SILENT = Limits(keepalive=0)
+"""No ping sets free what waits for a frame to be sent."""
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -62,14 +64,14 @@ class MemMaker(Maker):
 
 async def test_a_stream_that_is_stopped_lets_go_at_once() -> None:
     """The last thing that keeps an implementation open is a stream of it; the reader stops; then nothing is sent."""
-    async with connected(maker := MemMaker()) as (server, client):
+    async with connected(maker := MemMaker(), limits=SILENT, client_limits=SILENT) as (server, client):
         flows = await (await client.bootstrap(Maker)).make()
         numbers: Any = flows.sleepy(1)
         assert await anext(numbers) == 0
         del flows
         await until(lambda: server.stats()["exports"] <= 1)
         await numbers.aclose()
-        await until(lambda: maker.made.closed, seconds=0.5)
+        await until(lambda: maker.made.closed)
 
 
 async def test_a_cancelled_handler_lets_go_of_its_arguments_without_the_collector() -> None:
@@ -80,13 +82,13 @@ async def test_a_cancelled_handler_lets_go_of_its_arguments_without_the_collecto
         await anyio.sleep_forever()
         return about
 
-    async with connected(MemShop()) as (server, client):
+    async with connected(MemShop(), limits=SILENT, client_limits=SILENT) as (server, client):
         shop = await client.bootstrap(Shop)
         gc.disable()
         try:
             running: Any = shop.ask(answer, "x")
             await asked.wait()
             running.cancel()
-            await until(lambda: not server.stats()["imports"], seconds=0.5)
+            await until(lambda: not server.stats()["imports"])
         finally:
             gc.enable()

@@ -34,13 +34,15 @@ from capnet.observe.log import Log
 from capnet.testing import assert_no_leaks
 from tests.balance import Books
 from tests.connection.leaks import open_descriptors, running_tasks
-from tests.faults.injection import Chances, Injected, Kind, Tasks, Virtual, steps, watched
+from tests.faults.injection import SLOWLY, Chances, Injected, Kind, Tasks, Virtual, steps, watched
 
 __all__ = ["BACKENDS", "Ground", "Outcome", "Scenario", "try_once"]
 
 Args = TypeVarTuple("Args")
 PATIENCE: Final = 5.0
-"""Seconds of the loop's clock that a trial may take; then it hangs."""
+"""Seconds of a virtual clock that a trial may take; then it hangs."""
+REAL_PATIENCE: Final = 60.0
+"""The same where the clock is real."""
 BACKENDS: Final = ("asyncio", "asyncio+uvloop", "trio")
 
 
@@ -188,16 +190,17 @@ def try_once(scenario: Scenario, backend: str, kind: Kind | None = None, number:
     with tempfile.TemporaryDirectory(prefix="cap", dir="/tmp") as folder, _observed(chances, found) as records:
         descriptors = open_descriptors()
         options: dict[str, Any]
+        patience = PATIENCE
         if backend == "trio":
-            options = {"clock": MockClock(1.0, autojump_threshold=0), "instruments": [tasks]}
+            options = {"clock": MockClock(SLOWLY, autojump_threshold=0), "instruments": [tasks]}
         elif backend == "asyncio":
             options = {"loop_factory": Virtual.loop}
         else:
-            options = {"use_uvloop": True}
+            options, patience = {"use_uvloop": True}, REAL_PATIENCE
         try:
             anyio.run(
-                _run, scenario, Ground(chances, folder), tasks, found, backend=backend[:7].rstrip("+"),
-                backend_options=options,
+                _run, scenario, Ground(chances, folder), tasks, found, patience,
+                backend=backend[:7].rstrip("+"), backend_options=options,
             )  # fmt: skip
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -212,14 +215,14 @@ def try_once(scenario: Scenario, backend: str, kind: Kind | None = None, number:
     return found
 
 
-async def _run(scenario: Scenario, ground: Ground, tasks: Tasks, found: Outcome) -> None:
+async def _run(scenario: Scenario, ground: Ground, tasks: Tasks, found: Outcome, patience: float) -> None:
     chances = ground.chances
     if current_async_library() == "asyncio":
         asyncio.get_running_loop().set_exception_handler(lambda _, context: _failed_in_loop(context, found))
         tasks.watch()
     before = running_tasks()
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             with anyio.CancelScope() as chances.whole:
                 chances.active = True
                 await steps(_start(scenario, ground), chances)

@@ -119,7 +119,7 @@ class Load:
     async def busy(self, desk: MemDesk) -> None:
         """Until all four streams are open on what is served, and the callers have been at it."""
         calls = self.calls
-        await until(lambda: desk.watched == CONNECTIONS and self.calls > calls + 16, 30)
+        await until(lambda: desk.watched == CONNECTIONS and self.calls > calls + 16)
 
 
 @asynccontextmanager
@@ -149,7 +149,7 @@ def assert_each_call_went_to_one(desks: list[MemDesk], load: Load) -> None:
 
 async def closed(desks: list[MemDesk]) -> None:
     """Until each was closed, once, when its last stream had ended."""
-    await until(lambda: all(desk.closed for desk in desks), 30)
+    await until(lambda: all(desk.closed for desk in desks))
     assert [desk.closed for desk in desks] == [1] * len(desks)
     assert [desk.busy_when_closed for desk in desks] == [[0]] * len(desks)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from statistics import median
 from typing import Any, Literal
 
@@ -33,6 +32,7 @@ from capnet_transports.listeners import SocketListener
 from capnet_transports.sockets import attach
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import MemShop, Shop, until
+from tests.cost import BARS, HANGS, Counted, counting_calls, tracing
 from tests.hostile.attack import Raw
 from tests.transports.door import Door
 from tests.transports.ends import started
@@ -43,7 +43,9 @@ TWO_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope=
 """For what takes long, and where uvloop does the same as asyncio."""
 MIB = 1024 * 1024
 MOST_MEMORY = 16 * MIB
-"""Bytes by which a flood may make this process grow."""
+"""Bytes of Python objects that a flood may make."""
+MOST_WAIT = 1.0
+"""Seconds that a call may take while others flood, where the bars are held."""
 
 
 # --- what is on the other side ---
@@ -93,7 +95,7 @@ class Scene:
         try:
             await until(lambda: set(self.host.connections) - known)
             (connection,) = set(self.host.connections) - known
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS):
                 yield Raw(sock), connection
         finally:
             sock.close()
@@ -119,7 +121,7 @@ async def scene(family: Family, limits: Limits | None = None) -> AsyncGenerator[
                     async with here.client() as shop:
                         assert await shop.add(1) == 11
                         yield here
-                        with anyio.fail_after(5):
+                        with anyio.fail_after(HANGS):
                             assert await shop.add(2) == 12
                         await until(lambda: len(host.connections) == 1)
                 finally:
@@ -135,22 +137,7 @@ async def shop_of(raw: Raw) -> int:
     return int(reply[2].id)
 
 
-async def seconds_until(condition: Callable[[], object], most: float) -> float:
-    """How long a condition takes to hold; other processes may run meanwhile."""
-    since = time.monotonic()
-    with anyio.fail_after(most):
-        while not condition():  # noqa: ASYNC110 (the condition is of somebody else's making)
-            await anyio.sleep(0.005)
-    return time.monotonic() - since
-
-
 # --- floods (R10) ---
-
-
-def resident() -> int:
-    """Bytes of memory that this process occupies."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
@@ -179,9 +166,16 @@ def flood(sock: socket.socket, data: bytes) -> Generator[Callable[[], int]]:
         thread.join()
 
 
+async def held_back(sent: Callable[[], int]) -> None:
+    """Return when a flood has come to a stand."""
+    seen = 0
+    while not seen or sent() != seen:
+        seen = sent()
+        await anyio.sleep(0.1)
+
+
 @FAMILIES
 @pytest.mark.parametrize("begun", [False, True], ids=["not started", "paused"])
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for its memory")
 async def test_flood_that_nobody_reads(family: Family, begun: bool) -> None:
     """What is not read stays with the system, which holds the peer back."""
     arrived = Door()
@@ -189,19 +183,18 @@ async def test_flood_that_nobody_reads(family: Family, begun: bool) -> None:
         async with arrived.open(SocketListener(door.dup(), family, arrived.accept, attest)):
             with dialled(door) as peer:
                 transport = await arrived.next()
-                before = resident()
-                with flood(peer, bytes(65_536)) as sent:
+                with tracing() as traced, flood(peer, bytes(65_536)) as sent:
                     if not begun:
-                        await anyio.sleep(0.3)
-                        assert resident() - before <= MOST_MEMORY
+                        await held_back(sent)
+                        assert traced.most <= MOST_MEMORY
                         transport.abort()
                         return
                     async with started(transport) as recorder:
                         transport.pause()
                         taken = len(recorder.data)
-                        await anyio.sleep(0.3)
-                        assert len(recorder.data) == taken and sent() > 0
-                        assert resident() - before <= MOST_MEMORY
+                        await held_back(sent)
+                        assert len(recorder.data) == taken
+                        assert traced.most <= MOST_MEMORY
 
 
 def framed(frame: list[Any]) -> bytes:
@@ -210,6 +203,8 @@ def framed(frame: list[Any]) -> bytes:
     return header(len(payload)) + payload
 
 
+CALLS = 50
+"""Of an honest client, while another one floods."""
 FLOODS: dict[str, bytes] = {
     "pings": framed([Op.PING, 1]) * 5000,
     "unknown operations": framed([100, bytes(MIB)]),
@@ -220,34 +215,27 @@ FLOODS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS)
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for its memory")
 async def test_flood_at_connect(data: bytes) -> None:
     """A peer that sends from its first moment on, and reads nothing. Memory stays, and the others are served."""
     async with scene("tcp") as here, here.client() as shop:
-        before = most = resident()
         slowest, calls = 0.0, 0
         async with here.stranger() as (raw, connection):
             await raw.send(Hello("flood").to_frame())
-            since = time.monotonic()
-            with flood(raw._sock, data) as sent:
-                while time.monotonic() - since < 0.25:
+            with tracing() as traced, flood(raw._sock, data) as sent:
+                while calls < CALLS or not sent():
                     at = time.monotonic()
                     assert await shop.add(1) == 11
                     slowest = max(slowest, time.monotonic() - at)
-                    most = max(most, resident())
                     calls += 1
-            assert sent() > 0 and calls
+                assert traced.most <= MOST_MEMORY, f"{traced.most / MIB:.1f} MiB"
             connection.driver.transport.abort()  # unless it has been sent away already
-        assert most - before <= MOST_MEMORY, f"{(most - before) / MIB:.1f} MiB"
-        assert slowest < 1.0, f"{slowest:.3f} s"
+        assert not BARS or slowest < MOST_WAIT, f"{slowest:.3f} s"
 
 
 # --- half-open (R11) ---
 
 
-SHORT = Limits(keepalive=0.2, keepalive_timeout=0.3)
-SHORTLY = 1.5
-"""Seconds in which a connection with these limits must know that the other end is gone."""
+SHORT = Limits(keepalive=0.5, keepalive_timeout=1.0)
 
 
 @TWO_LOOPS
@@ -257,12 +245,10 @@ async def test_server_that_says_nothing(accepts: bool) -> None:
     with listening("tcp") as door:
         async with Host(limits=Limits(handshake_timeout=0.3)) as host:
             connection = host.accept(attach(dialled(door), attest(door)))
-            since = time.monotonic()
             accepted = door.accept()[0] if accepts else None
             try:
-                with pytest.raises(Unavailable), anyio.fail_after(5):
+                with pytest.raises(Unavailable), anyio.fail_after(HANGS):
                     await connection.bootstrap(Shop)
-                assert 0.2 < time.monotonic() - since < SHORTLY
                 cause = connection.close_cause
                 assert cause is not None and (cause.kind, cause.clause) == ("violation", "P-CONN-3")
                 connection.driver.transport.abort()  # its last frames would have a second
@@ -324,11 +310,9 @@ async def test_network_that_vanishes(ways: tuple[int, ...]) -> None:
                 await until(lambda: here.shop.gate.entered == ["for nothing"])
                 for way in ways:
                     relay.stop(way)
-                since = time.monotonic()
-                with pytest.raises(Unavailable), anyio.fail_after(5):
+                with pytest.raises(Unavailable), anyio.fail_after(HANGS):
                     await waiting
-                assert time.monotonic() - since < SHORTLY
-                await seconds_until(lambda: here.shop.gate.cancelled == ["for nothing"], SHORTLY)
+                await until(lambda: here.shop.gate.cancelled == ["for nothing"])
                 causes = [one.close_cause.kind for one in (client, server) if one.close_cause is not None]
                 # Where one way works, the first to know says goaway, and the other hears it or is silent itself.
                 assert causes.count("idle") >= 1 and set(causes) <= {"idle", "remote"} and len(causes) == 2
@@ -346,7 +330,7 @@ async def test_half_closed(family: Family, frame: str) -> None:
         if frame == "in a frame":
             await raw.send(header(1000) + b"\x83")
         raw._sock.shutdown(socket.SHUT_WR)
-        await seconds_until(lambda: connection.closed, 1.0)
+        await until(lambda: connection.closed)
         assert here.shop.gate.cancelled == ["half"] and not here.violations
         assert connection.close_cause is not None and connection.close_cause.kind == "lost"
 
@@ -364,7 +348,7 @@ async def test_reset_in_a_frame(family: Family) -> None:
                 raw._sock.send(header(4 * MIB) + bytes(65_536))
         raw._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw._sock.close()
-        await seconds_until(lambda: connection.closed, 1.0)
+        await until(lambda: connection.closed)
         assert here.shop.gate.cancelled == ["reset"] and not here.violations
 
 
@@ -375,7 +359,7 @@ async def test_end_with_bytes_unread() -> None:
         theirs.send(b"last words")
         ours.send(b"unread")
         theirs.close()
-        with anyio.fail_after(1):
+        with anyio.fail_after(HANGS):
             await recorder.until(lambda: recorder.ends, "its end is told")
         assert recorder.data == b"last words"
 
@@ -394,33 +378,29 @@ async def drip(raw: Raw, data: bytes, pause: float) -> None:
 @pytest.mark.parametrize("part", ["hello", "header", "body"])
 async def test_slow_drip(part: str) -> None:
     """Bytes that keep coming do not help: a frame has its time as a whole (P-FRAME-2), and so has the hello."""
-    limits = Limits(handshake_timeout=0.5, partial_frame_timeout=0.5)
+    limits = Limits(handshake_timeout=1.5) if part == "hello" else Limits(partial_frame_timeout=0.5)
     async with scene("tcp", limits) as here, here.stranger() as (raw, _):
-        since, took = time.monotonic(), 0.0
         if part != "hello":
             await raw.greet()
             await raw.send([Op.PING, 1] if part == "header" else header(1000) + b"\x82\x18\x64\x59\x03\xe0")
-            since = time.monotonic()
         data = {"hello": raw.pack(Hello("slow").to_frame()), "header": header(MIB), "body": bytes(1000)}[part]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(drip, raw, data, 0.2 if part == "header" else 0.02)
-            await seconds_until(lambda: here.violations, 5)
-            took = time.monotonic() - since
+            tasks.start_soon(drip, raw, data, 0.2 if part == "header" else 0.05)
+            await until(lambda: here.violations)
             tasks.cancel_scope.cancel()
         assert here.violations == ["P-CONN-3" if part == "hello" else "P-FRAME-2"]
-        assert 0.25 < took < 1.5  # the time of a hello begins when the host accepts
         await raw.closed()
 
 
 @TWO_LOOPS
 async def test_slow_peer_that_keeps_its_time() -> None:
     """Each frame within its time, for longer than that in all: it is served."""
-    limits = Limits(partial_frame_timeout=0.3)
+    limits = Limits(partial_frame_timeout=1.5)
     async with scene("tcp", limits) as here, here.stranger() as (raw, _):
         await raw.greet()
         frame = raw.pack([Op.PING, 1])
         since, number = time.monotonic(), 0
-        while time.monotonic() - since < 0.6:
+        while time.monotonic() - since < 1.8:
             await drip(raw, frame, 0.005)
             assert await raw.frame() == [Op.PONG, 1]
             number += 1
@@ -449,7 +429,7 @@ async def test_slow_reader() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             tasks.start_soon(sip)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS):
                 while not connection.closed:
                     most = max(most, connection.driver.transport.backlog)
                     await anyio.sleep(0.002)
@@ -461,13 +441,13 @@ async def test_slow_reader() -> None:
 # --- one of ten (R9, T12) ---
 
 LIVE = 9
-CALLS = 40
-ROUNDS = 9
+CALLS_EACH = 40
+ROUNDS = 9 if BARS else 3
 
 
 @TWO_LOOPS
 async def test_one_stalled_among_nine_live() -> None:
-    """Rounds with it and without it take turns; what nine others get done in a second of our time stays the same."""
+    """Rounds with it and without it take turns; what the calls of nine others cost stays the same."""
     with_it: list[float] = []
     without: list[float] = []
     async with scene("tcp", Limits(write_timeout=60)) as here, anyio.create_task_group() as tasks:
@@ -481,8 +461,8 @@ async def test_one_stalled_among_nine_live() -> None:
                 assert not connection.closed and connection.driver.transport.backlog > 8 * MIB
                 connection.driver.transport.abort()
         tasks.cancel_scope.cancel()
-    ratio = median(without) / median(with_it)
-    assert ratio >= 0.9, f"{ratio:.2f} of what they get done without it: {without}, {with_it}"
+    ratio = median(with_it) / median(without)
+    assert ratio <= (1.1 if BARS else 1.5), f"{ratio:.2f} times what they cost without it: {without}, {with_it}"
 
 
 async def hold(here: Scene, *, task_status: TaskStatus[Shop]) -> None:
@@ -507,15 +487,15 @@ async def stall(raw: Raw, connection: Connection) -> None:
 
 
 async def one_round(shops: list[Shop]) -> float:
-    """Seconds of this thread's time that so many calls of each take, all at once."""
+    """What so many calls of each cost, all at once: how many functions are called; seconds where bars are held."""
 
     async def calls(shop: Shop) -> None:
-        for number in range(CALLS):
+        for number in range(CALLS_EACH):
             assert await shop.add(number, 1) == number + 1
 
     since = time.thread_time()
-    with anyio.fail_after(10):
+    with nullcontext(Counted()) if BARS else counting_calls() as counted:
         async with anyio.create_task_group() as tasks:
             for shop in shops:
                 tasks.start_soon(calls, shop)
-    return time.thread_time() - since
+    return time.thread_time() - since if BARS else counted.count
