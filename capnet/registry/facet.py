@@ -85,9 +85,8 @@ class Facet(StandIn):
         behind = self._capnet_facet
         spec = behind.under(contract)
         implementation = behind.hosted.implementation
-        if behind.whole and (
-            isinstance(implementation, Cap) or contract is not Cap
-        ):  # a function alone says too little
+        # A function by itself would have forgotten its signature where none is declared.
+        if behind.whole and (contract is not Cap or isinstance(implementation, Cap)):
             return implementation
         return self if spec is behind.spec else facet_of(behind.hosted, spec)
 
