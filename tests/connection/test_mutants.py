@@ -22,6 +22,7 @@ from capnet.attenuation import crossing, gate, membrane, restriction
 from capnet.connection import bootstrap, connection, dispatch, guarding, lineage, policy, revoke, swap
 from capnet.connection.guarding import Guarding
 from capnet.connection.lineage import Granted, Opened
+from capnet.contract.position import Position
 from capnet.engine.answers import Answer
 from capnet.engine.exports import Export
 from capnet.registry import Hosted, Registry, Replacement
@@ -268,8 +269,8 @@ def a_replacement_does_not_wait(patch: pytest.MonkeyPatch) -> None:
 def membranes_are_not_transitive(patch: pytest.MonkeyPatch) -> None:
     """What comes out of a membrane in a result is the thing itself."""
 
-    def rebuilt(value: Any, replacing: membrane.Side, depth: int = 0) -> Any:
-        return value if replacing._direction == "out" else crossing.rebuilt(value, replacing)
+    def rebuilt(value: Any, place: Position, replacing: membrane.Side) -> Any:
+        return value if replacing._direction == "out" else crossing.rebuilt(value, place, replacing)
 
     patch.setattr(membrane, "rebuilt", rebuilt)
 
@@ -277,8 +278,8 @@ def membranes_are_not_transitive(patch: pytest.MonkeyPatch) -> None:
 def what_goes_in_is_not_wrapped(patch: pytest.MonkeyPatch) -> None:
     """Arguments lead out of a membrane."""
 
-    def rebuilt(value: Any, replacing: membrane.Side, depth: int = 0) -> Any:
-        return value if replacing._direction == "in" else crossing.rebuilt(value, replacing)
+    def rebuilt(value: Any, place: Position, replacing: membrane.Side) -> Any:
+        return value if replacing._direction == "in" else crossing.rebuilt(value, place, replacing)
 
     patch.setattr(membrane, "rebuilt", rebuilt)
 

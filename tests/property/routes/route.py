@@ -64,7 +64,7 @@ __all__ = ["CROSSING", "ROUTES_IN_ONE_WORLD", "Route", "Wrong", "play"]
 
 ROUTES_IN_ONE_WORLD: Final = 175
 MOST_STEPS: Final = 7
-CROSSING: Final = False
+CROSSING: Final = True
 """Whether things cross a membrane that programs have inside."""
 _tokens = count(1)
 
