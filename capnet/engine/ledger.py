@@ -30,7 +30,7 @@ class Ledger:
         self.used = 0
         """Charge of what is held now."""
         self.wanted = 0
-        """Charge of what there was no room for, the last time."""
+        """Charge of what it had no room for as the whole of others, the last time."""
         self.whole = whole
 
     def has_room(self, charge: int) -> bool:
@@ -43,12 +43,15 @@ class Ledger:
 
     def take(self, charge: int) -> bool:
         """Count it, if there is room; whether there was."""
+        # `has_room`, without another step
         if self.used + charge > self.limit and self.used * ROOMY > self.limit:
-            self.wanted = charge
             return False
         whole = self.whole
-        if whole is not None and not whole.take(charge):
-            return False
+        if whole is not None:
+            if whole.used + charge > whole.limit and whole.used * ROOMY > whole.limit:
+                whole.wanted = charge
+                return False
+            whole.used += charge
         self.used += charge
         return True
 

@@ -156,8 +156,20 @@ class Codec:
         kind = kind_of(value)
         if kind is not list:
             raise ProtocolViolation("P-FRAME-1", "a frame is an array")
+        count = len(value)
         self._wide = 0
-        self.values = count = self._count_plain(value)
+        for item in value:  # `_count_plain`, without another step
+            kind = kind_of(item)
+            if kind is int:
+                continue
+            if kind is str:
+                if not item.isascii():
+                    self._wide += width(item)
+            elif kind is dict or kind is list:
+                count += self._count_plain(item)
+            elif kind not in _LEAVES:
+                raise ProtocolViolation("P-FRAME-4", "simple value or undefined")
+        self.values = count
         self.charge = len(frame) + BYTES_PER_VALUE * count + self._wide
         if not self._found:
             return value, _NONE
