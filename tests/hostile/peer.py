@@ -407,7 +407,7 @@ class Peer:
         if not asked:
             return None
         frame = [Op.ERROR, self.chance.choice(list(asked)), self.chance.choice(_CODES), "no"]
-        return [*frame, {"reason": "revoked", "n": [1]}] if self.chance.random() < 0.5 else frame
+        return [*frame, self.chance.choice(_DETAILS)] if self.chance.random() < 0.5 else frame
 
     def _cancel(self) -> list[Any] | None:
         notes = self.notes
@@ -567,7 +567,16 @@ _OPS: Final = [*range(24), 63, 64, 2**53, -1, True, None, "2"]
 _META_KEYS: Final = ["keep", "deadline", "context", "idempotent", "refs"]
 _CODES: Final = ["internal", "not_found", "cancelled", "no such code", "", "x" * 500]
 _PATHS: Final[list[tuple[str | int, ...]]] = [(), ("refs", 0), ("refs", 1), ("n",), ("refs",), (0,), ("refs", -1)]
-_PLAIN: Final[list[Any]] = [None, 1, {}, {"a": 1}, [1, "two", 3.0], "text", b"\x00" * 40, {"m": {"n": [[]]}}, "x" * 400]
+_PLAIN: Final[list[Any]] = [
+    None, 1, {}, {"a": 1}, [1, "two", 3.0], "text", b"\x00" * 40, {"m": {"n": [[]]}},
+    "x" * 400, "x" * 400 + "\U0001f600", {"é" * 40: "中" * 40},
+]  # fmt: skip
+_DETAILS: Final[list[dict[str, Any]]] = [
+    {"reason": "revoked", "n": [1]},
+    {"reason": "r" * 300 + "\U0001f600", "retry": 7},
+    {"reason": [], "x": ["y"] * 300},
+    {"x": "\U0001f600" * 5000},
+]
 _LONG: Final = list(range(4000))
 _ODDITIES: Final[list[Any]] = [
     None,

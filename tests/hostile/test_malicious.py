@@ -23,7 +23,7 @@ from tests.hostile.faults import FAULTS, Patch, drop_of_too_many_accepted
 from tests.hostile.malicious import EAGER, MOST_PER_TURN, Campaign, Found, campaign, replay
 
 FRAMES = 50_000
-SEED = 2024
+SEED = 2025
 MOST_TO_NOTICE = 25_000
 """Frames in which a planted fault is noticed; most are within a tenth of them."""
 
