@@ -17,12 +17,13 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import move_on_after
+from anyio import move_on_after, sleep
 from anyio.lowlevel import checkpoint
 
 from capnet.observe import Bus
 from tests.connection.leaks import forget_timers
 from tests.connection.scenes import Rules, Scene, Stage, on_stage
+from tests.cost import HANGS
 
 __all__ = ["Left", "NeedsCollector", "check", "collecting_nothing", "play"]
 
@@ -33,12 +34,10 @@ SLACK = 4
 """Objects of a kind that may be there or not: runners that wait for work, and what they wait with."""
 SLACK_RUNNING = 16
 """The same of `RUNNING`: several of them make one runner."""
-SETTLING = 1.0
-"""Seconds in which what was done must have gone."""
-QUIET = 0.2
-"""Seconds in which nothing more goes, when something is left."""
+LOOKS = 20
+"""After which what is left stays."""
 TURNS = 20
-"""Of the loop, between two looks."""
+"""Of the loop, between two looks; and some time, for timers."""
 WARMING = 3
 """Times that a scene is played before it counts: what is made once stays."""
 COLLECTIONS = 3
@@ -104,16 +103,18 @@ async def _play(scene: Scene, stage: Stage, times: int) -> None:
 async def _settled(stage: Stage, before: Counter[str] | None = None) -> Counter[str]:
     """A census when nothing is under way, and when no more was left than before, if that comes."""
     ends = (stage.server, stage.client)
-    with move_on_after(SETTLING):
+    with move_on_after(HANGS):
         while any(end.stats()["calls"] or end.stats()["answers"] or end.stats()["streams"] for end in ends):
             await checkpoint()
     await _turns()
     lowest = census()
-    with move_on_after(QUIET):
-        while before is not None and _more(lowest, before):
-            forget_timers()
-            await _turns()
-            lowest &= census()
+    for _ in range(LOOKS):
+        if before is None or not _more(lowest, before):
+            break
+        forget_timers()
+        await sleep(0.01)
+        await _turns()
+        lowest &= census()
     return lowest
 
 

@@ -2,4 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from capnet.connection import dispatch, driver
+from tests.connection.leaks import no_ping_helps as no_ping_helps
 from tests.connection.leaks import nothing_left as nothing_left
+
+
+@pytest.fixture
+def whole_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made in a turn leaves together, however long it takes: for who counts frames and writes."""
+    monkeypatch.setattr(dispatch, "LONGEST_TURN", 3600.0)
+    monkeypatch.setattr(driver, "LONGEST_STEP", 3600.0)

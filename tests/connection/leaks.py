@@ -16,7 +16,8 @@ import trio
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
-from capnet import Connection
+from capnet import Connection, Limits
+from tests.cost import HANGS
 
 CANCELLED_TIMERS = 1100
 """More than trio keeps, and more than asyncio does beside a few that will ring."""
@@ -38,12 +39,20 @@ TABLES = (
 
 
 @pytest.fixture(autouse=True)
+def no_ping_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stuck stays so: where a test sets no limits, no connection is brought to life by its ping of silence."""
+    defaults = Limits.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "keepalive", 0.0)
+
+
+@pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncGenerator[None]:
     """Fails when a test leaves tasks running or descriptors open; collecting brings out ResourceWarnings."""
     tasks, descriptors = running_tasks(), open_descriptors()
     yield
     gc.collect(1)
-    with anyio.move_on_after(3):
+    with anyio.move_on_after(HANGS):
         while running_tasks() > tasks or open_descriptors() > descriptors:
             await checkpoint()
     assert running_tasks() <= tasks, "tasks are left running"

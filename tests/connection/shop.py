@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -194,6 +194,30 @@ async def until(condition: Callable[[], object]) -> None:
             await checkpoint()
         while not condition():  # noqa: ASYNC110 (it is not for us to know what changes it)
             await anyio.sleep(0.001)
+
+
+@asynccontextmanager
+async def left_when(condition: Callable[[], object]) -> AsyncGenerator[anyio.CancelScope]:
+    """A block that is cancelled once a condition holds; gives its scope."""
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        await until(condition)
+        scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(watch, scope)
+            yield scope
+        tasks.cancel_scope.cancel()
+
+
+def ever_later() -> Iterator[float]:
+    """Seconds for a deadline that is to pass when something has begun, until it has: in the first that is late enough.
+
+    How long it takes to begin is for the machine to say.
+    """
+    yield from (0.02, 0.1, 0.5, 2.0, 10.0, 50.0)
+    raise AssertionError("it never begins")
 
 
 @asynccontextmanager

@@ -96,10 +96,10 @@ async def test_values_that_cannot_travel_fail_here_and_change_nothing() -> None:
 async def test_the_context_is_injected_and_is_no_argument() -> None:
     async with connected(MemShop()) as (_, client):
         shop = await client.bootstrap(Shop)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             told = await shop.who()
         assert told["peer"] == "client" and told["method"] == "who" and told["transport"] == "memory"
-        assert 0 < told["left"] <= 5
+        assert 0 < told["left"] <= 60
         with pytest.raises(TypeError):
             cast("Any", shop).who(ctx=None)
 
@@ -249,7 +249,7 @@ async def test_one_terminal_whatever_the_handler_does(how: str, kind: type[Capne
     """P-CALL-1: exactly one error, the slot is given up, and the connection goes on."""
     async with socket_pair(MemEnds()) as (server, client):
         ends = await client.bootstrap(Ends)
-        with anyio.fail_after(5), pytest.raises(kind) as caught:
+        with anyio.fail_after(60), pytest.raises(kind) as caught:
             await ends.end(how)
         assert type(caught.value) is kind and caught.value.reason == reason
         assert await ends.end("none") is None
@@ -343,6 +343,6 @@ async def test_a_reply_does_not_wait_for_the_handler_behind_it() -> None:
         shop = await client.bootstrap(Shop)
         # The call before them leaves alone, at once; these two leave together, in the next turn.
         before, first, second = shop.add(0), shop.add(1), shop.wait("later")
-        with anyio.fail_after(2):
+        with anyio.fail_after(60):
             assert (await before, await first) == (10, 11)
         cast("Call[str]", second).cancel()

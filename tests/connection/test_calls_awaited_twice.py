@@ -10,7 +10,7 @@ import pytest
 
 from capnet import CallCancelled, Cap, NotFound, call
 from capnet.testing import connected
-from tests.connection.shop import until
+from tests.connection.shop import left_when, until
 
 
 class Job(Cap, name="twice.Job"):
@@ -98,14 +98,14 @@ async def test_who_leaves_takes_the_call_along_only_as_the_last() -> None:
             tasks.start_soon(wait)
             await until(lambda: job.begun == 1)
             for _ in range(3):
-                with anyio.move_on_after(0.01):
+                with anyio.move_on_after(0.01):  # it has begun: whoever waits now leaves before it ends
                     await first
             assert job.cancelled == 0
             job.gate.set()
         assert got == ["result"]
         job.gate = anyio.Event()
         second: Any = proxy.run()
-        with anyio.move_on_after(0.01):
+        async with left_when(lambda: job.begun == 2):
             await second
         await until(lambda: job.cancelled == 1)
         with pytest.raises(CallCancelled):

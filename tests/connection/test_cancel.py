@@ -26,7 +26,7 @@ from capnet import (
 )
 from capnet.connection.dispatch import IDLE_RUNNERS
 from capnet.testing import assert_no_leaks, connected
-from tests.connection.shop import Gate, MemShop, Shop, socket_pair, until
+from tests.connection.shop import Gate, MemShop, Shop, ever_later, socket_pair, until
 
 
 async def test_leaving_the_scope_cancels_the_handler() -> None:
@@ -47,12 +47,15 @@ async def test_a_scope_around_the_call_is_its_deadline_there() -> None:
     """P-CALL-5: `fail_after` travels by itself; a scope that ends sends a cancel at the latest."""
     async with connected(implementation := MemShop()) as (server, client):
         shop = await client.bootstrap(Shop)
-        with anyio.fail_after(60):
+        with anyio.fail_after(3600):
             left = (await shop.who())["left"]
-        assert 59 < left <= 60
+        assert 3500 < left <= 3600
         assert (await shop.who())["left"] is None
-        with pytest.raises(TimeoutError), anyio.fail_after(0.01):
-            await shop.wait("late")
+        for seconds in ever_later():
+            with pytest.raises(TimeoutError), anyio.fail_after(seconds):
+                await shop.wait("late")
+            if implementation.gate.entered:
+                break
         await until(lambda: implementation.gate.cancelled == ["late"])
         del shop
         await assert_no_leaks(server, client)
@@ -61,10 +64,10 @@ async def test_a_scope_around_the_call_is_its_deadline_there() -> None:
 class Timed(Cap, name="test.Timed"):
     """Methods with a time of their own."""
 
-    @options(timeout=0.02)
+    @options(timeout=0.1)
     @call
     async def short(self) -> None: ...
-    @options(timeout=30)
+    @options(timeout=3600)
     @call
     async def long(self) -> float | None: ...
 
@@ -84,8 +87,9 @@ async def test_the_timeout_of_a_method_ends_the_call_on_both_sides() -> None:
     """Fault 4: a time and a way to cancel for every call."""
     async with connected(implementation := MemTimed()) as (server, client):
         timed = await client.bootstrap(Timed)
-        with anyio.fail_after(5), pytest.raises(DeadlineExceeded):
-            await timed.short()
+        while not implementation.gate.entered:  # on a machine that is busy its time may be up before it has arrived
+            with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
+                await timed.short()
         await until(lambda: implementation.gate.cancelled == ["short"])
         del timed
         await assert_no_leaks(server, client)
@@ -95,12 +99,15 @@ async def test_the_callee_answers_a_deadline_although_the_caller_does_not_watch(
     """P-CALL-5: enforced where the handler runs; the caller has left the scope that set it without a cancel."""
     async with connected(implementation := MemShop()) as (server, client):
         shop = await client.bootstrap(Shop)
-        calls: list[Any] = []
-        with anyio.move_on_after(0.02):
-            calls.append(shop.wait("watched"))
-            await checkpoint()
-        with anyio.fail_after(5), pytest.raises(DeadlineExceeded):
-            await calls[0]
+        for seconds in ever_later():
+            calls: list[Any] = []
+            with anyio.move_on_after(seconds):
+                calls.append(shop.wait("watched"))
+                await checkpoint()
+            with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
+                await calls[0]
+            if implementation.gate.entered:
+                break
         await until(lambda: implementation.gate.cancelled == ["watched"])
         await until(lambda: not server.stats()["answers"])
 
@@ -172,9 +179,9 @@ async def test_a_nested_call_inherits_what_is_left() -> None:
         shop = await near_end.bootstrap(Shop)
         async with connected(MemRelay(shop)) as (_, client):
             relay = await client.bootstrap(Relay)
-            with anyio.fail_after(30):
+            with anyio.fail_after(3600):
                 left = await relay.left_elsewhere()
-            assert left is not None and 20 < left <= 30
+            assert left is not None and 3500 < left <= 3600
             assert await relay.left_elsewhere() is None
 
 
@@ -265,9 +272,9 @@ async def test_the_shorter_of_scope_and_method_is_the_deadline_there() -> None:
     """P-CALL-5: what is left is seen in the handler by `current_effective_deadline`, as by any nested call."""
     async with connected(MemTimed()) as (_, client):
         timed = await client.bootstrap(Timed)
-        assert 29 < (await timed.long() or 0) <= 30
-        with anyio.fail_after(10):
-            assert 9 < (await timed.long() or 0) <= 10
+        assert 3500 < (await timed.long() or 0) <= 3600
+        with anyio.fail_after(600):
+            assert 500 < (await timed.long() or 0) <= 600
 
 
 class Item(Cap, name="test.Item"):

@@ -30,7 +30,7 @@ from capnet.observe import (
 from capnet.observe.bus import QUEUE_EVENTS
 from capnet.testing import assert_no_leaks, connected
 from tests.balance import Books
-from tests.connection.shop import MemShop, Shop, until
+from tests.connection.shop import MemShop, Shop, left_when, until
 
 
 async def test_the_envelope() -> None:
@@ -63,7 +63,7 @@ async def test_every_start_has_one_end_in_both_directions() -> None:
         await shop.add(1)
         with pytest.raises(Internal):
             await shop.fail("x")
-        with anyio.move_on_after(0.01):
+        async with left_when(lambda: implementation.gate.entered):
             await shop.wait("cancelled")
         await until(lambda: implementation.gate.cancelled)
         await until(lambda: len(there) == len(here) == 8)

@@ -254,11 +254,11 @@ async def test_a_handler_that_fails_is_logged_and_declines(answer: Any, later: b
 async def test_a_handler_that_hangs_is_logged_and_declines() -> None:
     failed: list[HandlerFailed] = []
     slow = Slow(None)
-    async with connected(limits=Limits(policy_timeout=0.02)) as (server, client):
+    async with connected(limits=Limits(policy_timeout=0.5)) as (server, client):
         server.on(HandlerFailed, failed.append)
         server.fallback(Asked(MemItem("older")))
         server.fallback(slow)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await (await client.bootstrap(Item)).label() == "older"
         await until(lambda: failed)
         assert failed[0].error.kind == "TimeoutError" and slow.cancelled == 1
@@ -306,7 +306,7 @@ async def test_hold_asks_nobody_else_and_ends_in_time(later: bool) -> None:
         server.fallback(older)
         server.fallback(Asked(HOLD, later=later))
         for wait in (None, 0.01):
-            with anyio.fail_after(3), pytest.raises(NotFound):
+            with anyio.fail_after(60), pytest.raises(NotFound):
                 await client.bootstrap(Item, wait=wait)
         async with asking(client, wait=30) as held:
             await anyio.sleep(0.25)  # longer than the policy's time
@@ -329,9 +329,9 @@ async def test_the_time_that_handlers_take_is_part_of_the_wait() -> None:
     slow = Slow(HOLD)
     async with connected() as (server, client):
         server.fallback(slow)
-        async with asking(client, wait=0.02) as outcome:
+        async with asking(client, wait=0.5) as outcome:
             await until(lambda: slow.entered)
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.55)
             slow.go.set()
         assert outcome == [NotFound]
 
@@ -586,7 +586,7 @@ async def test_t19_a_policy_that_fails_under_a_flood_of_bootstraps_denies(how: s
         return True
 
     told: list[tuple[str, str | None]] = []
-    limits = Limits(policy_timeout=0.05 if how == "hangs" else 5.0, max_strikes=1000)
+    limits = Limits(policy_timeout=0.05 if how == "hangs" else 60.0, max_strikes=1000)
     async with connected(MemItem("x"), policy=Rule(lambda _: admit()), limits=limits) as (server, client):
 
         async def ask() -> None:
@@ -595,7 +595,7 @@ async def test_t19_a_policy_that_fails_under_a_flood_of_bootstraps_denies(how: s
             except (PermissionDenied, ResourceExhausted) as error:
                 told.append((error.code, error.reason))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 for _ in range(200):
                     tasks.start_soon(ask)

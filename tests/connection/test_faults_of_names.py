@@ -150,16 +150,17 @@ async def test_fault_41_a_deadline_is_kept_where_the_handler_runs() -> None:
     class Asking(MemShop):
         async def ask(self, question: Any, about: str) -> str:
             left = anyio.current_effective_deadline() - anyio.current_time()
-            return f"{left:.0f} {await question(about)}"
+            return f"{left} {await question(about)}"
 
     async with connected(Asking()) as (_, client):
         shop = await client.bootstrap(Shop)
 
         async def question(about: str) -> str:
-            return f"{anyio.current_effective_deadline() - anyio.current_time():.0f}"
+            return f"{anyio.current_effective_deadline() - anyio.current_time()}"
 
-        with anyio.fail_after(30):
-            assert await shop.ask(question, "x") == "30 30"
+        with anyio.fail_after(3600):
+            there, back = map(float, (await shop.ask(question, "x")).split())
+        assert 3500 < there <= 3600 and 3500 < back <= 3600
 
 
 async def test_fault_46_exceptions_are_not_told() -> None:

@@ -27,6 +27,8 @@ from tests.connection.shop import until
 from tests.connection.test_guard import Guard, Slow, later
 from tests.connection.tree import CALL, Chain, Hub, Tap, assert_nothing_left, chain
 
+pytestmark = pytest.mark.usefixtures("whole_turns")
+
 NODE = "test.Node"
 
 

@@ -81,7 +81,7 @@ async def is_gone(door: Any) -> bool:
 
 async def fails_at_last(ask: Callable[[], Awaitable[object]]) -> CapnetError:
     """The error of something that is asked again and again until it fails."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while True:
             try:
                 await ask()

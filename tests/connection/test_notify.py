@@ -15,6 +15,8 @@ from tests.connection.shop import MemShop, Shop, socket_pair, until
 from tests.connection.test_late_promises import left
 from tests.connection.tree import CALL, MemNode, Node, Tap, Tree, assert_nothing_left
 
+pytestmark = pytest.mark.usefixtures("whole_turns")
+
 
 async def test_it_starts_in_its_order_with_the_others_and_nothing_comes_back() -> None:
     tree = Tree()
@@ -142,7 +144,7 @@ async def test_a_handler_that_runs_is_not_waited_for_when_the_caller_closes() ->
         node = await client.bootstrap(Node)
         notify(node.late_word)("x")
         await until(lambda: tree.gate.entered)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await client.aclose(grace=0)
         with pytest.raises(Unavailable):
             notify(node.say)("y")

@@ -37,8 +37,10 @@ from capnet.connection.deferring import Late
 from capnet.connection.proxy import reference_of
 from capnet.engine.calls import Pipelined
 from capnet.testing import assert_no_leaks, connected
-from tests.connection.shop import socket_pair, until
+from tests.connection.shop import ever_later, socket_pair, until
 from tests.connection.tree import CALL, DROP, FINISH, RESULT, Branch, MemNode, Node, Tap, Tree, assert_nothing_left
+
+pytestmark = pytest.mark.usefixtures("whole_turns")
 
 
 async def code_of(call: Any) -> str:
@@ -515,8 +517,22 @@ async def test_a_deadline_ends_those_that_wait_on_both_sides() -> None:
         node = await client.bootstrap(Node)
         base = node.late_child("a")
         below = pipe(base)
-        with pytest.raises(TimeoutError), anyio.fail_after(0.02):
-            await below.say("x")
+        await until(lambda: server.stats()["answers"])
+        waited = False
+
+        async def look() -> None:
+            nonlocal waited
+            await until(lambda: server.stats()["answers_waiting"])
+            waited = True
+
+        for seconds in ever_later():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(look)
+                with pytest.raises(TimeoutError), anyio.fail_after(seconds):
+                    await below.say("x")
+                tasks.cancel_scope.cancel()
+            if waited:
+                break
         await until(lambda: server.stats()["answers_waiting"] == 0)
         unread: Any = None
         with anyio.move_on_after(0.02):

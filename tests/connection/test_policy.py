@@ -76,7 +76,7 @@ async def test_anything_else_denies(decide: Any, reason: str) -> None:
 async def test_a_policy_that_hangs_denies_in_time() -> None:
     policy = Rule(lambda _: anyio.sleep_forever())
     async with connected(MemShop(), policy=policy, limits=Limits(policy_timeout=0.02)) as (server, client):
-        with anyio.fail_after(5), pytest.raises(PermissionDenied) as caught:
+        with anyio.fail_after(60), pytest.raises(PermissionDenied) as caught:
             await client.bootstrap(Shop)
         assert caught.value.reason == "policy_timeout"
         await assert_no_leaks(server, client)

@@ -365,7 +365,7 @@ CALL, RESULT, FINISH, DROP = int(Op.CALL), int(Op.RESULT), int(Op.FINISH), int(O
 async def assert_nothing_left(*connections: Connection) -> None:
     """No reference, no call, nothing kept, nothing that waits, no stream, and no strike counted."""
     await assert_no_leaks(*connections)
-    with anyio.move_on_after(2):
+    with anyio.move_on_after(60):
         while any(map(_left, connections)):
             await checkpoint()
     for connection in connections:

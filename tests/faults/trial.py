@@ -232,7 +232,7 @@ async def _run(scenario: Scenario, ground: Ground, tasks: Tasks, found: Outcome,
         found.error = repr(error)
     finally:
         chances.active = False
-    with anyio.move_on_after(3):
+    with anyio.move_on_after(patience):
         while running_tasks() > before:
             await checkpoint()
     if running_tasks() > before:

@@ -106,7 +106,7 @@ class Scene:
             sock.setblocking(False)
             sock.connect(self.path)
             await until(lambda: set(self.host.connections) - before)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 yield Raw(sock)
         finally:
             sock.close()
@@ -133,7 +133,7 @@ async def scene(limits: Limits | None = None, implementation: MemShop | None = N
                 waiting = shop.wait("before")
                 await until(lambda: implementation.gate.entered)
                 yield Scene(host, path, implementation, shop)
-                with anyio.fail_after(5):
+                with anyio.fail_after(60):
                     assert await shop.add(1) == 11
                     implementation.gate.open()
                     assert await waiting == "shop:before"

@@ -84,13 +84,13 @@ async def test_a_hello_of_more_than_4_kib() -> None:
 
 async def test_a_peer_that_says_nothing() -> None:
     """P-CONN-3: its time is the handshake's."""
-    async with scene(Limits(handshake_timeout=0.05)) as here, here.attacker() as raw:
+    async with scene(Limits(handshake_timeout=0.5)) as here, here.attacker() as raw:
         assert b"this is a capnet/1 endpoint" in await raw.closed()
         assert await here.clause() == "P-CONN-3"
 
 
 async def test_half_a_hello_and_silence() -> None:
-    async with scene(Limits(handshake_timeout=0.05)) as here, here.attacker() as raw:
+    async with scene(Limits(handshake_timeout=0.5)) as here, here.attacker() as raw:
         await raw.send(raw.pack(Hello("raw").to_frame())[:20])
         await raw.closed()
         assert await here.clause() == "P-CONN-3"
@@ -98,7 +98,7 @@ async def test_half_a_hello_and_silence() -> None:
 
 async def test_half_a_frame_and_silence() -> None:
     """P-FRAME-2: a frame that was begun must be finished; pings sent meanwhile by us do not help the peer."""
-    async with scene(Limits(partial_frame_timeout=0.05)) as here, here.attacker() as raw:
+    async with scene(Limits(partial_frame_timeout=0.3)) as here, here.attacker() as raw:
         await raw.greet()
         await raw.send(raw.pack([Op.PING, 1])[:-1])
         await raw.closed()

@@ -29,7 +29,7 @@ class Door:
 
     async def until(self, count: int) -> None:
         """Wait until `count` transports are there."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while len(self.arrived) < count:
                 self._news = anyio.Event()
                 await self._news.wait()

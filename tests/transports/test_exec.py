@@ -59,7 +59,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def has_exited(child: Child) -> int:
     """How it exited; checks that it was reaped."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         code = await child.wait()
     with pytest.raises(ChildProcessError):
         os.waitpid(child.pid, os.WNOHANG)  # noqa: ASYNC222 (it does not block)
@@ -164,7 +164,7 @@ async def test_grandchild_that_left_the_group_cannot_hold_the_transport() -> Non
 async def pipe_ends(read: int) -> None:
     """Wait until nobody holds the other end of a pipe."""
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await anyio.wait_readable(read)
         assert os.read(read, 1) == b""
     finally:
