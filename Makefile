@@ -5,6 +5,9 @@ STAMP   := .venv/.installed
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
 CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
+# What `make soak` holds to the bars in milliseconds and bytes, beside the long programme.
+BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py tests/integration/test_kills.py
+
 # Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
 WORKERS := auto
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
@@ -26,7 +29,7 @@ check: test lint types docs  ## test, lint, types and docs
 
 soak: $(STAMP)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
-	CAPNET_HYPOTHESIS=deep CAPNET_BARS=1 $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py $(wildcard tests/hostile/test_t*.py)
+	CAPNET_HYPOTHESIS=deep CAPNET_BARS=1 $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py $(BARS)
 
 lint: $(STAMP)  ## format, style and import contracts
 	$(BIN)/ruff format --check

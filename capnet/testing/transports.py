@@ -33,7 +33,7 @@ _TURNS: Final = 200
 """Turns of the loop in which something forbidden would have happened."""
 
 
-async def check_transport(connect_pair: ConnectPair, *, timeout: float = 10.0) -> None:
+async def check_transport(connect_pair: ConnectPair, *, timeout: float = 60.0) -> None:
     """Run every rule.
 
     Args:
@@ -54,7 +54,7 @@ class Recorder:
         timeout: seconds `until` waits.
     """
 
-    def __init__(self, timeout: float = 10.0) -> None:
+    def __init__(self, timeout: float = 60.0) -> None:
         self.data = bytearray()
         self.chunks = 0
         self.writables = 0

@@ -26,7 +26,7 @@ def run(scratch: Path, *words: str, **more: str) -> subprocess.CompletedProcess[
         env=environment(scratch, **more),
         capture_output=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=120,
         check=False,
     )
 
@@ -42,7 +42,7 @@ def run_on_terminal(scratch: Path, *words: str, **more: str) -> tuple[int, str]:
         while chunk := _read(ours):
             seen += chunk
         os.close(ours)
-        return process.wait(timeout=50), seen.decode("utf-8")
+        return process.wait(timeout=120), seen.decode("utf-8")
 
 
 def _read(terminal: int) -> bytes:

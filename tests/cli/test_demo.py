@@ -179,7 +179,7 @@ def test_interrupt_leaves_nothing_behind(folder: Path, scratch: Path, moment: st
         assert any(moment in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         # The plugin holds the other end of the error output: its end of file says that the plugin has gone too.
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "")
     assert out.rstrip().endswith("✗ interrupted")
     assert list(scratch.iterdir()) == []
@@ -197,7 +197,7 @@ def test_reader_that_goes_away(folder: Path, scratch: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=120) == 1
 
 
 async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

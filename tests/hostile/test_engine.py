@@ -28,7 +28,7 @@ from capnet.testing.engines import RawPeer, capability
 from capnet.wire.framing import header
 from capnet.wire.hello import Hello
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
-from tests.cost import assert_steady, calls
+from tests.counting import assert_steady, calls_of
 
 PATIENT = Hello("patient", Limits(control_burst=100_000))
 NARROW = Hello("narrow", Limits(max_calls=16, max_queued_calls=8, max_caps=16, max_strikes=5))
@@ -738,7 +738,7 @@ class TestPromises:
         def failing(length: int) -> int:
             raw = RawPeer(Hello("engine", Limits.trusted()))
             raw.say(kept(1), *[kept(number, [number - 1]) for number in range(2, length + 1)])
-            cost = calls(lambda: raw.say([5, 1]))
+            cost = calls_of(lambda: raw.say([5, 1]))
             assert [frame[:3] for frame in raw.heard] == [[4, number, "cancelled"] for number in range(1, length + 1)]
             assert raw.say(*[[6, number] for number in range(1, length + 1)]) == []
             assert raw.engine.pipelines.promised == 0
@@ -767,7 +767,7 @@ class TestPromises:
         takes: list[Any] = [AnswerRef(1)]
         raw.say([2, 3, 0, "m", {"x": [AnswerRef(1), AnswerRef(2, ("a",))]}])
         costs = [
-            calls(lambda number=number, several=several: raw.say([2, number, 0, "m", {"x": several}]))  # type: ignore[misc]
+            calls_of(lambda number=number, several=several: raw.say([2, number, 0, "m", {"x": several}]))  # type: ignore[misc]
             for number, several in [(4, takes * 1000), (5, takes * 2), (6, takes)]
         ]
         assert max(costs) < 100_000, "as many as values that are refused"

@@ -17,6 +17,7 @@ from capnet.errors import InvalidArgument, Unavailable
 from capnet_transports import exec as exec_transport
 from capnet_transports import sockets
 from capnet_transports.exec import Child, adopt, inherited_scheme, scheme, spawn
+from tests.cost import HANGS
 from tests.transports.ends import started
 
 ROOT = str(Path(__file__).parents[2])
@@ -52,7 +53,14 @@ asyncio.run(main())
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def time_to_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that exit by themselves are not hurried, however slow the machine is."""
+    monkeypatch.setattr(exec_transport, "GRACE", HANGS)
+
+
+@pytest.fixture
+def impatience(time_to_exit: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those that do not."""
     monkeypatch.setattr(exec_transport, "GRACE", 0.1)
     monkeypatch.setattr(sockets, "LINGER", 0.1)
 
@@ -117,6 +125,7 @@ async def test_last_words_are_delivered() -> None:
         assert len(recorder.data) == 300_000
 
 
+@pytest.mark.usefixtures("impatience")
 async def test_program_that_ignores_end_of_file_gets_sigterm() -> None:
     child = spawn(python(BARE + "s.send(b'!'); signal.pause()"))
     async with started(child.transport) as recorder:
@@ -125,6 +134,7 @@ async def test_program_that_ignores_end_of_file_gets_sigterm() -> None:
     assert await has_exited(child) == -signal.SIGTERM
 
 
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("waitid", [True, False])
 async def test_program_that_ignores_sigterm_is_killed(waitid: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not waitid:

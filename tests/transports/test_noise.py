@@ -12,6 +12,7 @@ import struct
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from statistics import median
@@ -32,7 +33,8 @@ from capnet_transports.listeners import SocketListener
 from capnet_transports.sockets import attach
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import MemShop, Shop, until
-from tests.cost import BARS, HANGS, Counted, counting_calls, tracing
+from tests.cost import BARS, HANGS
+from tests.counting import counting_calls, tracing
 from tests.hostile.attack import Raw
 from tests.transports.door import Door
 from tests.transports.ends import started
@@ -494,8 +496,8 @@ async def one_round(shops: list[Shop]) -> float:
             assert await shop.add(number, 1) == number + 1
 
     since = time.thread_time()
-    with nullcontext(Counted()) if BARS else counting_calls() as counted:
+    with nullcontext(Counter[str]()) if BARS else counting_calls() as counted:
         async with anyio.create_task_group() as tasks:
             for shop in shops:
                 tasks.start_soon(calls, shop)
-    return time.thread_time() - since if BARS else counted.count
+    return time.thread_time() - since if BARS else counted.total()

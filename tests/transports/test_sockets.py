@@ -100,8 +100,9 @@ async def test_close_does_not_wait_for_a_peer_that_does_nothing(size: int) -> No
         assert peer.fileno() != -1
 
 
-async def test_close_goes_on_while_the_peer_takes_bytes() -> None:
+async def test_close_goes_on_while_the_peer_takes_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take many times `LINGER`."""
+    monkeypatch.setattr(sockets, "LINGER", 0.5)
     size, received = 4 * HIGH_WATER, 0
     async with half_attached() as (transport, recorder, peer):
         transport.send([bytes(size)])

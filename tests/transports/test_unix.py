@@ -39,7 +39,7 @@ def plain_socket(path: Path) -> Generator[socket.socket]:
     """A peer that knows nothing of us."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield sock
 
 
