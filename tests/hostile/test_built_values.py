@@ -185,7 +185,7 @@ async def test_a_class_that_fails_tells_nothing(way: str, number: str) -> None:
         assert (op, code) == (Op.ERROR, "internal" if "argument" in way else "invalid_argument")
         await until(lambda: failures)
         assert details["correlation"] == failures[0].correlation
-        assert CANARY.encode() not in raw.bytes and str(failures[0].error) == CANARY
+        assert CANARY.encode() not in raw.bytes and failures[0].error.text == CANARY
 
 
 class Careless(NotFound):
