@@ -36,6 +36,7 @@ from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Enrich, lower
 
+from .call import Call
 from .deferring import Late
 from .forward import Forwarder
 from .lineage import Above, Granted
@@ -192,7 +193,13 @@ class Payloads:
             return self._promise(value, promises)
         if position.takes_functions and callable(value):
             return self._function(value, position.contract)
-        return plain(value, position.text_keys)
+        if issubclass(kind, Call):
+            raise TypeError("this is a call that nobody has awaited: await it, or pass what it will bring by pipe()")
+        flat = plain(value, position.text_keys)
+        if position is ANYTHING and flat is not value and not _equals(value, flat):
+            become = f"`{kind.__qualname__}` would arrive as `{kind_of(flat).__qualname__}`"
+            raise TypeError(f"{become} where `Any` is declared: declare its type, or send what it is made of")
+        return flat
 
     def _capability(self, value: Cap, contract: Any, promises: bool) -> CapRef | AnswerRef:
         """The reference of a capability where `contract` is declared."""
@@ -248,6 +255,11 @@ class Payloads:
             hosted = self._functions[key] = Hosted(function)
             hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted, contract=spec)
+
+
+def _equals(value: Any, flat: Any) -> bool:
+    """Whether plain data is the same to who looks at it, as a number of an IntEnum is; also against odd classes."""
+    return (flat == value) is True
 
 
 def lent_under(value: Cap, contract: Any) -> ContractSpec:

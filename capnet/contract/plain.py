@@ -37,9 +37,9 @@ def plain(value: object, text_keys: bool = False) -> Any:
     take_apart = _take_apart(cast("Any", type(value)))
     try:
         flat = take_apart(value)
+    except _DoesNotTravel:
+        raise
     except TypeError as error:
-        if take_apart is _refuse:
-            raise
         # Another TypeError says that a value does not travel, and its text goes to the peer: these words are our own.
         raise RuntimeError(f"a `{type(value).__qualname__}` cannot be read") from error
     return _with_text_keys(flat) if text_keys and _is_map(flat) else flat
@@ -62,9 +62,13 @@ def _itself(value: Any) -> Any:
     return value
 
 
+class _DoesNotTravel(TypeError):
+    """What is said of a value, in words of ours."""
+
+
 def _refuse(value: Any) -> Any:
     name = type(value).__qualname__
-    raise TypeError(f"`{name}` does not travel: it is neither plain data nor a capability")
+    raise _DoesNotTravel(f"`{name}` does not travel: it is neither plain data nor a capability")
 
 
 def _fields(names: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def _text(value: Any) -> str:
 def _moment(value: dt.datetime) -> Any:
     # msgspec writes exact classes only.
     exact = dt.datetime.combine(value.date(), value.timetz())
+    if not _is_whole(value.utcoffset()):  # it would be written in whole minutes, which is another moment
+        exact = exact.astimezone(dt.UTC)
     return msgspec.to_builtins(exact)
 
 
@@ -101,8 +107,18 @@ def _date(value: dt.date) -> str:
 
 
 def _time(value: dt.time) -> Any:
+    offset = value.utcoffset()
+    if not _is_whole(offset) or (offset is None and value.tzinfo is not None):
+        raise _DoesNotTravel(
+            "a time whose zone has no offset in whole minutes by itself does not travel: send a datetime"
+        )
     exact = dt.time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
     return msgspec.to_builtins(exact)
+
+
+def _is_whole(offset: dt.timedelta | None) -> bool:
+    """Whether an offset from UTC can be written in minutes."""
+    return offset is None or not offset % dt.timedelta(minutes=1)
 
 
 def _duration(value: dt.timedelta) -> Any:

@@ -333,3 +333,33 @@ def test_every_value_comes_back(hint: Any, values: st.SearchStrategy[Any]) -> No
         assert type(found) is type(value)
 
     check()
+
+
+@pytest.mark.parametrize("seconds", [1172, -17762, 30, 86399])
+def test_a_moment_of_an_offset_with_seconds_is_the_same_moment(seconds: int) -> None:
+    """The text has whole minutes only, so it goes as UTC."""
+    moment = dt.datetime(1930, 6, 1, 12, tzinfo=dt.timezone(dt.timedelta(seconds=seconds)))
+    assert dt.datetime.fromisoformat(plain(moment)) == moment
+    with pytest.raises(TypeError, match="send a datetime"):
+        plain(moment.timetz())
+
+
+class Moving(dt.tzinfo):
+    """A zone whose offset depends on the day."""
+
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta | None:
+        return None if when is None else dt.timedelta(hours=1 if when.month < 7 else 2)
+
+    def dst(self, when: dt.datetime | None) -> None:
+        return None
+
+    def tzname(self, when: dt.datetime | None) -> None:
+        return None
+
+
+def test_a_time_of_a_zone_that_depends_on_the_day_does_not_travel() -> None:
+    """It would lose its zone; a moment has the offset of its day."""
+    with pytest.raises(TypeError, match="send a datetime"):
+        plain(dt.time(12, tzinfo=Moving()))
+    moment = dt.datetime(2026, 7, 1, 12, tzinfo=Moving())
+    assert dt.datetime.fromisoformat(plain(moment)).utcoffset() == dt.timedelta(hours=2)
