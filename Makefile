@@ -1,7 +1,9 @@
-# Each target works as the only command in a fresh clone: the first run makes .venv and installs everything into it.
+# Each target works as the only command in a fresh clone: the first run makes .venv and installs what it needs into it,
+# for the demo the library and what its command needs, for all others the tools of development as well.
 
 BIN     := .venv/bin
-STAMP   := .venv/.installed
+LIBRARY := .venv/.library
+TOOLS   := .venv/.tools
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
 CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
@@ -10,6 +12,7 @@ BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py t
 
 # Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
 WORKERS := auto
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
@@ -18,35 +21,35 @@ PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(STAMP)  ## see it work
+demo: $(LIBRARY)  ## see it work
 	$(BIN)/python -m capnet demo
 
-test: $(STAMP)  ## everything a change must pass, coverage gate included
+test: $(TOOLS)  ## everything a change must pass, coverage gate included
 	$(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
 	$(PYTEST) $(addprefix --ignore=,$(CORE))
 
 check: test lint types docs  ## test, lint, types and docs
 
-soak: $(STAMP)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+soak: $(TOOLS)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
+	$(PIP) --editable '.[dev,fuzz]'
 	CAPNET_HYPOTHESIS=deep CAPNET_BARS=1 $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py $(BARS)
 
-lint: $(STAMP)  ## format, style and import contracts
+lint: $(TOOLS)  ## format, style and import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 
-types: $(STAMP)  ## mypy --strict and pyright strict
+types: $(TOOLS)  ## mypy --strict and pyright strict
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-docs: $(STAMP)  ## build the documentation; a warning fails
+docs: $(TOOLS)  ## build the documentation; a warning fails
 	$(BIN)/sphinx-build -n -W --keep-going -q docs build/docs
 
-bench: $(STAMP)  ## performance against the floors, as ratios
+bench: $(TOOLS)  ## performance against the floors, as ratios
 	$(BIN)/python -m benchmarks
 
-format: $(STAMP)  ## rewrite files in the project's format
+format: $(TOOLS)  ## rewrite files in the project's format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -55,7 +58,7 @@ clean:  ## remove whatever was built, .venv included
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # `make PYTHON=/path/to/python` chooses the interpreter; otherwise the first that is new enough and can make a venv.
-$(STAMP): pyproject.toml
+$(LIBRARY): pyproject.toml
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
 		if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 		then found=$$python; break; fi; \
@@ -66,5 +69,9 @@ $(STAMP): pyproject.toml
 		exit 1; \
 	fi; \
 	set -ex; $$found -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(TOOLS): $(LIBRARY)
+	$(PIP) --editable '.[dev]'
 	@touch $@
