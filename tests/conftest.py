@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.balance import every_start_has_its_end as every_start_has_its_end
 
-settings.register_profile("quick", max_examples=50, stateful_step_count=30, deadline=None)
+settings.register_profile(
+    "quick", max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 # The same examples in every run: a red build must be red because of the change.
 settings.register_profile(
     "ci",

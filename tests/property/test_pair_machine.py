@@ -21,7 +21,6 @@ from tests.property.pair.mutants import MUTANTS, Patch
 TestPairMachine = PairMachine.TestCase  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_the_machine_notices(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lets a planted fault pass would prove nothing."""

@@ -81,14 +81,12 @@ def marked_lines() -> list[int]:
     return [number for number, line in enumerate(lines, 1) if "# mistake: " in line]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", CLEAN)
 def test_good_code_is_clean(findings: Findings, name: str) -> None:
     """No plugin, no cast, no ignore is needed."""
     assert findings[name] == {}
 
 
-@pytest.mark.timeout(300)
 def test_every_planted_mistake_is_found(findings: Findings) -> None:
     """Each marked line has an error, and no other line has one."""
     assert sorted(findings[MISTAKES]) == marked_lines()
