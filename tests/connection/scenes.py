@@ -20,6 +20,7 @@ from capnet import (
     Cap,
     CapnetError,
     Connection,
+    DeadlineExceeded,
     Host,
     Membrane,
     NotFound,
@@ -192,7 +193,7 @@ async def a_cancelled_call(stage: Stage) -> None:
 
 async def a_cancelled_await(stage: Stage) -> None:
     """The scope around it ends; the handler's own call is cancelled with it."""
-    with move_on_after(0.002):
+    with suppress(DeadlineExceeded), move_on_after(0.002):  # on a busy machine the callee may notice first
         await stage.desk.wait()
         raise AssertionError
 

@@ -217,7 +217,8 @@ async def test_who_observes_other_things_does_not_hold_up_calls(observed: bool) 
         below = pipe(row.node.late_child("a"))
         said = below.say("1")
         await until(lambda: tap.frames.count(CALL) == 2)
-        assert row.tree.gate.entered == ["a"] and not row.tree.gate.left
+        await until(lambda: row.tree.gate.entered == ["a"])
+        assert not row.tree.gate.left
         row.tree.gate.open()
         assert await said == "/a:1"
         del below, said
