@@ -195,11 +195,7 @@ class Payloads:
             return self._function(value, position.contract)
         if issubclass(kind, Call):
             raise TypeError("this is a call that nobody has awaited: await it, or pass what it will bring by pipe()")
-        flat = plain(value, position.text_keys)
-        if position is ANYTHING and flat is not value and not _equals(value, flat):
-            become = f"`{kind.__qualname__}` would arrive as `{kind_of(flat).__qualname__}`"
-            raise TypeError(f"{become} where `Any` is declared: declare its type, or send what it is made of")
-        return flat
+        return plain(value, position.text_keys)
 
     def _capability(self, value: Cap, contract: Any, promises: bool) -> CapRef | AnswerRef:
         """The reference of a capability where `contract` is declared."""
@@ -255,11 +251,6 @@ class Payloads:
             hosted = self._functions[key] = Hosted(function)
             hosted.expose(spec)
         return CapRef(spec.name, spec.version, hosted, contract=spec)
-
-
-def _equals(value: Any, flat: Any) -> bool:
-    """Whether plain data is the same to who looks at it, as a number of an IntEnum is; also against odd classes."""
-    return (flat == value) is True
 
 
 def lent_under(value: Cap, contract: Any) -> ContractSpec:

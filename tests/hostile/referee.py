@@ -295,6 +295,7 @@ class Referee:
             not references
             and type(target) is int
             and self.chunk == 1
+            and not (len(frame) > 5 and frame[5].get("deadline") == 0)  # its time was up, whatever it was made on
             and self.engine.exports._by_id.get(target) is None
         ):
             self.strikes += not broken  # it was given back
