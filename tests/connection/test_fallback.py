@@ -270,7 +270,7 @@ async def test_a_handler_that_hangs_is_logged_and_declines() -> None:
 async def test_fault_28_a_client_that_comes_first() -> None:
     """Fault 28: there a bootstrap before the name was served failed at once. Here: it may wait, or be made to wait."""
     async with connected() as (server, client):
-        async with asking(client, wait=30) as waited:
+        async with asking(client, wait=60) as waited:
             await until(lambda: server.pending_bootstraps)
             server.serve(MemItem("late"))
         assert await waited.pop().label() == "late"
@@ -289,7 +289,7 @@ async def test_fault_18_who_waits_for_a_name_is_looked_at_again() -> None:
     verdicts = [True]
     policy = Rule(lambda _: verdicts[0])
     async with connected(policy=policy) as (server, client):
-        async with asking(client, wait=30) as outcome:
+        async with asking(client, wait=60) as outcome:
             await until(lambda: server.registry._waiters)
             verdicts[:] = [False]
             server.serve(item := MemItem("late"))
@@ -308,7 +308,7 @@ async def test_hold_asks_nobody_else_and_ends_in_time(later: bool) -> None:
         for wait in (None, 0.01):
             with anyio.fail_after(60), pytest.raises(NotFound):
                 await client.bootstrap(Item, wait=wait)
-        async with asking(client, wait=30) as held:
+        async with asking(client, wait=60) as held:
             await anyio.sleep(0.25)  # longer than the policy's time
             server.serve(MemItem("late"))
         assert await held.pop().label() == "late"
@@ -319,7 +319,7 @@ async def test_hold_asks_nobody_else_and_ends_in_time(later: bool) -> None:
 async def test_when_all_decline_the_caller_waits_as_long_as_it_wants() -> None:
     async with connected() as (server, client):
         server.fallback(handler := Asked())
-        async with asking(client, wait=30) as waited:
+        async with asking(client, wait=60) as waited:
             await until(lambda: handler.names)
             server.serve(MemItem("late"))
         assert await waited.pop().label() == "late"
