@@ -94,11 +94,11 @@ class _Meter:
         gc.freeze()  # to look through the program itself takes tens of milliseconds, whatever peers do
         with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
             peak.write("5")  # what was most before does not count
+        self.slowness = self.slowness or factor()
         if self.trace:
             tracemalloc.start()
             tracemalloc.reset_peak()
         self.base = self.base or _memory()["VmRSS"]
-        self.slowness = self.slowness or factor()
         self.longest = self.longest_collection = 0.0
         self.began = time.thread_time()  # nor is this a step
 
