@@ -19,7 +19,7 @@ import anyio
 
 from capnet import connect
 from tests.hostile.bait import Bait
-from tests.hostile.jail import Jail, jailed
+from tests.hostile.jail import Jail, jailed, watching
 from tests.integration.programs import ROOT
 from tests.soak.misbehave import KINDS
 
@@ -79,7 +79,9 @@ async def serve_beside(kind: str, calls: int) -> tuple[int, int]:
     Returns:
         The frames and connections that the one that misbehaves has come to by then.
     """
-    async with jailed() as jail, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(watching("steps"))
+        jail = await stack.enter_async_context(jailed())
         bad = stack.enter_context(_bad_one(jail.path, kind, None))
         baits = [await stack.enter_async_context(_honest(jail, number)) for number in range(HONEST)]
         _tell(bad, "go")
