@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from inspect import iscoroutinefunction
+from time import perf_counter, time
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
@@ -159,7 +159,7 @@ class Bus:
                     size += value.__sizeof__()
                 elif isinstance(value, Failure):
                     size += value.size
-            self.forward(kind(time=time.time(), sequence=self._sequence, **fields), size)
+            self.forward(kind(time=time(), sequence=self._sequence, **fields), size)
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody observes events of a kind, here or above."""
@@ -233,7 +233,7 @@ class Bus:
         for observer in observers:
             if observer.rests or scheduler is None:
                 continue
-            held_up = observer.deliver(time.perf_counter() + TURN / len(observers))
+            held_up = observer.deliver(perf_counter() + TURN / len(observers))
             if held_up >= TURN and observer.queue:
                 observer.rests = True
                 scheduler.call_at(scheduler.now() + held_up * REST, partial(self._resume, observer))
@@ -247,10 +247,10 @@ class Bus:
 
     def _say_farewell(self) -> None:
         """There will be no other turn: hand over what waits, as far as that does not hold up the end."""
-        until = time.perf_counter() + FAREWELL
+        until = perf_counter() + FAREWELL
         for bus in (*self.children, self):
             for observer in tuple(bus._observers):  # noqa: SLF001
-                while observer.queue and observer.wait_for_turn and time.perf_counter() < until:
+                while observer.queue and observer.wait_for_turn and perf_counter() < until:
                     observer.deliver(until)
                 while observer.wait_for_turn and observer.queue:
                     observer.drop()
@@ -314,7 +314,7 @@ class _Observer:
         ends = 0.0
         took = 0.0
         for _ in range(len(self.queue)):
-            began = ends or time.perf_counter()
+            began = ends or perf_counter()
             if began > until or took >= TURN or not self.queue:  # it may have ended itself
                 break
             event = self.take()
@@ -325,7 +325,7 @@ class _Observer:
             except BaseException as error:
                 # An observer's fault is its own: it is counted, the next event is still its.
                 self._failed(error)
-            ends = time.perf_counter()
+            ends = perf_counter()
             took = ends - began
         return took
 

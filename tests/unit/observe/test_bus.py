@@ -46,6 +46,23 @@ class Later:
             function()
 
 
+class Clock:
+    """What the bus takes for the time that its observers use up: it stands still but for who moves it."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("capnet.observe.bus.perf_counter", clock)
+    return clock
+
+
 def test_events_come_later_in_order_and_by_kind() -> None:
     later, limits, everything = Later(), list[Event](), list[Event]()
     bus = Bus(scheduler=later)
@@ -190,16 +207,13 @@ async def test_a_feed_that_is_not_read_loses_the_oldest_and_counts() -> None:
         assert (await anext(feed)).limit == "5"
 
 
-def test_one_that_holds_up_the_loop_rests_and_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_holds_up_the_loop_rests_and_goes_on_later(clock: Clock) -> None:
     """Threat T23: for one second of the loop that it takes it waits for many; the others do not wait with it."""
-    clock = 100.0
-    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
     later, slow, quick = Later(), list[Event](), list[Event]()
     bus = Bus(scheduler=later)
 
     def blocks(event: Event) -> None:
-        nonlocal clock
-        clock += 1.0
+        clock.time += 1.0
         slow.append(event)
 
     bus.on(Event, blocks)
@@ -224,16 +238,13 @@ def test_one_that_holds_up_the_loop_rests_and_goes_on_later(monkeypatch: pytest.
     assert slow == quick and not later.timers
 
 
-def test_the_end_does_not_wait_for_one_that_holds_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_does_not_wait_for_one_that_holds_it_up(clock: Clock) -> None:
     """What it has no time for is dropped, and counted."""
-    clock = 100.0
-    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
     later, seen = Later(), list[Event]()
     bus = Bus(scheduler=later)
 
     def blocks(event: Event) -> None:
-        nonlocal clock
-        clock += FAREWELL * 0.6
+        clock.time += FAREWELL * 0.6
         seen.append(event)
 
     bus.on(Event, blocks)
@@ -243,15 +254,12 @@ def test_the_end_does_not_wait_for_one_that_holds_it_up(monkeypatch: pytest.Monk
     assert len(seen) == 2 and bus.stats()["events_dropped"] == 8
 
 
-def test_many_events_for_one_take_no_more_than_a_share_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = 100.0
-    monkeypatch.setattr("capnet.observe.bus.time.perf_counter", lambda: clock)
+def test_many_events_for_one_take_no_more_than_a_share_of_a_turn(clock: Clock) -> None:
     later, seen = Later(), list[Event]()
     bus = Bus(scheduler=later)
 
     def works(event: Event) -> None:
-        nonlocal clock
-        clock += TURN / 4
+        clock.time += TURN / 4
         seen.append(event)
 
     bus.on(Event, works)
