@@ -1,9 +1,10 @@
 # Each target works as the only command in a fresh clone: the first run makes .venv and installs what it needs into it,
 # for the demo the library and what its command needs, for all others the tools of development as well.
 
-BIN     := .venv/bin
-LIBRARY := .venv/.library
-TOOLS   := .venv/.tools
+VENV    := .venv
+BIN     := $(VENV)/bin
+LIBRARY := $(VENV)/.library
+TOOLS   := $(VENV)/.tools
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
 CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
@@ -16,10 +17,10 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak lint types docs bench format clean
+.PHONY: help demo test test-lowest test-newest check soak lint types docs bench format clean
 
 help:  ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(LIBRARY)  ## see it work
 	$(BIN)/python -m capnet demo
@@ -27,6 +28,18 @@ demo: $(LIBRARY)  ## see it work
 test: $(TOOLS)  ## everything a change must pass, coverage gate included
 	$(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
 	$(PYTEST) $(addprefix --ignore=,$(CORE))
+
+# An environment of their own, made anew each time, whose versions are told before the tests begin.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest:  ## the tests with the lowest and with the newest versions that pyproject.toml allows
+	rm -rf build/$@
+	$(MAKE) VENV=build/$@ build/$@/.library
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/$@/bin/uv pip install --quiet --python build/$@ --upgrade --resolution $(RESOLUTION) --editable '.[dev]'
+	build/$@/bin/uv pip list --quiet --python build/$@
+	@touch build/$@/.tools
+	$(MAKE) VENV=build/$@ test
 
 check: test lint types docs  ## test, lint, types and docs
 
@@ -68,7 +81,7 @@ $(LIBRARY): pyproject.toml
 		echo "None of python3.11 … python3.14, python3, python is that; name one with: make PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi; \
-	set -ex; $$found -m venv --clear .venv
+	set -ex; $$found -m venv --clear $(VENV)
 	$(PIP) --editable '.[cli]'
 	@touch $@
 
