@@ -248,7 +248,7 @@ async def kill_hosts(
     base = descriptors(), threading.active_count()
     for _ in range(count):
         await _kill_host(random.Random(chance.getrandbits(64)), loop, mark, path, tally)
-        assert (descriptors(), threading.active_count()) == base
+        await until(lambda: (descriptors(), threading.active_count()) == base, SOON)
         assert not zombies() and os.listdir(folder) in ([], ["s"])
         progress(tally)
     await _end_host(loop, mark, path)
