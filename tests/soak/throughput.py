@@ -21,7 +21,7 @@ from capnet import connect
 from tests.hostile.bait import Bait
 from tests.hostile.jail import Jail, jailed, watching
 from tests.integration.programs import ROOT
-from tests.soak.misbehave import KINDS
+from tests.soak.mischief import KINDS
 
 __all__ = ["KINDS", "Shares", "measure", "serve_beside"]
 
