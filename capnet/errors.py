@@ -134,7 +134,7 @@ class CapnetError(Exception):
 
     def to_wire(self) -> tuple[str, str, dict[str, Any] | None]:
         """Code, text cut to size, and details (with reason and retry folded in) as they travel."""
-        error = told(self)
+        error = told(self) or Internal()
         details = error.details
         words = {word: cut_text(said, MAX_REASON) for word in _WORDS if (said := getattr(error, word)) is not None}
         if words or details.keys() & _WORDS:
@@ -288,11 +288,19 @@ def elsewhere(what: str) -> FailedPrecondition:
     )
 
 
-def told(error: CapnetError) -> CapnetError:
+def told(error: CapnetError) -> CapnetError | None:
     """The same error as one of the classes above, with fields of the right types, whatever its own class makes of them.
 
-    Where a field cannot be read, or is of another type, it says nothing; the text is then that of the exception.
+    Where a field cannot be read, or is of another type, it says nothing; the text is then that of the exception. None
+    when not even its class can be asked what it is.
     """
+    try:
+        return _told(error)
+    except Exception:  # of a metaclass of the user's
+        return None
+
+
+def _told(error: CapnetError) -> CapnetError:
     kind = type(error)
     if (
         kind in _TOLD
@@ -302,13 +310,9 @@ def told(error: CapnetError) -> CapnetError:
         return error
     own = next(base for base in kind.__mro__ if base in _TOLD)
     message, reason, retry, details = (_field(error, name) for name in _FIELDS)
-    if isinstance(reason, Enum):
-        reason = reason.value
-    plain: CapnetError = own(
-        message if isinstance(message, str) and message else _text(error),
-        reason=reason if isinstance(reason, str) else None,
-        retry=retry if isinstance(retry, str) else None,
-    )
+    if issubclass(type(reason), Enum):
+        reason = cast("Enum", reason).value
+    plain: CapnetError = own(_word(message) or _text(error), reason=_word(reason), retry=_word(retry))
     try:
         plain.details.update((name, value) for name, value in dict(cast("Any", details)).items() if name not in _WORDS)
     except Exception:  # it is no map, or one that raises
@@ -323,9 +327,14 @@ def _field(error: CapnetError, name: str) -> object:
         return None
 
 
+def _word(field: object) -> str | None:
+    """A text that is nothing but that: a class of the user's own may have other methods."""
+    return str.__str__(cast("str", field)) if issubclass(type(field), str) else None
+
+
 def _text(error: CapnetError) -> str:
     try:
-        return BaseException.__str__(error)
+        return _word(BaseException.__str__(error)) or ""
     except Exception:  # arguments that cannot be shown
         return ""
 

@@ -153,7 +153,7 @@ class GuardedSink(StoppableSink[Any]):
         try:
             await self._gate(lambda: self._sink.send(crossed))
         except CapnetError as error:
-            self.fail(error.again())
+            self.fail(CapnetError.again(error))
             raise
 
     async def aclose(self) -> None:
@@ -161,7 +161,7 @@ class GuardedSink(StoppableSink[Any]):
         try:
             await self._gate(self._sink.aclose)
         except CapnetError as error:
-            self.fail(error.again())
+            self.fail(CapnetError.again(error))
             raise
 
     def fail(self, error: CapnetError) -> None:

@@ -27,7 +27,7 @@ from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
 from .streams import MAX_RUN, Flow, StoppableSink, StreamReader
-from .telling import EXITS, holds, told_of
+from .telling import EXITS, holds, tellable, told_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -178,7 +178,7 @@ class Moving(Flow):
         try:
             await self.end(error)
         except CapnetError as raised:
-            return error or raised
+            return error or tellable(self._connection, raised)
         except Exception as raised:
             self._connection.unexpected("end of a stream", raised)
         return error
@@ -265,7 +265,7 @@ class Producing(Moving):
             if close is not None:
                 await close()
         except CapnetError as raised:
-            error = error or raised
+            error = error or tellable(self._connection, raised)
             raise
         finally:
             with self._connection.contained:

@@ -20,6 +20,7 @@ from anyio import Event as Signal
 from capnet.contract import Cap
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.observe import Event
+from capnet.observe.failure import name_of
 from capnet.registry import ServeHandle
 from capnet.registry.registry import IfExists, checked_name
 
@@ -405,7 +406,7 @@ class _Task:
     @property
     def name(self) -> str:
         """Of the function."""
-        return getattr(self.function, "__qualname__", repr(self.function))
+        return name_of(self.function)
 
     def cancel(self) -> None:
         """Cancel it, also before it runs."""

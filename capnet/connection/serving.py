@@ -319,7 +319,7 @@ class Serving(ABC):
         """
         if isinstance(error, CapnetError):
             self.refused(what, error)
-            meant = told(error)
+            meant = told(error) or self.unexpected(what, error)
             unfit = InvalidArgument(f"{what}: {meant.message}", reason=reason, details=meant.details)
             unfit.__cause__ = error.__cause__
         else:

@@ -6,6 +6,7 @@ one call. What leaves is an error of ours with fields of the right types, and wi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from capnet.contract import Cap
@@ -22,6 +23,7 @@ __all__ = ["EXITS", "holds", "tellable", "told_of"]
 EXITS: Final = (SystemExit, KeyboardInterrupt)
 """What ends the program, and not only what has raised it."""
 
+_exceptions_in: Final[Callable[[Any], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _AROUND: Final = 2
 """The frame, and the map of the details."""
 _MARGIN: Final = 1024
@@ -34,38 +36,41 @@ def told_of(connection: Connection, where: str, raised: BaseException) -> Capnet
     Args:
         where: what has raised it, for the log.
     """
-    meant = _only_one_in(raised)
-    if isinstance(meant, CapnetError):
-        return tellable(connection, meant)
+    leaves = list(_leaves(raised))
+    if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
+        return tellable(connection, cast("CapnetError", leaves[0]))
     if holds(raised, EXITS):
         return Unavailable("the program that answers is ending", reason="peer_closing")
-    if isinstance(meant, connection.loop.cancelled):
+    if all(issubclass(type(leaf), connection.loop.cancelled) for leaf in leaves):
         return None
     return connection.unexpected(where, raised)
 
 
 def holds(raised: BaseException, kinds: Any) -> bool:
     """Whether it is of one of these kinds, or a group of exceptions that has one."""
-    if isinstance(raised, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", raised).subgroup(kinds) is not None
-    return isinstance(raised, kinds)
+    return any(issubclass(type(leaf), kinds) for leaf in _leaves(raised))
 
 
-def _only_one_in(raised: BaseException) -> BaseException:
-    """What a group of exceptions means that holds no more than one: a handler may fan out in a task group."""
-    if not isinstance(raised, BaseExceptionGroup):
-        return raised
-    group = cast("BaseExceptionGroup[BaseException]", raised)
-    return _only_one_in(group.exceptions[0]) if len(group.exceptions) == 1 else group
+def _leaves(raised: BaseException) -> Iterator[BaseException]:
+    """It, or what is in it if it is a group of exceptions, however deep. No code of its class is run."""
+    waiting = [raised]
+    while waiting:
+        error = waiting.pop()
+        if issubclass(type(error), BaseExceptionGroup):
+            waiting += _exceptions_in(error)
+        else:
+            yield error
 
 
 def tellable(connection: Connection, error: CapnetError) -> CapnetError:
     """The same, as it may leave. Details take what results take; what cannot travel is left out alone, and logged."""
-    error = told(error)
-    if error.details:
-        error = error.again()
-        error.details = _lowered(connection, error.details)
-    return error
+    plainer = told(error)
+    if plainer is None:
+        return connection.unexpected("class of an error", error)
+    if plainer.details:
+        plainer = plainer.again()
+        plainer.details = _lowered(connection, plainer.details)
+    return plainer
 
 
 def _lowered(connection: Connection, details: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +85,8 @@ def _lowered(connection: Connection, details: dict[str, Any]) -> dict[str, Any]:
             if size > room:
                 raise ValueError(f"{size} bytes are more than is left of {MAX_ERROR_DETAILS} for details")
         except Exception as unfit:  # also what the user's own classes raise when they are taken apart
-            connection.unexpected(f"detail {name!r} of an error, which is left out", unfit)
+            word = repr(name) if type(name) is str else "without a name"
+            connection.unexpected(f"detail {word} of an error, which is left out", unfit)
         else:
             fitting[name] = plainer
             room -= size

@@ -323,7 +323,9 @@ class Audience(Generic[T]):
 
 def _maker(error: Exception) -> MakeError:
     """Each reader raises the error anew: one that is raised again and again would collect tracebacks."""
-    return error.again if isinstance(error, CapnetError) else partial(error.with_traceback, error.__traceback__)
+    if isinstance(error, CapnetError):
+        return partial(CapnetError.again, error)  # as we mean it, and not as its class may
+    return partial(Exception.with_traceback, error, error.__traceback__)
 
 
 class Subscription(Reader[T]):

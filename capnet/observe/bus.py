@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .events import Event
-from .failure import MAX_TEXT, Failure
+from .failure import MAX_TEXT, Failure, name_of
 from .log import Log
 
 __all__ = ["Bus", "Counter", "Feed", "MAX_OBSERVERS", "QUEUE_BYTES", "QUEUE_EVENTS", "Scheduler"]
@@ -332,7 +332,7 @@ class _Observer:
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
         if self.failures == 1:
-            _log.unexpected(f"observer {getattr(self.observe, '__qualname__', self.observe)}", "", error)
+            _log.unexpected(f"observer {name_of(self.observe)}", "", error)
 
 
 class _Reader(_Observer):

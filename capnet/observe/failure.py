@@ -12,7 +12,7 @@ from traceback import FrameSummary, StackSummary, walk_tb
 from types import CodeType, TracebackType
 from typing import Final
 
-__all__ = ["MAX_TEXT", "Failure", "failure_of"]
+__all__ = ["MAX_TEXT", "Failure", "failure_of", "name_of"]
 
 MAX_TEXT: Final = 1024
 """Characters of a text in an event; longer ones are cut."""
@@ -64,6 +64,13 @@ class Failure:
 
 def failure_of(error: BaseException, causes: int = _MAX_CAUSES) -> Failure:
     """What is told of an exception, which may be of a user's class: whatever that does, this raises nothing."""
+    try:
+        return _failure_of(error, causes)
+    except Exception:
+        return Failure("<its class cannot be read>", "", None, False, ())
+
+
+def _failure_of(error: BaseException, causes: int) -> Failure:
     cls = type(error)
     kind = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     above = error.__cause__ if error.__cause__ is not None or error.__suppress_context__ else error.__context__
@@ -74,6 +81,14 @@ def failure_of(error: BaseException, causes: int = _MAX_CAUSES) -> Failure:
         error.__cause__ is not None,
         _lines_of(error.__traceback__),
     )
+
+
+def name_of(called: object) -> str:
+    """A word for a function, or for what else is called, whatever its class is."""
+    try:
+        return str(getattr(called, "__qualname__", None) or type(called).__qualname__)[:MAX_TEXT]
+    except Exception:
+        return "<its name cannot be read>"
 
 
 def _said_by(error: BaseException) -> str:

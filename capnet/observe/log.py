@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from traceback import format_exception
 from typing import Any, Final, TextIO
 
@@ -61,7 +62,7 @@ class Log:
         self._born = time.monotonic()
 
     def unexpected(self, where: str, correlation: str, error: BaseException) -> None:
-        """Write that our own code failed, with its traceback.
+        """Write that our own code failed, with its traceback. It raises nothing: what failed is to be told besides.
 
         Args:
             where: what failed, such as `handler of chat.Room.post`.
@@ -76,7 +77,11 @@ class Log:
         more: dict[str, object] = {"correlation": correlation} if correlation else {}
         if left_out:
             more["left_out_before"] = left_out
-        _logger().error("unexpected", where=where, exc_info=error, **more)
+        try:
+            _logger().error("unexpected", where=where, exc_info=error, **more)
+        except Exception:  # the error is of a class that raises when it is shown, or there is nowhere to write to
+            with suppress(Exception):
+                _logger().error("unexpected", where=where, error="an exception that cannot be shown", **more)
 
 
 _common: Final = Account(NEWCOMERS)

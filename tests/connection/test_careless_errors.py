@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import io
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,28 @@ class Raising(NotFound):
         raise RuntimeError("secret")
 
 
+class Word(str):
+    """A text whose own methods raise."""
+
+    __slots__ = ()
+    __str__ = __len__ = encode = secret  # type: ignore[assignment]
+
+
+def hiding(kind: type[BaseException], *names: str) -> Any:
+    """A class that has properties which raise."""
+    return type(f"Hiding{kind.__name__}", (kind,), dict.fromkeys(names, property(secret)))
+
+
+Masked = hiding(NotFound, "__class__", "again", "to_wire", "with_traceback")
+
+
+class Uneven(NotFound):
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("secret")
+
+    __hash__ = __bool__ = cast("Any", secret)
+
+
 def with_field(**fields: Any) -> Callable[[], NotFound]:
     """An error whose fields were set to anything."""
 
@@ -162,6 +185,50 @@ CARELESS: list[Callable[[], BaseException]] = [
     with_field(reason="\ud800"),
     with_field(reason="x" * 100_000),
     with_field(details={"\ud800": "\ud800"}),
+    with_field(message=Word("text")),
+    with_field(reason=Word("text")),
+    with_field(details={Word("name"): Word("text")}),
+    lambda: Masked("nothing there"),
+    lambda: Uneven("nothing there"),
+]
+
+
+class Veiled(type):
+    """A metaclass that tells nothing of its classes."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        raise RuntimeError("secret")
+
+
+class Unreadable(NotFound, metaclass=Veiled):
+    pass
+
+
+class Mute(ValueError):
+    """Nothing of it can be read; it is to be logged all the same."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("secret")
+
+
+Group = hiding(ExceptionGroup, "exceptions", "subgroup", "split", "derive")
+
+
+def deep() -> BaseException:
+    """A group in a group, and so on, with two in the innermost."""
+    error: Any = ExceptionGroup("", [ValueError("x"), ValueError("y")])
+    for _ in range(2_000):
+        error = ExceptionGroup("", [error])
+    return cast("BaseException", error)
+
+
+UNTOLD: list[Callable[[], BaseException]] = [
+    lambda: Unreadable("x"),
+    lambda: Group("", [ValueError("x"), ValueError("y")]),
+    lambda: Mute("x"),
+    hiding(ValueError, "__notes__", "__cause__", "__traceback__"),
+    hiding(BaseException, "__class__"),
+    deep,
 ]
 
 
@@ -206,6 +273,70 @@ async def test_one_call_fails_and_nobody_else_notices(raised: Callable[[], BaseE
         assert await innocent == "innocent"
         assert server.stats()["answers"] == client.stats()["answers"] == 0
         assert not server.closed and not client.closed
+
+
+@pytest.mark.parametrize("raised", UNTOLD, ids=[str(number) for number in range(len(UNTOLD))])
+async def test_what_cannot_be_told_is_a_failed_handler(raised: Callable[[], BaseException]) -> None:
+    """Whatever becomes of the log: the caller has the word for it, and nobody else notices."""
+    async with connected(MemDesk(raised)) as (server, client):
+        failed: list[HandlerFailed] = []
+        server.on(HandlerFailed, failed.append)
+        desk = await client.bootstrap(Desk)
+        for _ in range(2):
+            with pytest.raises(Internal) as caught:
+                await desk.get()
+            assert caught.value.details["correlation"]
+            with pytest.raises(Internal):
+                async for _ in desk.follow():
+                    pass
+        await until(lambda: len(failed) == 4)
+        assert server.stats()["answers"] == 0 and not server.closed
+
+
+async def test_one_error_in_groups_of_a_class_of_their_own_is_that_error() -> None:
+    """However deep."""
+    for depth in (1, 2_000):
+        error: Exception = NotFound("x", reason="empty")
+        for _ in range(depth):
+            error = Group("", [error])
+        async with connected(MemDesk(partial(_same, error))) as (_, client):
+            with pytest.raises(NotFound) as caught:
+                await (await client.bootstrap(Desk)).get()
+            assert caught.value.reason == "empty"
+
+
+async def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error may be closed by who reads it."""
+    monkeypatch.setattr("sys.stderr", _Closed())
+    async with connected(MemDesk(lambda: KeyError("secret"))) as (server, client):
+        with pytest.raises(Internal):
+            await (await client.bootstrap(Desk)).get()
+        assert not server.closed and server.stats()["answers"] == 0
+
+
+class _Closed(io.StringIO):
+    def write(self, s: str, /) -> int:
+        raise BrokenPipeError
+
+
+async def test_a_producer_that_fails_as_it_is_closed() -> None:
+    """With an error that says something else when it is said again."""
+
+    class Ending:
+        def __aiter__(self) -> Ending:
+            return self
+
+        async def __anext__(self) -> int:
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            raise Masked("nothing there", reason="late")
+
+    async with connected(MemDesk(NotFound)) as (server, client):
+        desk = await client.bootstrap(Desk)
+        with pytest.raises(NotFound) as caught:
+            await desk.upload(cast("Any", Ending()))
+        assert caught.value.reason == "late" and not server.closed and not client.closed
 
 
 class _Kept(Sink[int]):

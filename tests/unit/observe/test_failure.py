@@ -7,7 +7,7 @@ import traceback
 from types import FrameType, TracebackType
 from typing import Any
 
-from capnet.observe.failure import MAX_TEXT, failure_of
+from capnet.observe.failure import MAX_TEXT, failure_of, name_of
 
 
 class Silent(Exception):
@@ -53,6 +53,32 @@ def test_it_says_what_python_says() -> None:
 def test_it_names_the_class_of_others_with_its_module() -> None:
     failure = failure_of(raised(Silent()))
     assert failure.kind == f"{__name__}.Silent" and failure.text == "<its text cannot be made>"
+
+
+def test_a_class_that_cannot_be_read() -> None:
+    """A metaclass may do that, and a property in the place of the cause."""
+
+    def secret(*_: object) -> Any:
+        raise RuntimeError("secret")
+
+    veiled = type("Veiled", (type,), {"__getattribute__": secret})
+    for made in (veiled("Odd", (ValueError,), {}), type("Odd", (ValueError,), {"__cause__": property(secret)})):
+        failure = failure_of(made("x"))
+        assert failure.kind == "<its class cannot be read>" and failure.traceback == f"{failure}\n" and failure.size
+
+
+def test_names() -> None:
+    """Of functions, and of whatever else is called."""
+
+    class Called:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError("secret")
+
+        def __repr__(self) -> str:
+            raise RuntimeError("secret")
+
+    assert name_of(test_names) == "test_names" and name_of(Silent()) == "Silent"
+    assert name_of(Called()) == "<its name cannot be read>"
 
 
 def test_causes_are_told_three_in_a_row() -> None:

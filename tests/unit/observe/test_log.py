@@ -45,6 +45,27 @@ def test_without_configuration_it_goes_to_standard_error(capsys: pytest.CaptureF
     assert not out and "the-id" in err and "secret of ours" in err and "Traceback" in err
 
 
+def test_what_cannot_be_shown_has_an_entry_nevertheless(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its class may raise when it is shown."""
+
+    def secret(_: object) -> None:
+        raise RuntimeError("secret")
+
+    Log().unexpected("handler of a.B.c", "the-id", type("Odd", (ValueError,), {"__notes__": property(secret)})())
+    out, err = capsys.readouterr()
+    assert not out and "the-id" in err and "handler of a.B.c" in err
+
+
+def test_a_log_that_fails_is_no_fault_of_who_writes() -> None:
+    """What the program has configured may raise."""
+
+    def refuse(*_: object) -> str:
+        raise RuntimeError("secret")
+
+    structlog.configure(processors=[refuse])
+    Log().unexpected("handler of a.B.c", "the-id", failure())
+
+
 class Clock:
     """A clock that the test moves."""
 
