@@ -63,9 +63,10 @@ class Inner:
         handler = self._table.get(name)
         if handler is None:
             return getattr(self.subject, name)(*arguments, **keywords)
-        if context is not None and handler.context_parameter is not None:
-            keywords = {**keywords, handler.context_parameter: context}
-        return handler.on(self.subject)(*arguments, **keywords)
+        function, context_parameter = handler.on(self.subject)
+        if context is not None and context_parameter is not None:
+            keywords = {**keywords, context_parameter: context}
+        return function(*arguments, **keywords)
 
     def let_go(self) -> None:
         """Give the wrapper's own reference back now."""

@@ -374,12 +374,13 @@ class Dispatcher:
             raise
         if guarding is not None:
             verdict = guarding.ask(export, answer, handler.spec.arguments_by_name(positional, named))
-        if handler.context_parameter is not None:
-            named[handler.context_parameter] = self._call_context(answer)
+        function, context_parameter = handler.on(hosted.implementation)
+        if context_parameter is not None:
+            named[context_parameter] = self._call_context(answer)
         if guarding is not None and verdict is not None:
-            start = partial(handler.on(hosted.implementation), *positional, **named)
+            start = partial(function, *positional, **named)
             return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream"), True
-        return handler, handler.on(hosted.implementation)(*positional, **named), handler.spec.kind != "stream"
+        return handler, function(*positional, **named), handler.spec.kind != "stream"
 
     def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
         """The handler has returned: reply with its value, or with why that cannot travel."""

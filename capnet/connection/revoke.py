@@ -94,7 +94,7 @@ def _granted_as(facet: Facet) -> list[Granted]:
 
 def _leads_to(wrapper: Any, facet: Facet) -> bool:
     """Whether a wrapper, or one behind it, stands in front of a facet."""
-    inner = getattr(wrapper, "_capnet_inner", None)
+    inner = getattr(wrapper, "__dict__", {}).get("_capnet_inner")
     if inner is None or inner.subject is facet:
         return inner is not None
     subject = inner.subject

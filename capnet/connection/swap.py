@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from inspect import isawaitable
+from inspect import getattr_static, isawaitable
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from anyio import Event as Signal
@@ -103,10 +103,12 @@ async def swapping(
 async def _adopt(replacement: Replacement) -> None:
     """Let the new implementation take over what it wants of the old one's state; nothing has changed yet."""
     implementation, previous = replacement.hosted.implementation, replacement.registration.hosted
-    adopt = getattr(implementation, "adopt", None)
-    if previous is replacement.hosted or not callable(adopt):
+    if previous is replacement.hosted or getattr_static(implementation, "adopt", None) is None:
         return
     if "adopt" in contract_spec(type(implementation)).methods:  # that one is for the peers
+        return
+    adopt = implementation.adopt
+    if not callable(adopt):
         return
     adopted = adopt(previous.implementation)
     if isawaitable(adopted):

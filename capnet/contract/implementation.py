@@ -27,16 +27,29 @@ class Handler:
         spec: the method as the contract declares it.
         attribute: the implementation's method, by the contract's name of it; None where the implementation is the
             function itself. It is looked up at each call, so a method that was replaced on an object or a class runs.
-        context_parameter: the keyword that takes the `CallContext`, or None.
+        function: what its class has there, or None.
+        context_parameter: the keyword with which that takes the `CallContext`, or None.
     """
 
     spec: MethodSpec
     attribute: str | None
+    function: object = None
     context_parameter: str | None = None
 
-    def on(self, implementation: Any) -> Callable[..., Any]:
-        """What takes the arguments: a coroutine function, or for a stream one that returns the async generator."""
-        return implementation if self.attribute is None else getattr(implementation, self.attribute)  # type: ignore[no-any-return]
+    def on(self, implementation: Any) -> tuple[Callable[..., Any], str | None]:
+        """What takes the arguments, and the keyword with which it takes the `CallContext`, or None.
+
+        It is a coroutine function, or for a stream one that returns the async generator.
+        """
+        if self.attribute is None:
+            return implementation, None
+        method = getattr(implementation, self.attribute)
+        if getattr(method, "__func__", None) is self.function:
+            return method, self.context_parameter
+        try:
+            return method, _context_parameter(method)
+        except (TypeError, ValueError):  # it has no signature, or cannot be called at all
+            return method, None
 
 
 def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
@@ -73,7 +86,7 @@ def _made_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Handler]:
         found = list(_faults(method, function))
         faults += [f"method '{name}' {fault}" for fault in found]
         if not found:
-            table[name] = Handler(method, name, _context_parameter(function))
+            table[name] = Handler(method, name, function, _context_parameter(function))
     if faults:
         raise ContractError(
             f"{impl_cls.__qualname__} does not implement {spec.name}: {'; '.join(faults)}",

@@ -130,7 +130,7 @@ def implementation_of(capability: object) -> Any:
     """
     if isinstance(capability, Facet):
         return capability._capnet_facet.hosted.implementation  # noqa: SLF001 - ours
-    if isinstance(capability, Cap) and not hasattr(capability, "_capnet_reference"):
+    if isinstance(capability, Cap) and not hasattr(type(capability), "__capnet_narrow__"):  # a proxy is narrowed, too
         return capability
     raise TypeError(f"{type(capability).__name__} is no object of this program")
 
@@ -149,9 +149,10 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
         hosted = self._capnet_facet.hosted
         handler: Handler | None = hosted.handler(spec.name, spec, name)
         assert handler is not None, "a facet is made of what was exposed"
-        if handler.context_parameter is not None and context is not INJECT:
-            keywords[handler.context_parameter] = context
-        return handler.on(hosted.implementation)(*arguments, **keywords)
+        function, context_parameter = handler.on(hosted.implementation)
+        if context_parameter is not None and context is not INJECT:
+            keywords[context_parameter] = context
+        return function(*arguments, **keywords)
 
     async def run(self: Facet, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
         return await start(self, _capnet_context, arguments, keywords)

@@ -241,11 +241,14 @@ class Hosted:
             wake()
 
     def _has_close_hook(self) -> bool:
-        return isinstance(self.implementation, Cap) and type(self.implementation).aclose is not Cap.aclose
+        implementation = self.implementation
+        if not isinstance(implementation, Cap):
+            return False
+        return type(implementation).aclose is not Cap.aclose or "aclose" in implementation.__dict__
 
     async def aclose(self) -> None:
         """Run the close hook, unless it ran before."""
-        if not getattr(self.implementation, _CLOSED, False):
+        if not self.implementation.__dict__.get(_CLOSED):
             object.__setattr__(self.implementation, _CLOSED, True)
             await self.implementation.aclose()
 

@@ -54,10 +54,23 @@ def test_every_declared_method_has_a_handler() -> None:
     spec = contract_spec(Room)
     table = implementation_table(MemRoom, spec)
     assert list(table) == ["post", "history"]
-    assert table["post"].on(room := MemRoom()) == room.post
+    assert table["post"].on(room := MemRoom()) == (room.post, "ctx")
     assert table["post"].spec is spec.methods["post"]
     assert table["post"].context_parameter == "ctx"
     assert table["history"].context_parameter is None
+
+
+def test_what_was_replaced_on_an_object_takes_the_context_by_its_own_word() -> None:
+    """Or not at all."""
+    handler = implementation_table(MemRoom, contract_spec(Room))["post"]
+    room: Any = MemRoom()
+
+    async def other(text: str, *, what: CallContext = INJECT) -> int:
+        return 1
+
+    for replacement, word in ((other, "what"), (doubled, None), (len, None), (vars, None), (5, None)):
+        room.post = replacement
+        assert handler.on(room) == (replacement, word)
 
 
 def test_tables_are_made_once() -> None:
@@ -174,7 +187,7 @@ class Deciding(Reader):
 async def test_a_stream_is_generated_or_returned(cls: type[Reader]) -> None:
     """What the handler's function gives is iterated, not awaited."""
     handler = implementation_table(cls, contract_spec(Reader))["lines"]
-    assert [line async for line in handler.on(cls())(2)] == ["line", "line"]
+    assert [line async for line in handler.on(cls())[0](2)] == ["line", "line"]
 
 
 def test_a_plain_handler_of_a_stream_may_refuse_at_once() -> None:
@@ -182,7 +195,7 @@ def test_a_plain_handler_of_a_stream_may_refuse_at_once() -> None:
     handler = implementation_table(Deciding, contract_spec(Reader))["lines"]
     assert handler.context_parameter == "ctx"
     with pytest.raises(NotFound):
-        handler.on(Deciding())(0)
+        handler.on(Deciding())[0](0)
 
 
 async def exact(self: Any, a: int, b: int = 0, *, c: int = 0) -> None: ...
@@ -280,8 +293,8 @@ async def test_a_function_implements_a_callable() -> None:
     """The handler is called with the function itself, which is what is exported."""
     spec = callable_spec(Callable[[int], Awaitable[int]])
     handler = implementation_table(type(doubled), spec)["call"]
-    assert await handler.on(doubled)(21) == 42
-    assert handler.context_parameter is None
+    function, context_parameter = handler.on(doubled)
+    assert await function(21) == 42 and context_parameter is None
 
 
 async def test_a_class_may_implement_a_callable() -> None:
@@ -293,7 +306,8 @@ async def test_a_class_may_implement_a_callable() -> None:
             return await doubled(a0)
 
     handler = implementation_table(Double, callable_spec(hint))["call"]
-    assert await handler.on(Double())(21) == 42
+    function, _ = handler.on(Double())
+    assert await function(21) == 42
 
 
 def test_a_capability_is_not_a_function() -> None:
