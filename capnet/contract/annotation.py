@@ -40,7 +40,7 @@ from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
 
 from capnet.contract import growth
 from capnet.contract.callables import callable_contract, callable_parts
-from capnet.contract.capability import Cap, declaration_of
+from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
 from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.generics import bindings_of, substitute
 from capnet.contract.sink import Sink
@@ -339,6 +339,8 @@ class _Walk:
         names = [declared.name for base in cls.__mro__ if (declared := declaration_of(base))]
         if cls is not Cap and declaration_of(cls) is None:
             raise self.refuse(cls, "is an implementation", "annotate with the contract it implements")
+        if holds_data(cls):
+            raise self.refuse(cls, *DATA)
         self._mention(cls)
         return ["cap", *names]
 

@@ -23,6 +23,7 @@ from capnet.contract.context import INJECT
 from capnet.errors import ContractError
 
 __all__ = [
+    "DATA",
     "MAX_NAME_BYTES",
     "Cap",
     "Declaration",
@@ -30,6 +31,7 @@ __all__ = [
     "Stream",
     "call",
     "declaration_of",
+    "holds_data",
     "options",
     "options_of",
     "signature_of",
@@ -46,9 +48,11 @@ Stream: TypeAlias = AsyncGenerator[T, None]
 MAX_NAME_BYTES: Final = 256
 """Longest contract name, in UTF-8 bytes (`Limits.max_name_bytes` holds the same for names that arrive)."""
 MAX_VERSION: Final = 2**53 - 1
+DATA: Final = ("is a class of data", "put the decorator on the implementation; a contract has methods and nothing else")
 MARK: Final = "_capnet_options"
 RESERVED: Final = "capnet."
 POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NOTHING: Final = (inspect.Signature.empty, None, "None")
 _UNEVALUATED: Final[dict[str, Any]] = {}
 if sys.version_info >= (3, 14):
     from annotationlib import Format
@@ -194,6 +198,14 @@ def declaration_of(cls: type) -> Declaration | None:
     return cast("Declaration | None", vars(cls).get("_capnet_declaration"))
 
 
+def holds_data(contract: type) -> bool:
+    """Whether a contract is also a class of data, of the standard library or of attrs.
+
+    Values are taken for data first, so its capabilities would be; and what is decorated last may be another class.
+    """
+    return hasattr(contract, "__dataclass_fields__") or hasattr(contract, "__attrs_attrs__")
+
+
 def options_of(function: object) -> MethodOptions | None:
     """What the decorators said of `function`, or None when it is not declared."""
     # A property, staticmethod or classmethod has no marks of its own, so what it wraps is asked.
@@ -241,8 +253,13 @@ def _declare(
     _check_count("version", version)
     for method, function in methods.items():
         _check_method(f"contract {name}: method '{method}'", method, function, version)
-    for method, function in vars(cls).items() if methods else ():
-        _check_undeclared(f"contract {name}: '{method}'", method, function)
+    contracts = [declared for base in cls.__mro__ if (declared := declaration_of(base)) is not None]
+    known = {"aclose", *methods, *(method for declared in contracts for method in declared.methods)}
+    for base in cls.__mro__:
+        if base not in Cap.__mro__ and declaration_of(base) is None:
+            for method, function in vars(base).items():
+                if method not in known and not method.startswith("_"):
+                    _check_undeclared(f"contract {name}: '{method}'", function)
     return Declaration(name, version, dict(methods), _checked_ordered(cls, name, ordered))
 
 
@@ -294,12 +311,14 @@ def _check_method(where: str, name: str, function: object, version: int) -> None
     _check_signature(where, signature_of(function))
 
 
-def _check_undeclared(where: str, name: str, function: object) -> None:
+def _check_undeclared(where: str, function: object) -> None:
     """What looks like a method of the contract and is none would run here, on a proxy, and never reach the object."""
-    unwrapped = inspect.unwrap(getattr(function, "__func__", function)) if callable(function) else function
-    if name.startswith("_") or name == "aclose" or options_of(function) is not None:
-        return
-    if inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped):
+    while not isinstance(function, FunctionType):  # a classmethod, a partial method, a bound one
+        function = getattr(function, "__func__", None) or getattr(function, "func", None)
+        if function is None:
+            return
+    unwrapped = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped) or _is_empty(unwrapped):
         raise ContractError(
             f"{where} is not declared",
             hint="put @call or @stream above it, or begin its name with `_` to keep it local",
@@ -348,3 +367,22 @@ def _is_bool(value: object) -> bool:
 
 def _is_duration(value: object) -> bool:
     return isinstance(value, int | float) and not _is_bool(value) and value > 0 and math.isfinite(value)
+
+
+def _is_empty(function: object) -> bool:
+    """Whether it declares that it gives something, and has no body that could."""
+    if not isinstance(function, FunctionType) or signature_of(function).return_annotation in _NOTHING:
+        return False
+    code = function.__code__
+    return code.co_code in _EMPTY and all(const in (None, function.__doc__) for const in code.co_consts)
+
+
+def _bare() -> Any: ...
+
+
+def _documented() -> Any:
+    """Nothing but these words."""
+
+
+_EMPTY: Final = (_bare.__code__.co_code, _documented.__code__.co_code)
+"""What functions without a body are compiled to."""

@@ -19,7 +19,16 @@ import msgspec
 
 from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, resolved_hints
 from capnet.contract.callables import CallableCap, callable_contract
-from capnet.contract.capability import Cap, Kind, MethodOptions, declaration_of, options_of, signature_of
+from capnet.contract.capability import (
+    DATA,
+    Cap,
+    Kind,
+    MethodOptions,
+    declaration_of,
+    holds_data,
+    options_of,
+    signature_of,
+)
 from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.position import Position, position_of
@@ -295,6 +304,9 @@ def _made_spec(origin: type[Cap], cls: Any) -> ContractSpec:
         return implemented_spec(cls, contract)
     declared = declaration_of(contract)
     assert declared is not None  # _contract_of found it by its declaration
+    if holds_data(contract):
+        what, hint = DATA
+        raise ContractError(f"contract {declared.name} {what}", hint=hint)
     methods = dict(_methods(declared.name, contract, bindings_of(cls)))
     return ContractSpec(contract, cls, declared.name, declared.version, methods, declared.ordered)
 

@@ -8,9 +8,8 @@ says nothing about the object that it stands for, so that is not to be read, and
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator
-from types import FunctionType, new_class
+from types import CodeType, FunctionType, new_class
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 from capnet.contract.capability import Cap
@@ -58,13 +57,13 @@ def _as_declared(function: Any, spec: ContractSpec, method: MethodSpec) -> Any:
     return function
 
 
-def _asyncio_mark(function: Any) -> None:
-    """What `asyncio.iscoroutinefunction` looks for; `inspect` of Python 3.11 looks at the code alone."""
-    coroutines: Any = getattr(sys.modules.get("asyncio"), "coroutines", None)
-    function.__dict__["_is_coroutine"] = getattr(coroutines, "_is_coroutine", None)
+def _flag_code(function: Any) -> None:
+    """Python 3.11 looks at a flag of the code, and at nothing else; when the code runs it does not look there."""
+    code: CodeType = function.__code__
+    function.__code__ = code.replace(co_flags=code.co_flags | inspect.CO_COROUTINE)
 
 
-_mark_coroutine_function: Callable[[Any], object] = getattr(inspect, "markcoroutinefunction", _asyncio_mark)
+_mark_coroutine_function: Callable[[Any], object] = getattr(inspect, "markcoroutinefunction", _flag_code)
 
 
 def _hidden(spec: ContractSpec) -> Iterator[tuple[str, Any]]:

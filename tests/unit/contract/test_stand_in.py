@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
+import functools
 import inspect
-import sys
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from types import new_class
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import pytest
 
 from capnet.contract import Cap, ContractSpec, MethodSpec, Stream, call, contract_spec, stream
+from capnet.contract.annotation import read_annotation
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import ContractError
 
@@ -71,8 +73,7 @@ def test_it_has_the_contract_and_its_words() -> None:
     assert room.post(1) == "post" and room.lines() == "lines"
     assert room.post.__doc__ == "Say something." and room.post.__qualname__ == "Room.post"
     assert list(inspect.signature(room.post).parameters) == ["text", "urgent"]
-    asks: Any = inspect if sys.version_info >= (3, 12) else asyncio
-    assert asks.iscoroutinefunction(room.post) and not asks.iscoroutinefunction(room.lines)
+    assert inspect.iscoroutinefunction(room.post) and not inspect.iscoroutinefunction(room.lines)
     assert inspect.iscoroutinefunction(made(Room).post)
 
 
@@ -102,23 +103,103 @@ async def _items() -> Stream[int]:
 async def _close(self: object) -> None: ...
 
 
-def test_a_coroutine_that_is_not_declared_is_refused() -> None:
-    """On a proxy it would run here, and never reach the object."""
-    with pytest.raises(ContractError, match="'close' is not declared") as caught:
-        type("Forgetful", (Cap,), {"post": vars(Room)["post"], "close": _close})
+def _count(self: object) -> int: ...  # type: ignore[empty-body]
 
-    assert "@call" in caught.value.__notes__[0]
-    with pytest.raises(ContractError, match="'items' is not declared"):
-        type("Generating", (Cap,), {"post": vars(Room)["post"], "items": staticmethod(_items)})
 
-    class Fine(Cap, name="stand.Fine"):
+def _told(self: object) -> int:  # type: ignore[empty-body]
+    """Nothing but these words."""
+
+
+def _wrapped(self: object) -> Any:
+    return _close(self)
+
+
+UNDECLARED: list[Any] = [
+    _close,
+    _items,
+    staticmethod(_items),
+    classmethod(_close),
+    functools.partialmethod(_close),
+    functools.cached_property(_close),
+    functools.wraps(_close)(_wrapped),
+    _count,
+    _told,
+]
+
+
+@pytest.mark.parametrize("method", UNDECLARED, ids=[str(number) for number in range(len(UNDECLARED))])
+def test_what_seems_to_be_a_method_and_is_not_declared_is_refused(method: Any) -> None:
+    """On a proxy it would run here, and never reach the object; wherever the contract has it from."""
+    post = vars(Room)["post"]
+    mixin = type("Mixin", (), {"close": method})
+    for make in (
+        lambda: type("Forgetful", (Cap,), {"post": post, "close": method}),
+        lambda: type("Mixed", (mixin, Cap), {"post": post}),
+        lambda: type("Extending", (_Fine,), {"post": post, "close": method}),
+        lambda: new_class("Named", (_Fine,), {"name": "stand.Named"}, lambda body: body.update(close=method)),
+        lambda: type("Grown", (type("Implementation", (_Fine,), {"close": method}),), {"post": post}),
+    ):
+        with pytest.raises(ContractError, match="'close' is not declared") as caught:
+            cast("Any", make)()
+        assert "@call" in caught.value.__notes__[0]
+
+
+class _Fine(Cap, name="stand.Fine"):
+    """What it has beside its methods is its own."""
+
+    @call
+    async def fine(self) -> None: ...
+
+    async def _own(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def plain(self) -> None: ...
+
+    def hook(self, given: int): ...  # type: ignore[no-untyped-def]
+
+    def helped(self) -> int:
+        return 1
+
+    def word(self) -> str:
+        return "word"
+
+    bound = functools.wraps(str)(functools.partial(len))
+    kind = str
+    rank = 1
+
+
+def test_what_a_contract_may_have_beside() -> None:
+    """Functions that do something here, and names with `_`; methods that a mixin brings for a contract below."""
+    assert list(contract_spec(_Fine).methods) == ["fine"]
+
+    class Finished:
+        async def fine(self) -> None: ...
+
+    class More(Finished, _Fine, name="stand.More"):
         @call
-        async def post(self) -> None: ...
+        async def more(self) -> None: ...
 
-        async def _own(self) -> None: ...
+    assert list(contract_spec(More).methods) == ["fine", "more"]
 
-        async def aclose(self) -> None: ...
 
-        def plain(self) -> None: ...
+def test_a_contract_is_no_class_of_data() -> None:
+    """Its capabilities would be taken for data; and `slots=True` makes another class, without the name."""
+    post = vars(Room)["post"]
+    for data in (
+        dataclasses.dataclass(type("Data", (Cap,), {"post": post})),
+        dataclasses.dataclass(slots=True)(type("Data", (Cap,), {"post": post})),
+        type("Data", (dataclasses.make_dataclass("Fields", ["count"]), Cap), {"post": post}),
+        type("Data", (Cap,), {"post": post, "__attrs_attrs__": ()}),
+    ):
+        with pytest.raises(ContractError, match="class of data") as caught:
+            contract_spec(data)
+        assert "implementation" in caught.value.__notes__[0]
+        with pytest.raises(ContractError, match="class of data"):
+            read_annotation(list[data], "here")  # type: ignore[valid-type]
 
-    assert list(contract_spec(Fine).methods) == ["post"]
+    @dataclasses.dataclass
+    class Implementation(Room[int]):
+        count: int = 0
+
+    assert contract_spec(Implementation).name == "stand.Room"
