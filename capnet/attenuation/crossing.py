@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 from capnet.contract import Cap, Sink
-from capnet.contract.annotation import is_array, tag_of
+from capnet.contract.fields import is_array, is_attrs, tag_of
 from capnet.contract.position import NOTHING, Position
 from capnet.errors import InvalidArgument
 from capnet.wire.references import kind_of
@@ -158,18 +158,16 @@ def _end(kind: Any, value: Any, place: Position, replacing: Replacing) -> Any:
 
 @lru_cache(maxsize=1024)
 def _steps(kind: Any) -> _Steps | None:
-    """The fields of a dataclass or a struct, each with the step to it on the wire; None when it is neither."""
+    """The fields of an object, each with the step to it on the wire; None when its class has none."""
     if issubclass(kind, msgspec.Struct):
         names: tuple[str, ...] = kind.__struct_fields__
         steps = kind.__struct_encode_fields__
         if is_array(kind):
             steps = range(len(tag_of(kind)), len(tag_of(kind)) + len(names))
         return tuple(zip(names, steps, strict=True))
-    return (
-        tuple((field.name, field.name) for field in dataclasses.fields(kind))
-        if dataclasses.is_dataclass(kind)
-        else None
-    )
+    if dataclasses.is_dataclass(kind):
+        return tuple((field.name, field.name) for field in dataclasses.fields(kind))
+    return tuple((field.name, field.alias) for field in kind.__attrs_attrs__) if is_attrs(kind) else None
 
 
 def _object(kind: Any, value: Any, steps: _Steps, place: Position, replacing: Replacing, depth: int) -> Any:

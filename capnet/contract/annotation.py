@@ -11,7 +11,6 @@ A shape is one of: a word such as `"int"`; `["list", T]`; `["tuple", T, …]`; `
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -42,6 +41,7 @@ from capnet.contract import growth
 from capnet.contract.callables import callable_contract, callable_parts
 from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
 from capnet.contract.construction import can_be_called, is_called
+from capnet.contract.fields import Fields, fields_of, is_array, tag_of
 from capnet.contract.generics import bindings_of, substitute
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
@@ -49,14 +49,11 @@ from capnet.errors import ContractError
 __all__ = [
     "Annotation",
     "Shape",
-    "fields_of",
-    "is_array",
     "meant_by",
     "member_hints",
     "read_annotation",
     "resolved_hints",
     "stands_for",
-    "tag_of",
 ]
 
 Shape: TypeAlias = Any
@@ -188,7 +185,8 @@ def _check_msgspec(where: str, hint: Any) -> None:
     try:
         msgspec.msgpack.Decoder(hint)
     except TypeError as error:
-        raise ContractError(f"{where}: {error}") from error
+        hint_text = "wrap them in tagged msgspec structs, or declare one of them" if "union" in str(error) else None
+        raise ContractError(f"{where}: {error}", hint=hint_text) from error
 
 
 def _argument(hint: Any, index: int) -> Any:
@@ -206,6 +204,7 @@ class _Walk:
         self.contracts: list[type[Cap]] = []
         self.flags: set[str] = set()
         self.growth = 0
+        self.whole: Any = None
 
     def refuse(self, hint: Any, why: str = "cannot travel", hint_text: str | None = None) -> ContractError:
         name = hint.__qualname__ if isinstance(hint, type) else str(hint)
@@ -213,8 +212,10 @@ class _Walk:
 
     def read(self, hint: Any) -> Shape:
         """The shape of `hint`."""
+        if self.depth == 0:
+            self.whole = hint
         if self.depth == MAX_DEPTH:
-            raise self.refuse(hint, "is nested too deeply")
+            raise self.refuse(self.whole, "is nested too deeply", "declare `Any` for what may be nested without end")
         if not isinstance(hint, Hashable):  # such as `[int]`
             raise self.refuse(hint, "is not a type")
         self.depth += 1
@@ -266,7 +267,7 @@ class _Walk:
             return self._callable(hint)
         if isinstance(origin, type):
             return self._class(origin, hint)
-        raise self.refuse(hint)
+        raise self.refuse(hint, hint_text="write the name of a class, or `Any` for what holds values of its own kind")
 
     def _items_of_set(self, hint: Any) -> Shape:
         around, self.growth = self.growth, 0
@@ -316,7 +317,7 @@ class _Walk:
         if contract not in self.contracts:
             self.contracts.append(contract)
 
-    def _class(self, cls: type, hint: Any) -> Shape:
+    def _class(self, cls: Any, hint: Any) -> Shape:
         if issubclass(cls, Cap):
             return self._capability(cls)
         if issubclass(cls, enum.Flag) and len(cls) > MAX_FLAGS:
@@ -325,8 +326,8 @@ class _Walk:
             return ["literal", *(member.value for member in cls)]
         fields = fields_of(cls)
         if fields is None:
-            raise self.refuse(cls)
-        names, required = [name for name, _, _ in fields], [name for name, _, required in fields if required]
+            raise self.refuse(cls, hint_text=_way_out(cls))
+        names, required = [name for _, name, _ in fields], [name for _, name, required in fields if required]
         if is_called(cls) and not can_be_called(cls, names, required):
             raise self.refuse(
                 cls,
@@ -362,10 +363,28 @@ class _Walk:
         hints = member_hints(hint, self.where)
         shapes: dict[str, Shape] = {}
         for name, wire, required in fields:
+            if name not in hints:
+                raise self.refuse(hint, f"has a field '{name}' without a type", "annotate it")
             # In a TypedDict under postponed evaluation only the annotation itself knows.
             marked = {Required: True, NotRequired: False}.get(get_origin(hints[name]), required)
             shapes[wire] = [self.read(hints[name]), marked]
         return shapes
+
+
+def _way_out(cls: Any) -> str:
+    """What to declare instead of a class that cannot travel."""
+    if hasattr(cls, "__fspath__"):
+        return "declare `str`, and send `os.fspath(path)`"
+    if hasattr(cls, "model_fields"):
+        return "make it a pydantic dataclass, or declare `dict[str, Any]` and send `model_dump()`"
+    for base in (str, bytes, int, float, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal):
+        if issubclass(cls, base):
+            return f"declare `{base.__name__}`, or a NewType of it"
+    if issubclass(cls, abc.Mapping):
+        return "declare `dict`, as which it arrives"
+    if issubclass(cls, abc.Collection):
+        return "declare `list`, `tuple` or `set`, as which it arrives"
+    return "make it a dataclass, or its methods a contract"
 
 
 def _is_custom(shape: Shape) -> bool:
@@ -392,23 +411,6 @@ def meant_by(hint: Any) -> Any:
     return hint
 
 
-# Classes with fields: dataclasses, NamedTuples, TypedDicts, msgspec's structs
-
-Fields: TypeAlias = list[tuple[str, str, bool]]
-"""Name in Python, name on the wire, whether it must be there."""
-
-
-def fields_of(cls: Any) -> Fields | None:
-    """The fields that a class takes, in order; None when it is no class with fields."""
-    if issubclass(cls, msgspec.Struct):
-        return _struct_fields(cls)
-    if dataclasses.is_dataclass(cls):
-        return _dataclass_fields(cls)
-    if is_typeddict(cls):
-        return _dict_fields(cls)
-    return _tuple_fields(cls) if _is_named_tuple(cls) else None
-
-
 def member_hints(hint: Any, where: str) -> dict[str, Any]:
     """Annotations of a class with fields and its bases, each with the type arguments of the class that wrote it.
 
@@ -425,39 +427,3 @@ def member_hints(hint: Any, where: str) -> dict[str, Any]:
             resolved = resolved_hints(base, where)
             hints |= {name: substitute(resolved[name], bindings) for name in own}
     return hints
-
-
-def is_array(cls: Any) -> bool:
-    """Whether a class with fields travels as an array, not as a map."""
-    return issubclass(cls, tuple) or (issubclass(cls, msgspec.Struct) and cls.__struct_config__.array_like)
-
-
-def tag_of(cls: Any) -> dict[str, Any]:
-    """The field that tells the members of a union of structs apart, name → value; empty when there is none."""
-    config = cls.__struct_config__ if issubclass(cls, msgspec.Struct) else None
-    return {str(config.tag_field): config.tag} if config and config.tag is not None else {}
-
-
-def _is_named_tuple(cls: Any) -> bool:
-    return hasattr(cls, "_fields") and issubclass(cls, tuple)
-
-
-def _struct_fields(cls: type[msgspec.Struct]) -> Fields:
-    return [(field.name, field.encode_name, field.required) for field in msgspec.structs.fields(cls)]
-
-
-def _dataclass_fields(cls: Any) -> Fields:
-    missing = dataclasses.MISSING
-    return [
-        (field.name, field.name, field.default is missing and field.default_factory is missing)
-        for field in dataclasses.fields(cls)
-        if field.init
-    ]
-
-
-def _dict_fields(cls: Any) -> Fields:
-    return [(name, name, name in cls.__required_keys__) for name in get_annotations(cls, format=Format.FORWARDREF)]
-
-
-def _tuple_fields(cls: Any) -> Fields:
-    return [(name, name, name not in cls._field_defaults) for name in cls._fields]

@@ -2,7 +2,7 @@
 
 msgspec makes an empty object and sets each field that came. That does what a call does where the constructor is the one
 that `dataclass` or `NamedTuple` has written and takes every field. Any other has a say in what it takes and what it
-refuses, so it is called.
+refuses, so it is called; so are attrs classes, whose constructors convert and validate.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Final, cast
 
 import msgspec
 from typing_extensions import is_typeddict
+
+from capnet.contract.fields import is_attrs
 
 __all__ = ["can_be_called", "is_called"]
 
@@ -28,6 +30,8 @@ def is_called(cls: Any) -> bool:
     own = cast("Any", type(cls)).__call__ is not type.__call__
     if dataclasses.is_dataclass(cls):
         return own or not _has_written_init(cls)
+    if is_attrs(cls):
+        return True
     return own or cls.__init__ is not object.__init__ or "_tuple_new" not in cls.__new__.__globals__
 
 

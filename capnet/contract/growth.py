@@ -16,6 +16,7 @@ from typing import Any, Final, get_origin
 
 import msgspec
 
+from capnet.contract.fields import is_attrs
 from capnet.limits import BYTES_PER_VALUE
 
 __all__ = ["GROWING", "IN_SET", "SET", "SETS", "growth_of_class"]
@@ -72,6 +73,8 @@ def _factories(cls: Any) -> Iterable[Any]:
     if dataclasses.is_dataclass(cls):
         made = [field.default_factory for field in dataclasses.fields(cls)]
         return [make for make in made if make is not dataclasses.MISSING]
+    if is_attrs(cls):
+        return [field.default.factory for field in cls.__attrs_attrs__ if hasattr(field.default, "factory")]
     if issubclass(cls, msgspec.Struct):
         factories = [field.default_factory for field in msgspec.structs.fields(cls)]
         return [make for make in factories if make is not msgspec.NODEFAULT]

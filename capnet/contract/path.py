@@ -19,15 +19,13 @@ from capnet.contract.annotation import (
     ARRAYS,
     MAPS,
     Annotation,
-    fields_of,
-    is_array,
     member_hints,
     read_annotation,
     stands_for,
-    tag_of,
 )
 from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap
+from capnet.contract.fields import fields_of, is_array, tag_of
 from capnet.contract.plain import plain
 from capnet.errors import InvalidArgument, cut_text
 

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from capnet.contract.fields import fields_of, is_attrs
+
 __all__ = ["plain"]
 
 MAX_KEY_BITS: Final = 128
@@ -50,8 +52,8 @@ def _take_apart(cls: Any) -> _TakeApart:
     """How values of `cls` are taken apart. The order matters: an IntEnum is an int, a NamedTuple is a tuple."""
     if cls in (type(None), bool, int, float, str, bytes, list, dict):
         return _itself
-    if dataclasses.is_dataclass(cls):
-        return partial(_fields, tuple(field.name for field in dataclasses.fields(cls) if field.init))
+    if dataclasses.is_dataclass(cls) or is_attrs(cls):
+        return partial(_fields, tuple((name, wire) for name, wire, _ in fields_of(cls) or ()))
     for base, take_apart in _BASES:
         if issubclass(cls, base):
             return take_apart
@@ -71,8 +73,8 @@ def _refuse(value: Any) -> Any:
     raise _DoesNotTravel(f"`{name}` does not travel: it is neither plain data nor a capability")
 
 
-def _fields(names: tuple[str, ...], value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in names}
+def _fields(names: tuple[tuple[str, str], ...], value: Any) -> dict[str, Any]:
+    return {wire: getattr(value, name) for name, wire in names}
 
 
 def _struct(value: msgspec.Struct) -> Any:

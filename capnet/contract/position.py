@@ -18,15 +18,13 @@ from capnet.contract.annotation import (
     ENDS,
     MAPS,
     WORDS,
-    fields_of,
-    is_array,
     meant_by,
     member_hints,
     stands_for,
-    tag_of,
 )
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap
+from capnet.contract.fields import fields_of, is_array, tag_of
 
 __all__ = ["ANYTHING", "NOTHING", "Position", "position_of"]
 

@@ -17,9 +17,10 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
-from capnet.contract.annotation import ARRAYS, MAPS, Fields, fields_of, is_array, meant_by, member_hints, tag_of
+from capnet.contract.annotation import ARRAYS, MAPS, meant_by, member_hints
 from capnet.contract.capability import Cap
 from capnet.contract.construction import is_called
+from capnet.contract.fields import Fields, fields_of, is_array, tag_of
 from capnet.contract.keys import (
     Prepare,
     bits_of,
@@ -299,7 +300,7 @@ class _Built:
 def _record(cls: Any, hints: Mapping[str, Any], fields: Fields) -> type[msgspec.Struct]:
     """The fields that a class takes, as a struct."""
     definitions: list[Any] = [
-        (name, hints[name]) if required else (name, hints[name], msgspec.UNSET) for name, _, required in fields
+        (wire, hints[name]) if required else (wire, hints[name], msgspec.UNSET) for name, wire, required in fields
     ]
     of_array = is_array(cls)
     return msgspec.defstruct(

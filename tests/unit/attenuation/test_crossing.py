@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
+import attrs
 import msgspec
 import pytest
 
@@ -226,3 +227,16 @@ def test_a_value_that_holds_itself_does_not_cross() -> None:
         with pytest.raises(InvalidArgument) as caught:
             rebuilt(value, ANYTHING, Marks())
         assert caught.value.reason == "cannot_cross"
+
+
+@attrs.frozen
+class Parcel:
+    _reader: Any
+    note: str
+
+
+def test_objects_of_attrs_cross_as_others_do() -> None:
+    """Also where nothing of theirs can be set."""
+    sink = channel(int)[0]
+    found = rebuilt(Parcel(sink, "x"), ANYTHING, Marks())
+    assert type(found) is Parcel and found == Parcel(Marked(sink), "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import decimal
 import enum
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Generic,
     Literal,
     NamedTuple,
@@ -311,6 +313,45 @@ def test_what_cannot_travel_is_refused(hint: Any) -> None:
     """The error names the place."""
     with pytest.raises(ContractError, match=r"^here: "):
         read_annotation(hint, "here")
+
+
+class Folder:
+    def __fspath__(self) -> str:
+        return "/"
+
+
+class Model:
+    model_fields: ClassVar[dict[str, Any]] = {}
+
+
+class UserId(int): ...
+
+
+Json = TypeAliasType("Json", "dict[str, Json] | None")
+
+
+@pytest.mark.parametrize(
+    ("hint", "way_out"),
+    [
+        (Folder, "str"),
+        (Model, "dataclass"),
+        (UserId, "int"),
+        (collections.OrderedDict[str, int], "dict"),
+        (collections.deque[int], "list"),
+        (complex, "dataclass"),
+        (Self, "class"),
+        (Json, "Any"),
+        (Endless[int], "Any"),
+        (str | bytes, "tagged"),
+        (int | enum.Enum("Number", {"ONE": 1}), "tagged"),
+    ],
+    ids=str,
+)
+def test_the_way_out_is_told(hint: Any, way_out: str) -> None:
+    """What to declare instead."""
+    with pytest.raises(ContractError) as caught:
+        read_annotation(hint, "here")
+    assert way_out in "".join(caught.value.__notes__)
 
 
 @dataclass(init=False)
