@@ -135,7 +135,7 @@ def _send(
     references: Sequence[WireReference] = ()
     if isinstance(target, Late):
         target = connection.payloads.target_of(target)
-    if not is_plain(arguments, connection.limits):
+    if method.checks_arguments or not is_plain(arguments, connection.limits):
         arguments, references = connection.payloads.lower_arguments(arguments, method)
     may_keep = bool(method.result_contracts)
     entry = engine.call(

@@ -388,7 +388,7 @@ class Dispatcher:
         references: Sequence[WireReference] = ()
         result = value
         try:
-            if not is_plain(value, connection.limits):
+            if handler.spec.checks_result or not is_plain(value, connection.limits):
                 if answer.state is not AnswerState.RUNNING:
                     connection.payloads.dispose(result)
                     value = None  # the caller has been answered already

@@ -117,7 +117,7 @@ class Streams:
         """
         connection = self._connection
         references: Sequence[WireReference] = ()
-        if not is_plain(item, connection.limits, _AROUND_ITEMS):
+        if position.checks_keys or not is_plain(item, connection.limits, _AROUND_ITEMS):
             item, references = lower(item, connection.payloads.value, connection.limits, _AROUND_ITEMS, position)
         connection.engine.streaming.send(stream, item, references)
         if references:
@@ -228,13 +228,14 @@ class Producing(Moving):
         # One step for each item, so nothing is looked up or called here that need not be.
         connection, stream, position = self._connection, self.stream, self._position
         limits, send = connection.limits, connection.engine.streaming.send
+        any_keys = not position.checks_keys
         await self._room(stream)
         batch, run, floor = 1, 0, max(0, stream.bytes - MAX_RUN_BYTES)
         self._source = items = aiter(self._source)  # where that is another object, it is the one to be closed
         async for item in items:
             if stream.closed is not None:
                 return  # our cancellation is on its way
-            if is_plain(item, limits, _AROUND_ITEMS):
+            if any_keys and is_plain(item, limits, _AROUND_ITEMS):
                 send(stream, item)
             else:
                 connection.streams.send(stream, item, position)

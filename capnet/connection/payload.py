@@ -24,7 +24,7 @@ from capnet.contract import (
     edition_of,
     implemented_spec,
 )
-from capnet.contract.plain import plain
+from capnet.contract.plain import form_of, plain
 from capnet.contract.position import ANYTHING, Position
 from capnet.engine.calls import Pipelined, Target
 from capnet.engine.exports import FIRST_USER_ID, Export
@@ -195,6 +195,9 @@ class Payloads:
             return self._function(value, position.contract)
         if issubclass(kind, Call):
             raise TypeError("this is a call that nobody has awaited: await it, or pass what it will bring by pipe()")
+        form = form_of(kind)
+        if form is not None and not position.takes(form):
+            raise TypeError(position.refusal(kind, form))
         return plain(value, position.text_keys)
 
     def _capability(self, value: Cap, contract: Any, promises: bool) -> CapRef | AnswerRef:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from capnet.contract import Annotation, Cap, MethodSpec
-from capnet.contract.position import ANYTHING
+from capnet.contract.position import UNKNOWN
 
 __all__ = ["RelayedMethod"]
 
@@ -30,7 +30,8 @@ class RelayedMethod(MethodSpec):
         self.idempotent = False
         self.parameters = {}
         self.result = _ANYTHING
-        self.arguments_position = self.result_position = ANYTHING
+        self.arguments_position = self.result_position = UNKNOWN
+        self.checks_arguments = self.checks_result = False
         self.result_contracts = (Cap,) if kept else ()
         self.may_pipe = kept
 

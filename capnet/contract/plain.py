@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import numbers
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
@@ -19,7 +20,7 @@ import msgspec
 
 from capnet.contract.fields import fields_of, is_attrs
 
-__all__ = ["plain"]
+__all__ = ["form_of", "is_numeric", "plain"]
 
 MAX_KEY_BITS: Final = 128
 """Of an integer that is a key: it travels as text, and whoever reads it has a bound for that."""
@@ -44,7 +45,29 @@ def plain(value: object, text_keys: bool = False) -> Any:
     except TypeError as error:
         # Another TypeError says that a value does not travel, and its text goes to the peer: these words are our own.
         raise RuntimeError(f"a `{type(value).__qualname__}` cannot be read") from error
-    return _with_text_keys(flat) if text_keys and _is_map(flat) else flat
+    return _with_text_keys(flat) if _is_map(flat) and (text_keys or all(map(_is_text, flat))) else flat
+
+
+@lru_cache(maxsize=1024)
+def form_of(cls: Any) -> type | None:
+    """The class that must be declared where values of `cls` stand; None when what is sent is equal to them.
+
+    An object with fields and a member of an enum need their own class. A moment, a number in text or a set need the
+    type that theirs extends, since what is sent is a text or a list. A number, a text, bytes or a map need none.
+    """
+    if fields_of(cls) is not None:
+        return cast("type", cls)
+    if issubclass(cls, enum.Enum):
+        return None if all(map(_is_its_value, cls)) else cls
+    return None if issubclass(cls, _ALIKE) else next((form for form in _FORMS if issubclass(cls, form)), None)
+
+
+def _is_its_value(member: enum.Enum) -> bool:
+    """Whether a member is the number or the text that it travels as."""
+    value = member.value
+    if isinstance(member, int):
+        return type(value) is int and int.__eq__(member, value)
+    return isinstance(member, str) and type(value) is str and str.__eq__(member, value)
 
 
 @lru_cache(maxsize=1024)
@@ -56,8 +79,18 @@ def _take_apart(cls: Any) -> _TakeApart:
         return partial(_fields, tuple((name, wire) for name, wire, _ in fields_of(cls) or ()))
     for base, take_apart in _BASES:
         if issubclass(cls, base):
-            return take_apart
-    return _refuse
+            return _listed if base is Collection and is_numeric(cls) else take_apart
+    return _listed if is_numeric(cls) else _refuse
+
+
+def is_numeric(cls: Any) -> bool:
+    """Whether it is an array or a number of numpy's, or of others that look like these."""
+    return hasattr(cls, "dtype") and hasattr(cls, "tolist")
+
+
+def _listed(value: Any) -> Any:
+    """As the plain lists and numbers that it says it is."""
+    return value.tolist()
 
 
 def _itself(value: Any) -> Any:
@@ -69,8 +102,22 @@ class _DoesNotTravel(TypeError):
 
 
 def _refuse(value: Any) -> Any:
-    name = type(value).__qualname__
-    raise _DoesNotTravel(f"`{name}` does not travel: it is neither plain data nor a capability")
+    cls = cast("Any", type(value))
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    raise _DoesNotTravel(f"`{name}` does not travel: {_way_out(cls)}")
+
+
+def _way_out(cls: Any) -> str:
+    """What to do with a value that is neither plain data nor a capability."""
+    if hasattr(cls, "__fspath__"):
+        return "send `os.fspath(path)`"
+    if hasattr(cls, "model_dump"):
+        return "send `model_dump()`, or make it a pydantic dataclass"
+    if hasattr(cls, "__next__"):
+        return "send a list of its items, or declare a stream"
+    if issubclass(cls, numbers.Number):
+        return "send an `int`, a `float` or a text"
+    return "it is neither plain data nor a capability; make its class a dataclass, or its methods a contract"
 
 
 def _fields(names: tuple[tuple[str, str], ...], value: Any) -> dict[str, Any]:
@@ -141,11 +188,25 @@ _BASES: tuple[tuple[type, _TakeApart], ...] = (
     (dt.date, _date),
     (dt.time, _time),
     (dt.timedelta, _duration),
-    (uuid.UUID, str),
-    (decimal.Decimal, str),
+    (uuid.UUID, uuid.UUID.__str__),
+    (decimal.Decimal, decimal.Decimal.__str__),
     (Mapping, dict),
     (Collection, list),
 )
+
+
+_ALIKE: Final = (str, bytes, bytearray, memoryview, int, float, Mapping)
+"""What is equal to the plain data that it becomes."""
+_FORMS: Final[tuple[type, ...]] = (
+    dt.datetime,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    uuid.UUID,
+    decimal.Decimal,
+    Collection,
+)
+"""What is not; the first that fits decides."""
 
 
 def _is_map(flat: object) -> bool:
@@ -157,6 +218,11 @@ def _with_text_keys(mapping: dict[Any, Any]) -> dict[str, Any]:
     if len(keyed) < len(mapping):
         raise TypeError("two keys of a map have the same text")
     return keyed
+
+
+def _is_text(key: object) -> bool:
+    """Whether a key is as good as a text wherever one is declared."""
+    return isinstance(key, str) and form_of(type(key)) is None
 
 
 def _text_key(key: Any) -> str:

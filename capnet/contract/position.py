@@ -3,12 +3,18 @@
 `position_of` turns an annotation into a tree that is walked beside the value: in `tuple[Reader, File]` the first
 element leaves as a `Reader` whatever else it is, and in `int` no capability leaves at all. The steps are those of the
 wire: a field by the name it has there, an element by its index, a value by its key.
+
+It says of data, too, what would not arrive as it left: an object of another class than the declared one, a moment where
+a text is declared or nothing, a key that the declared class does not have.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import enum
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin
@@ -26,7 +32,7 @@ from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap
 from capnet.contract.fields import fields_of, is_array, tag_of
 
-__all__ = ["ANYTHING", "NOTHING", "Position", "position_of"]
+__all__ = ["ANYTHING", "NOTHING", "UNKNOWN", "Position", "position_of"]
 
 
 class Position:
@@ -41,9 +47,24 @@ class Position:
         value: what each value of a map there may be.
         fields: the same for a map with a place for each key.
         text_keys: it is a map whose keys become text on the wire.
+        forms: the classes that are declared there, of those that are told apart (`form_of`); None where nobody here
+            knows what is declared.
+        keys: all that a map there may have; None where any may stand.
     """
 
-    __slots__ = ("_classes", "_each", "_fields", "contract", "element", "items", "text_keys", "value")
+    __slots__ = (
+        "_checks_keys",
+        "_classes",
+        "_each",
+        "_fields",
+        "contract",
+        "element",
+        "forms",
+        "items",
+        "keys",
+        "text_keys",
+        "value",
+    )
 
     def __init__(
         self,
@@ -55,8 +76,12 @@ class Position:
         value: Position | None = None,
         fields: Mapping[str, Position] | None = None,
         text_keys: bool = False,
+        forms: Collection[type] | None = (),
     ) -> None:
         self.contract = contract
+        self.forms = None if forms is None else frozenset(forms)
+        self.keys: frozenset[str] | None = None
+        self._checks_keys: bool | None = None
         self.items = items
         self.text_keys = text_keys
         self.element = element
@@ -70,6 +95,40 @@ class Position:
     def takes_functions(self) -> bool:
         """Whether a function may stand there; `contract` is the one that it leaves under."""
         return isinstance(self.contract, type) and issubclass(self.contract, CallableCap)
+
+    @property
+    def checks_keys(self) -> bool:
+        """Whether a map in it may not have every key: then plain data has to be looked at as well."""
+        if self._checks_keys is None:
+            self._checks_keys = any(position.keys is not None for position in _all_in(self))
+        return self._checks_keys
+
+    def takes(self, form: type) -> bool:
+        """Whether a value of a form arrives here as what it is. A named tuple is as good as another tuple."""
+        forms = self.forms
+        if forms is None or form in forms:
+            return True
+        if issubclass(form, tuple) and Collection in forms:
+            return True
+        return any(form.__qualname__ == one.__qualname__ and form.__module__ == one.__module__ for one in forms)
+
+    def refusal(self, kind: type, form: type) -> str:
+        """What is said to whoever sends a value of a class here, whose form is not taken."""
+        name = kind.__qualname__
+        if self is ANYTHING:
+            return f"`{name}` would arrive as plain data where `Any` is declared: declare its type, or send plain data"
+        base = next((base for base in form.__mro__ if base in (self.forms or ())), None)
+        if base is None:
+            return f"`{name}` is not declared here, and would arrive as something else"
+        return (
+            f"`{name}` would arrive as `{base.__qualname__}`, which is declared here: declare `{name}`, "
+            f"or a union of tagged msgspec structs"
+        )
+
+    def around(self) -> Iterator[Position]:
+        """The positions one step further in."""
+        found = (self.element, self.value, *self._each, *self._fields.values(), *self._classes.values())
+        return (position for position in found if position is not None)
 
     def inside(self, step: str | int) -> Position:
         """What may stand one step further in: at an index of an array, or under a key of a map."""
@@ -90,20 +149,30 @@ class Position:
         self.contract = self.contract or other.contract
         self.items = self.items or other.items
         self.text_keys = self.text_keys or other.text_keys
+        self.forms = (self.forms or frozenset()).union(other.forms or ())
         self.element = self.element or other.element
         self.value = self.value or other.value
-        if other._fields or other._each:
+        if other.keys is not None or other._each:
             self._classes[kind] = other
         only = len(self._classes) == 1
         self._fields, self._each = (self._fields or other._fields, self._each or other._each) if only else ({}, ())
+        self.keys = (self.keys or other.keys) if only else None
 
 
 NOTHING: Final = Position()
 """Where plain data is declared: no capability, function, stream or sink may stand there, however deep."""
 ANYTHING: Final = Position(Cap)
-"""Where `Any` is declared, and where nobody here knows what is: whatever comes, under what it is held under."""
-ANYTHING.items = ANYTHING.element = ANYTHING.value = ANYTHING
+"""Where `Any` is declared: any capability, under what it is held under, and data that is plain."""
+UNKNOWN: Final = Position(Cap, forms=None)
+"""Where nobody here knows what is declared: whatever comes, as it is."""
+for _any in (ANYTHING, UNKNOWN):
+    _any.items = _any.element = _any.value = _any
 NOTHING.element = NOTHING.value = NOTHING
+
+
+_WORDS: Final[Mapping[Any, Position]] = {
+    word: Position(forms=(word,)) for word in (dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
+}
 
 
 @lru_cache(maxsize=4096)
@@ -122,7 +191,7 @@ class _Reading:
         """The position of a type."""
         origin = get_origin(hint) or hint
         if origin in WORDS or origin is Literal:
-            return ANYTHING if WORDS.get(origin) == "any" else NOTHING
+            return ANYTHING if WORDS.get(origin) == "any" else _WORDS.get(origin, NOTHING)
         if origin in (Union, UnionType):
             return self._union(get_args(hint))
         meant = stands_for(hint)
@@ -135,15 +204,17 @@ class _Reading:
         joined = Position()
         for position, member in read:
             joined.join(position, get_origin(member) or member)
+        if any(position is ANYTHING for position, _ in read):  # then nobody can tell what else is meant
+            joined.forms = frozenset()
         return joined
 
     def _container(self, origin: Any, hint: Any) -> Position:
         arguments = get_args(hint)
         first, last = (arguments[0], arguments[-1]) if arguments else (Any, Any)
         if origin is tuple and arguments and last is not Ellipsis:
-            return Position(each=tuple(map(self.read, arguments)))
+            return Position(each=tuple(map(self.read, arguments)), forms=(Collection,))
         if origin is tuple or origin in ARRAYS:
-            return Position(element=self.read(first))
+            return Position(element=self.read(first), forms=(Collection,))
         if origin in MAPS:
             return Position(value=self.read(last), text_keys=not _is_text(first))
         if origin in ENDS:
@@ -156,20 +227,33 @@ class _Reading:
         if issubclass(cls, Cap):
             return Position(hint)
         if issubclass(cls, enum.Enum):
-            return NOTHING
+            return Position(forms=(cls,))
         fields = fields_of(cls)
-        if not fields:
+        if fields is None:
             return NOTHING
         position = self._known.get(hint)
         if position is None:
-            position = self._known[hint] = Position()
+            position = self._known[hint] = Position(forms=(cls,))
             hints = member_hints(hint, cls.__qualname__)
             inside = {wire: self.read(hints[name]) for name, wire, _ in fields}
             if is_array(cls):
                 position._each = (*(NOTHING for _ in tag_of(cls)), *inside.values())  # noqa: SLF001 - made here
             else:
                 position._fields = inside
+                position.keys = frozenset((*tag_of(cls), *inside))
         return position
+
+
+def _all_in(position: Position) -> Iterator[Position]:
+    """A position and all in it, each once; the items of streams have positions of their own."""
+    found = {id(position): position}
+    left = [position]
+    while left:
+        one = left.pop()
+        yield one
+        fresh = {id(inner): inner for inner in one.around() if id(inner) not in found}
+        found |= fresh
+        left += fresh.values()
 
 
 def _is_text(key: Any) -> bool:

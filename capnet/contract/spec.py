@@ -80,6 +80,7 @@ class MethodSpec:
         parameters: by name, in order.
         result: what it returns; of a stream, `result.item` is what it yields.
         arguments_position, result_position: what may stand where in the map of the arguments, and in the result.
+        checks_arguments, checks_result: a map in them may not have every key, so plain data is looked at as well.
         result_contracts: contracts that the result mentions, callables included; a result with capabilities is kept for
             pipelining (P-CALL-8).
         may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
@@ -105,6 +106,8 @@ class MethodSpec:
         positions = {parameter.name: position_of(parameter.annotation.hint) for parameter in parameters}
         self.arguments_position = Position(fields=positions)
         self.result_position = position_of(result.hint)
+        self.checks_arguments = self.arguments_position.checks_keys
+        self.checks_result = self.result_position.checks_keys
         self.result_contracts = result.contracts
         self.may_pipe = self.kind == "call" and result.may_lead
         self.growth = max((parameter.annotation.growth for parameter in parameters), default=0)

@@ -19,7 +19,19 @@ __all__ = ["NO_REFERENCES", "Enrich", "Place", "Unencodable", "is_plain", "lower
 
 
 class Place(Protocol):
-    """What is declared for the place where a value stands; only `enrich` knows what that means."""
+    """What is declared for the place where a value stands; only `enrich` knows what that means.
+
+    Attributes:
+        keys: all that a map there may have; None where any may stand.
+        checks_keys: there are such places in it.
+    """
+
+    keys: frozenset[str] | None
+
+    @property
+    def checks_keys(self) -> bool:
+        """See above."""
+        ...
 
     def inside(self, step: str | int, /) -> Any:
         """The place of what stands at an index or under a key."""
@@ -34,6 +46,8 @@ class _Anywhere:
     """The place of values of which nothing is declared."""
 
     __slots__ = ()
+    keys: frozenset[str] | None = None
+    checks_keys = False
 
     def inside(self, step: str | int, /) -> _Anywhere:
         return self
@@ -51,6 +65,7 @@ It raises TypeError when it is neither, or may not stand there."""
 NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
+_MOST_PATH: Final = 100
 _LOWEST, _HIGHEST = -(2**64), 2**64
 FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
@@ -64,8 +79,12 @@ class Unencodable(InvalidArgument):
         super().__init__(message, **about)
         self.steps: list[str] = []
 
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message} - at `${''.join(reversed(self.steps))}`"
+    def say_where(self) -> None:
+        """Put the place into the text, which is all that a peer is told; of a long one the middle is left out."""
+        path = "".join(reversed(self.steps))
+        if len(path) > 2 * _MOST_PATH:
+            path = f"{path[:_MOST_PATH]}…{path[-_MOST_PATH:]}"
+        self.message = f"{self.message} - at `${path}`"
 
 
 def lower(
@@ -82,10 +101,14 @@ def lower(
     Raises:
         Unencodable: with the path of what cannot travel.
     """
-    if is_plain(value, limits, around):
+    if not place.checks_keys and is_plain(value, limits, around):
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
-    return walk.value(value, limits.max_depth - around, place), walk.references or NO_REFERENCES
+    try:
+        return walk.value(value, limits.max_depth - around, place), walk.references or NO_REFERENCES
+    except Unencodable as error:
+        error.say_where()
+        raise
 
 
 def only_data(value: Any, place: object) -> Any:
@@ -129,6 +152,11 @@ def _room_left(container: Any, depth: int, room: int) -> int:
     return room
 
 
+def _not_declared(value: dict[Any, Any], keys: frozenset[str]) -> str:
+    key = str(next(key for key in value if key not in keys))[:100]
+    return f"key `{key}` is not declared here and would be lost: declare it, or leave it out"
+
+
 def _is_text_map(value: Any) -> bool:
     kind = kind_of(value)
     return kind is dict and all(type(key) is str for key in value)
@@ -150,7 +178,7 @@ class _Walk:
         if kind is int:
             if _LOWEST <= value < _HIGHEST:
                 return value
-            raise Unencodable("integer of more than 64 bits")
+            raise Unencodable("integer of more than 64 bits: send a text, or bytes")
         if kind is dict:
             return self._map(value, depth, place)
         if kind is list or kind is tuple:
@@ -162,6 +190,8 @@ class _Walk:
     def _map(self, value: dict[Any, Any], depth: int, place: Any) -> dict[str, Any]:
         self._open(2 * len(value), depth)
         lowered: dict[str, Any] = {}
+        if place.keys is not None and not value.keys() <= place.keys:
+            raise Unencodable(_not_declared(value, place.keys))
         for key, item in value.items():
             if type(key) is not str:
                 return self._with_text_keys(value, key, lowered, depth, place)
@@ -185,7 +215,8 @@ class _Walk:
         except TypeError as error:
             raise Unencodable(str(error)) from None
         if plainer is value or not _is_text_map(plainer):
-            raise Unencodable(f"map key of type {type(key).__name__}, text is needed")
+            what = f"map key of type {type(key).__name__}, text is needed"
+            raise Unencodable(f"{what}: declare the type of the keys, or send pairs")
         # What was lowered before that key was met is not lowered again: its references would be counted twice.
         rest = dict(list(plainer.items())[len(lowered) :])
         self.budget += 2 * len(rest)

@@ -7,10 +7,11 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import fractions
 import types
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, cast
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import Conversion
-from capnet.contract.plain import plain
+from capnet.contract.plain import form_of, plain
 
 T = TypeVar("T")
 
@@ -363,3 +364,156 @@ def test_a_time_of_a_zone_that_depends_on_the_day_does_not_travel() -> None:
         plain(dt.time(12, tzinfo=Moving()))
     moment = dt.datetime(2026, 7, 1, 12, tzinfo=Moving())
     assert dt.datetime.fromisoformat(plain(moment)).utcoffset() == dt.timedelta(hours=2)
+
+
+class Arrayish(collections.UserList[Any]):
+    """As numpy's arrays look: a collection that knows its type and its plain form."""
+
+    dtype = "float64"
+
+    def tolist(self) -> Any:
+        return list(self.data)
+
+
+class Scalar:
+    """As numpy's numbers look."""
+
+    dtype = "int64"
+
+    def tolist(self) -> int:
+        return 5
+
+
+def test_numbers_and_arrays_of_others_are_taken_as_the_plain_ones_they_stand_for() -> None:
+    """Also where an element alone could not travel."""
+    assert plain(Arrayish([1.5, 2.5])) == [1.5, 2.5]
+    assert plain(Scalar()) == 5 and type(plain(Scalar())) is int
+
+
+class Mixed(str, enum.Enum):  # noqa: UP042 - the other way to write one
+    A = "a"
+
+
+class Coordinate(bytes, enum.Enum):
+    """Whose members are not what they travel as."""
+
+    _value_: int
+
+    def __new__(cls, value: int) -> Self:
+        member = bytes.__new__(cls, [value])
+        member._value_ = value
+        return member
+
+    PX = 1
+
+
+class Odder(int, enum.Enum):
+    _value_: str
+
+    def __new__(cls, value: str) -> Self:
+        member = int.__new__(cls, 7)
+        member._value_ = value
+        return member
+
+    A = "a"
+
+
+class Right(enum.IntFlag):
+    R = 4
+    W = 2
+
+
+class Mode(enum.Flag):
+    A = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Further(Item):
+    more: int = 0
+
+
+FORMS: list[Any] = [
+    (5, None),
+    (True, None),
+    ("x", None),
+    (Count(5), None),
+    (Text("x"), None),
+    (bytearray(b"x"), None),
+    (memoryview(b"x"), None),
+    (collections.OrderedDict(a=1), None),
+    (collections.defaultdict(int), None),
+    (object(), None),
+    (Scalar(), None),
+    (Level.LOW, None),
+    (Right.R | Right.W, None),
+    (Mixed.A, None),
+    (Color.RED, Color),
+    (Mode.A, Mode),
+    (Coordinate.PX, Coordinate),
+    (Odder.A, Odder),
+    (Item("a"), Item),
+    (Further("a"), Further),
+    (Cat(9), Cat),
+    (Point(1), Point),
+    (Stamp(2026, 1, 2), dt.datetime),
+    (Day(2026, 1, 2), dt.date),
+    (dt.time(3), dt.time),
+    (Span(1), dt.timedelta),
+    (uuid.UUID(int=5), uuid.UUID),
+    (decimal.Decimal(1), decimal.Decimal),
+    ({1}, Collection),
+    (collections.deque([1]), Collection),
+    (Arrayish(), Collection),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    FORMS,
+    ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
+)
+def test_what_has_to_be_declared(value: Any, form: Any) -> None:
+    """None is what equals the plain data that is sent, and what does not travel at all."""
+    assert form_of(cast("Any", type(value))) is form
+    if form is None and type(value) not in (object, Scalar):
+        assert plain(value) == value
+
+
+def test_keys_that_extend_text_are_text() -> None:
+    """Wherever text is declared; any other key stays for who knows what is declared."""
+    found = plain({Text("a"): 1, Mixed.A.name: 2, "c": 3})
+    assert list(found) == ["a", "A", "c"] and {type(key) for key in found} == {str}
+    assert [type(key) for key in plain({Mixed.A: 1})] == [str]
+    assert list(plain({Text("a"): 1, 5: 2})) == ["a", 5]
+
+
+class Folder:
+    def __fspath__(self) -> str:
+        return "/"
+
+
+class Model:
+    def model_dump(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("value", "way_out"),
+    [
+        (Folder(), "os.fspath"),
+        (Model(), "model_dump"),
+        (iter([1]), "list"),
+        ((item for item in [1]), "stream"),
+        (1j, "text"),
+        (fractions.Fraction(1, 2), "float"),
+        (object(), "dataclass"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_does_not_travel_says_the_way_out(value: object, way_out: str) -> None:
+    """And what it is: a name that others have, too, comes with its module."""
+    with pytest.raises(TypeError, match=f"{way_out}.*") as caught:
+        plain(value)
+    assert type(value).__qualname__ in str(caught.value)
+    if type(value).__module__ != "builtins":
+        assert type(value).__module__ in str(caught.value)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import enum
+import uuid
 from collections import abc
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 
@@ -12,7 +15,7 @@ import msgspec
 import pytest
 
 from capnet.contract import Cap, Sink, Stream, call, callable_contract
-from capnet.contract.position import ANYTHING, NOTHING, Position, position_of
+from capnet.contract.position import ANYTHING, NOTHING, UNKNOWN, Position, position_of
 
 T = TypeVar("T")
 
@@ -221,3 +224,128 @@ def test_a_subclass_is_what_it_extends() -> None:
 def test_maps_with_other_keys_are_marked(hint: Any, expected: bool) -> None:
     """They become text, and those of other maps beside them do not."""
     assert position_of(hint).text_keys is expected
+
+
+@dataclass
+class Shape:
+    name: str
+
+
+@dataclass
+class Circle(Shape):
+    radius: float = 0.0
+
+
+@dataclass
+class Nothing:
+    pass
+
+
+class Empty(msgspec.Struct, tag=True):
+    pass
+
+
+def edition(name: str) -> Any:
+    """A class as a module has it that was loaded again."""
+    return type(name, (), {"__module__": __name__, "__qualname__": name})
+
+
+FORMS: list[Any] = [
+    (dt.datetime, {dt.datetime}),
+    (dt.date | None, {dt.date}),
+    (uuid.UUID, {uuid.UUID}),
+    (int | decimal.Decimal, {decimal.Decimal}),
+    (Color, {Color}),
+    (Shape, {Shape}),
+    (Nothing, {Nothing}),
+    (Box[int], {Box}),
+    (Left | Right | Empty, {Left, Right, Empty}),
+    (Pair, {Pair}),
+    (set[int], {Collection}),
+    (tuple[int, str], {Collection}),
+    (Iterable[int], {Collection}),
+    (list[int] | dt.datetime, {Collection, dt.datetime}),
+    (int | str, set()),
+    (dict[str, int], set()),
+    (Any, set()),
+    (Any | dt.datetime, set()),
+    (dict[str, dt.datetime] | Any, set()),
+]
+
+
+@pytest.mark.parametrize(("hint", "expected"), FORMS, ids=str)
+def test_what_is_told_apart_has_to_be_declared(hint: Any, expected: set[Any]) -> None:
+    """Beside `Any` nothing counts as declared: it arrives as what it travels as."""
+    position = position_of(hint)
+    forms = position.forms or frozenset[Any]()
+    assert set(forms) == expected
+    others = {dt.datetime, dt.date, uuid.UUID, decimal.Decimal, Color, Shape, Circle, Left, Empty, Collection} - forms
+    assert all(map(position.takes, forms)) and not any(map(position.takes, others))
+
+
+def test_a_named_tuple_is_a_tuple_and_an_edition_is_the_class() -> None:
+    """The first equals what arrives, and a module may have been loaded again."""
+    assert position_of(tuple[int, ...]).takes(Pair) and position_of(Iterable[int]).takes(Pair)
+    assert not position_of(Pair).takes(Row2) and not ANYTHING.takes(Pair)
+    assert position_of(Shape | None).takes(edition("Shape"))
+    assert not position_of(Shape | None).takes(edition("Circle"))
+
+
+def test_who_knows_nothing_refuses_nothing() -> None:
+    """What goes through a program that forwards is declared elsewhere."""
+    assert all(map(UNKNOWN.takes, (Shape, Circle, Color, dt.datetime, Collection)))
+    assert UNKNOWN.inside("a").inside(0) is UNKNOWN and UNKNOWN.contract is Cap and UNKNOWN.items is UNKNOWN
+
+
+def test_a_refusal_says_what_would_happen() -> None:
+    """And what to do."""
+    assert "Any" in ANYTHING.refusal(set, Collection)
+    told = position_of(Shape).refusal(Circle, Circle)
+    assert "Circle" in told and "Shape" in told and "tagged" in told
+    assert "declared" in position_of(str).refusal(uuid.UUID, uuid.UUID)
+    assert "declared" in UNKNOWN.refusal(uuid.UUID, uuid.UUID)
+
+
+KEYS: list[Any] = [
+    (Shape, {"name"}),
+    (Nothing, set()),
+    (Left, {"type", "it", "both"}),
+    (Right, {"type", "that", "both"}),
+    (Options | None, {"source", "target"}),
+    (Options | list[int], {"source", "target"}),
+    (Left | Right, None),
+    (Left | Empty, None),
+    (Pair, None),
+    (dict[str, int], None),
+    (Any, None),
+]
+
+
+@pytest.mark.parametrize(("hint", "keys"), KEYS, ids=str)
+def test_a_class_has_these_keys_only(hint: Any, keys: Any) -> None:
+    """Of several classes only the value says which."""
+    assert position_of(hint).keys == keys
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        (Shape, True),
+        (list[dict[str, tuple[int, Shape]]], True),
+        (Left | Right, True),
+        (Box[Box[int]], True),
+        (list[Options] | None, True),
+        (int, False),
+        (Any, False),
+        (list[dict[str, Any]], False),
+        (Pair, False),
+        (Stream[Shape], False),
+        (Color, False),
+    ],
+    ids=str,
+)
+def test_what_holds_such_a_class_is_known(hint: Any, expected: bool) -> None:
+    """At any depth; the items of a stream are asked for themselves."""
+    position = position_of(hint)
+    assert position.checks_keys is expected and position.checks_keys is expected
+    assert position_of(Stream[Shape]).inside(0).checks_keys is False

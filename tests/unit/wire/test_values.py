@@ -146,7 +146,10 @@ def test_the_path_says_where_it_stands() -> None:
     error = refusal({"a": [0, {"b": Opaque()}]})
     assert error.steps == [".b", "[1]", ".a"]
     assert "$.a[1].b" in str(error)
+    assert "$.a[1].b" in error.message, "which is what a peer is told"
     assert len(refusal({"k" * 1000: Opaque()}).steps[0]) == 100
+    long = refusal(nested(60, {"last": Opaque()}))
+    assert len(long.message) < 400 and "[0][0]" in long.message and "[0].last`" in long.message
 
 
 def test_the_error_can_be_raised_again() -> None:
@@ -259,3 +262,28 @@ def test_keys_that_stay_no_text_are_refused(plainer: object) -> None:
     """P-FRAME-4: whatever `enrich` makes of the map."""
     with pytest.raises(Unencodable):
         lower({1: 1}, lambda value, place: plainer, LIMITS)
+
+
+class Only:
+    """A place where a map may have certain keys only, and everything in it likewise."""
+
+    checks_keys = True
+
+    def __init__(self, *keys: str) -> None:
+        self.keys: frozenset[str] | None = frozenset(keys)
+
+    def inside(self, step: str | int, /) -> Only:
+        return self
+
+    def of(self, kind: type, /) -> Only:
+        return self
+
+
+def test_a_key_that_would_be_lost_does_not_leave() -> None:
+    """Plain data is looked at as well where that is declared."""
+    lowered, _ = lower({"a": {"b": 1}}, refuse, LIMITS, place=Only("a", "b"))
+    assert lowered == {"a": {"b": 1}}
+    for value, path in (({"a": 1, "c": 1}, "$`"), ({"a": [{"b": {"c": 1}}]}, "$.a[0].b`"), ({1: 1}, "$`")):
+        with pytest.raises(Unencodable) as caught:
+            lower(value, refuse, LIMITS, place=Only("a", "b"))
+        assert path in str(caught.value) and "lost" in str(caught.value)
