@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.contract import MethodSpec
+from capnet.contract.snapshot import snapshot
 from capnet.engine.calls import Call as EngineCall
 from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
@@ -66,15 +67,16 @@ def start_call(
         if connection.deferring.lines and target in connection.deferring.lines:
             _defer(connection, call, target, arguments, timeout, None)
         else:
-            _send(connection, call, target, arguments, timeout)
-    except NotYet as needs:
-        _defer(connection, call, target, arguments, timeout, needs.call)
+            try:
+                _send(connection, call, target, arguments, timeout)
+            except NotYet as needs:
+                _defer(connection, call, target, arguments, timeout, needs.call)
     except BaseException:
         call.settle(None, None)
         raise
     if method.idempotent and call.again is None:
         until = None if timeout is None else connection.loop.now() + timeout
-        call.again = (target, arguments, until, handling.get())
+        call.again = (target, snapshot(arguments), until, handling.get())
     return call
 
 

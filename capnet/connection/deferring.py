@@ -12,6 +12,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from capnet.contract import Cap
+from capnet.contract.snapshot import snapshot
 from capnet.engine.calls import Target
 from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition
 
@@ -107,14 +108,15 @@ class Deferring:
         self.lines: dict[Target | Late, _Line] = {}
 
     def put(self, call: Call[Any], target: Target | Late, arguments: dict[str, Any], needs: Call[Any] | None) -> None:
-        """Have a call wait, for the answer of another or only behind those that do.
+        """Have a call wait, for the answer of another or only behind those that do, with the arguments as they are now.
 
         Raises:
-            Unavailable: the connection is closing.
+            Unavailable: the connection is closing. Others: code of an argument's class fails.
         """
         connection = call.connection
         if not connection.engine.lifecycle.accepts_calls:
             raise connection.engine.closing.error()
+        arguments = snapshot(arguments)
         if not self._watching:  # what a call waits for may be of another connection, which lives on
             self._watching = True
             connection.on_close(lambda cause: self._end(cause.error()))

@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 
+from capnet.contract.snapshot import snapshot
 from capnet.errors import ResourceExhausted
 
 from .subscription import Audience, BufferPolicy, Delivery, Subscription, check_buffer
@@ -81,6 +82,8 @@ class Broadcast(Generic[T]):
     async def send(self, item: T) -> None:
         """Give an item to everybody who is subscribed, and wait for those of policy `wait` that have no room for it.
 
+        Readers get it as it is now: of what may change, such as a list or a buffer, they get one copy, which is theirs.
+
         After one turn of the loop all subscribers with room get it, in one step. Each of the others gets it as soon as
         its reader makes room, and nobody else waits for that. It returns when all have it or have left. Several sends
         may wait at once, first come first served: everybody gets the items in the same order, and no item twice.
@@ -91,13 +94,14 @@ class Broadcast(Generic[T]):
         Raises:
             FailedPrecondition: with reason `closed`, after the end.
         """
+        item = snapshot(item)
         await checkpoint()
         stalled = self._audience.put(item)
         if stalled:
             await Delivery(item, stalled).finish()
 
     def send_nowait(self, item: T) -> None:
-        """Give an item to everybody who is subscribed, now.
+        """Give an item to everybody who is subscribed, now, and as it is now.
 
         Raises:
             ResourceExhausted: with reason `buffer_full`, a subscriber of policy `wait` has no room; nobody got it.
@@ -105,7 +109,7 @@ class Broadcast(Generic[T]):
         """
         if self._audience.has_stalled():
             raise ResourceExhausted("a subscriber has no room", reason="buffer_full", hint="await send()")
-        self._audience.put(item)
+        self._audience.put(snapshot(item))
 
     def close(self) -> None:
         """End all streams, each after the items it has still to read. Idempotent; does not wait for the readers."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from capnet.contract.snapshot import snapshot
+
 from .subscription import Audience, Subscription
 
 __all__ = ["State"]
@@ -29,6 +31,7 @@ class State(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self._value = value
+        self._sent = snapshot(value)
         self._audience = Audience[T]()
 
     @property
@@ -44,11 +47,14 @@ class State(Generic[T]):
     def set(self, value: T) -> None:
         """Change the value. Waits for nobody; an equal value is a change too, so compare first where that matters.
 
+        Readers get it as it is now. What is done to a list or an object afterwards is no change until it is set again.
+
         Raises:
             FailedPrecondition: with reason `closed`, after the end; the value is as it was.
         """
-        self._audience.put(value)
-        self._value = value
+        sent = snapshot(value)
+        self._audience.put(sent)
+        self._value, self._sent = value, sent
 
     def changes(self, *, buffer: int = 1) -> Subscription[T]:
         """The value as it is now, then every change from now on, with none lost between the two.
@@ -62,7 +68,7 @@ class State(Generic[T]):
         Raises:
             InvalidArgument: `buffer` is less than 1.
         """
-        return self._audience.subscribe(buffer, "drop-oldest", first=(self._value,))
+        return self._audience.subscribe(buffer, "drop-oldest", first=(self._sent,))
 
     def close(self) -> None:
         """End all streams, each after the values it has still to read. Idempotent."""

@@ -120,3 +120,15 @@ def test_it_does_what_the_model_does(steps: list[int | None], buffer: int) -> No
             assert step(changes) == unread.pop(0)
     state.close()
     assert rest(changes) == unread
+
+
+def test_a_value_is_sent_as_it_was_set() -> None:
+    """What is done to it afterwards is no change, for who reads already and for who comes later."""
+    lines = [1]
+    state = State(lines)
+    changes = state.changes(buffer=8)
+    lines.append(2)
+    state.set(lines)
+    lines.append(3)
+    assert state.value is lines
+    assert [step(changes), step(changes), step(state.changes())] == [[1], [1, 2], [1, 2]]
