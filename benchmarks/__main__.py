@@ -3,50 +3,60 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import core, machine, report
 from benchmarks.comparison import compare
+from benchmarks.contender import BUFFERED, Contender, capnets
+from benchmarks.loops import installed
 from benchmarks.process import ChildFailed, Measurement, profile
-from benchmarks.subject import LOOPS, SUBJECTS
+from benchmarks.progress import Progress
 from benchmarks.workload import ROWS, Row
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line asks for. Returns the exit code: 1 when a child failed, whatever the ratios are."""
     arguments = _parser().parse_args(argv)
+    if arguments.environments is None:
+        arguments.environments = core.environments()
     try:
         COMMANDS[arguments.command](arguments)
     except ChildFailed as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # the children have ended on the way here
+        return INTERRUPTED
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="capnet against hand-written floors")
-    parser.set_defaults(command="table", repeats=3, seconds=1.0, loop="asyncio")
-    parser.add_argument("--only", type=_rows, default=ROWS, metavar="W1,W5", help="these workloads only")
+    loops = installed()
+    parser.set_defaults(command="table", repeats=3, seconds=1.0, loops=loops, environments=None, json=None)
+    _add(parser, "only", "repeats", "seconds", "loop", "with", "json")
     parser.add_argument("--floor-only", action="store_true", help="leave capnet out")
-    parser.add_argument("--json", action="store_true", help="everything measured, as JSON")
-    _add_repeats(parser)
-    _add_seconds(parser)
-    _add_loop(parser)
     commands = parser.add_subparsers()
+
     hot = commands.add_parser("profile", help="list the functions with the most own time, in both processes")
     hot.set_defaults(command="profile")
     hot.add_argument("rows", type=_rows, metavar="W1", help="the workload")
-    hot.add_argument("--subject", choices=SUBJECTS, default="capnet")
+    hot.add_argument("--subject", choices=("F2", "f2-buffered", "capnet"), default="capnet")
     hot.add_argument("--top", type=_count, default=25, help="functions to list (25)")
-    _add_seconds(hot)
-    _add_loop(hot)
+    _add(hot, "seconds", "loop", "with")
+
     micro = commands.add_parser("micro", help="time framing, codec and a pair of engines, without I/O")
     micro.set_defaults(command="micro")
-    _add_repeats(micro)
-    _add_seconds(micro)
+    _add(micro, "repeats", "seconds", "json")
+
     return parser
 
 
@@ -54,42 +64,34 @@ def _parser() -> argparse.ArgumentParser:
 # command's name.
 
 
-def _add_repeats(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeats", type=_count, default=argparse.SUPPRESS, help="measurements of everything (3)")
-
-
-def _add_seconds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=_seconds, default=argparse.SUPPRESS, help="time of each measurement (1.0)")
-
-
-def _add_loop(parser: argparse.ArgumentParser) -> None:
-    words = "capnet's event loop; the floor keeps asyncio"
-    parser.add_argument("--loop", choices=LOOPS, default=argparse.SUPPRESS, help=words)
+def _add(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, **OPTIONS[name])
 
 
 def _table(arguments: argparse.Namespace) -> None:
     where = machine.describe()
+    contenders = [BUFFERED]
+    if not arguments.floor_only:
+        contenders += capnets(arguments.loops, arguments.environments)
+    rows: Sequence[Row] = getattr(arguments, "only", ROWS)
+    progress = Progress(len(rows) * arguments.repeats * (1 + len(contenders)))
     comparisons = [
-        compare(
-            row,
-            subjects=("floor",) if arguments.floor_only else SUBJECTS,
-            repeats=arguments.repeats,
-            seconds=arguments.seconds,
-            loop=arguments.loop,
-            progress=_progress,
-        )
-        for row in arguments.only
+        compare(row, contenders, repeats=arguments.repeats, seconds=arguments.seconds, step=progress.step)
+        for row in rows
     ]
-    _progress("")
-    render = report.as_json if arguments.json else report.as_table
-    print(render(comparisons, where))
+    progress.end()
+    print(report.as_table(comparisons, where))
+    _keep(arguments, "table", where, rows=report.as_records(comparisons))
 
 
 def _profile(arguments: argparse.Namespace) -> None:
     row: Row = arguments.rows[0]
-    measurement = Measurement(subject=arguments.subject, row=row, seconds=arguments.seconds, loop=arguments.loop)
-    client, server = profile(measurement, arguments.top)
-    print(f"{arguments.subject}, {row.workload} {row.title}: client\n{client}\n\nserver\n{server}")
+    name = arguments.subject
+    (ours, *_) = capnets(arguments.loops, arguments.environments)
+    contender = Contender(name=name, subject=name, loop=ours.loop, environment=ours.environment)
+    client, server = profile(Measurement(contender=contender, row=row, seconds=arguments.seconds), arguments.top)
+    print(f"{name}, {row.workload} {row.title}: client\n{client}\n\nserver\n{server}")
 
 
 def _micro(arguments: argparse.Namespace) -> None:
@@ -97,27 +99,49 @@ def _micro(arguments: argparse.Namespace) -> None:
     from benchmarks import micro
 
     where = machine.describe()
-    costs = micro.time_all(micro.OPERATIONS, repeats=arguments.repeats, seconds=arguments.seconds, progress=_progress)
-    _progress("")
-    print(micro.as_table(costs, where))
+    progress = Progress(len(micro.OPERATIONS) * arguments.repeats)
+    costs = micro.time_all(micro.OPERATIONS, repeats=arguments.repeats, seconds=arguments.seconds, step=progress.step)
+    progress.end()
+    print(micro.as_table(costs, str(where)))
+    _keep(arguments, "micro", where, operations=micro.as_records(costs))
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"table": _table, "profile": _profile, "micro": _micro}
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "table": _table,
+    "profile": _profile,
+    "micro": _micro,
+}
 
 
-def _progress(text: str) -> None:
-    """Show what is running on a line that the next one replaces; a log or a pipe gets nothing."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+def _keep(arguments: argparse.Namespace, command: str, where: machine.Machine, **measured: object) -> None:
+    """Write everything that was measured to the file that was asked for."""
+    if arguments.json is not None:
+        kept = {"command": command, "machine": where.as_record(), **measured}
+        arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _rows(text: str) -> tuple[Row, ...]:
-    wanted = {name.strip().upper() for name in text.split(",")}
-    unknown = wanted - {row.workload for row in ROWS}
-    if unknown:
-        known = ", ".join(sorted({row.workload for row in ROWS}))
-        raise argparse.ArgumentTypeError(f"no workload {', '.join(sorted(unknown))}; there are {known}")
+    wanted = set(_chosen(text.upper(), {row.workload for row in ROWS}, "workload"))
     return tuple(row for row in ROWS if row.workload in wanted)
+
+
+def _loops(text: str) -> list[str]:
+    return _chosen(text, set(installed()), "loop")
+
+
+def _chosen(text: str, known: set[str], what: str) -> list[str]:
+    wanted = [name.strip() for name in text.split(",")]
+    unknown = sorted(set(wanted) - known)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no {what} {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return wanted
+
+
+def _variables(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, several with commas between them, got {text!r}")
+    return {name: value for name, _, value in pairs}
 
 
 def _count(text: str) -> int:
@@ -134,6 +158,27 @@ def _seconds(text: str) -> float:
     if not 0.01 <= seconds <= 600:
         raise argparse.ArgumentTypeError(f"expected seconds from 0.01 to 600, got {text!r}")
     return seconds
+
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "only": {"type": _rows, "metavar": "W1,W5", "help": "these workloads only"},
+    "repeats": {"type": _count, "help": "measurements of everything (3)"},
+    "seconds": {"type": _seconds, "help": "time of each measurement (1.0)"},
+    "loop": {
+        "type": _loops,
+        "dest": "loops",
+        "metavar": "asyncio,trio",
+        "help": "capnet's event loops (all that are installed); floors keep asyncio",
+    },
+    "with": {
+        "type": _variables,
+        "action": "append",
+        "dest": "environments",
+        "metavar": "NAME=VALUE,…",
+        "help": "run capnet with these variables, each further --with is one more line (each core that is there)",
+    },
+    "json": {"type": Path, "metavar": "FILE", "help": "also write everything measured to this file"},
+}
 
 
 if __name__ == "__main__":

@@ -1,68 +1,107 @@
-"""Floor and capnet in turns, and the ratios between them."""
+"""Everyone in turns on one row, and the ratios to the floor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.process import Measurement, measure
-from benchmarks.subject import LoopName, SubjectName
-from benchmarks.workload import Row
+from benchmarks.contender import FLOOR, Contender
+from benchmarks.process import ChildFailed, Measurement, measure
+from benchmarks.workload import Core, Row
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "Result", "compare"]
 
-Progress = Callable[[str], None]
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What one contender did on one row, repeat by repeat."""
+
+    contender: Contender
+    figures: list[float] = field(default_factory=list[float])
+    ratios: list[float] = field(default_factory=list[float])
+    """How many times as fast as the floor it was within each repeat. The two ran next to each other, so drift of the
+    machine cancels out."""
+    core: Core | None = None
+    """Which core of capnet ran; None for others."""
+    transport: str = ""
+    """`unix` or `tcp`."""
+    reason: str = ""
+    """Why there are no figures."""
+
+    @property
+    def figure(self) -> float | None:
+        """The median of the figures."""
+        return median(self.figures) if self.figures else None
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of the ratios."""
+        return median(self.ratios) if self.ratios else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The figures of one row, repeat by repeat. `capnet` is empty when only the floor was run."""
+    """The results of one row; the floor's is the first."""
 
     row: Row
-    loop: LoopName
-    """What capnet ran on."""
-    floor: Sequence[float]
-    capnet: Sequence[float]
+    results: Sequence[Result]
 
     @property
-    def ratios(self) -> Sequence[float]:
-        """How many times as fast as the floor capnet was within each repeat.
+    def floor(self) -> Result:
+        """What all ratios refer to."""
+        return self.results[0]
 
-        The two ran next to each other, so drift of the machine cancels out.
-        """
-        return [self.row.ratio(ours, theirs) for ours, theirs in zip(self.capnet, self.floor, strict=False)]
+    def of(self, contender: Contender) -> Result:
+        """What that one did."""
+        return next(result for result in self.results if result.contender == contender)
 
-    @property
-    def ratio(self) -> float | None:
-        """The median of `ratios`."""
-        return median(self.ratios) if self.capnet else None
+    def aim(self, result: Result) -> float | None:
+        """What is wanted of it, as the row's `aim_in` says; None when nothing is."""
+        return self.row.aim(result.core, result.contender.loop) if result.core else None
 
-    @property
-    def aim(self) -> float:
-        """The ratio to reach, or the milliseconds."""
-        return self.row.aim_on(self.loop)
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the median is at the aim; None when nothing was compared."""
-        if self.ratio is None:
+    def reached(self, result: Result) -> bool | None:
+        """Whether its median is at the aim; None when there is no aim, or nothing to hold to it."""
+        aim = self.aim(result)
+        if aim is None or result.figure is None or result.ratio is None:
             return None
-        return median(self.capnet) <= self.aim if self.row.figure == "milliseconds" else self.ratio >= self.aim
+        return self.row.reached(aim, figure=result.figure, ratio=result.ratio)
 
 
 def compare(
-    row: Row, *, subjects: Sequence[SubjectName], repeats: int, seconds: float, loop: LoopName, progress: Progress
+    row: Row,
+    contenders: Sequence[Contender],
+    *,
+    repeats: int,
+    seconds: float,
+    step: Callable[[str], None],
+    unable: Callable[[Contender, Row], str] = lambda _contender, _row: "",
 ) -> Comparison:
-    """Measure `row` on each of `subjects` in turn, `repeats` times.
+    """Measure `row` on the floor and on each of `contenders` in turns, `repeats` times.
 
-    The floor always runs on asyncio's own loop; `loop` is capnet's. Raises `ChildFailed`.
+    `step` is told of each measurement before it begins; `unable` says why someone does not take part. A peer that fails
+    has a reason in place of figures. Raises `ChildFailed` when the floor or capnet does.
     """
-    figures: dict[SubjectName, list[float]] = {"floor": [], "capnet": []}
+    results = [Result(contender=FLOOR)]
+    results += [Result(contender=contender, reason=unable(contender, row)) for contender in contenders]
     for repeat in range(1, repeats + 1):
-        for name in subjects:
-            progress(f"{row.workload} {row.title}: {name}, {repeat} of {repeats}")
-            chosen: LoopName = loop if name == "capnet" else "asyncio"
-            timing = measure(Measurement(subject=name, row=row, seconds=seconds, loop=chosen))
-            figures[name].append(row.figure_of(timing))
-    return Comparison(row=row, loop=loop, floor=figures["floor"], capnet=figures["capnet"])
+        for result in results:
+            step(f"{row.workload} {row.title}: {result.contender.name}, {repeat} of {repeats}")
+            if not result.reason:
+                _measure(result, row, seconds, results[0])
+    return Comparison(row=row, results=results)
+
+
+def _measure(result: Result, row: Row, seconds: float, floor: Result) -> None:
+    try:
+        measured = measure(Measurement(contender=result.contender, row=row, seconds=seconds))
+    except ChildFailed as failure:
+        if result is floor or result.contender.subject == "capnet":
+            raise
+        result.reason = str(failure)
+        result.figures, result.ratios = [], []
+        return
+    figure = row.figure_of(measured.timing)
+    result.figures.append(figure)
+    result.ratios.append(row.ratio(figure, floor.figures[-1]))
+    result.core, result.transport = measured.core, measured.address.partition(":")[0]

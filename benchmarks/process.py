@@ -6,39 +6,53 @@ import json
 import os
 import select
 import subprocess
-import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks.peer import READY
-from benchmarks.subject import LoopName, SubjectName
-from benchmarks.workload import ROWS, Row, Timing
+from benchmarks.contender import Contender
+from benchmarks.job import READY, Job, Role
+from benchmarks.workload import Core, Row, Timing
 
-__all__ = ["ChildFailed", "Measurement", "can_pin", "measure", "profile"]
+__all__ = ["ChildFailed", "Measured", "Measurement", "can_pin", "measure", "profile"]
 
 START_SECONDS = 30.0
-"""Until a server or relay must listen; also what a client may take beyond its measured time."""
+"""Until a server or relay must listen."""
+CLIENT_SECONDS = 120.0
+"""What a client may take beyond its measured time: the slowest peers stream W3's items for half a minute."""
 END_SECONDS = 10.0
 """Until it must have ended once its input is closed; then it is killed."""
+CONNECTING_SECONDS = 0.05
+"""What a client may take for each connection beyond the first."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class ChildFailed(RuntimeError):
-    """A server or client ended, or hung, before its work was done. What it wrote to standard error stands above."""
+    """A server or client ended, or hung, before its work was done; what it wrote last says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What to run and how long."""
 
-    subject: SubjectName
+    contender: Contender
     row: Row
     seconds: float
     """Time that is measured; the warm-up comes on top."""
-    loop: LoopName = "asyncio"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a client says of its run."""
+
+    timing: Timing
+    core: Core | None
+    """Which core of capnet ran; None for others."""
+    address: str
+    """Where its server listened."""
 
 
 def can_pin() -> bool:
@@ -46,53 +60,65 @@ def can_pin() -> bool:
     return hasattr(os, "sched_setaffinity")
 
 
-def measure(measurement: Measurement) -> Timing:
+def measure(measurement: Measurement) -> Measured:
     """Run it in two fresh processes. Raises `ChildFailed`; no process and no file is left in any case."""
-    with _server(measurement) as (path, _):
-        answer = _drive(measurement, path)
-    return Timing(int(answer["units"]), float(answer["seconds"]))
+    with _server(measurement) as (address, server, errors):
+        answer = _drive(measurement, address, server.pid, errors)
+    timing = Timing(answer["units"], answer["seconds"], answer["bytes_each"])
+    return Measured(timing, answer["core"], address)
 
 
 def profile(measurement: Measurement, top: int) -> tuple[str, str]:
     """Run it with both processes profiled; returns the `top` functions of the client and of the server, as text."""
-    with _server(measurement, top) as (path, server):
-        answer = _drive(measurement, path, top)
+    with _server(measurement, top) as (address, server, errors):
+        answer = _drive(measurement, address, server.pid, errors, top)
         text, _ = server.communicate(timeout=END_SECONDS)
     return str(answer["profile"]), text.strip()
 
 
 @contextmanager
-def _server(measurement: Measurement, top: int = 0) -> Generator[tuple[str, subprocess.Popen[str]]]:
-    """The path to connect to, which is a relay's where the row asks for latency, and the server's process."""
-    with tempfile.TemporaryDirectory(prefix="capnet-bench-") as folder, ExitStack() as children:
-        path = f"{folder}/bench.sock"
-        command = _command("serve", measurement, path, top)
-        server = children.enter_context(_listening(command, f"{measurement.subject} server"))
+def _server(measurement: Measurement, top: int = 0) -> Generator[tuple[str, subprocess.Popen[str], Path]]:
+    """The address to connect to, which is a relay's where the row asks for latency, the server, and its errors."""
+    with tempfile.TemporaryDirectory(prefix="capnet-bench-") as name, ExitStack() as children:
+        folder = Path(name)
+        errors = folder / "errors"
+        job = _job("serve", measurement, f"{folder}/bench.sock", top)
+        server, address = children.enter_context(_listening(job, measurement.contender, errors))
         if measurement.row.latency:
-            target, path = path, f"{folder}/relay.sock"
-            command = [*_command("relay", measurement, path), "--target", target]
-            children.enter_context(_listening(command, "relay"))
-        yield path, server
+            job = replace(_job("relay", measurement, f"{folder}/relay.sock"), target=address)
+            _, address = children.enter_context(_listening(job, measurement.contender, errors))
+        yield address, server, errors
 
 
 @contextmanager
-def _listening(command: Sequence[str], name: str) -> Generator[subprocess.Popen[str]]:
-    """A child that listens inside the block."""
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def _listening(job: Job, contender: Contender, errors: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """A child that listens inside the block, and where."""
+    with errors.open("a") as file:
+        child = subprocess.Popen(
+            _command(job, contender),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **contender.environment},
+        )
     try:
-        _wait_until_ready(child, name)
-        yield child
+        yield child, _address(child, f"{contender.name} {job.role}", errors)
     finally:
         _end(child)
 
 
-def _wait_until_ready(child: subprocess.Popen[str], name: str) -> None:
+def _address(child: subprocess.Popen[str], name: str, errors: Path) -> str:
+    """Wait until it listens."""
     assert child.stdout is not None
     ready, _, _ = select.select([child.stdout], [], [], START_SECONDS)
     if not ready:
-        raise ChildFailed(f"the {name} did not listen within {START_SECONDS:g} s")
-    if child.stdout.readline().strip() != READY:
-        raise ChildFailed(f"the {name} ended with code {child.wait()} before it listened")
+        raise ChildFailed(f"{name}: did not listen within {START_SECONDS:g} s{_last_of(errors)}")
+    word, _, address = child.stdout.readline().strip().partition(" ")
+    if word != READY:
+        raise ChildFailed(f"{name}: ended with code {child.wait()} before it listened{_last_of(errors)}")
+    return address
 
 
 def _end(child: subprocess.Popen[str]) -> None:
@@ -101,31 +127,56 @@ def _end(child: subprocess.Popen[str]) -> None:
     child.stdin.close()
     try:
         child.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
+    except BaseException:  # what hangs, and who is interrupted once more while waiting for it
         child.kill()
         child.wait()
     child.stdout.close()
 
 
-def _drive(measurement: Measurement, path: str, top: int = 0) -> dict[str, int | float | str]:
-    command = _command("drive", measurement, path, top)
-    patience = 2 * measurement.seconds + START_SECONDS
-    try:
-        client = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT, timeout=patience
-        )
-    except subprocess.TimeoutExpired as expired:
-        raise ChildFailed(f"the {measurement.subject} client hung and was killed after {patience:g} s") from expired
+def _drive(measurement: Measurement, address: str, server: int, errors: Path, top: int = 0) -> dict[str, Any]:
+    contender, row = measurement.contender, measurement.row
+    job = replace(_job("drive", measurement, address, top), server=server)
+    patience = 2 * measurement.seconds + CLIENT_SECONDS + CONNECTING_SECONDS * row.connections
+    with errors.open("a") as file:
+        try:
+            client = subprocess.run(
+                _command(job, contender),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, **contender.environment},
+                timeout=patience,
+            )
+        except subprocess.TimeoutExpired as expired:
+            words = f"{contender.name} drive: hung and was killed after {patience:g} s{_last_of(errors)}"
+            raise ChildFailed(words) from expired
     if client.returncode != 0:
-        raise ChildFailed(f"the {measurement.subject} client ended with code {client.returncode}")
-    answer: dict[str, int | float | str] = json.loads(client.stdout)
+        raise ChildFailed(f"{contender.name} drive: ended with code {client.returncode}{_last_of(errors)}")
+    answer: dict[str, Any] = json.loads(client.stdout)
     return answer
 
 
-def _command(role: str, measurement: Measurement, path: str, top: int = 0) -> Sequence[str]:
-    command = [sys.executable, "-m", "benchmarks.peer", role, "--subject", measurement.subject, "--path", path]
-    command += ["--loop", measurement.loop, "--row", str(ROWS.index(measurement.row))]
-    command += ["--seconds", str(measurement.seconds), "--profile", str(top)]
-    if measurement.row.pinned and can_pin():
-        command += ["--core", str(max(os.sched_getaffinity(0)))]
-    return command
+def _last_of(errors: Path) -> str:
+    """The last that was written to standard error, which is where Python says what went wrong."""
+    lines = errors.read_text(errors="replace").strip().splitlines()
+    return f": {lines[-1].strip()}" if lines else ""
+
+
+def _command(job: Job, contender: Contender) -> list[str]:
+    return [contender.python, "-m", "benchmarks.child", job.to_json()]
+
+
+def _job(role: Role, measurement: Measurement, address: str, top: int = 0) -> Job:
+    row = measurement.row
+    return Job(
+        role=role,
+        subject=measurement.contender.subject,
+        row=row,
+        address=address,
+        loop=measurement.contender.loop,
+        core=max(os.sched_getaffinity(0)) if row.pinned and can_pin() else None,
+        profile=top,
+        seconds=measurement.seconds,
+    )

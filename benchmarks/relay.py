@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from selectors import SelectSelector
-from typing import cast
+from typing import Any, cast
 
-__all__ = ["new_event_loop", "relaying"]
+from benchmarks.address import dial, listen
+
+__all__ = ["new_event_loop", "relaying", "run"]
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -22,12 +24,21 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(SelectSelector())
 
 
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a program on such a loop."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())
+
+
 @asynccontextmanager
-async def relaying(path: str, target: str, latency: float) -> AsyncGenerator[None]:
-    """Listen on `path` inside the block and relay each connection to `target`, in `latency` seconds each way."""
-    server = await asyncio.get_running_loop().create_unix_server(lambda: _Near(latency, target), path)
+async def relaying(path: str, target: str, latency: float) -> AsyncGenerator[str]:
+    """Relay each connection to the address `target` inside the block, in `latency` seconds each way.
+
+    Gives the address it listens on: a unix socket at `path`, or a TCP port where the target is one.
+    """
+    server, address = await listen(lambda: _Near(latency, target), path if target.startswith("unix:") else None)
     async with server:
-        yield
+        yield address
 
 
 class _End(asyncio.Protocol):
@@ -78,7 +89,7 @@ class _Near(_End):
 
     async def _open(self) -> None:
         try:
-            _, self._other = await self._loop.create_unix_connection(lambda: _End(self._latency, self), self._target)
+            self._other = await dial(lambda: _End(self._latency, self), self._target)
         except OSError:
             self._transport.close()
         else:

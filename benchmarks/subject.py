@@ -1,81 +1,52 @@
-"""What can be measured: a server, and units of work a client repeats against it."""
+"""What can be measured: a server, and units of work that a client repeats against it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from importlib import import_module
 
-__all__ = [
-    "ANSWERS",
-    "CHAIN",
-    "ITEMS",
-    "LOOPS",
-    "PAYLOAD",
-    "SUBJECTS",
-    "TEXT",
-    "VALUE",
-    "LoopName",
-    "Opening",
-    "Shape",
-    "Subject",
-    "SubjectName",
-    "Unit",
-    "consume",
-    "subject_named",
-]
+from benchmarks.workload import Row, Shape
 
-LoopName = Literal["asyncio", "uvloop"]
-SubjectName = Literal["floor", "capnet"]
-Shape = Literal["echo", "callback", "connect", "numbers", "blob", "chain"]
-LOOPS: tuple[LoopName, ...] = ("asyncio", "uvloop")
-SUBJECTS: tuple[SubjectName, ...] = ("floor", "capnet")
-
-VALUE: dict[str, Any] = {"n": 123_456, "s": "abcdefghijklmnopqrstuvwxyz012345"}
-"""The argument of a small call and its expected answer: an int and a text of 32 characters."""
-PAYLOAD = bytes(range(256)) * 4096
-"""The argument of a large call and its expected answer: 1 MiB."""
-ITEMS = 100_000
-"""Length of a stream; its items are `(0, TEXT)`, `(1, TEXT)`, …"""
-TEXT = "text"
-CHAIN = 8
-"""Calls in a chain: each but the last answers with what the next one is made on."""
-
-ANSWERS: Mapping[Shape, object] = {
-    "echo": VALUE,
-    "callback": VALUE,
-    "connect": VALUE,
-    "numbers": (sum(range(ITEMS)), ITEMS * len(TEXT)),
-    "blob": PAYLOAD,
-    "chain": CHAIN - 1,
-}
-"""What one unit of work of each shape must return."""
+__all__ = ["SUBJECTS", "Opening", "Subject", "Unit", "consume", "subject_named"]
 
 Unit = Callable[[], Awaitable[object]]
-"""One repetition of a workload; what it returns must equal the answer of its shape."""
-Opening = Callable[[str], AbstractAsyncContextManager[Unit]]
-"""Takes the path of the server's socket and prepares what a unit needs."""
+"""One repetition of a workload; what it returns must equal the answer of its row."""
+Serving = Callable[[str, Row], AbstractAsyncContextManager[str]]
+"""Listens inside the block. Takes the path that a unix socket may have; gives the address it listens on."""
+Opening = Callable[[str, Row], AbstractAsyncContextManager[Unit]]
+"""Takes the server's address and prepares what a unit needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One way to do the workloads. Paths are those of a unix socket."""
+    """One way to do the workloads. Addresses are `unix:<path>` or `tcp:<host>:<port>`."""
 
-    serving: Callable[[str], AbstractAsyncContextManager[None]]
-    """Listens inside the block."""
-    echo: Opening
-    """One call that brings its argument back."""
-    callback: Opening
-    """One call during which the server calls the client back."""
-    connect: Opening
-    """A new connection, one call on it, and its orderly close."""
-    numbers: Opening
-    """One stream from the server, consumed to its end."""
-    blob: Opening
-    """One call that brings 1 MiB back."""
-    chain: Opening
-    """Calls that each need the result of the one before; the answer is how many came before the last."""
+    serving: Serving
+    openings: Mapping[Shape, Opening]
+    """Units of work by shape: `echo`, one call that brings its argument back; `callback`, one call during which the
+    server calls the client back; `connect`, a new connection, one call on it and its orderly close; `numbers`, one
+    stream from the server, consumed to its end; `blob`, one call that brings bytes back; `chain`, calls that each need
+    the result of the one before; `idle`, one more connection, on which one call is made and which then stays."""
+    windows: bool = False
+    """Its unit keeps the row's calls in flight by itself and waits for the oldest: a library that blocks can do no more
+    in one thread. Units are then made one after another."""
+
+
+SUBJECTS: Mapping[str, str] = {
+    "F2": "benchmarks.floors.f2",
+    "f2-buffered": "benchmarks.floors.f2_buffered",
+    "capnet": "benchmarks.macro",
+}
+"""Where the `SUBJECT` of each name is. They are named and not imported: a floor's process never loads capnet, and each
+peer is installed in an environment of its own."""
+
+
+def subject_named(name: str) -> Subject:
+    """The subject of that name, imported only now."""
+    subject: Subject = import_module(SUBJECTS[name]).SUBJECT
+    return subject
 
 
 async def consume(items: AsyncIterable[tuple[int, str]]) -> tuple[int, int]:
@@ -85,14 +56,3 @@ async def consume(items: AsyncIterable[tuple[int, str]]) -> tuple[int, int]:
         numbers += number
         letters += len(text)
     return numbers, letters
-
-
-def subject_named(name: SubjectName) -> Subject:
-    """The subject of that name, imported only now: a floor's process never loads capnet."""
-    if name == "floor":
-        from benchmarks.floors import FLOOR
-
-        return FLOOR
-    from benchmarks.macro import CAPNET
-
-    return CAPNET

@@ -18,9 +18,11 @@ from typing import Any, cast
 
 import cbor2
 
-from benchmarks.subject import CHAIN, ITEMS, PAYLOAD, TEXT, VALUE, Unit, consume
+from benchmarks.address import dial, listen
+from benchmarks.subject import Opening, Subject, Unit, consume
+from benchmarks.workload import CHAIN, TEXT, Row
 
-__all__ = ["Connection", "blob", "callback", "chain", "connect", "echo", "numbers", "serving"]
+__all__ = ["SUBJECT", "Connection", "subject_of"]
 
 Frame = dict[str, Any]
 
@@ -72,7 +74,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods only
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         buffer = self._buffer
         buffer += data
         start = 0
@@ -144,79 +146,92 @@ def _numbers(request: int, count: int) -> Iterator[Frame]:
     yield {"id": request, "value": None}
 
 
-@asynccontextmanager
-async def serving(path: str) -> AsyncGenerator[None]:
-    """Listen on a unix socket inside the block."""
-    server = await asyncio.get_running_loop().create_unix_server(Connection, path)
-    async with server:
-        yield
+def subject_of(protocol: type[Connection]) -> Subject:
+    """The workloads on connections of that kind."""
 
+    @asynccontextmanager
+    async def serving(path: str, _: Row) -> AsyncGenerator[str]:
+        server, address = await listen(protocol, path)
+        async with server:
+            yield address
 
-@asynccontextmanager
-async def echo(path: str) -> AsyncGenerator[Unit]:
-    """One request, one answer."""
-    connection = await _connect(path)
-    yield partial(connection.call, "echo", VALUE)
-    await connection.aclose()
+    def calls(method: str) -> Opening:
+        """One request, one answer."""
 
+        @asynccontextmanager
+        async def opening(address: str, row: Row) -> AsyncGenerator[Unit]:
+            connection = await dial(protocol, address)
+            yield partial(connection.call, method, row.argument)
+            await connection.aclose()
 
-@asynccontextmanager
-async def callback(path: str) -> AsyncGenerator[Unit]:
-    """One request that the server answers after a request of its own."""
-    connection = await _connect(path)
-    yield partial(connection.call, "callback", VALUE)
-    await connection.aclose()
+        return opening
 
+    @asynccontextmanager
+    async def connect(address: str, row: Row) -> AsyncGenerator[Unit]:
+        """A connection for each request."""
+        argument = row.argument
 
-@asynccontextmanager
-async def connect(path: str) -> AsyncGenerator[Unit]:
-    """A connection for each request."""
+        async def unit() -> object:
+            connection = await dial(protocol, address)
+            answer = await connection.call("echo", argument)
+            await connection.aclose()
+            return answer
 
-    async def unit() -> object:
-        connection = await _connect(path)
-        answer = await connection.call("echo", VALUE)
+        yield unit
+
+    @asynccontextmanager
+    async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
+        """One request, a frame for each item, one answer."""
+        connection = await dial(protocol, address)
+
+        async def unit() -> object:
+            async with aclosing(connection.numbers(row.items)) as items:
+                return await consume(items)
+
+        yield unit
         await connection.aclose()
-        return answer
 
-    yield unit
+    @asynccontextmanager
+    async def chain(address: str, _: Row) -> AsyncGenerator[Unit]:
+        """Requests that each wait for the answer of the one before: there is no other way without an RPC layer."""
+        connection = await dial(protocol, address)
+
+        async def unit() -> object:
+            node = 0
+            for _ in range(CHAIN - 1):
+                node = await connection.call("next", node)
+            return await connection.call("value", node)
+
+        yield unit
+        await connection.aclose()
+
+    @asynccontextmanager
+    async def idle(address: str, row: Row) -> AsyncGenerator[Unit]:
+        """A connection that stays, after one request."""
+        opened: list[Connection] = []
+        argument = row.argument
+
+        async def unit() -> object:
+            connection = await dial(protocol, address)
+            opened.append(connection)
+            return await connection.call("echo", argument)
+
+        yield unit
+        for connection in opened:
+            await connection.aclose()
+
+    return Subject(
+        serving=serving,
+        openings={
+            "echo": calls("echo"),
+            "callback": calls("callback"),
+            "blob": calls("blob"),
+            "connect": connect,
+            "numbers": numbers,
+            "chain": chain,
+            "idle": idle,
+        },
+    )
 
 
-@asynccontextmanager
-async def numbers(path: str) -> AsyncGenerator[Unit]:
-    """One request, a frame for each item, one answer."""
-    connection = await _connect(path)
-
-    async def unit() -> object:
-        async with aclosing(connection.numbers(ITEMS)) as items:
-            return await consume(items)
-
-    yield unit
-    await connection.aclose()
-
-
-@asynccontextmanager
-async def blob(path: str) -> AsyncGenerator[Unit]:
-    """One large request, one large answer."""
-    connection = await _connect(path)
-    yield partial(connection.call, "blob", PAYLOAD)
-    await connection.aclose()
-
-
-@asynccontextmanager
-async def chain(path: str) -> AsyncGenerator[Unit]:
-    """Requests that each wait for the answer of the one before: there is no other way without an RPC layer."""
-    connection = await _connect(path)
-
-    async def unit() -> object:
-        node = 0
-        for _ in range(CHAIN - 1):
-            node = await connection.call("next", node)
-        return await connection.call("value", node)
-
-    yield unit
-    await connection.aclose()
-
-
-async def _connect(path: str) -> Connection:
-    _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, path)
-    return connection
+SUBJECT = subject_of(Connection)

@@ -1,18 +1,13 @@
-"""The workloads on capnet, written as a user of the library writes them: public names only, default settings."""
+"""The workloads on capnet, written as a user of the library writes them: public names only, default settings.
+
+Only a row that asks for observers, a guard, or the limits of a program's own parts gets other settings.
+"""
 
 from __future__ import annotations
 
 from benchmarks.macro import client, server
 from benchmarks.subject import Subject
 
-__all__ = ["CAPNET"]
+__all__ = ["SUBJECT"]
 
-CAPNET = Subject(
-    serving=server.serving,
-    echo=client.echo,
-    callback=client.callback,
-    connect=client.connect,
-    numbers=client.numbers,
-    blob=client.blob,
-    chain=client.chain,
-)
+SUBJECT = Subject(serving=server.serving, openings=client.OPENINGS)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import capnet
 from benchmarks.macro.contract import Callback, Echo, Node
-from benchmarks.subject import CHAIN, ITEMS, PAYLOAD, VALUE, Unit, consume
+from benchmarks.macro.limits import limits_of
+from benchmarks.subject import Opening, Unit, consume
+from benchmarks.workload import CHAIN, Row, Shape
 
-__all__ = ["blob", "callback", "chain", "connect", "echo", "numbers"]
+__all__ = ["OPENINGS"]
+
+NODES = 1000
+"""Capabilities that are asked for at once: one result holds 1 024."""
 
 
 class Back(Callback):
@@ -22,58 +27,61 @@ class Back(Callback):
 
 
 @asynccontextmanager
-async def echo(path: str) -> AsyncGenerator[Unit]:
+async def echo(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One call on a bootstrapped proxy."""
-    async with capnet.connect(f"unix:{path}") as connection:
+    async with capnet.connect(address, limits=limits_of(row)) as connection:
         proxy = await connection.bootstrap(Echo)
-        yield partial(proxy.echo, VALUE)
+        held = [await proxy.nodes(min(NODES, row.exports - start)) for start in range(0, row.exports, NODES)]
+        yield partial(proxy.echo, row.argument)
+        del held
 
 
 @asynccontextmanager
-async def callback(path: str) -> AsyncGenerator[Unit]:
+async def callback(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One call with a capability as argument, which the server calls before it answers."""
-    async with capnet.connect(f"unix:{path}") as connection:
+    async with capnet.connect(address) as connection:
         proxy = await connection.bootstrap(Echo)
-        yield partial(proxy.callback, Back(), VALUE)
+        yield partial(proxy.callback, Back(), row.argument)
 
 
 @asynccontextmanager
-async def connect(path: str) -> AsyncGenerator[Unit]:
+async def connect(address: str, row: Row) -> AsyncGenerator[Unit]:
     """A connection for each call: connect, bootstrap, call, close."""
+    argument = row.argument
 
     async def unit() -> object:
-        async with capnet.connect(f"unix:{path}") as connection:
+        async with capnet.connect(address) as connection:
             proxy = await connection.bootstrap(Echo)
-            return await proxy.echo(VALUE)
+            return await proxy.echo(argument)
 
     yield unit
 
 
 @asynccontextmanager
-async def numbers(path: str) -> AsyncGenerator[Unit]:
+async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One stream on a bootstrapped proxy."""
-    async with capnet.connect(f"unix:{path}") as connection:
+    async with capnet.connect(address) as connection:
         proxy = await connection.bootstrap(Echo)
 
         async def unit() -> object:
-            async with aclosing(proxy.numbers(ITEMS)) as items:
+            async with aclosing(proxy.numbers(row.items)) as items:
                 return await consume(items)
 
         yield unit
 
 
 @asynccontextmanager
-async def blob(path: str) -> AsyncGenerator[Unit]:
+async def blob(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One large call on a bootstrapped proxy."""
-    async with capnet.connect(f"unix:{path}") as connection:
+    async with capnet.connect(address, limits=limits_of(row)) as connection:
         proxy = await connection.bootstrap(Echo)
-        yield partial(proxy.blob, PAYLOAD)
+        yield partial(proxy.blob, row.argument)
 
 
 @asynccontextmanager
-async def chain(path: str) -> AsyncGenerator[Unit]:
+async def chain(address: str, _: Row) -> AsyncGenerator[Unit]:
     """Calls on results that have not arrived: only the last answer is waited for."""
-    async with capnet.connect(f"unix:{path}") as connection:
+    async with capnet.connect(address) as connection:
         first = await connection.bootstrap(Node)
 
         async def unit() -> object:
@@ -83,3 +91,30 @@ async def chain(path: str) -> AsyncGenerator[Unit]:
             return await capnet.pipe(node).value()
 
         yield unit
+
+
+@asynccontextmanager
+async def idle(address: str, row: Row) -> AsyncGenerator[Unit]:
+    """A connection that stays, after bootstrap and one call."""
+    argument = row.argument
+    held: list[Echo] = []
+    async with AsyncExitStack() as opened:
+
+        async def unit() -> object:
+            connection = await opened.enter_async_context(capnet.connect(address))
+            proxy = await connection.bootstrap(Echo)
+            held.append(proxy)
+            return await proxy.echo(argument)
+
+        yield unit
+
+
+OPENINGS: Mapping[Shape, Opening] = {
+    "echo": echo,
+    "callback": callback,
+    "connect": connect,
+    "numbers": numbers,
+    "blob": blob,
+    "chain": chain,
+    "idle": idle,
+}

@@ -37,6 +37,10 @@ class Echo(Cap, name="bench.Echo"):
     async def blob(self, data: bytes) -> bytes:
         """The bytes as they came."""
 
+    @call
+    async def nodes(self, count: int) -> list[Node]:
+        """So many links, each a capability of its own."""
+
 
 class Node(Cap, name="bench.Node"):
     """A link of a chain; the first one is served."""

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.macro.contract import Callback, Echo, Node
-from benchmarks.subject import TEXT
-from capnet import Host, Stream
+from benchmarks.macro.limits import limits_of
+from benchmarks.workload import TEXT, Row
+from capnet import Admission, CallInfo, Host, Identity, Introduction, Stream
+from capnet.observe import CallFinished
 
 __all__ = ["EchoService", "NodeService", "serving"]
 
@@ -29,6 +31,9 @@ class EchoService(Echo):
     async def blob(self, data: bytes) -> bytes:
         return data
 
+    async def nodes(self, count: int) -> list[Node]:
+        return [NodeService(number) for number in range(count)]
+
 
 class NodeService(Node):
     """A link that makes the next one when it is asked for."""
@@ -43,11 +48,30 @@ class NodeService(Node):
         return self._before
 
 
+class Guarded:
+    """A policy that says yes to everything, and is asked about each call."""
+
+    def identify(self, introduction: Introduction) -> Identity:
+        return Identity()
+
+    def admit(self, request: Admission) -> bool:
+        return True
+
+    def guard(self, call: CallInfo) -> bool:
+        return True
+
+
 @asynccontextmanager
-async def serving(path: str) -> AsyncGenerator[None]:
-    """Listen on a unix socket inside the block, with everything at its default."""
-    async with Host() as host:
+async def serving(path: str, row: Row) -> AsyncGenerator[str]:
+    """Listen on a unix socket inside the block."""
+    async with Host(policy=Guarded() if row.guard else None, limits=limits_of(row)) as host:
+        for _ in range(row.observers):
+            host.on(CallFinished, _look)
         host.serve(EchoService())
         host.serve(NodeService(0))
         await host.listen(f"unix:{path}")
-        yield
+        yield f"unix:{path}"
+
+
+def _look(_: CallFinished) -> None:
+    """What an observer does is its own cost; that it is told is ours."""

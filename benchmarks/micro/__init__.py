@@ -7,6 +7,6 @@ the macro rows are too noisy to say. These benchmarks know the rooms' inner name
 from __future__ import annotations
 
 from benchmarks.micro.operations import OPERATIONS, Operation
-from benchmarks.micro.timing import Cost, as_table, time_all
+from benchmarks.micro.timing import Cost, as_records, as_table, time_all
 
-__all__ = ["OPERATIONS", "Cost", "Operation", "as_table", "time_all"]
+__all__ = ["OPERATIONS", "Cost", "Operation", "as_records", "as_table", "time_all"]

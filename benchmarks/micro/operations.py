@@ -10,7 +10,7 @@ from typing import Any
 import cbor2
 
 from benchmarks.micro.pair import Pair
-from benchmarks.subject import VALUE
+from benchmarks.workload import SMALL
 from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
@@ -19,9 +19,9 @@ from capnet.wire.framing import FrameReader, header
 __all__ = ["OPERATIONS", "Operation"]
 
 BATCH = 64
-CALL: list[Any] = [Op.CALL, 12_345, 2, "echo", {"value": VALUE}]
+CALL: list[Any] = [Op.CALL, 12_345, 2, "echo", {"value": SMALL}]
 BYTES = cbor2.dumps(CALL)
-LARGE = cbor2.dumps([Op.CALL, 12_345, 2, "echo", {"value": [VALUE] * 500}])
+LARGE = cbor2.dumps([Op.CALL, 12_345, 2, "echo", {"value": [SMALL] * 500}])
 """Above the size from which frames are scanned before they are decoded."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.subject import VALUE
+from benchmarks.workload import SMALL
 from capnet.engine.engine import Engine
 from capnet.engine.events import CallArrived, CallReturned
 from capnet.wire.hello import Hello
@@ -28,7 +28,7 @@ class Pair:
         """
         caller, callee = self.caller, self.callee
         for token in range(1, calls + 1):
-            caller.call(caller.imports.bootstrap, "echo", {"value": VALUE}, (), token)
+            caller.call(caller.imports.bootstrap, "echo", {"value": SMALL}, (), token)
         _carry(caller, callee)
         for happened in callee.events():
             if type(happened) is CallArrived:

@@ -1,69 +1,104 @@
-"""The harness works: children start, measure and end, and the table says what was measured. No figure is judged."""
+"""The harness works: children start, measure and end, and the tables say what was measured. No figure is judged."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import machine, report
 from benchmarks.__main__ import main
-from benchmarks.comparison import Comparison
+from benchmarks.comparison import Comparison, Result, compare
+from benchmarks.contender import BUFFERED, FLOOR, Contender, capnets
 from benchmarks.micro import OPERATIONS
 from benchmarks.process import ChildFailed, Measurement, measure
-from benchmarks.subject import SubjectName
-from benchmarks.workload import ROWS, Row, Timing, check
+from benchmarks.workload import ROWS, Core, Row, Timing
 
 SHORT = 0.02
-CHAIN = ROWS[-1]
-"""The row whose aim is a time."""
+W1 = ROWS[0]
+MEMORY = next(row for row in ROWS if row.figure == "memory")
+CHAIN = next(row for row in ROWS if row.figure == "milliseconds")
+OURS = Contender(name="asyncio", subject="capnet")
+BROKEN = Contender(name="broken", subject="F2", python=shutil.which("false") or "false")
+HERE = machine.Machine(
+    processor="Some processor",
+    cores=2,
+    system="Linux",
+    python="CPython 3.11.7",
+    versions={"capnet": "0.1.0", "cbor2": "6.3.0"},
+    core="pure",
+    factor=1.5,
+    load=0.25,
+    pins=False,
+    when="2026-01-31 12:00",
+)
+ROOT = Path(__file__).parents[2]
 
 
-def comparison(row: Row = ROWS[0], *, floor: Sequence[float], capnet: Sequence[float] = ()) -> Comparison:
-    return Comparison(row=row, loop="asyncio", floor=floor, capnet=capnet)
+def comparison(
+    row: Row, *, floor: Sequence[float], ours: Sequence[float], core: Core = "pure", contender: Contender = OURS
+) -> Comparison:
+    ratios = [row.ratio(mine, theirs) for mine, theirs in zip(ours, floor, strict=True)]
+    return Comparison(
+        row=row,
+        results=[
+            Result(contender=FLOOR, figures=list(floor), ratios=[1.0] * len(floor)),
+            Result(contender=contender, figures=list(ours), ratios=ratios, core=core),
+        ],
+    )
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.workload}-{'pinned' if row.pinned else 'unpinned'}")
-@pytest.mark.parametrize("subject", ["floor", "capnet"])
-def test_every_row_runs_on_every_subject(subject: SubjectName, row: Row) -> None:
-    timing = measure(Measurement(subject=subject, row=row, seconds=SHORT))
-    assert timing.units >= row.in_flight
-    assert timing.seconds >= SHORT
+def cells(table: str) -> list[str]:
+    """Of the first line below the head."""
+    return [cell.strip() for cell in table.splitlines()[2].strip("|").split("|")]
 
 
-def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--only", "W1", "--repeats", "1", "--seconds", str(SHORT)]) == 0
-    head, rule, row, blank, machine = capsys.readouterr().out.splitlines()
-    assert len({len(head), len(rule), len(row)}) == 1
-    assert row.startswith("| W1 |")
+def test_memory_is_that_of_the_server_for_each_connection() -> None:
+    measured = measure(Measurement(contender=FLOOR, row=replace(MEMORY, connections=100), seconds=SHORT))
+    assert measured.timing.units == 100
+    assert measured.timing.bytes_each > 0
+    assert measured.core is None
+
+
+def test_the_command_prints_the_table_and_keeps_everything(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    options = ["--loop", "asyncio", "--with", "CAPNET_A=2,CAPNET_B=3", "--json", str(kept)]
+    assert main(["--only", "w1", "--repeats", "1", "--seconds", str(SHORT), *options]) == 0
+    head, rule, row, blank, where, versions = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in (head, rule, row)}) == 1
+    assert row.split("|")[6].strip() in {f"asyncio CAPNET_A=2 CAPNET_B=3, {core}" for core in ("pure", "native")}
     assert not blank
-    assert "Python" in machine
-
-
-def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--only", "w2", "--repeats", "2", "--seconds", str(SHORT), "--floor-only", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [(row["workload"], row["pinned"], len(row["floor"]), row["ratio"]) for row in rows] == [
-        ("W2", True, 2, None),
-        ("W2", False, 2, None),
+    assert "reference loop" in where
+    assert all(f"{package} " in versions for package in ("CPython", "cbor2", "msgspec", "anyio"))
+    told = json.loads(kept.read_text())
+    assert told["machine"]["versions"].keys() >= {"cbor2", "msgspec", "anyio"}
+    assert [(row["contender"], len(row["figures"]), row["environment"]) for row in told["rows"]] == [
+        ("F2", 1, {}),
+        ("f2-buffered", 1, {}),
+        ("asyncio CAPNET_A=2 CAPNET_B=3", 1, {"CAPNET_A": "2", "CAPNET_B": "3"}),
     ]
 
 
-def test_a_profile_shows_both_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "W1", "--subject", "floor", "--seconds", str(SHORT), "--top", "20"]) == 0
-    client, server = capsys.readouterr().out.split("\nserver\n")
-    assert "Ordered by: internal time" in client
-    assert "data_received" in server
+def test_variables_reach_both_processes() -> None:
+    """`PYTHONHOME` without a library below it lets no Python start: it is seen where it is set."""
+    elsewhere = replace(FLOOR, environment={"PYTHONHOME": "/nowhere"})
+    with pytest.raises(ChildFailed, match="serve: ended with code"):
+        measure(Measurement(contender=elsewhere, row=W1, seconds=SHORT))
 
 
 def test_a_row_with_latency_can_be_profiled(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "W8", "--subject", "floor", "--seconds", str(SHORT), "--top", "20"]) == 0
+    assert main(["profile", "W8", "--subject", "F2", "--seconds", str(SHORT), "--top", "20"]) == 0
     client, server = capsys.readouterr().out.split("\nserver\n")
+    assert "Ordered by: internal time" in client
     assert "data_received" in client
     assert "data_received" in server
 
@@ -74,58 +109,117 @@ def test_options_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]
     assert len([line for line in table if line.startswith("|")]) == len(OPERATIONS) + 2
 
 
-@pytest.mark.parametrize("argument", [["--only", "W9"], ["--repeats", "0"], ["--seconds", "nan"]])
+def test_a_peer_that_fails_has_a_reason_and_capnet_must_not() -> None:
+    told: list[str] = []
+    compared = compare(W1, [BROKEN], repeats=1, seconds=SHORT, step=told.append)
+    floor, broken = compared.results
+    assert len(told) == 2
+    assert (len(floor.figures), broken.figures) == (1, [])
+    assert broken.reason == "broken serve: ended with code 1 before it listened"
+    assert f"broken, W1 (one core): {broken.reason}" in report.as_table([compared], HERE)
+    assert (floor.ratio, broken.ratio, compared.reached(broken)) == (1.0, None, None)
+    with pytest.raises(ChildFailed, match="code 1"):
+        compare(W1, [replace(OURS, python=BROKEN.python)], repeats=1, seconds=SHORT, step=lambda _: None)
+
+
+def test_what_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ChildFailed, match="code 1"):
+        measure(Measurement(contender=BROKEN, row=W1, seconds=SHORT))
+    assert not list(tmp_path.iterdir())
+
+
+INTERRUPTED = """
+import os, signal, sys
+from benchmarks.__main__ import main
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGINT))
+signal.setitimer(signal.ITIMER_REAL, 0.7)
+sys.exit(main(["--only", "W1", "--seconds", "300", "--loop", "asyncio"]))
+"""
+
+
+def test_an_interrupt_ends_every_child(tmp_path: Path) -> None:
+    """As Ctrl-C does, it reaches the whole group, wherever each of its processes is."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as child:
+        _, errors = child.communicate(timeout=120)
+    assert (child.returncode, errors) == (130, "")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [["--only", "W9"], ["--repeats", "0"], ["--seconds", "nan"], ["--loop", "gevent"], ["--with", "CAPNET_A"]],
+)
 def test_bad_arguments_are_refused(argument: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(argument)
     assert refused.value.code == 2
 
 
-def test_a_server_that_cannot_start_is_an_error_and_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(ChildFailed, match="code 1"):
-        measure(Measurement(subject="floor", row=ROWS[0], seconds=SHORT))
-    assert not list(tmp_path.iterdir())
-
-
-async def test_a_wrong_answer_is_refused() -> None:
-    async def wrong() -> object:
-        return {"n": 0}
-
-    with pytest.raises(ValueError, match="instead of"):
-        await check(wrong, ROWS[0])
+def test_every_loop_is_run_in_every_environment() -> None:
+    assert [ours.name for ours in capnets(["asyncio", "trio"], [{}, {"A": "1"}])] == [
+        "asyncio",
+        "trio",
+        "asyncio A=1",
+        "trio A=1",
+    ]
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
-    drifting = comparison(floor=[100.0, 50.0, 200.0], capnet=[200.0, 75.0, 200.0])
-    assert drifting.ratios == [2.0, 1.5, 1.0]
-    assert drifting.ratio == drifting.aim == 1.5
-    assert drifting.reached
+    drifting = comparison(W1, floor=[100.0, 50.0, 200.0], ours=[200.0, 75.0, 200.0])
+    ours = drifting.of(OURS)
+    assert ours.ratios == [2.0, 1.5, 1.0]
+    assert ours.ratio == 1.5
+    assert drifting.reached(ours)
+    assert drifting.reached(drifting.floor) is None
 
 
-def test_uvloop_has_its_own_aim_where_one_is_set() -> None:
-    assert ROWS[0].aim_on("uvloop") > ROWS[0].aim_on("asyncio")
-    assert ROWS[1].aim_on("uvloop") == ROWS[1].aim_on("asyncio")
+def test_aims_are_those_of_the_core_and_the_loop_that_ran() -> None:
+    uvloop = Contender(name="uvloop", subject="capnet", loop="uvloop")
+    aims = [
+        run.aim(run.results[1])
+        for run in (
+            comparison(W1, floor=[1.0], ours=[1.0]),
+            comparison(W1, floor=[1.0], ours=[1.0], core="native"),
+            comparison(W1, floor=[1.0], ours=[1.0], core="native", contender=uvloop),
+            comparison(W1, floor=[1.0], ours=[1.0], contender=uvloop),
+        )
+    ]
+    assert aims == [W1.pure, W1.native, W1.native_uvloop, W1.pure]
 
 
 def test_the_table_shows_medians_and_the_spread() -> None:
-    missed = comparison(floor=[1000.0, 3000.0, 2000.0], capnet=[900.0, 3000.0, 1000.0])
-    row = report.as_table([missed], "here").splitlines()[2]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == [
+    missed = comparison(W1, floor=[1000.0, 3000.0, 2000.0], ours=[900.0, 3000.0, 1000.0])
+    assert cells(report.as_table([missed], HERE)) == [
         "W1",
         "one call at a time, one core",
         "calls/s",
         "2,000",
+        "–",
+        "asyncio, pure",
         "1,000",
         "0.90",
         "0.50–1.00",
-        "1.5",
+        "0.95",
         "no",
     ]
+
+
+def test_the_table_stands_without_capnet() -> None:
+    alone = Comparison(
+        row=W1,
+        results=[
+            Result(contender=FLOOR, figures=[100.0], ratios=[1.0]),
+            Result(contender=BUFFERED, figures=[150.0], ratios=[1.5]),
+        ],
+    )
+    assert cells(report.as_table([alone], HERE))[3:] == ["100", "1.50", *["–"] * 6]
 
 
 def test_a_rate_counts_what_the_unit_holds() -> None:
@@ -137,22 +231,32 @@ def test_a_rate_counts_what_the_unit_holds() -> None:
 
 def test_where_a_time_is_wanted_less_is_better() -> None:
     assert CHAIN.figure_of(Timing(units=50, seconds=1.0)) == 20.0
-    fast = comparison(CHAIN, floor=[20.0, 18.0, 21.0], capnet=[4.0, 3.0, 3.5])
-    assert fast.ratios == [5.0, 6.0, 6.0]
-    assert fast.reached
-    assert not comparison(CHAIN, floor=[20.0], capnet=[3.6]).reached
+    fast = comparison(CHAIN, floor=[20.0, 18.0, 21.0], ours=[4.0, 2.0, 3.0])
+    assert fast.results[1].ratios == [5.0, 9.0, 7.0]
+    assert fast.reached(fast.results[1])
+    slow = comparison(CHAIN, floor=[20.0], ours=[3.6])
+    assert not slow.reached(slow.results[1])
 
 
-def test_the_table_tells_a_time_from_a_ratio() -> None:
-    row = report.as_table([comparison(CHAIN, floor=[20.0], capnet=[4.0])], "here").splitlines()[2]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[2:] == ["ms", "20.00", "4.00", "5.00", "5.00–5.00", "≤ 3.5 ms", "no"]
+def test_the_aim_for_memory_is_no_ratio() -> None:
+    assert MEMORY.figure_of(Timing(units=10, seconds=1.0, bytes_each=2048.0)) == 2.0
+    small = comparison(MEMORY, floor=[2.0], ours=[11.0])
+    assert cells(report.as_table([small], HERE))[2:] == [
+        "KiB",
+        "2.00",
+        "–",
+        "asyncio, pure",
+        "11.00",
+        "0.18",
+        "0.18–0.18",
+        "≤ 12 KiB",
+        "yes",
+    ]
 
 
-def test_json_tells_a_time_from_a_ratio() -> None:
-    both = [comparison(floor=[100.0], capnet=[200.0]), comparison(CHAIN, floor=[20.0], capnet=[4.0])]
-    rows = json.loads(report.as_json(both, "here"))["rows"]
-    assert [(row["measured_in"], row["aim_in"], row["reached"]) for row in rows] == [
-        ("calls/s", "ratio", True),
-        ("ms", "ms", False),
+def test_the_machine_is_told_in_two_lines() -> None:
+    assert str(HERE).splitlines() == [
+        "Some processor, 2 cores, Linux, 1.50 times the reference loop, load 0.2, 2026-01-31 12:00, this system cannot "
+        "pin: every row ran unpinned",
+        "CPython 3.11.7, capnet 0.1.0, cbor2 6.3.0, pure core",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from array import array
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from benchmarks.address import host_and_port
 from benchmarks.relay import new_event_loop, relaying
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ def relayed(folder: Path, latency: float, body: Callable[[Streams, Streams], Awa
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             accepted.set_result((reader, writer))
 
-        async with await asyncio.start_unix_server(accept, target), relaying(path, target, latency):
+        async with await asyncio.start_unix_server(accept, target), relaying(path, f"unix:{target}", latency):
             client = await asyncio.open_unix_connection(path)
             reached = await accepted
             try:
@@ -68,7 +70,7 @@ def test_each_way_takes_the_latency(folder: Path) -> None:
 
 
 def test_chunks_are_under_way_together_and_stay_in_order(folder: Path) -> None:
-    data = b"".join(number.to_bytes(4, "big") for number in range(2**21))
+    data = array("I", range(2**21)).tobytes()
 
     async def one_way(client: Streams, server: Streams) -> tuple[bytes, float]:
         begin = perf_counter()
@@ -76,7 +78,7 @@ def test_chunks_are_under_way_together_and_stay_in_order(folder: Path) -> None:
         return await server[0].readexactly(len(data)), perf_counter() - begin
 
     # Its socket buffers hold far less than is sent: one chunk after the other would take as many latencies.
-    latency = 1.0
+    latency = 0.5
     received, seconds = relayed(folder, latency, one_way)
     assert received == data
     assert latency <= seconds < len(data) / BUFFER * latency
@@ -96,7 +98,7 @@ def test_the_end_passes_through_after_what_was_sent(folder: Path, closing: str) 
 def test_a_server_that_is_gone_ends_the_connection(folder: Path) -> None:
     async def main() -> bytes:
         path = str(folder / "relay.sock")
-        async with relaying(path, str(folder / "nothing.sock"), LATENCY):
+        async with relaying(path, f"unix:{folder}/nothing.sock", LATENCY):
             reader, writer = await asyncio.open_unix_connection(path)
             answer = await reader.read()
             writer.close()
@@ -105,6 +107,28 @@ def test_a_server_that_is_gone_ends_the_connection(folder: Path) -> None:
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         assert runner.run(main()) == b""
+
+
+def test_where_the_server_has_a_port_the_relay_has_one(folder: Path) -> None:
+    async def main() -> bytes:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readexactly(5))
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+            target = f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with relaying(str(folder / "relay.sock"), target, 0.0) as address:
+                assert address != target
+                reader, writer = await asyncio.open_connection(*host_and_port(address))
+                writer.write(b"there")
+                answer = await reader.read()
+                writer.close()
+                await writer.wait_closed()
+                return answer
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert runner.run(main()) == b"there"
 
 
 def test_its_timers_do_not_round_up_to_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
