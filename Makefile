@@ -17,10 +17,10 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-newest check soak lint types docs bench format clean
+.PHONY: help demo test test-lowest test-newest check soak lint types docs bench bench-compare format clean
 
 help:  ## print this list
-	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 32
 
 demo: $(LIBRARY)  ## see it work
 	$(BIN)/python -m capnet demo
@@ -59,8 +59,12 @@ types: $(TOOLS)  ## mypy --strict and pyright strict
 docs: $(TOOLS)  ## build the documentation; a warning fails
 	$(BIN)/sphinx-build -n -W --keep-going -q docs build/docs
 
-bench: $(TOOLS)  ## performance against the floors, as ratios
-	$(BIN)/python -m benchmarks
+# Each writes what it measured to a file too, for `python -m benchmarks plot` and for comparisons with later runs.
+bench: $(TOOLS)  ## performance against the floors, as ratios; five minutes
+	$(BIN)/python -m benchmarks --json build/bench.json
+
+bench-compare: $(TOOLS)  ## the same beside other libraries, which it installs into build/compare-venv; half an hour
+	$(BIN)/python -m benchmarks compare --environments build/compare-venv --json build/compare.json
 
 format: $(TOOLS)  ## rewrite files in the project's format
 	$(BIN)/ruff format

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the table; `… profile W1`: where the time goes; `… micro`: the pure rooms alone."""
+"""`python -m benchmarks`: the table; `… compare`: beside other libraries; and more."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from benchmarks import core, machine, report
 from benchmarks.comparison import compare
 from benchmarks.contender import BUFFERED, Contender, capnets
 from benchmarks.loops import installed
+from benchmarks.peers.environment import Installed, install
+from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.process import ChildFailed, Measurement, profile
 from benchmarks.progress import Progress
-from benchmarks.workload import ROWS, Row
+from benchmarks.workload import ROWS, LoopName, Row
 
 __all__ = ["main"]
 
@@ -45,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     _add(parser, "only", "repeats", "seconds", "loop", "with", "json")
     parser.add_argument("--floor-only", action="store_true", help="leave capnet out")
     commands = parser.add_subparsers()
+
+    beside = commands.add_parser("compare", help="the same workloads on other libraries, installed for this")
+    beside.set_defaults(command="compare")
+    _add(beside, "only", "repeats", "seconds", "loop", "with", "json")
+    beside.add_argument("--peers", type=_peers, default=PEERS, metavar="RPyC,Pyro5", help="these libraries only")
+    words = "where they are installed (build/compare-venv)"
+    beside.add_argument("--environments", dest="folder", type=Path, default=Path("build/compare-venv"), help=words)
 
     hot = commands.add_parser("profile", help="list the functions with the most own time, in both processes")
     hot.set_defaults(command="profile")
@@ -85,6 +94,58 @@ def _table(arguments: argparse.Namespace) -> None:
     _keep(arguments, "table", where, rows=report.as_records(comparisons))
 
 
+def _compare(arguments: argparse.Namespace) -> None:
+    peers: dict[str, Peer] = {peer.name: peer for peer in arguments.peers}
+    rows: Sequence[Row] = getattr(arguments, "only", ROWS)
+    there = _install(arguments.peers, arguments.folder)
+    where = machine.describe()
+    loops: Sequence[LoopName] = [loop for loop in arguments.loops if loop != "trio"]  # no peer runs on it
+    ours = [_named_capnet(contender) for contender in capnets(loops, arguments.environments)]
+    theirs = [Contender(name=name, subject=name, python=there[name].python) for name in peers]
+    contenders = [BUFFERED, *ours, *theirs]
+
+    def unable(contender: Contender, row: Row) -> str:
+        peer = peers.get(contender.name)
+        return (there[peer.name].reason or peer.unable(row)) if peer else ""
+
+    progress = Progress(len(rows) * arguments.repeats * (1 + len(contenders)))
+    comparisons = [
+        compare(
+            row, contenders, repeats=arguments.repeats, seconds=arguments.seconds, step=progress.step, unable=unable
+        )
+        for row in rows
+    ]
+    progress.end()
+    print(report.as_matrix(comparisons, where))
+    print(_versions(there))
+    versions = {name: dict(found.versions) for name, found in there.items()}
+    _keep(arguments, "compare", where, rows=report.as_records(comparisons), peers=versions)
+
+
+def _install(peers: Sequence[Peer], folder: Path) -> Mapping[str, Installed]:
+    progress = Progress(len(peers))
+    found: dict[str, Installed] = {}
+    for peer in peers:
+        progress.step(f"{peer.name}: an environment in {folder / peer.name}")
+        found[peer.name] = install(peer, folder)
+    progress.end()
+    return found
+
+
+def _named_capnet(contender: Contender) -> Contender:
+    return Contender(
+        name=f"capnet {contender.name}", subject="capnet", loop=contender.loop, environment=contender.environment
+    )
+
+
+def _versions(there: Mapping[str, Installed]) -> str:
+    """Of each peer and what it brings, in one line."""
+    return "; ".join(
+        f"{name}: " + (found.reason or ", ".join(f"{package} {number}" for package, number in found.versions.items()))
+        for name, found in there.items()
+    )
+
+
 def _profile(arguments: argparse.Namespace) -> None:
     row: Row = arguments.rows[0]
     name = arguments.subject
@@ -108,6 +169,7 @@ def _micro(arguments: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "table": _table,
+    "compare": _compare,
     "profile": _profile,
     "micro": _micro,
 }
@@ -117,12 +179,18 @@ def _keep(arguments: argparse.Namespace, command: str, where: machine.Machine, *
     """Write everything that was measured to the file that was asked for."""
     if arguments.json is not None:
         kept = {"command": command, "machine": where.as_record(), **measured}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _rows(text: str) -> tuple[Row, ...]:
     wanted = set(_chosen(text.upper(), {row.workload for row in ROWS}, "workload"))
     return tuple(row for row in ROWS if row.workload in wanted)
+
+
+def _peers(text: str) -> tuple[Peer, ...]:
+    wanted = _chosen(text, {peer.name for peer in PEERS}, "peer")
+    return tuple(peer for peer in PEERS if peer.name in wanted)
 
 
 def _loops(text: str) -> list[str]:

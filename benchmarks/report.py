@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.comparison import Comparison, Result
-from benchmarks.contender import BUFFERED
+from benchmarks.contender import BUFFERED, FLOOR
 from benchmarks.machine import Machine
 from benchmarks.workload import Row
 
-__all__ = ["as_records", "as_table", "markdown"]
+__all__ = ["as_matrix", "as_records", "as_table", "markdown"]
 
 NOTHING = "–"
 
@@ -19,6 +19,18 @@ def as_table(comparisons: Sequence[Comparison], machine: Machine) -> str:
     head = ("id", "workload", "in", "F2", "f2-buffered", "capnet on", "capnet", "ratio", "min–max", "aim", "reached")
     rows = [line for comparison in comparisons for line in _lines(comparison)]
     return "\n".join([markdown(head, rows, "lllrrlrrrrl"), "", *_failures(comparisons), str(machine)])
+
+
+def as_matrix(comparisons: Sequence[Comparison], machine: Machine) -> str:
+    """A line for each row and a column of ratios for everyone; the best of each row is bold."""
+    names = [result.contender.name for result in comparisons[0].results]
+    head = ("id", "workload", "in", *names)
+    rows = [_matrix_line(comparison) for comparison in comparisons]
+    over_tcp = sorted({r.contender.name for c in comparisons for r in c.results if r.transport == "tcp"})
+    notes = [f"Over TCP on this machine, others over unix sockets: {', '.join(over_tcp)}."] if over_tcp else []
+    return "\n".join(
+        [markdown(head, rows, "lll" + "r" * len(names)), "", *notes, *_failures(comparisons), str(machine)]
+    )
 
 
 def as_records(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
@@ -66,6 +78,17 @@ def _cells(comparison: Comparison, result: Result | None) -> tuple[str, ...]:
         NOTHING if aim is None else f"≤ {aim:.0f} KiB" if comparison.row.aim_in == "KiB" else f"{aim:.2f}",
         {True: "yes", False: "no", None: NOTHING}[comparison.reached(result)],
     )
+
+
+def _matrix_line(comparison: Comparison) -> tuple[str, ...]:
+    row = comparison.row
+    rivals = [result for result in comparison.results if result.contender not in (FLOOR, BUFFERED)]
+    best = max((result.ratio for result in rivals if result.ratio is not None), default=None)
+    cells = [_figure(row, comparison.floor.figure)]
+    for result in comparison.results[1:]:
+        bold = "**" if result in rivals and result.ratio is not None and result.ratio == best else ""
+        cells.append(f"{bold}{_ratio(result.ratio)}{bold}")
+    return (row.workload, f"{row.title}, {row.where}", row.measured_in, *cells)
 
 
 def _failures(comparisons: Sequence[Comparison]) -> list[str]:

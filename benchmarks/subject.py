@@ -38,6 +38,11 @@ SUBJECTS: Mapping[str, str] = {
     "F2": "benchmarks.floors.f2",
     "f2-buffered": "benchmarks.floors.f2_buffered",
     "capnet": "benchmarks.macro",
+    "grpcio": "benchmarks.peers.grpc_aio",
+    "pycapnp": "benchmarks.peers.pycapnp_kj",
+    "RPyC": "benchmarks.peers.rpyc_bound",
+    "Pyro5": "benchmarks.peers.pyro5_msgpack",
+    "py-capnweb": "benchmarks.peers.capnweb_ws",
 }
 """Where the `SUBJECT` of each name is. They are named and not imported: a floor's process never loads capnet, and each
 peer is installed in an environment of its own."""

@@ -20,6 +20,7 @@ from benchmarks.__main__ import main
 from benchmarks.comparison import Comparison, Result, compare
 from benchmarks.contender import BUFFERED, FLOOR, Contender, capnets
 from benchmarks.micro import OPERATIONS
+from benchmarks.peers.roster import PEERS
 from benchmarks.process import ChildFailed, Measurement, measure
 from benchmarks.workload import ROWS, Core, Row, Timing
 
@@ -109,6 +110,18 @@ def test_options_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]
     assert len([line for line in table if line.startswith("|")]) == len(OPERATIONS) + 2
 
 
+def test_a_peer_that_cannot_be_installed_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    place = tmp_path / "taken"
+    place.write_text("no folder")
+    options = ["--peers", "RPyC", "--environments", str(place), "--only", "W1", "--repeats", "1", "--loop", "asyncio"]
+    assert main(["compare", *options, "--seconds", str(SHORT)]) == 0
+    head, _, row, blank, reason, *_ = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in head.split("|")][4:-1] == ["F2", "f2-buffered", "capnet asyncio", "RPyC"]
+    assert row.split("|")[-2].strip() == "–"
+    assert not blank
+    assert reason.startswith("RPyC, W1 (one core): it could not be installed: ")
+
+
 def test_a_peer_that_fails_has_a_reason_and_capnet_must_not() -> None:
     told: list[str] = []
     compared = compare(W1, [BROKEN], repeats=1, seconds=SHORT, step=told.append)
@@ -116,7 +129,7 @@ def test_a_peer_that_fails_has_a_reason_and_capnet_must_not() -> None:
     assert len(told) == 2
     assert (len(floor.figures), broken.figures) == (1, [])
     assert broken.reason == "broken serve: ended with code 1 before it listened"
-    assert f"broken, W1 (one core): {broken.reason}" in report.as_table([compared], HERE)
+    assert f"broken, W1 (one core): {broken.reason}" in report.as_matrix([compared], HERE)
     assert (floor.ratio, broken.ratio, compared.reached(broken)) == (1.0, None, None)
     with pytest.raises(ChildFailed, match="code 1"):
         compare(W1, [replace(OURS, python=BROKEN.python)], repeats=1, seconds=SHORT, step=lambda _: None)
@@ -222,6 +235,21 @@ def test_the_table_stands_without_capnet() -> None:
     assert cells(report.as_table([alone], HERE))[3:] == ["100", "1.50", *["–"] * 6]
 
 
+def test_the_matrix_marks_the_best_that_is_no_floor() -> None:
+    both = Comparison(
+        row=W1,
+        results=[
+            Result(contender=FLOOR, figures=[100.0], ratios=[1.0]),
+            Result(contender=BUFFERED, figures=[150.0], ratios=[1.5]),
+            Result(contender=OURS, figures=[90.0], ratios=[0.9], core="pure", transport="unix"),
+            Result(contender=replace(BROKEN, name="other"), figures=[95.0], ratios=[0.95], transport="tcp"),
+        ],
+    )
+    matrix = report.as_matrix([both], HERE)
+    assert cells(matrix)[3:] == ["100", "1.50", "0.90", "**0.95**"]
+    assert "Over TCP on this machine, others over unix sockets: other." in matrix
+
+
 def test_a_rate_counts_what_the_unit_holds() -> None:
     items, megabytes = (next(row for row in ROWS if row.workload == workload) for workload in ("W3", "W4"))
     assert (items.measured_in, items.figure_of(Timing(units=3, seconds=2.0))) == ("items/s", 150_000)
@@ -260,3 +288,10 @@ def test_the_machine_is_told_in_two_lines() -> None:
         "pin: every row ran unpinned",
         "CPython 3.11.7, capnet 0.1.0, cbor2 6.3.0, pure core",
     ]
+
+
+def test_peers_say_why_they_do_not_take_part() -> None:
+    unable = {(peer.name, row.workload) for peer in PEERS for row in ROWS if peer.unable(row)}
+    assert ("Pyro5", "W2") in unable
+    assert ("grpcio", "W5") in unable
+    assert not {name for name, _ in unable} & {"RPyC", "pycapnp"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 
 from benchmarks.loops import drive
-from benchmarks.subject import subject_named
+from benchmarks.peers.roster import PEERS
+from benchmarks.subject import SUBJECTS, subject_named
 from benchmarks.workload import ROWS, LoopName, Row, checked
 
 SMALLER = [
@@ -75,3 +77,9 @@ def test_what_a_row_carries_is_what_it_says() -> None:
     assert len(replace(blob, size=1_000).argument) == 1_000
     assert len(blob.argument) == blob.size == 1024 * 1024
     assert len(replace(ROWS[0], values=40).argument["more"]) == 40
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_every_peer_has_an_adapter(peer: object) -> None:
+    name = getattr(peer, "name", "")
+    assert find_spec(SUBJECTS[name]) is not None
