@@ -17,7 +17,7 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-newest check soak lint types docs bench bench-compare format clean
+.PHONY: help demo test test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 32
@@ -65,6 +65,9 @@ bench: $(TOOLS)  ## performance against the floors, as ratios; five minutes
 
 bench-compare: $(TOOLS)  ## the same beside other libraries, which it installs into build/compare-venv; half an hour
 	$(BIN)/python -m benchmarks compare --environments build/compare-venv --json build/compare.json
+
+bench-scaling: $(TOOLS)  ## how cost grows with exports, connections, calls in flight, sizes, observers; five minutes
+	$(BIN)/python -m benchmarks scaling --json build/scaling.json
 
 format: $(TOOLS)  ## rewrite files in the project's format
 	$(BIN)/ruff format

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the table; `… compare`: beside other libraries; and more."""
+"""`python -m benchmarks`: the table; `… compare`: beside other libraries; `… scaling`: how cost grows; and more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import core, machine, report
+from benchmarks import core, machine, plot, report, scaling
 from benchmarks.comparison import compare
 from benchmarks.contender import BUFFERED, Contender, capnets
 from benchmarks.loops import installed
@@ -17,6 +17,7 @@ from benchmarks.peers.environment import Installed, install
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.process import ChildFailed, Measurement, profile
 from benchmarks.progress import Progress
+from benchmarks.scaling import CURVES, Curve
 from benchmarks.workload import ROWS, LoopName, Row
 
 __all__ = ["main"]
@@ -55,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     words = "where they are installed (build/compare-venv)"
     beside.add_argument("--environments", dest="folder", type=Path, default=Path("build/compare-venv"), help=words)
 
+    curves = commands.add_parser("scaling", help="how cost grows with exports, connections, sizes, …")
+    curves.set_defaults(command="scaling")
+    names = ", ".join(curve.name for curve in CURVES)
+    curves.add_argument("--only", type=_curves, default=CURVES, metavar="exports,size", help=f"these of: {names}")
+    _add(curves, "repeats", "seconds", "with", "json")
+
     hot = commands.add_parser("profile", help="list the functions with the most own time, in both processes")
     hot.set_defaults(command="profile")
     hot.add_argument("rows", type=_rows, metavar="W1", help="the workload")
@@ -66,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     micro.set_defaults(command="micro")
     _add(micro, "repeats", "seconds", "json")
 
+    drawing = commands.add_parser("plot", help="draw what --json has kept, as SVG")
+    drawing.set_defaults(command="plot")
+    drawing.add_argument("kept", type=Path, nargs="+", metavar="FILE")
+    drawing.add_argument("--into", type=Path, required=True, metavar="FOLDER")
     return parser
 
 
@@ -146,6 +157,25 @@ def _versions(there: Mapping[str, Installed]) -> str:
     )
 
 
+def _scaling(arguments: argparse.Namespace) -> None:
+    where = machine.describe()
+    (contender, *_) = capnets(("asyncio",), arguments.environments)
+    curves: Sequence[Curve] = arguments.only
+    progress = Progress(arguments.repeats * sum(len(curve.rows) for curve in curves))
+    measured = [
+        (
+            curve,
+            scaling.measure_curve(
+                curve, contender, repeats=arguments.repeats, seconds=arguments.seconds, step=progress.step
+            ),
+        )
+        for curve in curves
+    ]
+    progress.end()
+    print(scaling.as_table(measured, where))
+    _keep(arguments, "scaling", where, curves=scaling.as_records(measured))
+
+
 def _profile(arguments: argparse.Namespace) -> None:
     row: Row = arguments.rows[0]
     name = arguments.subject
@@ -167,11 +197,19 @@ def _micro(arguments: argparse.Namespace) -> None:
     _keep(arguments, "micro", where, operations=micro.as_records(costs))
 
 
+def _plot(arguments: argparse.Namespace) -> None:
+    for kept in arguments.kept:
+        for path in plot.draw(json.loads(kept.read_text()), arguments.into):
+            print(path)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "table": _table,
     "compare": _compare,
+    "scaling": _scaling,
     "profile": _profile,
     "micro": _micro,
+    "plot": _plot,
 }
 
 
@@ -186,6 +224,11 @@ def _keep(arguments: argparse.Namespace, command: str, where: machine.Machine, *
 def _rows(text: str) -> tuple[Row, ...]:
     wanted = set(_chosen(text.upper(), {row.workload for row in ROWS}, "workload"))
     return tuple(row for row in ROWS if row.workload in wanted)
+
+
+def _curves(text: str) -> tuple[Curve, ...]:
+    wanted = _chosen(text, {curve.name for curve in CURVES}, "curve")
+    return tuple(curve for curve in CURVES if curve.name in wanted)
 
 
 def _peers(text: str) -> tuple[Peer, ...]:

@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import machine, report
+from benchmarks import machine, plot, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.comparison import Comparison, Result, compare
 from benchmarks.contender import BUFFERED, FLOOR, Contender, capnets
@@ -87,6 +88,9 @@ def test_the_command_prints_the_table_and_keeps_everything(capsys: pytest.Captur
         ("f2-buffered", 1, {}),
         ("asyncio CAPNET_A=2 CAPNET_B=3", 1, {"CAPNET_A": "2", "CAPNET_B": "3"}),
     ]
+    assert main(["plot", str(kept), "--into", str(tmp_path / "plots")]) == 0
+    (drawn,) = (tmp_path / "plots").iterdir()
+    assert "CAPNET_B=3" in drawn.read_text()
 
 
 def test_variables_reach_both_processes() -> None:
@@ -280,6 +284,36 @@ def test_the_aim_for_memory_is_no_ratio() -> None:
         "≤ 12 KiB",
         "yes",
     ]
+
+
+def test_a_curve_is_flat_when_its_level_is() -> None:
+    (_, row), *_ = scaling.CURVES[0].rows
+    rising = [
+        scaling.Point(label="1", row=row, capnet=[100.0, 50.0]),
+        scaling.Point(label="10", row=row, capnet=[80.0, 40.0]),
+    ]
+    assert scaling.against_first(rising) == [1.0, 0.8]
+    beside_the_floor = [
+        scaling.Point(label="1", row=row, capnet=[100.0], floor=[200.0]),
+        scaling.Point(label="10", row=row, capnet=[10.0], floor=[20.0]),
+    ]
+    assert scaling.against_first(beside_the_floor) == [1.0, 1.0]
+
+
+def test_a_curve_is_measured_at_every_point() -> None:
+    exports = next(curve for curve in scaling.CURVES if curve.name == "exports")
+    curve = replace(exports, rows=exports.rows[:1])
+    points = scaling.measure_curve(curve, FLOOR, repeats=1, seconds=SHORT, step=lambda _: None)
+    assert [(len(point.capnet), len(point.floor)) for point in points] == [(1, 0)]
+    assert cells(scaling.as_table([(curve, points)], HERE))[:3] == ["exports", "10", "–"]
+
+
+def test_plots_are_pictures() -> None:
+    chart = ET.fromstring(plot.bars("a < b", "words", [("one", 1.0, "#123456"), ("half", 0.5, "#123456")]))
+    _, whole, half = [float(each.get("width", "")) for each in chart.iter("{http://www.w3.org/2000/svg}rect")]
+    assert whole == pytest.approx(2 * half, rel=0.01)
+    line = ET.fromstring(plot.curve("title", "words", ["1", "10", "100"], [1.0, 0.9, 1.1]))
+    assert len(list(line.iter("{http://www.w3.org/2000/svg}circle"))) == 3
 
 
 def test_the_machine_is_told_in_two_lines() -> None:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from benchmarks import scaling
 from benchmarks.loops import drive
 from benchmarks.peers.roster import PEERS
 from benchmarks.subject import SUBJECTS, subject_named
@@ -45,6 +46,14 @@ async def test_capnet_does_every_workload(row: Row, path: str) -> None:
 @pytest.mark.parametrize("subject", ["F2", "f2-buffered"])
 async def test_floors_do_every_workload(subject: str, row: Row, path: str) -> None:
     await repeated(subject, row, path)
+
+
+@pytest.mark.parametrize("curve", scaling.CURVES, ids=lambda curve: curve.name)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_capnet_does_the_second_point_of_every_curve(curve: scaling.Curve, path: str) -> None:
+    """The first is often the plain row, the last needs a minute."""
+    _, row = curve.rows[1]
+    await repeated("capnet", row, path)
 
 
 async def test_units_are_repeated_in_turns_and_side_by_side(anyio_backend_name: str) -> None:
