@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import core, machine, plot, report, scaling
+from benchmarks import core, instructions, machine, plot, report, scaling
 from benchmarks.comparison import compare
 from benchmarks.contender import BUFFERED, Contender, capnets
 from benchmarks.loops import installed
@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(curve.name for curve in CURVES)
     curves.add_argument("--only", type=_curves, default=CURVES, metavar="exports,size", help=f"these of: {names}")
     _add(curves, "repeats", "seconds", "with", "json")
+
+    counting = commands.add_parser("instructions", help="count them by callgrind, which no load moves; needs valgrind")
+    counting.set_defaults(command="instructions")
+    _add(counting, "only", "with", "json")
 
     hot = commands.add_parser("profile", help="list the functions with the most own time, in both processes")
     hot.set_defaults(command="profile")
@@ -176,6 +180,18 @@ def _scaling(arguments: argparse.Namespace) -> None:
     _keep(arguments, "scaling", where, curves=scaling.as_records(measured))
 
 
+def _instructions(arguments: argparse.Namespace) -> None:
+    where = machine.describe()
+    # One row of each workload: where its processes run is nothing here, for there is one.
+    rows = [row for row in getattr(arguments, "only", ROWS) if row.instructions]
+    contenders = capnets(("asyncio",), arguments.environments)
+    progress = Progress(len(rows) * (1 + len(contenders)))
+    counts = instructions.count(rows, contenders, step=progress.step)
+    progress.end()
+    print(instructions.as_table(counts, where))
+    _keep(arguments, "instructions", where, counts=instructions.as_records(counts))
+
+
 def _profile(arguments: argparse.Namespace) -> None:
     row: Row = arguments.rows[0]
     name = arguments.subject
@@ -207,6 +223,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "table": _table,
     "compare": _compare,
     "scaling": _scaling,
+    "instructions": _instructions,
     "profile": _profile,
     "micro": _micro,
     "plot": _plot,

@@ -1,7 +1,8 @@
 """What a child process runs: `serve` or `relay` until standard input ends, or `drive` a row and say how long it took.
 
-Standard output is for the parent alone. A server or relay writes that it listens, and where; a server also writes its
-profile, if one was asked for, after the end. A client writes one line of JSON.
+`both` is server and client in one process, for whoever counts what it does. Standard output is for the parent alone. A
+server or relay writes that it listens, and where; a server also writes its profile, if one was asked for, after the
+end. A client writes one line of JSON.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
             relay.run(lambda: _relay(job))
         case "drive":
             loops.run(lambda: _drive(job, profile), job.loop)
+        case "both":
+            loops.run(lambda: _both(job), job.loop)
 
 
 async def _serve(job: Job, profile: Profile | None) -> None:
@@ -88,6 +91,14 @@ async def _drive(job: Job, profile: Profile | None) -> None:
             "profile": profile.text() if profile else "",
         }
     print(json.dumps(answer), flush=True)
+
+
+async def _both(job: Job) -> None:
+    subject, row = subject_named(job.subject), job.row
+    async with subject.serving(job.address, row) as address, subject.openings[row.shape](address, row) as unit:
+        checked(await unit(), row)
+        await loops.repeat(unit, units=job.units, in_flight=row.in_flight, loop=job.loop)
+    print(json.dumps({"core": core.running() if job.subject == "capnet" else None}), flush=True)
 
 
 async def _idle(job: Job, unit: Unit) -> Timing:

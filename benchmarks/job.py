@@ -10,7 +10,7 @@ from benchmarks.workload import LoopName, Row
 
 __all__ = ["READY", "Job", "Role"]
 
-Role = Literal["serve", "relay", "drive"]
+Role = Literal["serve", "relay", "drive", "both"]
 
 READY = "ready"
 """What a server or relay writes once it listens, and after it the address."""
@@ -18,7 +18,7 @@ READY = "ready"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One side of a measurement."""
+    """One side of a measurement, or both in one process."""
 
     role: Role
     subject: str
@@ -34,6 +34,8 @@ class Job:
     profile: int = 0
     """Functions to list; 0 profiles nothing."""
     seconds: float = 1.0
+    units: int = 0
+    """How many units both sides do in one process; there nothing is timed."""
     server: int = 0
     """The server's process, for a client that looks at its memory."""
 

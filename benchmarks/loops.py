@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.subject import Unit
 from benchmarks.workload import LoopName, Timing
 
-__all__ = ["drive", "end_of_input", "installed", "run"]
+__all__ = ["drive", "end_of_input", "installed", "repeat", "run"]
 
 
 def installed() -> Sequence[LoopName]:
@@ -61,13 +61,32 @@ async def drive(units: Sequence[Unit], *, in_flight: int, seconds: float, loop: 
     """
     begin = perf_counter()
     end = begin + seconds
-    if in_flight == 1:
-        done = await _repeat(units, end)
-    elif loop == "trio":
-        done = await _in_nursery(units, in_flight, end)
-    else:
-        done = sum(await asyncio.gather(*(_repeat(_from(units, at), end) for at in range(in_flight))))
-    return Timing(done, perf_counter() - begin)
+    tasks = [lambda at=at: _until(_from(units, at), end) for at in range(in_flight)]
+    return Timing(await _side_by_side(tasks, loop), perf_counter() - begin)
+
+
+async def repeat(unit: Unit, *, units: int, in_flight: int, loop: LoopName) -> int:
+    """Do `units` units in `in_flight` tasks, as many in each. Returns how many those were."""
+    return await _side_by_side([lambda: _so_many(unit, units // in_flight)] * in_flight, loop)
+
+
+async def _side_by_side(tasks: Sequence[Callable[[], Coroutine[Any, Any, int]]], loop: LoopName) -> int:
+    """Run them all, a single one without a task of its own. Returns what their results add up to."""
+    if len(tasks) == 1:
+        return await tasks[0]()
+    if loop != "trio":
+        return sum(await asyncio.gather(*(task() for task in tasks)))
+    import trio
+
+    results: list[int] = []
+
+    async def run(task: Callable[[], Coroutine[Any, Any, int]]) -> None:
+        results.append(await task())
+
+    async with trio.open_nursery() as nursery:
+        for task in tasks:
+            nursery.start_soon(run, task)
+    return sum(results)
 
 
 def _from(units: Sequence[Unit], at: int) -> Sequence[Unit]:
@@ -76,23 +95,7 @@ def _from(units: Sequence[Unit], at: int) -> Sequence[Unit]:
     return (*units[start:], *units[:start])
 
 
-async def _in_nursery(units: Sequence[Unit], in_flight: int, end: float) -> int:
-    import trio
-
-    done = 0
-
-    async def one(at: int) -> None:
-        nonlocal done
-        here = await _repeat(_from(units, at), end)  # `done` is read after the wait, not before
-        done += here
-
-    async with trio.open_nursery() as nursery:
-        for at in range(in_flight):
-            nursery.start_soon(one, at)
-    return done
-
-
-async def _repeat(units: Sequence[Unit], end: float) -> int:
+async def _until(units: Sequence[Unit], end: float) -> int:
     done = 0
     for unit in cycle(units):
         await unit()
@@ -100,3 +103,9 @@ async def _repeat(units: Sequence[Unit], end: float) -> int:
         if perf_counter() >= end:
             break
     return done
+
+
+async def _so_many(unit: Unit, units: int) -> int:
+    for _ in range(units):
+        await unit()
+    return units

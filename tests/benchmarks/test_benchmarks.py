@@ -16,10 +16,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import machine, plot, report, scaling
+from benchmarks import instructions, machine, plot, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.comparison import Comparison, Result, compare
 from benchmarks.contender import BUFFERED, FLOOR, Contender, capnets
+from benchmarks.job import Job
 from benchmarks.micro import OPERATIONS
 from benchmarks.peers.roster import PEERS
 from benchmarks.process import ChildFailed, Measurement, measure
@@ -306,6 +307,26 @@ def test_a_curve_is_measured_at_every_point() -> None:
     points = scaling.measure_curve(curve, FLOOR, repeats=1, seconds=SHORT, step=lambda _: None)
     assert [(len(point.capnet), len(point.floor)) for point in points] == [(1, 0)]
     assert cells(scaling.as_table([(curve, points)], HERE))[:3] == ["exports", "10", "–"]
+
+
+def test_instructions_are_those_of_both_sides() -> None:
+    """What callgrind would count: a process in which server and client do so many units."""
+    with tempfile.TemporaryDirectory(prefix="capnet-bench-") as folder:
+        job = Job(role="both", subject="F2", row=ROWS[1], address=f"{folder}/bench.sock", units=128)
+        command = [sys.executable, "-m", "benchmarks.child", job.to_json()]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"core": None}
+
+
+def test_instructions_need_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ChildFailed, match="not installed"):
+        instructions.count(ROWS[:1], [], step=lambda _: None)
+
+
+def test_fewer_instructions_are_better() -> None:
+    count = instructions.Count(row=W1, contender=OURS, core="native", floor=90_000.0, ours=100_000.0)
+    assert cells(instructions.as_table([count], HERE))[2:] == ["asyncio, native", "90", "100", "0.90", "0.9"]
 
 
 def test_plots_are_pictures() -> None:

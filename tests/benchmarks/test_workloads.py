@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 
 from benchmarks import scaling
-from benchmarks.loops import drive
+from benchmarks.loops import drive, repeat
 from benchmarks.peers.roster import PEERS
 from benchmarks.subject import SUBJECTS, subject_named
 from benchmarks.workload import ROWS, LoopName, Row, checked
@@ -74,6 +74,8 @@ async def test_units_are_repeated_in_turns_and_side_by_side(anyio_backend_name: 
     timing = await drive(units, in_flight=5, seconds=0.0, loop=loop)
     assert timing.units == len(done) == 5, "each task does one at least, and all are counted"
     assert sorted(done) == [0, 0, 1, 1, 2], "tasks begin with different units"
+    done.clear()
+    assert await repeat(units[0], units=12, in_flight=4, loop=loop) == len(done) == 12
 
 
 def test_a_wrong_answer_is_refused() -> None:
