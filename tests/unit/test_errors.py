@@ -224,7 +224,8 @@ def test_a_copy_runs_no_code_of_its_class() -> None:
     assert type(copy) is OverQuota and copy is not error and copy.args == error.args
     assert (copy.message, copy.reason, copy.__notes__) == ("5 of 4", "quota", ["a note"])
     assert copy.__traceback__ is None and copy.__cause__ is None
-    assert told(error).details == {} and type(told(error)) is NotFound
+    plain = told(error)
+    assert plain is not None and plain.details == {} and type(plain) is NotFound
     for kind in (DeadlineExceeded, Unavailable):  # an OSError has a constructor of its own
         assert type(kind("x").again()) is kind and kind("x").again().message == "x"
 
@@ -238,7 +239,7 @@ def test_what_is_told_is_of_a_class_of_ours_with_the_right_types() -> None:
         error = NotFound("x")
         setattr(error, name, value)
         plain = told(error)
-        assert (type(plain), plain.code, plain.message) == (NotFound, "not_found", "x")
+        assert plain is not None and (type(plain), plain.code, plain.message) == (NotFound, "not_found", "x")
         assert (plain.details, plain.reason, plain.retry) == ({}, None, None)
 
 
