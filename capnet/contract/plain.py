@@ -147,7 +147,10 @@ def _moment(value: dt.datetime) -> Any:
     # msgspec writes exact classes only.
     exact = dt.datetime.combine(value.date(), value.timetz())
     if not _is_whole(value.utcoffset()):  # it would be written in whole minutes, which is another moment
-        exact = exact.astimezone(dt.UTC)
+        try:
+            exact = exact.astimezone(dt.UTC)
+        except OverflowError:
+            raise _DoesNotTravel("a moment that has no year in UTC does not travel") from None
     return msgspec.to_builtins(exact)
 
 

@@ -345,6 +345,13 @@ def test_a_moment_of_an_offset_with_seconds_is_the_same_moment(seconds: int) -> 
         plain(moment.timetz())
 
 
+@pytest.mark.parametrize(("moment", "seconds"), [(dt.datetime.min, 30), (dt.datetime.max, -30)])
+def test_a_moment_outside_of_all_years_does_not_travel(moment: dt.datetime, seconds: int) -> None:
+    """As UTC it cannot be written."""
+    with pytest.raises(TypeError, match="UTC"):
+        plain(moment.replace(tzinfo=dt.timezone(dt.timedelta(seconds=seconds))))
+
+
 class Moving(dt.tzinfo):
     """A zone whose offset depends on the day."""
 
