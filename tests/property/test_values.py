@@ -360,15 +360,16 @@ def _plainly(sent: Any, got: Any) -> bool:
     return kind in (bool, float, type(None)) and kind_of(sent) is kind and bool(got == sent)
 
 
-def has_zoned_time(value: Any) -> bool:
-    """Whether there is a time in it whose zone may have no offset by itself."""
+def has_bounds_of_its_own(value: Any) -> bool:
+    """Whether there is a time in it whose zone may have no offset by itself, or a number of more than 64 bits."""
     if is_a(value, (list, tuple, set, frozenset)):
-        return any(map(has_zoned_time, value))
+        return any(map(has_bounds_of_its_own, value))
     if is_a(value, dict):
-        return any(map(has_zoned_time, value.values()))
+        return any(map(has_bounds_of_its_own, value.values()))
     if is_a(value, Holder):
-        return has_zoned_time(value.held)
-    return is_a(value, dt.time) and value.tzinfo is not None
+        return has_bounds_of_its_own(value.held)
+    wide = is_a(value, int) and not -(2**64) <= value < 2**64
+    return wide or (is_a(value, dt.time) and value.tzinfo is not None)
 
 
 def spoil(value: Any) -> None:
@@ -503,7 +504,7 @@ class Trial:
                     assert all(arrives(self.hint, self.was, got) for got in self.got), self._where(way, self.got)
                 else:
                     told = isinstance(refused, (InvalidArgument, FailedPrecondition)) and "`$" in str(refused)
-                    whole = arrives(self.hint, self.was, self.was) and not has_zoned_time(self.was)
+                    whole = arrives(self.hint, self.was, self.was) and not has_bounds_of_its_own(self.was)
                     assert told and not whole, self._where(way, refused)
                 assert await desk.alive() is True
 
