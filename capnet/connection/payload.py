@@ -196,7 +196,7 @@ class Payloads:
         if issubclass(kind, Call):
             raise TypeError("this is a call that nobody has awaited: await it, or pass what it will bring by pipe()")
         form = form_of(kind)
-        if form is not None and not position.takes(form):
+        if form is not None and form not in position.forms and not position.takes(form):
             raise TypeError(position.refusal(kind, form))
         return plain(value, position.text_keys)
 

@@ -45,7 +45,7 @@ def plain(value: object, text_keys: bool = False) -> Any:
     except TypeError as error:
         # Another TypeError says that a value does not travel, and its text goes to the peer: these words are our own.
         raise RuntimeError(f"a `{type(value).__qualname__}` cannot be read") from error
-    return _with_text_keys(flat) if _is_map(flat) and (text_keys or all(map(_is_text, flat))) else flat
+    return _with_text_keys(flat) if text_keys and _is_map(flat) else flat
 
 
 @lru_cache(maxsize=1024)
@@ -73,7 +73,7 @@ def _is_its_value(member: enum.Enum) -> bool:
 @lru_cache(maxsize=1024)
 def _take_apart(cls: Any) -> _TakeApart:
     """How values of `cls` are taken apart. The order matters: an IntEnum is an int, a NamedTuple is a tuple."""
-    if cls in (type(None), bool, int, float, str, bytes, list, dict):
+    if cls in (type(None), bool, int, float, str, bytes, list):
         return _itself
     if dataclasses.is_dataclass(cls) or is_attrs(cls):
         return partial(_fields, tuple((name, wire) for name, wire, _ in fields_of(cls) or ()))
@@ -135,6 +135,12 @@ def _struct(value: msgspec.Struct) -> Any:
     return {name: field for name, field in fields.items() if field is not msgspec.UNSET}
 
 
+def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A map, whose keys are exact if all of them are text."""
+    flat = dict(value)
+    return _with_text_keys(flat) if all(map(_is_text, flat)) else flat
+
+
 def _member(value: enum.Enum) -> Any:
     return value.value
 
@@ -193,7 +199,7 @@ _BASES: tuple[tuple[type, _TakeApart], ...] = (
     (dt.timedelta, _duration),
     (uuid.UUID, uuid.UUID.__str__),
     (decimal.Decimal, decimal.Decimal.__str__),
-    (Mapping, dict),
+    (Mapping, _mapping),
     (Collection, list),
 )
 
@@ -219,13 +225,13 @@ def _is_map(flat: object) -> bool:
 def _with_text_keys(mapping: dict[Any, Any]) -> dict[str, Any]:
     keyed = {_text_key(key): value for key, value in mapping.items()}
     if len(keyed) < len(mapping):
-        raise TypeError("two keys of a map have the same text")
+        raise _DoesNotTravel("two keys of a map have the same text")
     return keyed
 
 
 def _is_text(key: object) -> bool:
     """Whether a key is as good as a text wherever one is declared."""
-    return isinstance(key, str) and form_of(type(key)) is None
+    return type(key) is str or (isinstance(key, str) and form_of(type(key)) is None)
 
 
 def _text_key(key: Any) -> str:
@@ -234,6 +240,6 @@ def _text_key(key: Any) -> str:
         return flat
     if isinstance(flat, int) and not isinstance(flat, bool):
         if flat.bit_length() > MAX_KEY_BITS:
-            raise TypeError(f"an integer of more than {MAX_KEY_BITS} bits cannot be the key of a map")
+            raise _DoesNotTravel(f"an integer of more than {MAX_KEY_BITS} bits cannot be the key of a map")
         return str(flat)
-    raise TypeError(f"`{type(key).__qualname__}` cannot be the key of a map")
+    raise _DoesNotTravel(f"`{type(key).__qualname__}` cannot be the key of a map")

@@ -47,8 +47,7 @@ class Position:
         value: what each value of a map there may be.
         fields: the same for a map with a place for each key.
         text_keys: it is a map whose keys become text on the wire.
-        forms: the classes that are declared there, of those that are told apart (`form_of`); None where nobody here
-            knows what is declared.
+        forms: the classes that are declared there, of those that are told apart (`form_of`).
         keys: all that a map there may have; None where any may stand.
     """
 
@@ -76,10 +75,10 @@ class Position:
         value: Position | None = None,
         fields: Mapping[str, Position] | None = None,
         text_keys: bool = False,
-        forms: Collection[type] | None = (),
+        forms: Collection[type] = (),
     ) -> None:
         self.contract = contract
-        self.forms = None if forms is None else frozenset(forms)
+        self.forms = frozenset(forms)
         self.keys: frozenset[str] | None = None
         self._checks_keys: bool | None = None
         self.items = items
@@ -106,10 +105,9 @@ class Position:
     def takes(self, form: type) -> bool:
         """Whether a value of a form arrives here as what it is. A named tuple is as good as another tuple."""
         forms = self.forms
-        if forms is None or form in forms:
+        if form in forms or self is UNKNOWN or (issubclass(form, tuple) and Collection in forms):
             return True
-        if issubclass(form, tuple) and Collection in forms:
-            return True
+        # A module that is loaded again brings another class, which says the same.
         return any(form.__qualname__ == one.__qualname__ and form.__module__ == one.__module__ for one in forms)
 
     def refusal(self, kind: type, form: type) -> str:
@@ -117,7 +115,7 @@ class Position:
         name = kind.__qualname__
         if self is ANYTHING:
             return f"`{name}` would arrive as plain data where `Any` is declared: declare its type, or send plain data"
-        base = next((base for base in form.__mro__ if base in (self.forms or ())), None)
+        base = next((base for base in form.__mro__ if base in self.forms), None)
         if base is None:
             return f"`{name}` is not declared here, and would arrive as something else"
         return (
@@ -149,7 +147,7 @@ class Position:
         self.contract = self.contract or other.contract
         self.items = self.items or other.items
         self.text_keys = self.text_keys or other.text_keys
-        self.forms = (self.forms or frozenset()).union(other.forms or ())
+        self.forms |= other.forms
         self.element = self.element or other.element
         self.value = self.value or other.value
         if other.keys is not None or other._each:
@@ -163,7 +161,7 @@ NOTHING: Final = Position()
 """Where plain data is declared: no capability, function, stream or sink may stand there, however deep."""
 ANYTHING: Final = Position(Cap)
 """Where `Any` is declared: any capability, under what it is held under, and data that is plain."""
-UNKNOWN: Final = Position(Cap, forms=None)
+UNKNOWN: Final = Position(Cap)
 """Where nobody here knows what is declared: whatever comes, as it is."""
 for _any in (ANYTHING, UNKNOWN):
     _any.items = _any.element = _any.value = _any

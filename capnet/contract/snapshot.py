@@ -79,14 +79,15 @@ _Way: TypeAlias = Callable[[_Taking, Any, int], Any]
 
 def _of_list(taking: _Taking, value: Any, depth: int) -> Any:
     made: list[Any] = taking.keep(value, [])
-    made += [taking.take(item, depth) for item in value]
+    made += [item if _kind(item) in _FIXED else taking.take(item, depth) for item in value]
     return made
 
 
 def _of_dict(taking: _Taking, value: Any, depth: int) -> Any:
     """Keys do not change."""
     made: dict[Any, Any] = taking.keep(value, {})
-    made.update({key: taking.take(item, depth) for key, item in value.items()})
+    for key, item in value.items():
+        made[key] = item if _kind(item) in _FIXED else taking.take(item, depth)
     return made
 
 
@@ -132,8 +133,7 @@ def _of_object(taking: _Taking, value: Any, depth: int) -> Any:
     made = None if frozen else taking.keep(value, copy.copy(value))
     for name in names:
         item = getattr(value, name, None)
-        taken = taking.take(item, depth)
-        if taken is not item:
+        if _kind(item) not in _FIXED and (taken := taking.take(item, depth)) is not item:
             made = taking.keep(value, copy.copy(value)) if made is None else made
             put(made, name, taken)
     return value if made is None else made

@@ -101,7 +101,7 @@ def lower(
     Raises:
         Unencodable: with the path of what cannot travel.
     """
-    if not place.checks_keys and is_plain(value, limits, around):
+    if is_plain(value, limits, around) and not place.checks_keys:
         return value, NO_REFERENCES
     walk = _Walk(enrich, limits)
     try:
@@ -190,7 +190,7 @@ class _Walk:
     def _map(self, value: dict[Any, Any], depth: int, place: Any) -> dict[str, Any]:
         self._open(2 * len(value), depth)
         lowered: dict[str, Any] = {}
-        if place.keys is not None and not value.keys() <= place.keys:
+        if place.keys is not None and not place.keys.issuperset(value):
             raise Unencodable(_not_declared(value, place.keys))
         for key, item in value.items():
             if type(key) is not str:
