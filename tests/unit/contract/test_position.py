@@ -273,7 +273,7 @@ FORMS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("hint", "expected"), FORMS, ids=str)
+@pytest.mark.parametrize(("hint", "expected"), FORMS, ids=[str(hint) for hint, _ in FORMS])
 def test_what_is_told_apart_has_to_be_declared(hint: Any, expected: set[Any]) -> None:
     """Beside `Any` nothing counts as declared: it arrives as what it travels as."""
     position = position_of(hint)
@@ -321,7 +321,7 @@ KEYS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("hint", "keys"), KEYS, ids=str)
+@pytest.mark.parametrize(("hint", "keys"), KEYS, ids=[str(hint) for hint, _ in KEYS])
 def test_a_class_has_these_keys_only(hint: Any, keys: Any) -> None:
     """Of several classes only the value says which."""
     assert position_of(hint).keys == keys
