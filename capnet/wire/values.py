@@ -65,7 +65,7 @@ It raises TypeError when it is neither, or may not stand there."""
 NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
-_MOST_PATH: Final = 100
+_MOST_PATH: Final = 60
 _LOWEST, _HIGHEST = -(2**64), 2**64
 FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
