@@ -14,7 +14,7 @@ import decimal
 import enum
 import uuid
 from array import array
-from collections import abc, deque
+from collections import UserList, abc, deque
 from collections.abc import Callable
 from functools import lru_cache
 from types import NoneType
@@ -32,7 +32,21 @@ __all__ = ["snapshot"]
 MAX_DEPTH: Final = 128
 """Containers in containers that are copied; what is nested deeper does not travel anyway."""
 _FIXED: Final = frozenset(
-    {NoneType, bool, int, float, str, bytes, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal}
+    {
+        NoneType,
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        range,
+        dt.datetime,
+        dt.date,
+        dt.time,
+        dt.timedelta,
+        uuid.UUID,
+        decimal.Decimal,
+    }
 )
 _kind: Callable[[Any], Any] = type
 """`type`, by another name: checkers leave the class alone."""
@@ -92,8 +106,15 @@ def _of_dict(taking: _Taking, value: Any, depth: int) -> Any:
 
 
 def _of_other(taking: _Taking, value: Any, depth: int) -> Any:
-    """A container of which nobody knows what a copy shares with it becomes what it would arrive as."""
-    return (_of_dict if isinstance(value, abc.Mapping) else _of_list)(taking, value, depth)
+    """A container of which nobody knows what a copy shares with it becomes one that travels like it.
+
+    It is no list, because that would arrive where what it stands for is refused.
+    """
+    if isinstance(value, abc.Mapping):
+        return _of_dict(taking, value, depth)
+    made = taking.keep(value, UserList[Any]())
+    made.data = [taking.take(item, depth) for item in value]
+    return made
 
 
 def _of_tuple(taking: _Taking, value: Any, depth: int) -> Any:

@@ -9,13 +9,14 @@ import enum
 import types
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import attrs
 import msgspec
 import pytest
 
 from capnet.contract import Cap, Sink, call
+from capnet.contract.plain import form_of
 from capnet.contract.snapshot import MAX_DEPTH, snapshot
 
 
@@ -176,6 +177,8 @@ def test_a_container_of_another_class_is_taken_as_what_it_would_arrive_as(name: 
     taken = snapshot(value)
     change(value)
     assert taken == expected
+    forms = {form_of(cast("Any", type(one))) for one in (taken, value)}
+    assert len(forms) == 1, "it is refused where the other one is"
 
 
 FIXED: list[Any] = [
@@ -186,6 +189,7 @@ FIXED: list[Any] = [
     dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
     Color.RED,
     (1, ("a",)),
+    range(3),
     Row(1, None),
     Frozen("a", (1,)),
     FrozenStruct((1,)),
