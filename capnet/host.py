@@ -162,6 +162,7 @@ class Host(Serving):
             arguments: of that call, by name.
             auth: what its hello would carry.
         """
+        self.check_loop()
         return await explain(
             self,
             self._policy,
@@ -177,6 +178,7 @@ class Host(Serving):
 
         Returns the names that were taken back, by the number of the connection.
         """
+        self.check_loop()
         taken: dict[int, list[str]] = {}
 
         async def one(connection: Connection) -> None:
@@ -193,7 +195,7 @@ class Host(Serving):
         self, *, principal: str | None = None, reason: str = "closed by the host", grace: float = 1.0
     ) -> int:
         """Close every connection, or those whose attestation has `principal`; returns how many there were."""
-        self._check_loop()
+        self.check_loop()
         chosen = [
             connection
             for connection in self.connections
@@ -209,7 +211,7 @@ class Host(Serving):
 
         A handler cannot wait for its own end: there the close only begins, and goes on when it has returned.
         """
-        self._check_loop()
+        self.check_loop()
         self._closing = True
         try:
             await self.scopes.aclose()

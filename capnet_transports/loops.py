@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-__all__ = ["Schedule", "in_trio", "soon", "soon_from_thread"]
+__all__ = ["Schedule", "in_trio", "running", "soon", "soon_from_thread"]
 
 Schedule: TypeAlias = Callable[[Callable[[], object]], object]
 """Has a callback run in a loop, after those that were given to it before."""
@@ -18,6 +18,15 @@ def in_trio() -> bool:
     """Whether the caller runs under trio. Never imports it: who runs under trio has done so already."""
     trio = sys.modules.get("trio")
     return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
+def running() -> object:
+    """What stands for the running loop: the same in every task and callback of it, and another in any other loop."""
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
 
 
 def soon() -> Schedule:

@@ -13,9 +13,9 @@ from typing import Any
 
 import anyio
 
-from capnet.errors import AlreadyExists, InvalidArgument, Unavailable
+from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Listener, Receiver, Transport, TransportScheme
-from capnet_transports.loops import Schedule, soon
+from capnet_transports.loops import Schedule, running, soon
 
 __all__ = ["MemoryTransport", "memory_pair", "scheme"]
 
@@ -147,6 +147,7 @@ class MemoryListener(Listener):
 
     def __init__(self, name: str, accept: Callable[[Transport], object]) -> None:
         self.url = f"memory:{name}"
+        self.loop = running()
         self._name = name
         self._accept = accept
         self._waiting: deque[MemoryTransport] = deque()
@@ -187,10 +188,21 @@ scheme: TransportScheme = _MemoryScheme()
 
 
 def connect(name: str) -> Transport:
-    """A transport to the listener called `name` in this process; `Unavailable` (`no_listener`) when there is none."""
+    """A transport to the listener called `name` in this process.
+
+    Raises:
+        Unavailable: `no_listener`, there is none.
+        FailedPrecondition: `another_loop`, there is one in another loop, which need not run any more.
+    """
     listener = _listeners.get(name)
     if listener is None:
         raise Unavailable(f"memory:{name}: nothing in this process listens under that name", reason="no_listener")
+    if listener.loop is not running():
+        raise FailedPrecondition(
+            f"memory:{name}: what listens under that name belongs to another event loop",
+            reason="another_loop",
+            hint="both ends of a memory: connection are in one loop; between two of them use unix:",
+        )
     ours, theirs = memory_pair()
     listener.offer(theirs)
     return ours

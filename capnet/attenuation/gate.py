@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from anyio import CancelScope
 
-from capnet.connection.lineage import take_back, with_descendants
+from capnet.connection.lineage import check_loops, take_back, with_descendants
 from capnet.connection.streams import StoppableSink
 from capnet.contract import Reader, Sink
 from capnet.errors import CapnetError, Revoked
@@ -80,10 +80,11 @@ class Gate:
         """
         if self.error is not None:
             return
-        self.error = Revoked(reason)
         wrappers = list(wrappers)
-        held = [one for wrapper in wrappers for one in Hosted.of(wrapper).all_granted()]
-        take_back(with_descendants([*held, *granted]), reason)
+        held = [*granted, *(one for wrapper in wrappers for one in Hosted.of(wrapper).all_granted())]
+        check_loops(held)
+        self.error = Revoked(reason)
+        take_back(with_descendants(held), reason)
         for scope in tuple(self._scopes):
             scope.cancel()
         for wrapper in wrappers:

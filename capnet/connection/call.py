@@ -83,6 +83,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         if self.entry is not None:
             connection = self.connection
+            connection.loop.check()
             driver = connection.driver
             waiter = connection.loop.waiter()
             if self._waiter is None:
@@ -96,7 +97,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 yield from waiter.__await__()
             except BaseException:
                 if self._waiting == 1:
-                    self.cancel()
+                    connection.cancel_call(self, "")
                 raise
             finally:
                 self._waiting -= 1
@@ -107,6 +108,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""
         if self.entry is not None:
+            self.connection.loop.check()
             self.connection.cancel_call(self, reason)
 
     @property
@@ -180,6 +182,8 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def _drive(self, step: Callable[[Generator[Any, Any, T]], Any]) -> Any:
         """A step of the running task's wait: that of another task is not its to resume."""
+        if self.entry is not None:
+            self.connection.loop.check()
         task = get_current_task().id
         if self._runners is None:
             self._runners = {}

@@ -225,6 +225,7 @@ class Connection(Serving):
 
     def on_close(self, callback: Callable[[CloseCause], object]) -> None:
         """Call `callback` once with the cause when everything has ended; soon, when that is so already."""
+        self.loop.check()
         if self._over:
             self.loop.call_soon(lambda: self._call_back(callback))
         else:
@@ -232,6 +233,7 @@ class Connection(Serving):
 
     async def wait_closed(self) -> CloseCause:
         """Wait until everything has ended; returns the cause."""
+        self.loop.check()
         if not self._over:
             self._closed = self._closed or Signal()
             await self._closed.wait()
@@ -275,6 +277,7 @@ class Connection(Serving):
             method: what it would call, so that the policy's guard is asked too.
             arguments: of that call, by name.
         """
+        self.loop.check()
         return await explain(
             self,
             self.policy,
@@ -292,6 +295,7 @@ class Connection(Serving):
 
         Returns the names that were taken back.
         """
+        self.loop.check()
         if not await self.identifying.ask():
             return []
         taken: list[str] = []

@@ -24,7 +24,7 @@ from capnet.registry import Grants, Hosted
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Above", "Granted", "Opened", "fall_at_birth", "handling", "take_back", "with_descendants"]
+__all__ = ["Above", "Granted", "Opened", "check_loops", "fall_at_birth", "handling", "take_back", "with_descendants"]
 
 handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
 """What the running handler was called on: exports that it makes came of that."""
@@ -259,6 +259,17 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
         with connection.contained:
             connection.engine.revoke(exports, reason)
     _Telling(by_connection).turn()
+
+
+def check_loops(granted: Iterable[Granted]) -> None:
+    """Nothing, where these exports may be taken back: in the loop of their connections.
+
+    Raises:
+        FailedPrecondition: `another_loop`.
+    """
+    for connection in {one.connection_ref() for one in granted if one.live}:
+        if connection is not None:
+            connection.loop.check()
 
 
 def fall_at_birth(granted: Iterable[Granted], reason: str) -> None:

@@ -259,6 +259,7 @@ def dup(proxy: C) -> C:
         Released: `proxy` was given back.
     """
     reference = reference_of(proxy)
+    reference.connection.loop.check()
     reference.connection.holdings.hold(reference.usable())
     copy: Any = object.__new__(type(proxy))
     _set(copy, "_capnet_reference", Reference(reference.connection, reference.imported, reference.narrowed))
@@ -272,6 +273,7 @@ def dup_under(proxy: Proxy, spec: ContractSpec) -> Any:
         Released: `proxy` was given back.
     """
     reference = proxy._capnet_reference  # noqa: SLF001
+    reference.connection.loop.check()
     reference.connection.holdings.hold(reference.usable())
     return make_proxy(Reference(reference.connection, reference.imported, is_less(proxy, spec)), spec.hint)
 
@@ -283,6 +285,7 @@ def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Calla
     that ends it.
     """
     reference = reference_of(proxy)
+    reference.connection.loop.check()
     return reference.connection.holdings.watch(reference.usable(), callback)
 
 

@@ -9,7 +9,7 @@ from capnet.contract import Cap
 from capnet.errors import InvalidArgument
 from capnet.registry import Facet, Hosted, implementation_of
 
-from .lineage import Granted, take_back, with_descendants
+from .lineage import Granted, check_loops, take_back, with_descendants
 from .proxy import Proxy, reference_of
 
 __all__ = ["Revocation", "detach", "revoke"]
@@ -50,7 +50,9 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
     Raises:
         InvalidArgument: it is nothing that a peer can hold.
     """
-    fallen = with_descendants(_granted(capability))
+    granted = _granted(capability)
+    check_loops(granted)
+    fallen = with_descendants(granted)
     taken: list[Revocation] = []
     for one in fallen:
         connection = one.connection_ref() if isinstance(one, Granted) and one.live else None
@@ -67,8 +69,10 @@ def detach(capability: object) -> None:
     Raises:
         InvalidArgument: it is nothing that a peer can hold.
     """
-    for granted in _granted(capability):
-        granted.detach()
+    granted = _granted(capability)
+    check_loops(granted)
+    for one in granted:
+        one.detach()
 
 
 def _granted(capability: object) -> list[Granted]:

@@ -220,6 +220,7 @@ class Scope:
     # How things end
 
     def _check_open(self) -> None:
+        self._owner.check_loop()
         if self._closing:
             raise FailedPrecondition(f"the scope {self.prefix!r} has ended", reason="closed")
 
@@ -285,6 +286,7 @@ class Scope:
 
     async def _end(self) -> Exception | None:
         """Have the end begin, and wait for it. What it has raised, for the first who asks."""
+        self._owner.check_loop()
         first, inside = not self._closing, any(scope.within(self) for scope in _ending.get())
         if first:
             self._closing = True

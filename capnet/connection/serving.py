@@ -132,7 +132,7 @@ class Serving(ABC):
         Raises:
             NotFound: a contract or name that is not served.
         """
-        self._check_loop()
+        self.check_loop()
         owned = self.registry.owned_by(served) if isinstance(served, ServeHandle) else self.registry.served_as(served)
         for registration in owned:
             self._end(registration, "unserved")
@@ -170,7 +170,7 @@ class Serving(ABC):
             Whatever `adopt` raises. Nothing has changed then; when `adopt` was called, the new implementation is
             closed.
         """
-        self._check_loop()
+        self.check_loop()
         if mode not in ("drain", "cut"):
             raise ContractError(f"mode is 'drain' or 'cut', not {mode!r}")
         return await replacing(self, implementation, name, owner, mode, grace)
@@ -197,15 +197,17 @@ class Serving(ABC):
             cases the block does not run and the implementation is left alone. Later `superseded`: the name was ended or
             replaced by somebody else meanwhile; this is rolled back. Whatever `adopt` and the block raise.
         """
-        self._check_loop()
+        self.check_loop()
         return swapping(self, implementation, name, owner, grace)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call a plain function with every event of a kind, soon after it happened. Returns what ends it."""
+        self.check_loop()
         return self.bus.on(kind, observe)
 
     def events(self, *kinds: type[E]) -> Feed[E]:
         """`async with x.events(CallFinished) as feed: async for event in feed: ...`; all kinds when none is given."""
+        self.check_loop()
         return self.bus.feed(kinds)
 
     def fallback(self, handler: FallbackHandler) -> Callable[[], None]:
@@ -225,6 +227,7 @@ class Serving(ABC):
         Returns what removes the handler. It is cancelled if it is being asked, and what it says then does not count.
         What it has handed out before stays.
         """
+        self.check_loop()
         return self.registry.fallbacks.add(handler)
 
     def scope(self, prefix: str, *, grace: float = 5.0) -> Scope:
@@ -239,15 +242,20 @@ class Serving(ABC):
             AlreadyExists: `scope_taken`, `reserved_namespace`. InvalidArgument: the prefix cannot begin a name.
             Unavailable: the host or connection is not open.
         """
+        self.check_loop()
         return self.scopes.open(prefix, grace)
 
-    def _check_loop(self) -> None:
-        """What is not open yet belongs to no loop."""
+    # For the rooms around
+
+    def check_loop(self) -> None:
+        """Nothing, in its own loop; what is not open yet belongs to none.
+
+        Raises:
+            FailedPrecondition: `another_loop`.
+        """
         loop: Loop | None = getattr(self, "loop", None)
         if loop is not None:
             loop.check()
-
-    # For the rooms around
 
     @abstractmethod
     def end_calls_on(self, hosted: Hosted, error: Replaced) -> tuple[int, int]:
@@ -345,7 +353,7 @@ class Serving(ABC):
     def _serve(
         self, implementations: list[Cap], name: str | None, if_exists: IfExists, prefix: str = ""
     ) -> ServeHandle:
-        self._check_loop()
+        self.check_loop()
         if if_exists not in ("raise", "replace", "skip"):
             raise ContractError(f"if_exists is 'raise', 'replace' or 'skip', not {if_exists!r}")
         handle, served, replaced = self.registry.serve(implementations, name, if_exists, self.unserve, prefix)

@@ -150,6 +150,7 @@ class StreamReader(Reader[Any]):
 
     async def _load(self) -> None:
         """Have items to give, or raise what there is instead."""
+        self._connection.loop.check()
         source = self._source
         if self._spoiled is not None:
             spoiled, self._spoiled = self._spoiled, None
@@ -223,6 +224,7 @@ class StreamReader(Reader[Any]):
 
     def _report(self) -> None:
         """Items have been consumed: the producer may send others."""
+        self._connection.loop.check()
         stream = self._source
         share = self._bytes * self._taken // self._count
         self._count -= self._taken

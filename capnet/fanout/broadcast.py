@@ -94,6 +94,7 @@ class Broadcast(Generic[T]):
         Raises:
             FailedPrecondition: with reason `closed`, after the end.
         """
+        self._audience.check()
         item = snapshot(item)
         await checkpoint()
         stalled = self._audience.put(item)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from os import getpid
 from threading import get_ident
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
@@ -33,6 +34,11 @@ BufferPolicy: TypeAlias = Literal["wait", "drop-oldest", "drop-newest", "fail"]
 
 POLICIES: Final = get_args(BufferPolicy)
 MakeError: TypeAlias = Callable[[], Exception]
+
+
+def _here() -> tuple[int, int]:
+    """The running thread, of the running process: in a forked child the thread seems to be the same."""
+    return get_ident(), getpid()
 
 
 def check_buffer(buffer: int, policy: BufferPolicy) -> None:
@@ -92,6 +98,7 @@ class Inbox(Generic[T]):
         policy: what happens to one that does not.
         ended: nothing more comes; what is in the buffer can still be read.
         lagged: items that were dropped.
+        owner: where its reader is.
         reader: the wait of the task that reads.
         sends: those who wait for room, first come first. There are none unless the buffer is full.
     """
@@ -106,6 +113,7 @@ class Inbox(Generic[T]):
         "capacity",
         "ended",
         "lagged",
+        "owner",
         "policy",
         "reader",
         "sends",
@@ -125,6 +133,7 @@ class Inbox(Generic[T]):
         self.ended = False
         self._error: MakeError | None = None
         self.lagged = 0
+        self.owner = _here()
         self.reader = Wait()
         self.sends: deque[Delivery[T]] = deque()
 
@@ -162,6 +171,15 @@ class Inbox(Generic[T]):
         if self._on_lag is not None:
             before = self._gaps.pop()[1] if joined else 0
             self._gaps.append((place, before + 1))
+
+    def check(self) -> None:
+        """Nothing, where its reader is.
+
+        Raises:
+            FailedPrecondition: `another_loop`.
+        """
+        if self.owner != _here():
+            raise elsewhere("stream")
 
     def readable(self) -> bool:
         """Whether `take` has something to say."""
@@ -257,8 +275,8 @@ class Audience(Generic[T]):
         self._members: dict[Inbox[T], None] = {}
         self._ended = False
         self._error: MakeError | None = None
-        self._thread: int | None = None
-        """Where its readers are; before there are any, anybody may use it."""
+        self._owner: tuple[int, int] | None = None
+        """Where its readers are; while there are none, anybody may use it."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -276,7 +294,7 @@ class Audience(Generic[T]):
         """A new reader, who finds the items of `first` and then all that is put from now on."""
         check_buffer(buffer, policy)
         self.check()
-        self._thread = get_ident()
+        self._owner = _here()
         inbox = Inbox(self._members, buffer, policy, on_lag)
         for item in first:
             inbox.put(item)
@@ -292,7 +310,7 @@ class Audience(Generic[T]):
         Raises:
             FailedPrecondition: `another_loop`.
         """
-        if self._thread is not None and self._members and self._thread != get_ident():
+        if self._members and self._owner != _here():
             raise elsewhere("broadcast")
 
     def has_stalled(self) -> bool:
@@ -353,11 +371,13 @@ class Subscription(Reader[T]):
         if inbox.reader.changed is not None:
             raise RuntimeError("another task reads this subscription: subscribe once for each")
         if not inbox.readable():
+            inbox.check()
             await inbox.reader.until(inbox.readable)
         return inbox.take()
 
     async def aclose(self) -> None:
         """Want no more: what was not read is dropped, and a task that waits for an item sees the end. Idempotent."""
+        self._inbox.check()
         self._inbox.leave()
         self._inbox.clear()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import anyio
 import pytest
+from anyio import to_thread
 
-from capnet.errors import AlreadyExists, InvalidArgument, Unavailable
+from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.testing.transports import Recorder
 from capnet.transport import Transport
 from capnet_transports.memory import memory_pair, scheme
@@ -44,6 +46,20 @@ async def test_name_is_taken() -> None:
 async def test_name_is_needed() -> None:
     with pytest.raises(InvalidArgument):
         await scheme.listen("", refuse)
+
+
+async def test_from_another_loop() -> None:
+    """That of a thread, of either kind: there would be nobody to take the connection."""
+    listener = await scheme.listen("name", refuse)
+
+    async def elsewhere() -> None:
+        with pytest.raises(FailedPrecondition) as caught:
+            await scheme.connect("name")
+        assert caught.value.reason == "another_loop" and "unix:" in caught.value.__notes__[0]
+
+    for backend in ("asyncio", "trio"):
+        await to_thread.run_sync(partial(anyio.run, elsewhere, backend=backend))
+    await listener.aclose()
 
 
 async def test_connections_that_were_not_accepted_end_with_the_listener() -> None:
