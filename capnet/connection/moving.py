@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
@@ -22,7 +23,7 @@ from capnet.errors import CallCancelled, CapnetError, Revoked
 from capnet.registry import Hosted
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.references import StreamRef
+from capnet.wire.references import StreamRef, kind_of
 from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
@@ -79,12 +80,15 @@ class Streams:
                 if self._connection.bus.observed:
                     self._connection.reports.stream_opened(stream, hosted)
                 self._moving.add(moving)
+                if hasattr(kind_of(moving.source), "__anext__"):
+                    _sent[id(moving.source)] = moving
                 self._connection.loop.spawn(moving.run)
 
     def ended(self, moving: Moving, error: CapnetError | None) -> None:
         """A task has ended."""
         connection = self._connection
         self._moving.discard(moving)
+        _sent.pop(id(moving.source), None)
         moving.opened = None
         if connection.reports.streams and type(moving.stream) is OutStream:
             connection.reports.stream_closed(moving.stream, error)
@@ -126,6 +130,10 @@ class Streams:
             connection.driver.flush_soon()
 
 
+_sent: Final[WeakValueDictionary[int, Moving]] = WeakValueDictionary()
+"""The streams that are being sent from iterators, by the id of that: nobody else may take its items meanwhile."""
+
+
 class Moving(Flow):
     """A task that moves the items of a stream.
 
@@ -137,7 +145,7 @@ class Moving(Flow):
         opened: its place in the lineage, if it ends with `parent` and was not handed out by a call on that.
     """
 
-    __slots__ = ("_scope", "error", "hosted", "opened", "parent", "stream")
+    __slots__ = ("__weakref__", "_scope", "error", "hosted", "opened", "parent", "stream")
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -202,11 +210,16 @@ class Producing(Moving):
 
     Args:
         position: what the items may be.
+
+    Raises:
+        TypeError: they are being sent already, to whomever.
     """
 
     __slots__ = ("_position", "_source")
 
     def __init__(self, connection: Connection, source: AsyncIterable[Any], position: Position) -> None:
+        if id(source) in _sent:
+            raise TypeError("this stream is being sent already: each of its items goes to one reader only")
         super().__init__(connection)
         self._source = source
         self._position = position

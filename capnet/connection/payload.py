@@ -34,7 +34,7 @@ from capnet.errors import FailedPrecondition, Revoked
 from capnet.registry import Facet, Hosted, facet_of
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import Enrich, lower
+from capnet.wire.values import Enrich, Unencodable, lower
 
 from .call import Call
 from .deferring import Late
@@ -72,12 +72,12 @@ class Payloads:
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        limits = self._connection.limits
-        return lower(arguments, self.argument, limits, place=method.arguments_position)
+        lowered = lower(arguments, self.argument, self._connection.limits, place=method.arguments_position)
+        return _apart(lowered)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        return lower(value, self.value, self._connection.limits, place=method.result_position)
+        return _apart(lower(value, self.value, self._connection.limits, place=method.result_position))
 
     def dispose(self, result: Any) -> None:
         """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it was given back."""
@@ -298,6 +298,19 @@ def _items_of(position: Position, end: str) -> Position:
     if position.items is None:
         raise TypeError(f"this is a {end}, and none is declared here")
     return position.items
+
+
+def _apart(lowered: tuple[Any, References]) -> tuple[Any, References]:
+    """What was lowered, in which no iterator stands twice: each of its items goes to one reader only."""
+    _, references = lowered
+    if len(references) > 1:
+        sources = [
+            one.subject.source for one in references if type(one) is StreamRef and type(one.subject) is Producing
+        ]
+        iterators = [id(source) for source in sources if hasattr(kind_of(source), "__anext__")]
+        if len(set(iterators)) < len(iterators):
+            raise Unencodable("one stream stands in two places: each of its items goes to one reader only")
+    return lowered
 
 
 def _implementations_in(value: Any, most: int) -> Iterator[Cap]:

@@ -14,14 +14,18 @@ from anyio.lowlevel import checkpoint
 
 from capnet import (
     CallCancelled,
+    Cap,
     CapnetError,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     Limits,
     NotFound,
+    Stream,
     channel,
     notify,
     release,
+    stream,
 )
 from capnet.observe import HandlerFailed
 from capnet.testing import connected
@@ -148,6 +152,57 @@ async def test_any_async_iterable_will_do() -> None:
         assert lines.closed == 2
         release(flows)
         await nothing_open(server, client)
+
+
+async def test_an_iterator_goes_to_one_reader_at_a_time() -> None:
+    """Where it would be passed a second time that is refused, before an item of it is taken; afterwards it may be."""
+    async with connected(MemFlows()) as (server, client), connected(MemFlows()) as (_, elsewhere):
+        flows, others = await client.bootstrap(Flows), await elsewhere.bootstrap(Flows)
+        source = Counting(5)
+        items = source.run()
+        with pytest.raises(InvalidArgument):
+            await flows.add_each([items, items])
+        assert await flows.add(items) == 10
+        await until(lambda: source.ended == ["end"])
+        items = Counting(5).run()
+        call = cast("Any", flows.add(items))
+        for again in (flows, others):
+            with pytest.raises(InvalidArgument) as caught:
+                await again.add(items)
+            assert "$" in str(caught.value)
+        assert await call == 10
+        await until(lambda: client.stats()["streams"] == 0)
+        assert await others.add(items) == 0  # it has come to its end
+
+        class Anew:
+            def __aiter__(self) -> AsyncIterator[int]:
+                return Counting(5).run()
+
+        each = cast("AsyncIterable[int]", Anew())
+        assert await flows.add_each([each, each]) == [10, 10]
+        release(flows)
+        await nothing_open(server, client)
+
+
+class Kept(Cap, name="flows.Kept"):
+    @stream
+    def follow(self) -> Stream[int]: ...
+
+
+async def test_a_handler_that_hands_out_one_iterator_to_two_is_at_fault() -> None:
+    """The second reader is told, and the first goes on."""
+    one = Counting(5).run()
+
+    class MemKept(Kept):
+        def follow(self) -> Stream[int]:
+            return one
+
+    async with connected(MemKept()) as (_, client):
+        kept = await client.bootstrap(Kept)
+        first, second = kept.follow(), kept.follow()
+        with pytest.raises(FailedPrecondition):
+            await anext(second)
+        assert [item async for item in first] == list(range(5))
 
 
 async def test_an_iterator_that_was_made_for_the_stream_is_closed_with_it() -> None:
