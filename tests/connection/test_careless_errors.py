@@ -222,6 +222,11 @@ def deep() -> BaseException:
     return cast("BaseException", error)
 
 
+def endless() -> BaseException:
+    """A function that has no end."""
+    return endless()
+
+
 UNTOLD: list[Callable[[], BaseException]] = [
     lambda: Unreadable("x"),
     lambda: Group("", [ValueError("x"), ValueError("y")]),
@@ -229,6 +234,7 @@ UNTOLD: list[Callable[[], BaseException]] = [
     hiding(ValueError, "__notes__", "__cause__", "__traceback__"),
     hiding(BaseException, "__class__"),
     deep,
+    endless,
 ]
 
 
