@@ -57,6 +57,7 @@ class Aftermath:
 
     def _turn(self) -> None:
         connection, due = self._connection, self.due
+        began = connection.loop.now()
         portion = [due[index] for index in range(min(PER_TURN, len(due)))]
         with connection.contained:
             for kind, some in groupby(portion, type):
@@ -66,6 +67,7 @@ class Aftermath:
             due.popleft()
         self.left = PER_TURN
         connection.driver.drain()
+        connection.driver.worked(began)
         if due:
             connection.loop.call_soon(self._turn)
         else:

@@ -199,9 +199,10 @@ class Dispatcher:
         driver, now = self._connection.driver, self._connection.loop.now
         while not _used_up(scope):
             self._waking = False
-            began, first = driver.began, True
+            began, first = driver.began if driver.receiving else now(), True
             while inbox:
                 if not first and now() > began + LONGEST_TURN:
+                    driver.worked(began)
                     driver.flush_soon()
                     await checkpoint()  # others have their turn
                     began, first = now(), True
@@ -213,11 +214,14 @@ class Dispatcher:
                 if len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
                     driver.flush()
                 if rest is not None:
+                    driver.worked(began)
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
+                    began, first = now(), True
                 if _used_up(scope):
                     break
             else:
+                driver.worked(began)
                 if driver.engine.pending and not driver.receiving:
                     driver.flush()
                 if len(self._idle) >= IDLE_RUNNERS:

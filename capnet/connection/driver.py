@@ -170,6 +170,12 @@ class Driver:
             self._writers.append(waiter)
             await waiter
 
+    def worked(self, began: float) -> None:
+        """What the peer has sent led to work since then, beside its turns: that is paid for as they are."""
+        if self._share is not None and not self.receiving:
+            now = self.loop.now()
+            self._yield_turn(0, owes=self._share.worked(now - began, now))
+
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock: after inputs, and intents that cause events."""
         engine = self.engine
@@ -224,7 +230,7 @@ class Driver:
             self.loop.call_soon(self._wait_for_others if owes else self._go_on)
 
     def _wait_for_others(self) -> None:
-        wait = None if self._share is None or self.transport_closed else self._share.wait()
+        wait = None if self._share is None else self._share.wait(self.loop.now())
         if wait is None:
             self._go_on()
         else:

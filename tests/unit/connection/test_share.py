@@ -38,7 +38,7 @@ def test_a_long_turn_is_paid_for_with_as_much_for_each_of_the_others() -> None:
         assert not turn(other, now, LONG / 2)
     assert turn(greedy, now, 10 * LONG)
     rounds = 0
-    while greedy.wait() == MOMENT:
+    while greedy.wait(now) == MOMENT:
         rounds += 1
         for other in others:
             assert not turn(other, now, LONG / 2)
@@ -51,8 +51,39 @@ def test_nobody_waits_for_those_that_want_nothing() -> None:
     greedy, other = Share(everyone), Share(everyone)
     turn(other, 0.0, LONG)
     assert turn(greedy, 0.0, 100 * LONG)
-    assert greedy.wait() == MOMENT
-    assert greedy.wait() is None
+    assert greedy.wait(0.2 * LONG) == MOMENT
+    assert greedy.wait(0.2 * LONG + MOMENT) is None
+
+
+def test_nobody_waits_longer_than_the_others_could_have_needed() -> None:
+    """Also where they go on to want a little, and never come to as much."""
+    everyone = Shares()
+    greedy, other = Share(everyone), Share(everyone)
+    turn(other, 0.0, LONG)
+    assert turn(greedy, 0.0, 100 * LONG)
+    assert not turn(other, 150 * LONG, 0.0)
+    assert greedy.wait(199 * LONG) == MOMENT
+    assert not turn(other, 199 * LONG, 0.0)
+    assert greedy.wait(201 * LONG) is None
+
+
+def test_what_turns_lead_to_is_paid_for_like_them() -> None:
+    """Handlers that go on when the turn is over."""
+    everyone = Shares()
+    greedy, other = Share(everyone), Share(everyone)
+    turn(other, 0.0, LONG)
+    assert not turn(greedy, 0.0, 0.0)
+    assert greedy.worked(100 * LONG, 100 * LONG)
+    assert turn(greedy, 100 * LONG, 0.0) and greedy.wait(101 * LONG) == MOMENT
+
+
+def test_those_that_come_round_as_slowly_as_this_one_count() -> None:
+    """Where several take long, each of them has its turn only after all the others."""
+    everyone = Shares()
+    greedy, other = Share(everyone), Share(everyone)
+    turn(greedy, 1.0, 0.0)
+    turn(other, 1.0 + RECENT, LONG)
+    assert turn(greedy, 1.0 + 5 * RECENT, 10 * LONG)
 
 
 @pytest.mark.parametrize("gone", [True, False])
