@@ -219,6 +219,7 @@ class Dispatcher:
                     await rest
                     began, first = now(), True
                 if _used_up(scope):
+                    driver.worked(began)
                     break
             else:
                 driver.worked(began)

@@ -6,9 +6,11 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from capnet import (
     AlreadyExists,
@@ -22,6 +24,7 @@ from capnet import (
     generation,
     on_broken,
 )
+from capnet.connection.share import Share
 from capnet.observe import CallFinished, ConnectionClosed, ConnectionOpened, Event, HandlerFailed
 from capnet.testing import assert_no_leaks
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
@@ -269,3 +272,30 @@ async def test_many_clients_at_once() -> None:
         for client in clients:
             tasks.start_soon(use, client)
     assert implementation.closed == 1
+
+
+async def test_a_connection_pays_for_handlers_that_go_on_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threat T8: their time is that of whoever has called them."""
+    paid = list[Share]()
+
+    def worked(share: Share, seconds: float, now: float) -> bool:
+        paid.append(share)
+        return as_it_is(share, seconds, now)
+
+    as_it_is = Share.worked
+    monkeypatch.setattr(Share, "worked", worked)
+
+    class Pausing(MemShop):
+        async def echo(self, value: Any) -> Any:
+            await checkpoint()
+            return value
+
+    host = Host()
+    host.serve(Pausing())
+    async with host_and_clients(host, 2) as clients:
+        shop = await clients[0].bootstrap(Shop)
+        await clients[1].ping()
+        paid.clear()
+        assert await shop.echo("one") == "one"
+        await until(lambda: paid)
+        assert len(set(paid)) == 1
