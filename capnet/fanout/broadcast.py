@@ -110,7 +110,7 @@ class Broadcast(Generic[T]):
         """
         if self._audience.has_stalled():
             raise ResourceExhausted("a subscriber has no room", reason="buffer_full", hint="await send()")
-        self._audience.put(snapshot(item))
+        self._audience.put(snapshot(item) if len(self._audience) else item)
 
     def close(self) -> None:
         """End all streams, each after the items it has still to read. Idempotent; does not wait for the readers."""
