@@ -175,6 +175,9 @@ EARLY = Limits(
 HONEST_BURST, HONEST_RATE = 500, 150
 """What a side allows itself of the least `control_burst` and `control_rate` that a peer may have."""
 
+LOWEST_INTEGER, HIGHEST_INTEGER = -(2**64), 2**64
+"""Integers from the first, and below the second, travel (P-FRAME-4)."""
+
 BYTES_PER_VALUE = 120
 """What a value takes in memory beside its bytes on the wire, at most, on average over a frame (P-LIMIT-3)."""
 

@@ -391,7 +391,7 @@ class Dispatcher:
         """The handler has returned: reply with its value, or with why that cannot travel."""
         connection = self._connection
         references: Sequence[WireReference] = ()
-        result = value
+        result, leaving = value, handler.spec.leaving
         try:
             if handler.spec.checks_result or not is_plain(value, connection.limits):
                 if answer.state is not AnswerState.RUNNING:
@@ -399,9 +399,12 @@ class Dispatcher:
                     value = None  # the caller has been answered already
                 else:
                     value, references = connection.payloads.lower_result(value, handler.spec)
+                    leaving.check(value)
+            elif kind_of(value) is not leaving.exact and answer.state is AnswerState.RUNNING:
+                leaving.check(value)
             connection.engine.reply(answer, value, references)
         except Exception as raised:  # also what the user's own classes raise when they are taken apart
-            self._fail(answer, _unfit(raised, handler))
+            self._fail(answer, self._unfit(raised, handler))
             connection.payloads.dispose(result)
             return
         if references:
@@ -411,6 +414,16 @@ class Dispatcher:
                 parent = runner.hosted.parent
             connection.results_queued(references, runner.hosted, parent)
         self._end(answer, None)
+
+    def _unfit(self, error: Exception, handler: Handler) -> Exception:
+        """What is said of a result that cannot travel: no argument of the caller's is at fault."""
+        if not isinstance(error, InvalidArgument):
+            return error
+        object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
+        reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
+        details = self._connection.unexpected(f"result of {handler.spec.contract}.{handler.spec.name}", error).details
+        text = f"the result cannot travel: {error}; {details['correlation']} finds it in the callee's log"
+        return FailedPrecondition(text, reason=reason, details=details)
 
     def _fail(self, answer: Answer, raised: BaseException) -> bool:
         """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""
@@ -497,15 +510,6 @@ async def _await(given: Awaitable[Any]) -> Any:
 def _used_up(scope: CancelScope) -> bool:
     """A function, because a checker takes a property that it has seen for one that stays."""
     return scope.cancel_called
-
-
-def _unfit(error: Exception, handler: Handler) -> Exception:
-    """What is said of a result that cannot travel: no argument of the caller's is at fault."""
-    if not isinstance(error, InvalidArgument):
-        return error
-    object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
-    reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
-    return FailedPrecondition(f"the result cannot travel: {error}", reason=reason)
 
 
 class _Runner:

@@ -15,6 +15,7 @@ from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import Sink
+from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
 from capnet.engine.exports import Export
 from capnet.engine.streams import OutStream
@@ -110,19 +111,22 @@ class Streams:
             moving.stop(error.again())
         return len(cut)
 
-    def send(self, stream: OutStream, item: Any, position: Position) -> None:
+    def send(self, stream: OutStream, item: Any, position: Position, leaving: Leaving | None) -> None:
         """Send an item, while there is room; it leaves with what else is ready in this turn of the loop.
 
         Args:
-            position: what is declared of the items.
+            position: what may stand where in the items.
+            leaving: what is declared of them, where that is known.
 
         Raises:
-            CapnetError: it cannot travel.
+            CapnetError: it cannot travel. TypeError: it is not what is declared.
         """
         connection = self._connection
         references: Sequence[WireReference] = ()
         if position.checks_keys or not is_plain(item, connection.limits, _AROUND_ITEMS):
             item, references = lower(item, connection.payloads.value, connection.limits, _AROUND_ITEMS, position)
+        if leaving is not None:
+            leaving.check(item)
         connection.engine.streaming.send(stream, item, references)
         if references:
             connection.exports_queued(references)
@@ -209,20 +213,24 @@ class Producing(Moving):
     """Sends the items of an async iterable, which it closes at the end.
 
     Args:
-        position: what the items may be.
+        position: what may stand where in the items.
+        leaving: what is declared of them, where that is known.
 
     Raises:
         TypeError: they are being sent already, to whomever.
     """
 
-    __slots__ = ("_position", "_source")
+    __slots__ = ("_leaving", "_position", "_source")
 
-    def __init__(self, connection: Connection, source: AsyncIterable[Any], position: Position) -> None:
+    def __init__(
+        self, connection: Connection, source: AsyncIterable[Any], position: Position, leaving: Leaving | None
+    ) -> None:
         if id(source) in _sent:
             raise TypeError("this stream is being sent already: each of its items goes to one reader only")
         super().__init__(connection)
         self._source = source
         self._position = position
+        self._leaving = leaving
 
     @property
     def source(self) -> object:
@@ -239,19 +247,26 @@ class Producing(Moving):
     async def move(self) -> None:
         """See `Moving`."""
         # One step for each item, so nothing is looked up or called here that need not be.
-        connection, stream, position = self._connection, self.stream, self._position
+        connection, stream, position, leaving = self._connection, self.stream, self._position, self._leaving
         limits, send = connection.limits, connection.engine.streaming.send
         any_keys = not position.checks_keys
+        exact, as_is = (None, None) if leaving is None else (leaving.exact, leaving.as_is)
         await self._room(stream)
         batch, run, floor = 1, 0, max(0, stream.bytes - MAX_RUN_BYTES)
         self._source = items = aiter(self._source)  # where that is another object, it is the one to be closed
         async for item in items:
             if stream.closed is not None:
                 return  # our cancellation is on its way
-            if any_keys and is_plain(item, limits, _AROUND_ITEMS):
+            if (
+                as_is(item)
+                if as_is is not None
+                else any_keys
+                and (exact is None or kind_of(item) is exact)
+                and is_plain(item, limits, _AROUND_ITEMS)
+            ):
                 send(stream, item)
             else:
-                connection.streams.send(stream, item, position)
+                connection.streams.send(stream, item, position, leaving)
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
                 connection.driver.flush_soon()
             batch = len(stream.batch)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_origin
 from weakref import WeakValueDictionary
 
 from capnet.contract import (
@@ -24,6 +24,7 @@ from capnet.contract import (
     edition_of,
     implemented_spec,
 )
+from capnet.contract.leaving import leaving_item
 from capnet.contract.plain import form_of, plain
 from capnet.contract.position import ANYTHING, Position
 from capnet.engine.calls import Pipelined, Target
@@ -185,7 +186,9 @@ class Payloads:
             return self._capability(value, position.contract, promises)
         kind = kind_of(value)
         if hasattr(kind, "__aiter__"):
-            return StreamRef("out", Producing(self._connection, value, _items_of(position, "stream")))
+            items = _items_of(position, "stream")
+            leaving = None if position.end is None else leaving_item(position.end)
+            return StreamRef("out", Producing(self._connection, value, items, leaving))
         if issubclass(kind, Sink):
             _items_of(position, "sink")
             return StreamRef("in", Receiving(self._connection, value))
@@ -295,7 +298,8 @@ def identity_of(function: Callable[..., Any]) -> Any:
 
 def _items_of(position: Position, end: str) -> Position:
     """What the items of a stream or sink may be that stands at a position."""
-    if position.items is None:
+    declared = get_origin(position.end) or position.end
+    if position.items is None or (declared is not None and (declared is Sink) is not (end == "sink")):
         raise TypeError(f"this is a {end}, and none is declared here")
     return position.items
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from capnet.contract import Annotation, Cap, MethodSpec
+from capnet.contract.leaving import Leaving
 from capnet.contract.position import UNKNOWN
 
 __all__ = ["RelayedMethod"]
 
 _ANYTHING: Final = Annotation(Any, "any")
+_LEAVING: Final = Leaving(_ANYTHING, "result")
 
 
 class RelayedMethod(MethodSpec):
@@ -30,6 +32,7 @@ class RelayedMethod(MethodSpec):
         self.idempotent = False
         self.parameters = {}
         self.result = _ANYTHING
+        self.leaving = _LEAVING
         self.arguments_position = self.result_position = UNKNOWN
         self.checks_arguments = self.checks_result = False
         self.result_contracts = (Cap,) if kept else ()

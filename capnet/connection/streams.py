@@ -19,6 +19,7 @@ from weakref import ref
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import ItemConversion, Reader, Sink, item_conversion
+from capnet.contract.leaving import Leaving, leaving_item
 from capnet.contract.position import Position, position_of
 from capnet.engine.streams import Batch, InStream, OutStream
 from capnet.errors import CapnetError, FailedPrecondition, Revoked
@@ -285,11 +286,12 @@ class RemoteSink(StoppableSink[Any]):
         position: what its items may be.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_flow", "_position", "_run", "_stream")
+    __slots__ = ("__weakref__", "_connection", "_flow", "_leaving", "_position", "_run", "_stream")
 
     def __init__(self, connection: Connection, stream: OutStream, position: Position) -> None:
         self._connection = connection
         self._position = position
+        self._leaving: Leaving | None = None
         self._run = 0
         self._flow = stream.token = SinkFlow(connection)
         self._stream: OutStream | None = stream
@@ -306,6 +308,7 @@ class RemoteSink(StoppableSink[Any]):
         if get_origin(hint) is not Sink or conversion is None:
             raise TypeError("Expected `stream`, got `sink`")
         self._position = position_of(conversion.annotation.hint)
+        self._leaving = leaving_item(hint)
         return self
 
     async def send(self, item: Any) -> None:
@@ -326,7 +329,7 @@ class RemoteSink(StoppableSink[Any]):
             else:
                 await (self._flow.wait_observed(stream) if self._connection.bus.observed else self._flow.wait())
             stream = self._open_stream()
-        self._connection.streams.send(stream, item, self._position)
+        self._connection.streams.send(stream, item, self._position, self._leaving)
 
     async def aclose(self) -> None:
         """See `Sink`."""

@@ -13,7 +13,7 @@ from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
 from capnet.errors import CapnetError, Unavailable, told
-from capnet.wire.values import lower
+from capnet.wire.values import Unencodable, lower
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -38,6 +38,8 @@ def told_of(connection: Connection, where: str, raised: BaseException) -> Capnet
     """
     leaves = list(_leaves(raised))
     if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
+        if type(leaves[0]) is Unencodable:  # what could not leave here is no fault of the peer's
+            return connection.unexpected(where, raised)
         return tellable(connection, cast("CapnetError", leaves[0]))
     if holds(raised, EXITS):
         return Unavailable("the program that answers is ending", reason="peer_closing")

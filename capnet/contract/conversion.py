@@ -21,12 +21,20 @@ from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import substitute
 from capnet.contract.keys import Prepare
-from capnet.contract.preparation import BYTES, fields_step, preparation
+from capnet.contract.preparation import BYTES, Hook, fields_step, preparation
 from capnet.contract.sink import Sink
 from capnet.contract.unfit import Unfit, judged
 from capnet.errors import InvalidArgument, cut_text
 
-__all__ = ["INVALID_VALUE", "Conversion", "ItemConversion", "conversion_options", "item_conversion", "narrow"]
+__all__ = [
+    "INVALID_VALUE",
+    "Conversion",
+    "ItemConversion",
+    "conversion_options",
+    "convert_items",
+    "item_conversion",
+    "narrow",
+]
 
 MISSING: Final[Any] = msgspec.UNSET
 """Stands for an optional field that was not sent."""
@@ -40,19 +48,21 @@ class Conversion:
     Args:
         where: contract and method, for the error.
         fields: name, type and whether it must be there.
+        hook: what is asked about what msgspec does not know; by default `narrow`, for what has arrived.
     """
 
     __slots__ = ("_options", "_prepare", "_record")
 
-    def __init__(self, where: str, fields: Iterable[tuple[str, Annotation, bool]]) -> None:
+    def __init__(self, where: str, fields: Iterable[tuple[str, Annotation, bool]], hook: Hook | None = None) -> None:
+        hook = hook or narrow
         fields = list(fields)
         definitions: list[Any] = [
             (name, _type(annotation)) if required else (name, _type(annotation), MISSING)
             for name, annotation, required in fields
         ]
         self._record = msgspec.defstruct(where, definitions, kw_only=True, forbid_unknown_fields=True)
-        self._options = conversion_options([annotation for _, annotation, _ in fields])
-        steps = {name: step for name, annotation, _ in fields if (step := preparation(annotation.hint, narrow))}
+        self._options = conversion_options([annotation for _, annotation, _ in fields], hook)
+        steps = {name: step for name, annotation, _ in fields if (step := preparation(annotation.hint, hook))}
         self._prepare: Prepare | None = fields_step(steps) if steps else None
 
     def convert(self, value: Any) -> Any:
@@ -89,14 +99,14 @@ def _told(error: Exception) -> Exception:
     return told
 
 
-def conversion_options(annotations: Iterable[Annotation]) -> dict[str, Any]:
+def conversion_options(annotations: Iterable[Annotation], hook: Hook) -> dict[str, Any]:
     """The keyword arguments `msgspec.convert` needs for these; each costs time, so only what is needed is there."""
     annotations = list(annotations)
     options: dict[str, Any] = {}
     if any(annotation.has_bytes for annotation in annotations):
         options["builtin_types"] = BYTES
     if any(annotation.has_custom for annotation in annotations):
-        options["dec_hook"] = narrow
+        options["dec_hook"] = hook
     if any(annotation.text_keys for annotation in annotations):
         options["str_keys"] = True
     return options
@@ -115,7 +125,7 @@ def narrow(hint: Any, value: Any) -> Any:
         return value
     origin = get_origin(hint) or hint
     if origin is abc.Iterable:
-        return _items(hint, value)
+        return convert_items(hint, value, narrow)
     if origin is Callable:
         return _ask(callable_contract(hint), value, "function")
     if not issubclass(origin, Cap):
@@ -205,11 +215,11 @@ def _end(hint: Any, origin: Any, value: object) -> Any:
     return value
 
 
-def _items(hint: Any, value: Any) -> Any:
+def convert_items(hint: Any, value: Any, hook: Hook) -> Any:
     """An `Iterable[T]` in a field of a class: anywhere else it is declared to msgspec as a sequence."""
     try:
         record: Any = _items_record(hint)
-        return msgspec.convert({"items": value}, record, dec_hook=narrow, builtin_types=BYTES, str_keys=True).items
+        return msgspec.convert({"items": value}, record, dec_hook=hook, builtin_types=BYTES, str_keys=True).items
     except Exception as error:
         unfit = judged(error)
         if isinstance(unfit, Unfit):  # the place in the field is left out: msgspec adds that of the field

@@ -42,6 +42,7 @@ class Position:
         contract: of the capability or function that may stand there, with type arguments; `Cap` for one of any
             contract; None where none may stand.
         items: what the items of a stream or a sink there may be; None where no such end may stand.
+        end: the stream or the sink, as it is declared; None where either may stand.
         element: what each element of an array there may be.
         each: the same for an array with a place for each.
         value: what each value of a map there may be.
@@ -58,6 +59,7 @@ class Position:
         "_fields",
         "contract",
         "element",
+        "end",
         "forms",
         "items",
         "keys",
@@ -70,6 +72,7 @@ class Position:
         contract: Any = None,
         *,
         items: Position | None = None,
+        end: Any = None,
         element: Position | None = None,
         each: tuple[Position, ...] = (),
         value: Position | None = None,
@@ -82,6 +85,7 @@ class Position:
         self.keys: frozenset[str] | None = None
         self._checks_keys: bool | None = None
         self.items = items
+        self.end = end
         self.text_keys = text_keys
         self.element = element
         self._each = each
@@ -146,6 +150,7 @@ class Position:
         """
         self.contract = self.contract or other.contract
         self.items = self.items or other.items
+        self.end = self.end or other.end
         self.text_keys = self.text_keys or other.text_keys
         self.forms |= other.forms
         self.element = self.element or other.element
@@ -216,7 +221,7 @@ class _Reading:
         if origin in MAPS:
             return Position(value=self.read(last), text_keys=not _is_text(first))
         if origin in ENDS:
-            return Position(items=self.read(first))
+            return Position(items=self.read(first), end=hint)
         if origin is Callable:
             return Position(callable_contract(hint))
         return self._class(origin, hint)

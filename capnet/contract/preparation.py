@@ -35,7 +35,7 @@ from capnet.contract.keys import (
 from capnet.contract.unfit import REFUSED, Unfit, judged
 from capnet.errors import CapnetError
 
-__all__ = ["BYTES", "fields_step", "preparation"]
+__all__ = ["BYTES", "Hook", "fields_step", "preparation"]
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 BYTES: Final = (bytes, bytearray, memoryview)

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import NoneType
-from typing import Any, Final, cast, get_origin
+from typing import Any, cast, get_origin
 
 import msgspec
 
@@ -31,6 +30,7 @@ from capnet.contract.capability import (
 )
 from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
+from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position, position_of
 from capnet.contract.shape import differences, shape
 from capnet.errors import ContractError
@@ -44,9 +44,6 @@ __all__ = [
     "edition_of",
     "implemented_spec",
 ]
-
-EXACT: Final = frozenset({NoneType, bool, int, float, str, bytes})
-"""Results of these types need no conversion when they already have the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +78,7 @@ class MethodSpec:
         result: what it returns; of a stream, `result.item` is what it yields.
         arguments_position, result_position: what may stand where in the map of the arguments, and in the result.
         checks_arguments, checks_result: a map in them may not have every key, so plain data is looked at as well.
+        leaving: what is declared for a result that leaves.
         result_contracts: contracts that the result mentions, callables included; a result with capabilities is kept for
             pipelining (P-CALL-8).
         may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
@@ -161,7 +159,7 @@ class MethodSpec:
         Raises:
             InvalidArgument: it has another type; the text names the path from `$.result`.
         """
-        if type(value) is self._exact or self._anything:
+        if type(value) is self._exact or self._exact is None:
             return value
         return self._result_conversion.convert({"result": value}).result
 
@@ -181,9 +179,8 @@ class MethodSpec:
         self._conversion = Conversion(f"{self.name}_arguments", fields)
 
     def _prepare_result(self, result: Annotation) -> None:
-        hint = NoneType if result.hint is None else result.hint
-        self._exact: Any = hint if hint in EXACT else MISSING
-        self._anything = result.shape == "any"
+        self.leaving = Leaving(result, "result")
+        self._exact: Any = self.leaving.exact
         self._result_conversion = Conversion(f"{self.name}_result", [("result", result, True)])
 
     def _partial(self, values: tuple[Any, ...]) -> tuple[Sequence[Any], dict[str, Any]]:

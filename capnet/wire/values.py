@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from capnet.errors import InvalidArgument
-from capnet.limits import Limits
+from capnet.limits import HIGHEST_INTEGER, LOWEST_INTEGER, Limits
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
@@ -66,7 +66,6 @@ NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
 _MOST_PATH: Final = 60
-_LOWEST, _HIGHEST = -(2**64), 2**64
 FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
 """What is left for the frame around a value: one array, its other items, and a call's meta with 24 words of context."""
@@ -122,8 +121,11 @@ def only_data(value: Any, place: object) -> Any:
 
 def is_plain(value: Any, limits: Limits, around: int = FRAME_DEPTH) -> bool:
     """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
-    if kind_of(value) in _UNCHANGED:
+    kind = kind_of(value)
+    if kind in _UNCHANGED:
         return True
+    if kind is int:
+        return LOWEST_INTEGER <= value < HIGHEST_INTEGER  # type: ignore[no-any-return]
     return _room_left(value, limits.max_depth - around, limits.max_items - _FRAME_ITEMS) >= 0
 
 
@@ -144,7 +146,7 @@ def _room_left(container: Any, depth: int, room: int) -> int:
         container = container.values()
     for item in container:
         kind = kind_of(item)
-        if kind in _UNCHANGED or (kind is int and _LOWEST <= item < _HIGHEST):
+        if kind in _UNCHANGED or (kind is int and LOWEST_INTEGER <= item < HIGHEST_INTEGER):
             continue
         room = _room_left(item, depth - 1, room)
         if room < 0:
@@ -176,7 +178,7 @@ class _Walk:
         if kind in _UNCHANGED:
             return value
         if kind is int:
-            if _LOWEST <= value < _HIGHEST:
+            if LOWEST_INTEGER <= value < HIGHEST_INTEGER:
                 return value
             raise Unencodable("integer of more than 64 bits: send a text, or bytes")
         if kind is dict:

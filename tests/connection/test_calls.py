@@ -68,21 +68,6 @@ async def test_arguments_of_the_wrong_type_are_refused_there_with_their_path() -
         assert not server.stats()["answers"]
 
 
-async def test_a_result_of_the_wrong_type_is_refused_here() -> None:
-    """Reason `result_type`: a hostile or broken server cannot bring a value of another type into the program."""
-
-    class Liar(MemShop):
-        async def add(self, a: int, b: int = 10, *, scale: int = 1) -> int:
-            return cast("int", "many")
-
-    async with connected(Liar()) as (_, client):
-        shop = await client.bootstrap(Shop)
-        with pytest.raises(InvalidArgument) as caught:
-            await shop.add(1)
-        assert caught.value.reason == "result_type"
-        assert await shop.echo("still here") == "still here"
-
-
 async def test_values_that_cannot_travel_fail_here_and_change_nothing() -> None:
     async with connected(MemShop()) as (server, client):
         shop = await client.bootstrap(Shop)

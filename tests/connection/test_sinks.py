@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import anyio
 import pytest
@@ -398,14 +398,16 @@ async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing() -> N
 
 
 async def test_items_of_another_type_do_not_come_in() -> None:
-    """`channel(T)` and the annotation both say what a peer may send; what it sent before is there."""
+    """What the contract declares cannot be left by the sender, what `channel(T)` says is for this side to see."""
     async with connected(implementation := MemFlows()) as (server, client):
         flows = await client.bootstrap(Flows)
-        sink, numbers = channel(int)
-        remote = await kept_sink(flows, implementation, sink)
+        sink, numbers = channel(Literal[1])
+        remote = await kept_sink(flows, implementation, cast("Sink[int]", sink))
         del sink
+        with pytest.raises(TypeError):
+            await cast("Any", remote).send("two")
         await remote.send(1)
-        await cast("Any", remote).send("two")
+        await remote.send(2)
         assert await anext(numbers) == 1
         with pytest.raises(InvalidArgument) as caught:
             await anext(numbers)

@@ -408,9 +408,9 @@ async def test_an_item_of_another_type_fails_the_reader_there() -> None:
 
     async with connected(implementation := MemFlows()) as (server, client):
         flows = await client.bootstrap(Flows)
-        with pytest.raises(InvalidArgument) as caught:
+        with pytest.raises(Internal):
             await flows.add(odd())
-        assert caught.value.reason == "item_type" and implementation.read == [1]
+        assert implementation.read == [1]
         release(flows)
         await nothing_open(server, client)
 

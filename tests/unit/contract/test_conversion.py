@@ -11,7 +11,7 @@ import pytest
 
 from capnet.contract import CallableCap, Cap, Sink, Stream, call, callable_contract, item_conversion
 from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import Conversion, conversion_options
+from capnet.contract.conversion import Conversion, conversion_options, narrow
 from capnet.errors import CapnetError, InvalidArgument
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def test_only_needed_options_are_given() -> None:
     """Each option makes every conversion slower."""
 
     def names(*hints: Any) -> set[str]:
-        return set(conversion_options(read_annotation(hint, "here") for hint in hints))
+        return set(conversion_options((read_annotation(hint, "here") for hint in hints), narrow))
 
     assert names(int, str) == set()
     assert names(int, bytes) == {"builtin_types"}
