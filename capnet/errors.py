@@ -63,6 +63,8 @@ __all__ = [
 
 MAX_MESSAGE_BYTES: Final = 4096
 """Longest error text that is sent or kept, in UTF-8 bytes; longer ones are cut on a character boundary."""
+EXITS: Final = (SystemExit, KeyboardInterrupt)
+"""What ends the program, and not only what has raised it."""
 MAX_REASON: Final = 256
 """Longest reason or retry hint, in bytes, that is sent or kept, and longest code of a peer's that we do not know."""
 
@@ -296,7 +298,9 @@ def told(error: CapnetError) -> CapnetError | None:
     """
     try:
         return _told(error)
-    except Exception:  # of a metaclass of the user's
+    except EXITS:
+        raise
+    except BaseException:  # of a metaclass of the user's
         return None
 
 
@@ -315,7 +319,9 @@ def _told(error: CapnetError) -> CapnetError:
     plain: CapnetError = own(_word(message) or _text(error), reason=_word(reason), retry=_word(retry))
     try:
         plain.details.update((name, value) for name, value in dict(cast("Any", details)).items() if name not in _WORDS)
-    except Exception:  # it is no map, or one that raises
+    except EXITS:
+        raise
+    except BaseException:  # it is no map, or one that raises
         plain.details.clear()
     return plain
 
@@ -323,7 +329,9 @@ def _told(error: CapnetError) -> CapnetError:
 def _field(error: CapnetError, name: str) -> object:
     try:
         return getattr(error, name)
-    except Exception:  # a property of the user's class
+    except EXITS:
+        raise
+    except BaseException:  # a property of the user's class
         return None
 
 
@@ -335,7 +343,9 @@ def _word(field: object) -> str | None:
 def _text(error: CapnetError) -> str:
     try:
         return _word(BaseException.__str__(error)) or ""
-    except Exception:  # arguments that cannot be shown
+    except EXITS:
+        raise
+    except BaseException:  # arguments that cannot be shown
         return ""
 
 

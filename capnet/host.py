@@ -9,7 +9,7 @@ from typing import Any, Self
 from anyio import CancelScope, create_task_group
 
 from capnet.connection.capacity import Capacity
-from capnet.connection.connect import begin, find_scheme
+from capnet.connection.connect import GRACE, begin, find_scheme
 from capnet.connection.connection import Connection
 from capnet.connection.loop import Loop, open_loop
 from capnet.connection.policy import Admission, Explanation, Policy, explain
@@ -43,7 +43,8 @@ class Host(Serving):
         InvalidArgument: the name is not printable or longer than 256 bytes.
 
     `serve`, `unserve` and `replace` work on all connections, present and future. Leaving the block closes the
-    listeners, says goaway to every peer, lets calls in flight end for a second, and closes what was served.
+    listeners, says goaway to every peer, lets calls in flight end for a second (not when it is left by an error), and
+    closes what was served.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Host(Serving):
         assert self._scope is not None
         try:
             with CancelScope(shield=exc_info[0] is not None):
-                await self.aclose(grace=0.0 if exc_info[0] is not None else 1.0)
+                await self.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
         finally:
             self.bus.attach(None)
             await self._scope.__aexit__(None, None, None)
@@ -209,7 +210,8 @@ class Host(Serving):
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent.
 
-        A handler cannot wait for its own end: there the close only begins, and goes on when it has returned.
+        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds. A handler cannot wait
+        for its own end: there the close only begins, and goes on when it has returned.
         """
         self.check_loop()
         self._closing = True

@@ -11,7 +11,7 @@ from capnet.contract.snapshot import snapshot
 from capnet.engine.calls import Call as EngineCall
 from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
-from capnet.errors import CallCancelled, CapnetError, Replaced, Revoked
+from capnet.errors import EXITS, CallCancelled, CapnetError, Replaced, Revoked
 from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain
@@ -186,7 +186,9 @@ def call_returned(connection: Connection, event: CallReturned) -> None:
         value = call.method.receive_result(value)
     except Revoked as revoked:
         value, error = None, revoked
-    except Exception as unfit:  # also what a class of the user's own raises
+    except EXITS:
+        raise
+    except BaseException as unfit:  # also what a class of the user's own raises
         what = f"result of {call.method.contract}.{call.method.name}"
         value, error = None, connection.unfit(what, unfit, "result_type")
     if call.started is not None:

@@ -19,6 +19,7 @@ from capnet.registry.fallback import HOLD, Fallback
 
 from .policy import Admission
 from .proxy import Proxy
+from .telling import goes_on
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -110,6 +111,8 @@ async def _ask(connection: Connection, fallback: Fallback, request: Admission) -
                     raise TimeoutError("the handler has said nothing in time")
                 return None
         return answer if answer is None or answer is HOLD else Claim(answer)
-    except Exception as error:
+    except BaseException as error:
+        if goes_on(connection.loop, error):
+            raise
         connection.unexpected("fallback handler", error)
         return None

@@ -17,9 +17,11 @@ from .connection import Connection
 from .loop import Loop, open_loop
 from .policy import Policy
 
-__all__ = ["begin", "connect", "find_scheme"]
+__all__ = ["GRACE", "begin", "connect", "find_scheme"]
 
 GROUP: Final = "capnet.transports"
+GRACE: Final = 1.0
+"""Seconds that calls in flight have when a block ends without an error."""
 
 
 class connect:
@@ -33,7 +35,9 @@ class connect:
         auth: plain data for the peer's policy, at most 4 KiB with the rest of the hello.
         options: for the transport.
 
-    Entering returns when the transport is connected; the handshake goes on while the first calls leave.
+    Entering returns when the transport is connected; the handshake goes on while the first calls leave. At the end of
+    the block calls that have left, also one-way calls and those that nobody awaits, have a second to end; those that
+    wait here for room are lost. An error that leaves the block ends them at once.
 
     Raises:
         Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
@@ -73,7 +77,7 @@ class connect:
         try:
             # An error on its way out does not wait for what is in flight.
             with CancelScope(shield=exc_info[0] is not None):
-                await self._connection.aclose(grace=0.0 if exc_info[0] is not None else 1.0)
+                await self._connection.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
         finally:
             await self._connection.hooks.ended()
             await self._scope.__aexit__(None, None, None)

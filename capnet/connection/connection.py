@@ -22,7 +22,7 @@ from capnet.engine.exports import Export
 from capnet.engine.inspect import snapshot, stats
 from capnet.engine.ledger import Ledger
 from capnet.engine.lifecycle import CloseCause
-from capnet.errors import CapnetError
+from capnet.errors import EXITS, CapnetError
 from capnet.limits import Limits
 from capnet.observe import Bus, Event
 from capnet.registry import Fallback, Hosted, Registration, Registry
@@ -44,7 +44,7 @@ from .guarding import Guarding
 from .holdings import Holdings
 from .identifying import Identifying
 from .lineage import Granted, fall_at_birth, handling, take_back, with_descendants
-from .loop import Loop
+from .loop import Loop, TimerHandle
 from .moving import Streams
 from .payload import Payloads
 from .policy import Admission, Explanation, Policy, explain, hook_of
@@ -54,6 +54,9 @@ from .runtime import Runtime, RuntimeService
 from .serving import CloseHooks, Serving
 
 __all__ = ["Connection"]
+
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that handlers and producers have to end once they are cancelled; who closes waits for them no longer."""
 
 C = TypeVar("C")
 _numbers: Final = count(1)
@@ -96,6 +99,8 @@ class Connection(Serving):
         self._pings: dict[int, Any] = {}
         self._on_close: list[Callable[[CloseCause], object]] = []
         self._closed: Signal | None = None
+        self._patience: TimerHandle | None = None
+        """Until handlers that do not end are waited for no longer."""
         self._over = False
         self.engine = Engine(
             Hello(name, self.limits, auth=auth),
@@ -248,8 +253,10 @@ class Connection(Serving):
             reason: told to the peer.
             grace: seconds that calls in flight have, both ways; 0 ends them at once.
 
-        Returns when everything has ended. Cancelling the wait ends the grace. A handler of this connection cannot wait
-        for its own end: there the close only begins, and goes on when the handler has returned or the grace is over.
+        Returns when everything has ended; handlers and producers that do not end when they are cancelled are waited for
+        no longer than 5 seconds, and told of as `HandlerFailed`. Cancelling the wait ends the grace. A handler of this
+        connection cannot wait for its own end: there the close only begins, and goes on when the handler has returned
+        or the grace is over.
         """
         self.loop.check()
         try:
@@ -516,8 +523,17 @@ class Connection(Serving):
         self._end_all(self.registry, "the connection closed")
         self.identifying.stop()
         self.dispatcher.stop()
+        if not (self.dispatcher.stopped and self.streams.stopped):
+            self._patience = self.loop.call_at(self.loop.now() + STOP_TIMEOUT, self._leave_behind)
 
     # The end
+
+    def _leave_behind(self) -> None:
+        """Handlers and producers that do not end, whatever they wait for, hold nobody up."""
+        for left in (*self.dispatcher.leave_behind(), *self.streams.leave_behind()):
+            error = TimeoutError(f"it was cancelled, and has not ended within {STOP_TIMEOUT:g} s: it is left behind")
+            self.unexpected(left, error)
+        self.finish_if_over()
 
     def finish_if_over(self) -> None:
         """When the transport has closed and no handler is left, everything has ended: say so, once."""
@@ -526,6 +542,8 @@ class Connection(Serving):
         if self.aftermath.due:
             return
         self._over = True
+        if self._patience is not None:
+            self._patience.cancel()
         cause = self.engine.lifecycle.cause
         assert cause is not None
         for waiter in tuple(self._pings.values()):
@@ -541,7 +559,9 @@ class Connection(Serving):
     def _call_back(self, callback: Callable[[CloseCause], object]) -> None:
         try:
             callback(cast("CloseCause", self.engine.lifecycle.cause))
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             self.unexpected("on_close callback", error)
 
     def _publish(self, kind: type[Event], **fields: object) -> None:

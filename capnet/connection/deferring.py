@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from capnet.contract import Cap
 from capnet.contract.snapshot import snapshot
 from capnet.engine.calls import Target
-from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition
+from capnet.errors import EXITS, CapnetError, DeadlineExceeded, FailedPrecondition
 
 if TYPE_CHECKING:
     from .call import Call
@@ -162,7 +162,9 @@ class Deferring:
                     return
                 except CapnetError as error:
                     call.settle(None, error)
-                except Exception as error:  # what the user's own classes raise when they are taken apart
+                except EXITS:
+                    raise
+                except BaseException as error:  # what the user's own classes raise when they are taken apart
                     call.settle(None, call.connection.unexpected("call that was deferred", error))
             line.calls.popleft()
             line.needs = None

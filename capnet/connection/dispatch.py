@@ -25,6 +25,7 @@ from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
 from capnet.errors import (
+    EXITS,
     CallCancelled,
     CapnetError,
     DeadlineExceeded,
@@ -43,7 +44,7 @@ from .driver import FLUSH_CHUNKS
 from .forward import Forwarder, onward
 from .guarding import Guarding
 from .lineage import handling
-from .telling import EXITS, holds, told_of
+from .telling import holds, told_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -141,6 +142,16 @@ class Dispatcher:
         for runner in tuple(self._runners):
             if runner.scope is not None:
                 runner.scope.cancel()
+
+    def leave_behind(self) -> list[str]:
+        """Wait no longer for runners whose handlers do not end; gives what these are."""
+        runners, self._runners = self._runners, set()
+        left: list[str] = []
+        for runner in runners:
+            if runner.answer is not None:
+                self._report_end(runner, runner.answer, CallCancelled("the handler was left behind"))
+                left.append(_name(runner.answer))
+        return left
 
     @property
     def guarded(self) -> bool:
@@ -256,7 +267,7 @@ class Dispatcher:
         hosted.call_begins()
         arrived_for.release(connection.close_hosted)
         answer.handler = runner
-        runner.hosted = hosted
+        runner.answer, runner.hosted = answer, hosted
         if answer.deadline is not None and runner.scope is not None:
             runner.scope.deadline = answer.deadline  # so nested calls inherit what is left (P-CALL-5)
         runner.started = None
@@ -270,10 +281,11 @@ class Dispatcher:
             handler, running, waits = self._start(hosted, export, answer)
             if kind_of(running) is not CoroutineType or not waits:
                 running = _checked(running, waits)
-        except Exception as raised:
+        except BaseException as raised:
             if guarding is not None:
                 guarding.decided(answer)
-            self._fail(answer, raised)
+            if self._fail(answer, raised):
+                raise
             if isinstance(raised, (Unimplemented, InvalidArgument)):
                 connection.engine.refused()
                 connection.driver.handle_events()
@@ -403,9 +415,11 @@ class Dispatcher:
             elif kind_of(value) is not leaving.exact and answer.state is AnswerState.RUNNING:
                 leaving.check(value)
             connection.engine.reply(answer, value, references)
-        except Exception as raised:  # also what the user's own classes raise when they are taken apart
-            self._fail(answer, self._unfit(raised, handler))
+        except BaseException as raised:  # also what the user's own classes raise when they are taken apart
+            ends = self._fail(answer, self._unfit(raised, handler))
             connection.payloads.dispose(result)
+            if ends:
+                raise
             return
         if references:
             runner: _Runner = answer.handler
@@ -415,7 +429,7 @@ class Dispatcher:
             connection.results_queued(references, runner.hosted, parent)
         self._end(answer, None)
 
-    def _unfit(self, error: Exception, handler: Handler) -> Exception:
+    def _unfit(self, error: BaseException, handler: Handler) -> BaseException:
         """What is said of a result that cannot travel: no argument of the caller's is at fault."""
         if not isinstance(error, InvalidArgument):
             return error
@@ -430,7 +444,7 @@ class Dispatcher:
         connection = self._connection
         runner: _Runner = answer.handler
         ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
-        error = told_of(connection, f"handler of {answer.interface}.{answer.method}", raised)
+        error = told_of(connection, _name(answer), raised)
         if error is None and answer.deadline is not None and connection.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
         error = error or CallCancelled("the handler was cancelled")
@@ -443,7 +457,7 @@ class Dispatcher:
         """The reply is on its way: let go of what ran."""
         connection = self._connection
         runner: _Runner = answer.handler
-        answer.handler = None
+        answer.handler = runner.answer = None
         hosted, runner.hosted = runner.hosted, None
         assert hosted is not None
         if answer.deadline is not None and runner.scope is not None:
@@ -452,9 +466,15 @@ class Dispatcher:
             hosted.turns.leave(answer)
         hosted.call_ends(connection.close_hosted)
         if runner.started is not None:
-            connection.reports.handler_finished(answer, error, connection.loop.now() - runner.started)
+            self._report_end(runner, answer, error)
         if connection.engine.happened:
             connection.driver.handle_events()
+
+    def _report_end(self, runner: _Runner, answer: Answer, error: CapnetError | None) -> None:
+        started, runner.started = runner.started, None
+        if started is not None:
+            connection = self._connection
+            connection.reports.handler_finished(answer, error, connection.loop.now() - started)
 
     def _call_context(self, answer: Answer) -> CallContext:
         connection = self._connection
@@ -507,6 +527,10 @@ async def _await(given: Awaitable[Any]) -> Any:
     return await given
 
 
+def _name(answer: Answer) -> str:
+    return f"handler of {answer.interface}.{answer.method}"
+
+
 def _used_up(scope: CancelScope) -> bool:
     """A function, because a checker takes a property that it has seen for one that stays."""
     return scope.cancel_called
@@ -515,9 +539,10 @@ def _used_up(scope: CancelScope) -> bool:
 class _Runner:
     """One task that runs handlers, one after the other."""
 
-    __slots__ = ("hosted", "scope", "started", "waiter")
+    __slots__ = ("answer", "hosted", "scope", "started", "waiter")
 
     def __init__(self) -> None:
+        self.answer: Answer | None = None
         self.hosted: Hosted | None = None
         self.started: float | None = None
         self.scope: CancelScope | None = None

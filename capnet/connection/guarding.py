@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from capnet.contract import ContractSpec
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import BOOTSTRAP_ID, Export
-from capnet.errors import CallCancelled
+from capnet.errors import EXITS, CallCancelled
 from capnet.registry import Hosted, Turns
 
 from .forward import ONWARD_ID
@@ -65,7 +65,9 @@ class Guarding:
         )
         try:
             verdict = self._guard(info)
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             connection.unexpected("guard", error)
             verdict = Denied("policy_failed")
         if isawaitable(verdict):

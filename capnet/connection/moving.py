@@ -29,7 +29,7 @@ from capnet.wire.values import is_plain, lower
 
 from .lineage import Granted, Opened, handling
 from .streams import MAX_RUN, Flow, StoppableSink, StreamReader
-from .telling import EXITS, holds, tellable, told_of
+from .telling import goes_on, tellable, told_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -57,6 +57,12 @@ class Streams:
     def stopped(self) -> bool:
         """Whether no task is left."""
         return not self._moving
+
+    def leave_behind(self) -> list[str]:
+        """Wait no longer for tasks that do not end; gives what these are."""
+        left = ["stream"] * len(self._moving)
+        self._moving.clear()
+        return left
 
     def begin(self, references: Sequence[WireReference], hosted: Hosted | None, parent: Granted | None) -> None:
         """A frame that mentions streams of ours is on its way: they begin.
@@ -176,14 +182,16 @@ class Moving(Flow):
         except BaseException as raised:
             # A cancellation that is not by our scope: somebody else ends the task.
             error = told_of(connection, "stream", raised) or CallCancelled("the producer was cancelled")
-            if holds(raised, (connection.loop.cancelled, *EXITS)):
+            if goes_on(connection.loop, raised):
                 raise
         finally:
             error = self.error or error
-            with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
-                error = await self._end(error)
-            connection.streams.ended(self, error)
-            error = None  # its traceback refers to this frame
+            try:
+                with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
+                    error = await self._end(error)
+            finally:
+                connection.streams.ended(self, error)
+                error = None  # its traceback refers to this frame
 
     async def _end(self, error: CapnetError | None) -> CapnetError | None:
         """Close both ends. Returns what it all has ended with: one of them may say why it does not end in order."""
@@ -191,7 +199,9 @@ class Moving(Flow):
             await self.end(error)
         except CapnetError as raised:
             return error or tellable(self._connection, raised)
-        except Exception as raised:
+        except BaseException as raised:
+            if goes_on(self._connection.loop, raised):
+                raise
             self._connection.unexpected("end of a stream", raised)
         return error
 

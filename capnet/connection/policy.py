@@ -17,6 +17,8 @@ from capnet.errors import PermissionDenied
 from capnet.registry import Registration
 from capnet.transport import Attestation
 
+from .telling import goes_on
+
 if TYPE_CHECKING:
     from .serving import Serving
 
@@ -194,7 +196,9 @@ async def settled(owner: Serving, where: str, seconds: float, ask: Callable[[], 
             return answer
         with move_on_after(seconds):
             verdict = await answer
-    except Exception as error:
+    except BaseException as error:
+        if goes_on(owner.loop, error):
+            raise
         owner.unexpected(where, error)
         return Denied("policy_failed")
     return verdict

@@ -28,6 +28,7 @@ from .caller import calls_above
 from .lineage import handling
 from .proxy import Proxy
 from .revoke import revoke
+from .telling import goes_on
 
 if TYPE_CHECKING:
     from .claim import FallbackHandler
@@ -271,7 +272,9 @@ class Scope:
                 if task.cancelled:
                     task.running.cancel()
                 await task.function(*task.args)
-        except Exception as error:
+        except BaseException as error:
+            if goes_on(self._owner.loop, error):
+                raise
             self._owner.unexpected(f"task {task.name} of the scope {self.prefix}", error)
         finally:
             self._forget(task)

@@ -25,6 +25,7 @@ from .claim import FallbackHandler
 from .loop import Loop
 from .scope import Scope, Scopes
 from .swap import Mode, ReplaceReport, Swap, replacing, swapping
+from .telling import goes_on
 
 __all__ = ["CloseHooks", "Serving"]
 
@@ -317,7 +318,7 @@ class Serving(ABC):
             error.details |= self.unexpected(where, cause).details
             error.message += f"; {error.details['correlation']} finds why in the log"
 
-    def unfit(self, what: str, error: Exception, reason: str) -> InvalidArgument:
+    def unfit(self, what: str, error: BaseException, reason: str) -> InvalidArgument:
         """What came for us is of another type. The words of our own classes are the cause, for whoever is told.
 
         Args:
@@ -345,7 +346,9 @@ class Serving(ABC):
     async def _close_hosted(self, hosted: Hosted) -> None:
         try:
             await hosted.aclose()
-        except Exception as error:
+        except BaseException as error:
+            if goes_on(self.loop, error):
+                raise
             self.unexpected(f"close hook of {type(hosted.implementation).__name__}", error)
         finally:
             self.hooks.end()

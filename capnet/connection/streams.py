@@ -22,7 +22,7 @@ from capnet.contract import ItemConversion, Reader, Sink, item_conversion
 from capnet.contract.leaving import Leaving, leaving_item
 from capnet.contract.position import Position, position_of
 from capnet.engine.streams import Batch, InStream, OutStream
-from capnet.errors import CapnetError, FailedPrecondition, Revoked
+from capnet.errors import EXITS, CapnetError, FailedPrecondition, Revoked
 from capnet.transport import HIGH_WATER
 
 from .call import Call
@@ -207,11 +207,13 @@ class StreamReader(Reader[Any]):
         """The items as their type; those before a bad one count, behind it the stream is spoiled."""
         try:
             return conversion.many(values)
-        except Exception:  # also what a class of the user's own raises
+        except BaseException:  # also what a class of the user's own raises
             good: list[Any] = []
             try:
                 good.extend(conversion.one(value) for value in values)
-            except Exception as unfit:
+            except EXITS:
+                raise
+            except BaseException as unfit:
                 self._spoiled = self._connection.unfit("item of a stream", unfit, "item_type")
             return good
 

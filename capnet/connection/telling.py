@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
-from capnet.errors import CapnetError, Unavailable, told
+from capnet.errors import EXITS, CapnetError, Unavailable, told
 from capnet.wire.values import Unencodable, lower
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .loop import Loop
 
-__all__ = ["EXITS", "holds", "tellable", "told_of"]
-
-EXITS: Final = (SystemExit, KeyboardInterrupt)
-"""What ends the program, and not only what has raised it."""
+__all__ = ["goes_on", "holds", "tellable", "told_of"]
 
 _exceptions_in: Final[Callable[[Any], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _AROUND: Final = 2
@@ -51,6 +49,14 @@ def told_of(connection: Connection, where: str, raised: BaseException) -> Capnet
 def holds(raised: BaseException, kinds: Any) -> bool:
     """Whether it is of one of these kinds, or a group of exceptions that has one."""
     return any(issubclass(type(leaf), kinds) for leaf in _leaves(raised))
+
+
+def goes_on(loop: Loop, raised: BaseException) -> bool:
+    """Whether what user code has raised is for more than that code: the program ends, or its task is cancelled.
+
+    All else is its own fault, whatever class it is of.
+    """
+    return holds(raised, (*EXITS, loop.cancelled))
 
 
 def _leaves(raised: BaseException) -> Iterator[BaseException]:
@@ -86,7 +92,9 @@ def _lowered(connection: Connection, details: dict[str, Any]) -> dict[str, Any]:
             size = len(connection.engine.codec.encode([name, plainer]))
             if size > room:
                 raise ValueError(f"{size} bytes are more than is left of {MAX_ERROR_DETAILS} for details")
-        except Exception as unfit:  # also what the user's own classes raise when they are taken apart
+        except EXITS:
+            raise
+        except BaseException as unfit:  # also what the user's own classes raise when they are taken apart
             word = repr(name) if type(name) is str else "without a name"
             connection.unexpected(f"detail {word} of an error, which is left out", unfit)
         else:

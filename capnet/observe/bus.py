@@ -10,6 +10,8 @@ from time import perf_counter, time
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
+from capnet.errors import EXITS
+
 from .events import Event
 from .failure import MAX_TEXT, Failure, name_of
 from .log import Log
@@ -320,7 +322,7 @@ class _Observer:
             event = self.take()
             try:
                 self.observe(event)
-            except (KeyboardInterrupt, SystemExit):
+            except EXITS:
                 raise
             except BaseException as error:
                 # An observer's fault is its own: it is counted, the next event is still its.

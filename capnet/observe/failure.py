@@ -12,6 +12,8 @@ from traceback import FrameSummary, StackSummary, walk_tb
 from types import CodeType, TracebackType
 from typing import Final
 
+from capnet.errors import EXITS
+
 __all__ = ["MAX_TEXT", "Failure", "failure_of", "name_of"]
 
 MAX_TEXT: Final = 1024
@@ -66,7 +68,9 @@ def failure_of(error: BaseException, causes: int = _MAX_CAUSES) -> Failure:
     """What is told of an exception, which may be of a user's class: whatever that does, this raises nothing."""
     try:
         return _failure_of(error, causes)
-    except Exception:
+    except EXITS:
+        raise
+    except BaseException:
         return Failure("<its class cannot be read>", "", None, False, ())
 
 
@@ -87,14 +91,18 @@ def name_of(called: object) -> str:
     """A word for a function, or for what else is called, whatever its class is."""
     try:
         return str(getattr(called, "__qualname__", None) or type(called).__qualname__)[:MAX_TEXT]
-    except Exception:
+    except EXITS:
+        raise
+    except BaseException:
         return "<its name cannot be read>"
 
 
 def _said_by(error: BaseException) -> str:
     try:
         return str(error)[:MAX_TEXT]
-    except Exception:
+    except EXITS:
+        raise
+    except BaseException:
         return "<its text cannot be made>"
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-__all__ = ["Loop", "TimerHandle", "Waiter", "open_loop"]
+__all__ = ["LEAVE_TIMEOUT", "Loop", "TimerHandle", "Waiter", "open_loop"]
 
 
 class TimerHandle(Protocol):
@@ -81,8 +81,15 @@ class Loop(Protocol):
         ...
 
 
+LEAVE_TIMEOUT: Final = 5.0
+"""Seconds that the tasks which are left at the end have to end, once they are cancelled."""
+
+
 def open_loop() -> AbstractAsyncContextManager[Loop]:
-    """The services of the running loop, for the length of a block; at its end the tasks left are cancelled."""
+    """The services of the running loop, for the length of a block.
+
+    At its end the tasks left are cancelled, and waited for, but no longer than `LEAVE_TIMEOUT`.
+    """
     trio = sys.modules.get("trio")  # who runs under trio has imported it; nobody else has to have it
     if trio is not None and trio.lowlevel.in_trio_run():
         from .trio import TrioScope

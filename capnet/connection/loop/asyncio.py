@@ -12,6 +12,8 @@ from anyio import current_effective_deadline
 
 from capnet.errors import elsewhere
 
+from . import LEAVE_TIMEOUT
+
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 
 _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_loop` raises where there is none
@@ -45,10 +47,11 @@ class AsyncioLoop:
             raise elsewhere("connection")
 
     async def __aexit__(self, *exc_info: object) -> None:
-        while self._tasks:
+        until = self.now() + LEAVE_TIMEOUT
+        while self._tasks and (left := until - self.now()) > 0:
             for task in self._tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=left)
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         try:

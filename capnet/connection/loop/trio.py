@@ -13,6 +13,8 @@ import trio
 
 from capnet.errors import elsewhere
 
+from . import LEAVE_TIMEOUT
+
 __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 
 
@@ -76,14 +78,25 @@ class TrioLoop:
 
 
 class TrioScope:
-    """The nursery around a `TrioLoop`."""
+    """The nursery around a `TrioLoop`.
+
+    A nursery cannot be left before its last task has ended, and a handler of the user's may never end. So it is open in
+    a task of its own, which outlives the block then. What a task lets out cancels the block, and comes out of it.
+    """
 
     def __init__(self) -> None:
-        self._manager = trio.open_nursery()
+        self._block = trio.CancelScope()
+        self._opened = trio.Event()
+        self._ended = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._error: BaseException | None = None
 
     async def __aenter__(self) -> TrioLoop:
-        self._nursery = await self._manager.__aenter__()
+        trio.lowlevel.spawn_system_task(self._hold, name="capnet", context=copy_context())
+        with trio.CancelScope(shield=True):
+            await self._opened.wait()
+        assert self._nursery is not None
+        self._block.__enter__()
         return TrioLoop(self._nursery)
 
     async def __aexit__(
@@ -91,7 +104,24 @@ class TrioScope:
     ) -> None:
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
-        await self._manager.__aexit__(None, None, None)
+        with trio.CancelScope(shield=True), trio.move_on_after(LEAVE_TIMEOUT):
+            await self._ended.wait()
+        self._block.__exit__(None, None, None)
+        if self._error is not None:
+            raise self._error
+
+    async def _hold(self) -> None:
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._opened.set()
+                await trio.sleep_forever()
+        except trio.Cancelled:  # the program ends
+            raise
+        except BaseException as error:
+            self._error = error
+            self._block.cancel()
+        finally:
+            self._ended.set()
 
 
 class TrioTimer:
