@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -238,3 +239,36 @@ async def _leave_by_an_error(impl: MemDesk, pending: list[Awaitable[None]], side
         finally:
             await until(lambda: impl.cancelled == 10 or side == "host")
         raise Oops
+
+
+PROGRAM = """
+import sys, anyio
+from capnet import Cap, Host, call, connect
+
+class Desk(Cap, name="blocks.Quitting"):
+    @call
+    async def quit(self) -> None: ...
+
+class MemDesk(Desk):
+    async def quit(self) -> None:
+        if "later" in sys.argv:
+            await anyio.lowlevel.checkpoint()
+        sys.exit(3)
+
+async def main() -> None:
+    async with Host() as host:
+        host.serve(MemDesk())
+        await host.listen("memory:quitting")
+        async with connect("memory:quitting") as client:
+            await (await client.bootstrap(Desk)).quit()
+        await anyio.sleep_forever()
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+async def test_a_handler_that_exits_ends_the_program_with_its_code(when: str, anyio_backend_name: str) -> None:
+    with anyio.fail_after(60):
+        ended = await anyio.run_process([sys.executable, "-c", PROGRAM, anyio_backend_name, when], check=False)
+    assert ended.returncode == 3, ended.stderr.decode()

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from math import inf
 from os import getpid
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -118,10 +118,19 @@ class TrioScope:
         except trio.Cancelled:  # the program ends
             raise
         except BaseException as error:
-            self._error = error
+            self._error = _alone(error)
             self._block.cancel()
         finally:
             self._ended.set()
+
+
+def _alone(error: BaseException) -> BaseException:
+    """What a nursery has made a group of, if it is one exception: an exit code is seen in no group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    only, *others = group.exceptions
+    return group if others else _alone(only)
 
 
 class TrioTimer:
