@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EARLY", "HostLimits", "Limits"]
+__all__ = ["EARLY", "FrameBounds", "HostLimits", "Limits", "bound"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,15 @@ class Limits:
     max_call_charge: int = 32 * 1024 * 1024
     """Memory that the peer's calls take which wait or run, by their charge (P-LIMIT-3). From there on an honest peer
     holds calls back, and others fail `resource_exhausted/max_call_charge`."""
+    max_depth: int = 64
+    """Nesting of a frame taken from the peer, deeper ones break P-FRAME-4; and of one sent to it, with more a call
+    fails `invalid_argument/max_depth`, a result `failed_precondition/max_depth`."""
+    max_items: int = 65_536
+    """Values in a frame taken from the peer, more break P-FRAME-4; and in one sent to it, with more a call fails
+    `invalid_argument/max_items`, a result `failed_precondition/max_items`."""
+    max_references: int = 1024
+    """References in a frame taken from the peer, more break P-FRAME-4; and in one sent to it, with more a call fails
+    `invalid_argument/max_references`, a result `failed_precondition/max_references`."""
 
     max_queued_calls: int = 64
     """Calls of the peer that wait for a slot; more fail `resource_exhausted/max_concurrent_calls`."""
@@ -50,12 +59,6 @@ class Limits:
     max_outgoing_calls: int = 1024
     """Calls of ours that wait until the peer has room for them; more fail here, also with
     `resource_exhausted/max_concurrent_calls`."""
-    max_depth: int = 64
-    """Nesting of one frame, in and out (P-FRAME-4)."""
-    max_items: int = 65_536
-    """Values in one frame, in and out (P-FRAME-4)."""
-    max_references: int = 1024
-    """References in one frame, in and out (P-FRAME-4)."""
     max_pending_bootstraps: int = 16
     """Bootstraps of the peer that wait for a policy or a name, and descriptions of all names that it waits for; more
     fail `resource_exhausted/max_pending_bootstraps`."""
@@ -171,6 +174,51 @@ EARLY = Limits(
     max_held_charge=2**53,  # nobody's business: only who announces a window must have room for it
 )
 """What every peer must accept before its hello is in (P-CONN-2)."""
+
+
+def bound(field: str, value: object, *sides: str, otherwise: str = "") -> str:
+    """What the text of an error says of a limit: its value, and where it is to be changed. Either side may read it.
+
+    Args:
+        field: of `Limits`, or one of another class with the name of that before it.
+        value: what it is now, with its unit if that is a time.
+        sides: whose it is, such as `receiver`; more than one where both would have to be changed.
+        otherwise: what can be done instead.
+    """
+    name = field if "." in field else f"Limits.{field}"
+    owners = " and ".join(f"the {side}" for side in sides)
+    return f"{name} of {owners} is {value}: raise it there{f', or {otherwise}' if otherwise else ''}"
+
+
+class FrameBounds:
+    """What frames that we send keep to: of each bound the less of what the two sides have.
+
+    Args:
+        ours: our limits.
+        theirs: what the peer has announced; before its hello is in, what every peer must take.
+    """
+
+    __slots__ = ("_ours", "_theirs", "max_caps", "max_depth", "max_frame", "max_items", "max_references")
+
+    def __init__(self, ours: Limits, theirs: Limits) -> None:
+        self._ours, self._theirs = ours, theirs
+        self.max_frame = min(ours.max_frame, theirs.max_frame)
+        self.max_caps = min(ours.max_caps, theirs.max_caps)
+        self.max_depth = min(ours.max_depth, theirs.max_depth)
+        self.max_items = min(ours.max_items, theirs.max_items)
+        self.max_references = min(ours.max_references, theirs.max_references)
+
+    def said(self, field: str, otherwise: str = "") -> str:
+        """What is said of a bound that was met; see `bound`."""
+        ours, theirs = getattr(self._ours, field), getattr(self._theirs, field)
+        if theirs <= ours and self._theirs is EARLY:
+            return f"before the receiver has said hello, Limits.{field} counts as {theirs}"
+        sides = [side for side, value in (("sender", ours), ("receiver", theirs)) if value == min(ours, theirs)]
+        return bound(field, min(ours, theirs), *sides, otherwise=otherwise)
+
+
+NOT_YET_KNOWN = FrameBounds(EARLY, EARLY)
+"""What frames keep to that leave before anything is known."""
 
 HONEST_BURST, HONEST_RATE = 500, 150
 """What a side allows itself of the least `control_burst` and `control_rate` that a peer may have."""

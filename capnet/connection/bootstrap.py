@@ -21,6 +21,7 @@ from capnet.errors import (
     ResourceExhausted,
     VersionMismatch,
 )
+from capnet.limits import bound
 from capnet.registry import facet_of
 from capnet.wire.references import is_name
 
@@ -105,7 +106,8 @@ def asking(connection: Connection) -> Generator[None]:
     most = connection.limits.max_pending_bootstraps
     if connection.pending_bootstraps >= most:
         connection.strike("max_pending_bootstraps")
-        raise ResourceExhausted(f"{most} bootstraps wait already", reason="max_pending_bootstraps")
+        text = f"too many bootstraps wait: {bound('max_pending_bootstraps', most, 'callee')}"
+        raise ResourceExhausted(text, reason="max_pending_bootstraps")
     connection.pending_bootstraps += 1
     try:
         yield
@@ -118,7 +120,8 @@ async def _grant(
 ) -> Cap:
     limits = connection.limits
     if not is_name(name, limits.max_name_bytes) or wait_ms < 0:
-        raise InvalidArgument("a name is printable text of bounded length, wait_ms is not negative")
+        longest = bound("max_name_bytes", limits.max_name_bytes, "callee")
+        raise InvalidArgument(f"a name is printable text, wait_ms is not negative; {longest}")
     with asking(connection):
         if connection.policy is not None:
             await _admit(connection, name, version)

@@ -137,7 +137,7 @@ def _send(
     references: Sequence[WireReference] = ()
     if isinstance(target, Late):
         target = connection.payloads.target_of(target)
-    if method.checks_arguments or not is_plain(arguments, connection.limits):
+    if method.checks_arguments or not is_plain(arguments, engine.bounds):
         arguments, references = connection.payloads.lower_arguments(arguments, method)
     may_keep = bool(method.result_contracts)
     entry = engine.call(

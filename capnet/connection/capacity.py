@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from capnet.engine.ledger import Ledger
 from capnet.errors import ProtocolViolation, ResourceExhausted
-from capnet.limits import HostLimits
+from capnet.limits import HostLimits, bound
 from capnet.observe import Bus, LimitHit
 
 from .share import Shares
@@ -55,7 +55,8 @@ class Capacity:
         if len(self._strangers) > self._limits.max_strangers:
             oldest = self._strangers.pop(next(iter(self._strangers)))
             oldest.reports.limit_hit("max_strangers")
-            oldest.engine.abort(ProtocolViolation("P-CONN-3", "no hello so far, and others wait for this place"))
+            most = bound("HostLimits.max_strangers", self._limits.max_strangers, "host")
+            oldest.engine.abort(ProtocolViolation("P-CONN-3", f"no hello so far, and others wait: {most}"))
             oldest.driver.drain()
 
     def relieve(self, connection: Connection) -> None:
@@ -74,5 +75,8 @@ class Capacity:
             largest = max(self._connections.values(), key=lambda connection: connection.charge)
             largest.reports.limit_hit("max_host_charge")
             with largest.contained:
-                largest.engine.close("takes up too much of this host", 0.0, largest.loop.now(), ResourceExhausted.code)
+                most = bound("HostLimits.max_charge", self.ledger.limit, "host")
+                largest.engine.close(
+                    f"takes up too much of this host: {most}", 0.0, largest.loop.now(), ResourceExhausted.code
+                )
             largest.driver.drain()

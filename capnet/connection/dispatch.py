@@ -405,7 +405,7 @@ class Dispatcher:
         references: Sequence[WireReference] = ()
         result, leaving = value, handler.spec.leaving
         try:
-            if handler.spec.checks_result or not is_plain(value, connection.limits):
+            if handler.spec.checks_result or not is_plain(value, connection.engine.bounds):
                 if answer.state is not AnswerState.RUNNING:
                     connection.payloads.dispose(result)
                     value = None  # the caller has been answered already

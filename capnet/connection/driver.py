@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
+from capnet.limits import bound
 from capnet.transport import Transport
 
 from .aftermath import PER_TURN
@@ -276,7 +277,8 @@ class Driver:
 
     def _give_up(self) -> None:
         self._stall = None
-        self.engine.receive_eof(self.loop.now(), f"the peer took nothing for {self.engine.limits.write_timeout:g} s")
+        longest = bound("write_timeout", f"{self.engine.limits.write_timeout:g} s", "sender")
+        self.engine.receive_eof(self.loop.now(), f"the peer took nothing for too long: {longest}")
         self.drain()
         self.transport.abort()
 

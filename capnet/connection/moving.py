@@ -129,8 +129,9 @@ class Streams:
         """
         connection = self._connection
         references: Sequence[WireReference] = ()
-        if position.checks_keys or not is_plain(item, connection.limits, _AROUND_ITEMS):
-            item, references = lower(item, connection.payloads.value, connection.limits, _AROUND_ITEMS, position)
+        bounds = connection.engine.bounds
+        if position.checks_keys or not is_plain(item, bounds, _AROUND_ITEMS):
+            item, references = lower(item, connection.payloads.value, bounds, _AROUND_ITEMS, position)
         if leaving is not None:
             leaving.check(item)
         connection.engine.streaming.send(stream, item, references)
@@ -258,7 +259,7 @@ class Producing(Moving):
         """See `Moving`."""
         # One step for each item, so nothing is looked up or called here that need not be.
         connection, stream, position, leaving = self._connection, self.stream, self._position, self._leaving
-        limits, send = connection.limits, connection.engine.streaming.send
+        engine, send = connection.engine, connection.engine.streaming.send
         any_keys = not position.checks_keys
         exact, as_is = (None, None) if leaving is None else (leaving.exact, leaving.as_is)
         await self._room(stream)
@@ -272,7 +273,7 @@ class Producing(Moving):
                 if as_is is not None
                 else any_keys
                 and (exact is None or kind_of(item) is exact)
-                and is_plain(item, limits, _AROUND_ITEMS)
+                and is_plain(item, engine.bounds, _AROUND_ITEMS)
             ):
                 send(stream, item)
             else:

@@ -206,8 +206,9 @@ async def settled(owner: Serving, where: str, seconds: float, ask: Callable[[], 
 
 def denial(what: str, denied: Denied) -> PermissionDenied:
     """The error for a peer that may not."""
+    late = " (its policy has said nothing within Limits.policy_timeout)" if denied.reason == "policy_timeout" else ""
     return PermissionDenied(
-        f"{what} is not for you",
+        f"{what} is not for you{late}",
         reason=denied.reason,
         details={"required": sorted(denied.required), "granted": sorted(denied.granted)},
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
-from capnet.errors import EXITS, CapnetError, Unavailable, told
+from capnet.errors import EXITS, CapnetError, FailedPrecondition, Unavailable, told
 from capnet.wire.values import Unencodable, lower
 
 if TYPE_CHECKING:
@@ -36,14 +36,26 @@ def told_of(connection: Connection, where: str, raised: BaseException) -> Capnet
     """
     leaves = list(_leaves(raised))
     if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
-        if type(leaves[0]) is Unencodable:  # what could not leave here is no fault of the peer's
-            return connection.unexpected(where, raised)
+        if type(leaves[0]) is Unencodable:
+            return _not_sent(connection, where, leaves[0])
         return tellable(connection, cast("CapnetError", leaves[0]))
     if holds(raised, EXITS):
         return Unavailable("the program that answers is ending", reason="peer_closing")
     if all(issubclass(type(leaf), connection.loop.cancelled) for leaf in leaves):
         return None
     return connection.unexpected(where, raised)
+
+
+def _not_sent(connection: Connection, where: str, error: Unencodable) -> CapnetError:
+    """What could not leave here is no fault of the peer's; at a limit it may know which."""
+    internal = connection.unexpected(where, error)
+    if error.reason is None:
+        return internal
+    return FailedPrecondition(
+        f"what was to be sent cannot travel: {error}; {internal.details['correlation']} finds it in the callee's log",
+        reason=error.reason,
+        details=internal.details,
+    )
 
 
 def holds(raised: BaseException, kinds: Any) -> bool:
@@ -88,7 +100,7 @@ def _lowered(connection: Connection, details: dict[str, Any]) -> dict[str, Any]:
         try:
             if type(name) is not str:
                 raise TypeError(f"a detail has a name, and not a key of type {type(name).__qualname__}")
-            plainer = lower(value, _data, connection.limits, _AROUND)[0]
+            plainer = lower(value, _data, connection.engine.bounds, _AROUND)[0]
             size = len(connection.engine.codec.encode([name, plainer]))
             if size > room:
                 raise ValueError(f"{size} bytes are more than is left of {MAX_ERROR_DETAILS} for details")

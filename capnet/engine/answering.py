@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import MAX_REASON, CapnetError, InvalidArgument, ResourceExhausted, Revoked, cut_text, from_wire
+from capnet.limits import bound
 from capnet.wire.frames import Op
 from capnet.wire.references import AnswerRef, CapRef, Reference
 from capnet.wire.values import lower, only_data
@@ -19,6 +20,7 @@ from . import events as event
 from .answers import Answer, AnswerState
 from .exports import Export
 from .imports import Import
+from .ledger import call_charge
 from .lifecycle import State
 from .pipelines import MOST_TAKEN, Found, Kept, Place
 
@@ -117,7 +119,7 @@ class Answering:
         """
         charge = growth * (answer.values + answer.taken)
         if not self._engine.call_charge.take(charge):
-            raise ResourceExhausted("the calls in flight take too much memory", reason="max_call_charge")
+            raise ResourceExhausted(call_charge(self._engine.call_charge), reason="max_call_charge")
         answer.charge += charge
         answer.growth += charge
 
@@ -204,7 +206,7 @@ class Answering:
         engine = self._engine
         try:
             plain: dict[str, Any]
-            plain, references = lower(details, only_data, engine.limits)
+            plain, references = lower(details, only_data, engine.bounds)
             if not references and len(engine.codec.encode([plain])) <= MAX_ERROR_DETAILS:
                 return plain
         except InvalidArgument:
@@ -299,19 +301,22 @@ class Answering:
                     if promise.path:
                         walked += count
                     if one is None:
-                        raise self._refused("a call takes more from other results than a frame may hold", "max_items")
+                        most = bound("max_items", limits.max_items, "callee")
+                        raise self._refused(f"a call takes too many values out of other results: {most}", "max_items")
                     if source.budget <= 0:
-                        raise self._refused("calls take too many values from one result at once", "max_items")
+                        text = f"calls take more than {MOST_TAKEN} values out of one result at once"
+                        raise self._refused(text, "max_items")
                     source.budget -= count
                     room -= count
                     references += len(one.references)
                     if references > limits.max_references:
-                        raise self._refused("a call takes more references than a frame may hold", "max_references")
+                        most = bound("max_references", limits.max_references, "callee")
+                        raise self._refused(f"a call takes too many references: {most}", "max_references")
                     found.append((promise, one))
         finally:
             engine.spend(walked)
         if found and not engine.call_charge.has_room(sum(one.charge for _, one in found)):
-            raise self._refused("calls take too much from other results", "max_call_charge")
+            raise self._refused(call_charge(engine.call_charge), "max_call_charge")
         return found
 
     def _refused(self, message: str, reason: str) -> ResourceExhausted:

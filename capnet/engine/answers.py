@@ -200,7 +200,7 @@ class Answers:
         if size > LARGEST_ONE_WAY:
             raise ProtocolViolation("P-CALL-7", f"one-way call of {size} bytes, at most {LARGEST_ONE_WAY} are allowed")
         if not self.one_way_left:
-            raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once")
+            raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once (Limits.max_calls)")
         self.one_way_left -= 1
 
     def one_way_credit(self, *, now: bool) -> int:

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import CallCancelled, CapnetError, InvalidArgument, ProtocolViolation, ResourceExhausted, cut_text
-from capnet.limits import BYTES_PER_VALUE, LARGEST_ONE_WAY
+from capnet.limits import BYTES_PER_VALUE, LARGEST_ONE_WAY, bound
 from capnet.wire.charge import BYTES_PER_STREAM, charge_of_references, measured
 from capnet.wire.frames import Op, is_context
 from capnet.wire.references import AnswerRef, Reference
@@ -282,8 +282,12 @@ class Calling:
             _note_dependence(call)
         else:
             outbox.uncount(references)
+            otherwise = "await some of them before you make others"
+            most = bound("max_outgoing_calls", engine.limits.max_outgoing_calls, "caller", otherwise=otherwise)
             raise ResourceExhausted(
-                f"{engine.limits.max_outgoing_calls} calls wait for the peer already", reason="max_concurrent_calls"
+                f"too many calls wait until the peer has room: {most}",
+                reason="max_concurrent_calls",
+                retry="after-cooldown",
             )
 
     def _ask_to_keep(self, call: Call) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from capnet.errors import DeadlineExceeded, InvalidArgument, ProtocolViolation, ResourceExhausted, cut_text
-from capnet.limits import EARLY, HANDSHAKE_FRAME, HONEST_BURST, HONEST_RATE, Limits
+from capnet.limits import EARLY, HANDSHAKE_FRAME, HONEST_BURST, HONEST_RATE, NOT_YET_KNOWN, FrameBounds, Limits, bound
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
 from capnet.wire.framing import FrameReader
@@ -69,6 +69,7 @@ class Engine:
     __slots__ = (
         "answering",
         "answers",
+        "bounds",
         "call",
         "call_charge",
         "call_pace",
@@ -113,6 +114,8 @@ class Engine:
     ) -> None:
         self.limits: Limits = hello.limits
         self.now = self.heard = now
+        self.bounds = NOT_YET_KNOWN
+        """What our frames keep to."""
         self.peer: Hello | None = None
         """What the peer said of itself, once the handshake is done."""
         self.lifecycle = Lifecycle()
@@ -205,6 +208,8 @@ class Engine:
     def receive_eof(self, now: float, message: str = "the peer's end of the transport closed") -> None:
         """The transport has ended; everything that waits is told (P-CONN-6)."""
         self.now = now
+        if self.peer is None:
+            message += "; it had not said hello, so it may be no capnet, or have no place for us"
         self.finish(self.lifecycle.cause or CloseCause("lost", message))
 
     def handle_timeout(self, now: float) -> None:
@@ -300,7 +305,10 @@ class Engine:
         if self.lifecycle.state is State.CLOSED:
             raise self.closing.error()
         if not self.own_pace.take(self.now):
-            raise ResourceExhausted("pings follow each other too fast", reason="rate_limited")
+            text = (
+                f"pings follow each other too fast: every peer takes {HONEST_BURST}, and {HONEST_RATE} a second after"
+            )
+            raise ResourceExhausted(text, reason="rate_limited")
         return self._ping()
 
     def _ping(self) -> int:
@@ -454,7 +462,10 @@ class Engine:
 
     def _too_fast(self, what: str) -> ProtocolViolation:
         limits = self.limits
-        text = f"{what}: more than {limits.control_burst} at once and {limits.control_rate} a second after"
+        text = (
+            f"{what}: more than {limits.control_burst} at once and {limits.control_rate} a second after "
+            f"(Limits.control_burst and Limits.control_rate of the receiver)"
+        )
         return ProtocolViolation("P-LIMIT-4", text)
 
     def _introduce(self, hello: Hello) -> None:
@@ -464,8 +475,9 @@ class Engine:
         self.outbox.put(payload)
 
     def _keep_to(self, announced: Limits) -> None:
-        self.outbox.limit = min(announced.max_frame, self.limits.max_frame)
-        self.exports.limit = min(announced.max_caps, self.limits.max_caps)
+        self.bounds = self.outbox.bounds = self.exports.bounds = bounds = FrameBounds(self.limits, announced)
+        self.outbox.limit = bounds.max_frame
+        self.exports.limit = bounds.max_caps
         self.calls.one_way_room += announced.max_calls - self.calls.limit
         self.calls.limit = announced.max_calls
         self.calls.max_charge = announced.max_call_charge
@@ -473,9 +485,12 @@ class Engine:
     def _ring(self, timer: Timer) -> None:
         match timer:
             case Timer.HANDSHAKE:
-                self.abort(ProtocolViolation("P-CONN-3", f"no hello in {self.limits.handshake_timeout:g} s"))
+                self.abort(
+                    ProtocolViolation("P-CONN-3", f"no hello, this may be no capnet: {self._time('handshake_timeout')}")
+                )
             case Timer.PARTIAL_FRAME:
-                self.abort(ProtocolViolation("P-FRAME-2", "a frame was begun and not finished in time"))
+                text = f"a frame was begun and not finished in time: {self._time('partial_frame_timeout')}"
+                self.abort(ProtocolViolation("P-FRAME-2", text))
             case Timer.CANCELS:
                 self.calling.say_cancelled()
             case Timer.GRACE:
@@ -483,11 +498,15 @@ class Engine:
             case _:
                 self._keep_alive()
 
+    def _time(self, field: str) -> str:
+        return bound(field, f"{getattr(self.limits, field):g} s", "receiver")
+
     def _keep_alive(self) -> None:
         """Ping after silence; give up when nothing at all came after the ping (P-CONN-5)."""
         ping_at = self.heard + self.limits.keepalive
         if self.pinged is not None and self.heard < self.pinged:
-            self.finish(CloseCause("idle", f"not a byte for {self.now - self.heard:.0f} s"))
+            text = f"not a byte for {self.now - self.heard:.0f} s: {self._time('keepalive_timeout')}"
+            self.finish(CloseCause("idle", text))
         elif self.now >= ping_at:
             self._ping()
             self.pinged = self.now

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from capnet.errors import ProtocolViolation, ResourceExhausted
+from capnet.limits import NOT_YET_KNOWN
 from capnet.wire.references import CapRef, Reference
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ class Export:
 class CapTable:
     """Exports by id, and by subject and contract. Finding "already exported?" is one look-up."""
 
-    __slots__ = ("_by_id", "_by_subject", "_next", "limit")
+    __slots__ = ("_by_id", "_by_subject", "_next", "bounds", "limit")
 
     def __init__(self, bootstrap: Any, runtime: Any) -> None:
+        self.bounds = NOT_YET_KNOWN
         self.limit = 0
         """How many user exports the peer takes; set from its hello."""
         self._by_id: dict[int, Export] = {
@@ -142,9 +144,8 @@ class CapTable:
             if export is None:
                 if len(self) >= self.limit:
                     self.uncount(counted)
-                    raise ResourceExhausted(
-                        f"the peer holds {self.limit} capabilities already", reason="max_caps_per_connection"
-                    )
+                    text = f"the receiver holds {len(self)} capabilities already: {self.bounds.said('max_caps')}"
+                    raise ResourceExhausted(text, reason="max_caps_per_connection")
                 export = self._add(reference)
                 new.append(export)
             export.references += 1

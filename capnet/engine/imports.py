@@ -83,7 +83,7 @@ class ImportTable:
             if id < FIRST_USER_ID:
                 raise ProtocolViolation("P-ID-3", f"cap-id {id} does not travel")
             if len(self._by_id) >= self._limit:
-                raise ProtocolViolation("P-LIMIT-2", f"more than {self._limit} capabilities")
+                raise ProtocolViolation("P-LIMIT-2", f"more than {self._limit} capabilities (Limits.max_caps)")
             imported = self._by_id[id] = Import(id, interface, version)
             self._next = max(self._next, id + 1)
         if imported.references >= _MAX_COUNT:

@@ -21,6 +21,7 @@ from capnet.errors import (
     cut_text,
     from_wire,
 )
+from capnet.limits import bound
 from capnet.wire.frames import Op, check
 from capnet.wire.hello import Hello, looks_like_capnet
 from capnet.wire.references import CapRef, Reference, StreamRef, kind_of
@@ -29,6 +30,7 @@ from . import events as event
 from .answering import MAX_ERROR_DETAILS
 from .answers import Answer
 from .exports import FIRST_USER_ID, Export
+from .ledger import call_charge, host_charge
 from .lifecycle import CloseCause
 from .pipelines import Kept, Promises, promises_in
 
@@ -82,7 +84,7 @@ class Inbound:
         # Only the first frame comes here: a hello introduces the peer or ends the connection.
         self.greeted = looks_like_capnet(payload)
         if not self.greeted:
-            raise ProtocolViolation("P-CONN-1", "the first frame is not a hello")
+            raise ProtocolViolation("P-CONN-1", "the first frame is not a hello: this may be no capnet")
 
     def hello(self, frame: _Frame, references: _References) -> None:
         """The peer introduces itself (P-CONN-1)."""
@@ -189,10 +191,9 @@ class Inbound:
             return NotFound("the answer that the call needs is not kept", reason="released")
         if id and engine.answers.overfull:
             engine.count_strike("max_concurrent_calls")
-            return ResourceExhausted(
-                f"{engine.limits.max_calls} calls run and {engine.limits.max_queued_calls} wait",
-                reason="max_concurrent_calls",
-            )
+            waits = bound("max_queued_calls", engine.limits.max_queued_calls, "callee")
+            text = f"{engine.limits.max_calls} calls (Limits.max_calls) run, and too many wait: {waits}"
+            return ResourceExhausted(text, reason="max_concurrent_calls")
         return None
 
     def _overcharged(self, id: int, charge: int) -> CapnetError | None:
@@ -203,11 +204,14 @@ class Inbound:
             return None
         if engine.call_charge.crowded(charge):
             engine.emit(event.LimitReached("max_host_charge"))
-            return ResourceExhausted("all peers together have too much in flight here", reason="max_host_charge")
+            return ResourceExhausted(
+                f"all peers together have too much in flight: {host_charge(engine.call_charge)}",
+                reason="max_host_charge",
+            )
         grown = sum(answer.growth for answer in engine.answers)
         if not engine.call_charge.has_room(charge - grown):  # else the peer has kept to what it knows
             engine.count_strike("max_call_charge")
-        return ResourceExhausted("the calls in flight take too much memory", reason="max_call_charge")
+        return ResourceExhausted(call_charge(engine.call_charge), reason="max_call_charge")
 
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
         answer.context = meta.get("context", answer.context)

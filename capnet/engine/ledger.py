@@ -9,10 +9,23 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ROOMY", "Ledger"]
+from capnet.limits import bound
+
+__all__ = ["ROOMY", "Ledger", "call_charge", "host_charge"]
 
 ROOMY: Final = 4
 """Up to this part of the limit there is room for whatever comes."""
+
+
+def call_charge(ledger: Ledger) -> str:
+    """What is said where there is no room for another call."""
+    return f"the calls in flight take too much memory: {bound('max_call_charge', ledger.limit, 'callee')}"
+
+
+def host_charge(ledger: Ledger) -> str:
+    """What is said where the whole has no room."""
+    assert ledger.whole is not None, "only a host has a bound for all"
+    return bound("HostLimits.max_charge", ledger.whole.limit, "receiver")
 
 
 class Ledger:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from capnet.errors import ResourceExhausted
-from capnet.limits import EARLY
+from capnet.limits import NOT_YET_KNOWN
 from capnet.wire.codec import Codec, holds_long
 from capnet.wire.frames import Op
 from capnet.wire.framing import header
@@ -25,7 +25,7 @@ _IDS_PER_FRAME = 4_000
 class Outbox:
     """Encodes frames and holds the bytes until the driver takes them."""
 
-    __slots__ = ("_codec", "_exports", "_streams", "chunks", "drops", "limit", "turn")
+    __slots__ = ("_codec", "_exports", "_streams", "bounds", "chunks", "drops", "limit", "turn")
 
     def __init__(self, codec: Codec, exports: CapTable, streams: Streams) -> None:
         self._codec = codec
@@ -37,8 +37,10 @@ class Outbox:
         """What is queued, to be written in order."""
         self.drops: list[list[int]] = []
         """References that wait to be given back."""
-        self.limit = EARLY.max_frame
-        """Longest frame in bytes that the peer takes; set from its hello."""
+        self.bounds = NOT_YET_KNOWN
+        """What frames keep to; set from the peer's hello."""
+        self.limit = self.bounds.max_frame
+        """Longest frame in bytes, by these."""
 
     def encode(self, frame: Any, references: Sequence[Reference]) -> bytes:
         """The bytes of a frame, or of a value in one, with its references counted and its streams opened.
@@ -72,9 +74,8 @@ class Outbox:
 
     def too_long(self, payload: bytes) -> ResourceExhausted:
         """The error for a frame that the peer would not take."""
-        return ResourceExhausted(
-            f"frame of {len(payload)} bytes, the peer takes {self.limit}", reason="max_frame_bytes"
-        )
+        text = f"a frame of {len(payload)} bytes: {self.bounds.said('max_frame', 'send the data as a stream')}"
+        return ResourceExhausted(text, reason="max_frame_bytes")
 
     def put(self, payload: bytes) -> None:
         """Queue the bytes of one frame."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from capnet.errors import CapnetError, FailedPrecondition, ProtocolViolation, ResourceExhausted, Revoked
+from capnet.limits import bound
 from capnet.wire.charge import BYTES_PER_CAP, measured
 from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
@@ -185,7 +186,7 @@ class Pipelines:
             ProtocolViolation: P-LIMIT-2, more of them than it may have.
         """
         if self.promised >= self._max_kept:
-            raise ProtocolViolation("P-LIMIT-2", f"more than {self._max_kept} answers to be kept")
+            raise ProtocolViolation("P-LIMIT-2", f"more than {self._max_kept} answers to be kept (Limits.max_calls)")
         self.promised += 1
 
     def find(self, id: int, needed_by: int) -> Answer | Kept | None:
@@ -226,7 +227,7 @@ class Pipelines:
     def keep(self, id: int, kept: Kept) -> list[Place]:
         """Keep it until it is finished. Returns the capabilities in it, which are to be held open."""
         if self._bytes + kept.size > self._max_bytes:
-            text = f"results of {self._max_bytes} bytes are kept already"
+            text = f"too much is kept of results: {bound('max_kept_bytes', self._max_bytes, 'callee')}"
             kept = Kept(None, ResourceExhausted(text, reason="max_kept_bytes"))
         else:
             kept = self._charged(kept)
@@ -275,7 +276,8 @@ class Pipelines:
             _, length, charge = measured([kept.error.message, kept.error.details])
             charge += length
         if not self._ledger.take(charge):
-            return Kept(None, ResourceExhausted("results that are kept take too much", reason="max_held_charge"))
+            text = f"results that are kept take too much: {bound('max_held_charge', self._ledger.limit, 'callee')}"
+            return Kept(None, ResourceExhausted(text, reason="max_held_charge"))
         kept.charge = charge
         return kept
 

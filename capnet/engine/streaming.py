@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.errors import CapnetError, ResourceExhausted, Revoked, StreamStopped, cut_text
-from capnet.limits import Limits
+from capnet.limits import Limits, bound
 from capnet.wire.frames import Op, items_frame
 from capnet.wire.references import Reference, StreamRef
 
 from . import events as event
 from .answering import homes_in
 from .exports import Export
+from .ledger import host_charge
 from .streams import Batch, InStream, OutStream, Stream
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ class Streaming:
                 not know what its items become here.
         """
         if not self._engine.held_charge.take(charge):
-            raise ResourceExhausted("items that are in use take too much memory", reason="max_held_charge")
+            raise ResourceExhausted(
+                f"items that are in use take too much memory: {self._held_charge()}", reason="max_held_charge"
+            )
         stream.in_use += charge
 
     def consumed(self, stream: InStream, items: int, size: int) -> None:
@@ -345,12 +348,15 @@ class Streaming:
         """What a stream ends with when there is no room for what has come."""
         engine = self._engine
         if engine.held_charge.crowded(charge):
-            reason = "max_host_charge"
+            reason, most = "max_host_charge", host_charge(engine.held_charge)
             engine.emit(event.LimitReached(reason))
         else:
-            reason = "max_held_charge"
+            reason, most = "max_held_charge", self._held_charge()
             engine.count_strike(reason)
-        return ResourceExhausted(what, reason=reason)
+        return ResourceExhausted(f"{what}: {most}", reason=reason)
+
+    def _held_charge(self) -> str:
+        return bound("max_held_charge", self._engine.held_charge.limit, "reader")
 
     def _check_drained(self) -> None:
         if not self._engine.lifecycle.accepts_calls:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from capnet.errors import CapnetError, ProtocolViolation, ResourceExhausted
-from capnet.limits import EARLY, Limits
+from capnet.limits import EARLY, Limits, bound
 from capnet.wire.references import Reference, StreamRef
 
 from .exports import Export
@@ -201,7 +201,10 @@ class Streams:
         """
         mentioned = _streams_in(references)
         if len(mentioned) > self.limit - self.opened:
-            raise ResourceExhausted(f"{self.limit} streams are open at the peer already", reason="max_streams")
+            text = (
+                f"{self.opened} streams of the sender are open already: {bound('max_streams', self.limit, 'receiver')}"
+            )
+            raise ResourceExhausted(text, reason="max_streams")
         for reference in mentioned:
             reference.id = id = self._next
             self._next += 1
@@ -241,7 +244,7 @@ class Streams:
         if id in self._by_id:
             raise ProtocolViolation("P-ID-1", f"stream {reference.id} is open already")
         if len(self._by_id) - self.opened >= self._limits.max_streams:
-            raise ProtocolViolation("P-LIMIT-2", f"more than {self._limits.max_streams} streams")
+            raise ProtocolViolation("P-LIMIT-2", f"more than {self._limits.max_streams} streams (Limits.max_streams)")
         self._their_next = max(self._their_next, reference.id + 1)
         if reference.direction == "out":
             self._by_id[id] = reference.subject = InStream(id, self._limits)

@@ -30,5 +30,6 @@ class Strikes:
         self.count += 1
         times = self._times
         if len(times) == times.maxlen and (not times or now - times[0] < self._window):
-            raise ProtocolViolation("P-LIMIT-1", f"more than {times.maxlen} limit errors in {self._window:g} s")
+            text = f"more than {times.maxlen} limit errors in {self._window:g} s (Limits.max_strikes of the receiver)"
+            raise ProtocolViolation("P-LIMIT-1", text)
         times.append(now)

@@ -187,7 +187,7 @@ class Bus:
         """
         given = cast("tuple[object, ...]", observer.kinds)  # checked also where no type checker has been
         if not all(isinstance(kind, type) and issubclass(kind, Event) for kind in given):
-            raise TypeError("observe event types, such as capnet.CallFinished")
+            raise TypeError("observe event types, such as capnet.observe.CallFinished")
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")
         observer.counter = self.counter

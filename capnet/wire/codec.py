@@ -29,7 +29,7 @@ from .references import (
     check_reference,
     kind_of,
 )
-from .scan import scan
+from .scan import scan, too_many_references
 
 __all__ = ["LONG", "SCAN_ABOVE", "Codec", "holds_long"]
 
@@ -176,7 +176,7 @@ class Codec:
         references, self._found = self._found, []
         self.charge += charge_of_references(references)
         if len(references) > self._limits.max_references:
-            raise ProtocolViolation("P-FRAME-4", f"more than {self._limits.max_references} references")
+            raise ProtocolViolation("P-FRAME-4", too_many_references(self._limits.max_references))
         return value, references
 
     def _scan(self, frame: bytes) -> None:

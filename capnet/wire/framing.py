@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Final
 
 from capnet.errors import ProtocolViolation
+from capnet.limits import HANDSHAKE_FRAME, bound
 
 __all__ = ["HEADER_BYTES", "FrameReader", "header"]
 
@@ -16,6 +17,11 @@ _LONG: Final = 64 * 1024
 """Bytes from which a frame that comes in pieces is put together in a buffer that becomes the frame itself."""
 _KEPT: Final = 4 * 1024 * 1024
 """Longest buffer of a frame in bytes that is kept for the next one."""
+_HEAD_SHOWN: Final = 16
+"""Bytes that are looked at to see what speaks here, when it is not capnet."""
+_TLS: Final = (b"\x16\x03", b"\x15\x03")
+"""How it begins: a handshake, an alert."""
+_HTTP: Final = (b"HTTP", b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
 _length = Struct(">I")
 _spare: list[BytesIO] = []
 """The buffer of a long frame, for the next one; at most one for all connections. To take memory anew for each frame
@@ -24,6 +30,32 @@ costs several times what filling it does."""
 
 header = _length.pack
 """The length that goes before a frame of so many bytes."""
+
+
+def _why_too_long(head: bytes, length: int, limit: int) -> str:
+    """What is said of a length that is not taken: most often it is none, but the beginning of something else.
+
+    Args:
+        head: the length as it came, and some of what came behind it.
+    """
+    speaks = _stranger(head)
+    if speaks is not None:
+        return f"{speaks} where a frame should begin: this is not capnet"
+    if limit <= HANDSHAKE_FRAME:
+        return f"{length} bytes are announced where a hello of at most {limit} should be: this may be no capnet"
+    return f"a frame of {length} bytes: {bound('max_frame', limit, 'receiver')}"
+
+
+def _stranger(head: bytes) -> str | None:
+    if head.startswith(_TLS):
+        return "TLS"
+    if head.startswith(_HTTP):
+        return "HTTP"
+    if head.startswith(b"SSH-"):
+        return "SSH"
+    if head[:HEADER_BYTES].isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head[:HEADER_BYTES]):
+        return f"text, {head.decode('ascii', 'replace')!a},"
+    return None
 
 
 class FrameReader:
@@ -124,7 +156,8 @@ class FrameReader:
             while size - position >= HEADER_BYTES:
                 (length,) = _length.unpack_from(view, position)
                 if length > self.limit:
-                    raise ProtocolViolation("P-FRAME-2", f"frame of {length} bytes, limit {self.limit}")
+                    head = bytes(view[position : position + _HEAD_SHOWN])
+                    raise ProtocolViolation("P-FRAME-2", _why_too_long(head, length, self.limit))
                 end = position + HEADER_BYTES + length
                 if end > size:
                     if length >= _LONG:

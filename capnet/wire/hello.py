@@ -26,7 +26,11 @@ _ANNOUNCED: Final = (
     "stream_items",
     "stream_bytes",
     "max_call_charge",
+    "max_depth",
+    "max_items",
+    "max_references",
 )
+_LEAST: Final[dict[str, int]] = {key: getattr(EARLY, key) for key in _ANNOUNCED}
 _AUTH: Final = replace(EARLY, max_depth=32)
 _START: Final = b"\x84\x00\x66capnet"
 
@@ -53,7 +57,8 @@ class Hello:
         """Whether a peer would take it.
 
         Raises:
-            InvalidArgument: the name is not printable or too long, or `auth` is not plain data.
+            InvalidArgument: the name is not printable or too long, `auth` is not plain data, or a limit is less than
+                what every peer takes.
         """
         self.to_frame()
 
@@ -66,6 +71,8 @@ class Hello:
         if self.name and not is_name(self.name, EARLY.max_name_bytes):
             raise InvalidArgument(f"a peer's name is printable text of at most {EARLY.max_name_bytes} bytes")
         options: dict[str, Any] = {key: getattr(self.limits, key) for key in _ANNOUNCED}
+        if too_low := _too_low(options):
+            raise InvalidArgument(too_low)
         if self.name:
             options["name"] = self.name
         if self.features:
@@ -123,17 +130,25 @@ def _is_range(low: int, high: int) -> bool:
 
 
 def _announced(options: dict[str, Any]) -> Limits:
-    values = tuple(options.get(key, getattr(EARLY, key)) for key in _ANNOUNCED)
-    for key, value in zip(_ANNOUNCED, values, strict=True):
+    values = {key: options.get(key, floor) for key, floor in _LEAST.items()}
+    for key, value in values.items():
         if type(value) is not int or not 0 <= value < MAX_ID:
             raise ProtocolViolation("P-CONN-1", f"malformed limit {key}")
-    try:
-        return _limits(values)
-    except ValueError as error:
-        raise ProtocolViolation("P-CONN-2", str(error)) from None
+    return _limits(tuple(values.values()))
+
+
+def _too_low(announced: dict[str, Any]) -> str | None:
+    """What is said of a limit that is less than what a peer may use before it knows it."""
+    for key, floor in _LEAST.items():
+        if announced[key] < floor:
+            return f"Limits.{key} must be at least {floor}: a peer may send that much before it knows our limits"
+    return None
 
 
 @lru_cache(maxsize=64)
 def _limits(values: tuple[int, ...]) -> Limits:
     """One object for all the peers that announce the same, which are nearly all of them."""
-    return replace(EARLY, **dict(zip(_ANNOUNCED, values, strict=True)))
+    announced: dict[str, Any] = dict(zip(_ANNOUNCED, values, strict=True))
+    if too_low := _too_low(announced):
+        raise ProtocolViolation("P-CONN-2", too_low)
+    return replace(EARLY, **announced)

@@ -10,7 +10,7 @@ from collections.abc import Container
 
 from capnet.errors import ProtocolViolation
 
-__all__ = ["scan"]
+__all__ = ["scan", "too_many_references"]
 
 _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = 2, 3, 4, 5, 6, 7
 _SIMPLE_VALUES = frozenset((0xF4, 0xF5, 0xF6))
@@ -45,7 +45,7 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
         left -= 1
         items += 1
         if items > max_items:
-            raise _refused(f"more than {max_items} values")
+            raise _too_many(max_items)
         if position >= size:
             raise _cut_short()
         initial = frame[position]
@@ -78,20 +78,29 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
             if major == _TAG:
                 tags_seen += 1
                 if argument not in tags or tags_seen > max_tags:
-                    raise _refused(f"tag {argument}" if argument not in tags else f"more than {max_tags} references")
+                    raise _refused(f"tag {argument}" if argument not in tags else too_many_references(max_tags))
                 count = 1
             else:
                 count = argument * 2 if major == _MAP else argument
                 if count > max_items - items:
-                    raise _refused(f"more than {max_items} values")
+                    raise _too_many(max_items)
             if count:
                 if len(open_items) >= max_depth:
-                    raise _refused(f"deeper than {max_depth}")
+                    raise _refused(f"deeper than {max_depth} (Limits.max_depth of the receiver)")
                 open_items.append(left)
                 open_maps.append(is_map)
                 left, is_map = count, major == _MAP
         if position > size:
             raise _cut_short()
+
+
+def too_many_references(most: int) -> str:
+    """What is said of a frame with more references than are taken."""
+    return f"more than {most} references (Limits.max_references of the receiver)"
+
+
+def _too_many(most: int) -> ProtocolViolation:
+    return _refused(f"more than {most} values (Limits.max_items of the receiver)")
 
 
 def _refused(message: str) -> ProtocolViolation:

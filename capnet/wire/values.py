@@ -8,10 +8,10 @@ not text, and asks `enrich` about every object that is not plain data: it answer
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from capnet.errors import InvalidArgument
-from capnet.limits import HIGHEST_INTEGER, LOWEST_INTEGER, Limits
+from capnet.limits import HIGHEST_INTEGER, LOWEST_INTEGER, FrameBounds, Limits, bound
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
@@ -63,12 +63,17 @@ Enrich = Callable[[Any, Any], Any]
 It raises TypeError when it is neither, or may not stand there."""
 
 NO_REFERENCES: Final[tuple[Reference, ...]] = ()
+Bounds: TypeAlias = Limits | FrameBounds
+"""What a frame keeps to: that of one side, or of both."""
 _UNCHANGED: Final = frozenset((str, bytes, bool, type(None), float))
 _REFERENCES: Final = frozenset((CapRef, AnswerRef, StreamRef))
 _MOST_PATH: Final = 60
 FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
 """What is left for the frame around a value: one array, its other items, and a call's meta with 24 words of context."""
+
+
+_STREAM: Final = "send them as a stream"
 
 
 class Unencodable(InvalidArgument):
@@ -87,13 +92,14 @@ class Unencodable(InvalidArgument):
 
 
 def lower(
-    value: Any, enrich: Enrich, limits: Limits, around: int = FRAME_DEPTH, place: Place = ANYWHERE
+    value: Any, enrich: Enrich, limits: Bounds, around: int = FRAME_DEPTH, place: Place = ANYWHERE
 ) -> tuple[Any, tuple[Reference, ...] | list[Reference]]:
     """`value` as plain data, and the references that now stand in it.
 
     What is plain already is returned as it is, so encode it before anybody can change it.
 
     Args:
+        limits: of the frame that it will stand in.
         around: containers that it will stand in.
         place: what is declared for it.
 
@@ -119,7 +125,7 @@ def only_data(value: Any, place: object) -> Any:
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 
-def is_plain(value: Any, limits: Limits, around: int = FRAME_DEPTH) -> bool:
+def is_plain(value: Any, limits: Bounds, around: int = FRAME_DEPTH) -> bool:
     """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
     kind = kind_of(value)
     if kind in _UNCHANGED:
@@ -127,6 +133,12 @@ def is_plain(value: Any, limits: Limits, around: int = FRAME_DEPTH) -> bool:
     if kind is int:
         return LOWEST_INTEGER <= value < HIGHEST_INTEGER  # type: ignore[no-any-return]
     return _room_left(value, limits.max_depth - around, limits.max_items - _FRAME_ITEMS) >= 0
+
+
+def _said(limits: Bounds, field: str, otherwise: str = "") -> str:
+    if isinstance(limits, FrameBounds):
+        return limits.said(field, otherwise)
+    return bound(field, getattr(limits, field), "sender", otherwise=otherwise)
 
 
 def _room_left(container: Any, depth: int, room: int) -> int:
@@ -165,12 +177,12 @@ def _is_text_map(value: Any) -> bool:
 
 
 class _Walk:
-    __slots__ = ("budget", "enrich", "max_references", "references")
+    __slots__ = ("budget", "enrich", "limits", "references")
 
-    def __init__(self, enrich: Enrich, limits: Limits) -> None:
+    def __init__(self, enrich: Enrich, limits: Bounds) -> None:
         self.enrich = enrich
+        self.limits = limits
         self.budget = limits.max_items - _FRAME_ITEMS
-        self.max_references = limits.max_references
         self.references: list[Reference] = []
 
     def value(self, value: Any, depth: int, place: Any) -> Any:
@@ -241,21 +253,26 @@ class _Walk:
 
     def _open(self, items: int, depth: int) -> None:
         if depth <= 0:
-            raise Unencodable("nested too deeply, or a cycle")
+            raise self._too_deep()
         self.budget -= items
         if self.budget < 0:
-            raise Unencodable("too many values for one frame", reason="max_items")
+            text = f"too many values for one frame: {_said(self.limits, 'max_items', _STREAM)}"
+            raise Unencodable(text, reason="max_items")
+
+    def _too_deep(self) -> Unencodable:
+        return Unencodable(f"nested too deeply, or a cycle: {_said(self.limits, 'max_depth')}", reason="max_depth")
 
     def _reference(self, value: Reference, depth: int) -> Reference:
         self._open(1 + len(value.content()), depth - 1)  # a tag, and an array under it
-        if len(self.references) >= self.max_references:
-            raise Unencodable("too many references for one frame", reason="max_references")
+        if len(self.references) >= self.limits.max_references:
+            text = f"too many references for one frame: {_said(self.limits, 'max_references')}"
+            raise Unencodable(text, reason="max_references")
         self.references.append(value)
         return value
 
     def _rich(self, value: Any, depth: int, place: Any) -> Any:
         if depth <= 0:
-            raise Unencodable("nested too deeply, or a cycle")
+            raise self._too_deep()
         try:
             plainer = self.enrich(value, place)
         except TypeError as error:

@@ -10,11 +10,13 @@ end the line is cut, if it has not ended before, and everything that has begun h
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from capnet.engine.engine import Engine
-from capnet.limits import Limits
+from capnet.limits import FrameBounds, Limits
 from capnet.testing.engines import RawPeer
+from capnet.wire.codec import Codec
 from capnet.wire.hello import Hello
 from tests.fuzz.choices import Choices
 from tests.fuzz.driver import Driver
@@ -38,6 +40,8 @@ LIMITS: Final = Limits(
     max_depth=12,
 )
 """Small, so that a short script gets to each of them."""
+ANNOUNCED: Final = replace(LIMITS, max_depth=64, max_items=65_536, max_references=1024)
+"""The same, as far as a side may announce it."""
 _STEPS: Final = 150
 _SLOTS: Final = 3
 
@@ -45,7 +49,8 @@ _SLOTS: Final = 3
 def one_input(data: bytes) -> None:
     """Play one input."""
     choices = Choices(data)
-    raw = RawPeer(Hello("engine", LIMITS), greet=choices.below(8) != 0)
+    raw = RawPeer(Hello("engine", ANNOUNCED), greet=choices.below(8) != 0)
+    _bound_frames(raw.engine)
     if raw.engine.peer is not None and choices.flag():
         _narrow(raw.engine)
     driver = Driver(raw, choices)
@@ -62,6 +67,13 @@ def one_input(data: bytes) -> None:
                 driver.act()
         driver.follow()
     driver.end()
+
+
+def _bound_frames(engine: Engine) -> None:
+    """As if a frame could hold less than any side may announce."""
+    engine.limits = LIMITS
+    Codec.__init__(engine.codec, LIMITS)
+    engine.bounds = FrameBounds(LIMITS, LIMITS)
 
 
 def _narrow(engine: Engine) -> None:

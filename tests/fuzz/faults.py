@@ -125,11 +125,7 @@ def any_name_is_taken(patch: pytest.MonkeyPatch) -> str:
 
 def limits_may_be_too_low(patch: pytest.MonkeyPatch) -> str:
     """A limit below what every peer must accept ends in an exception that nobody declared."""
-
-    def announced(options: dict[str, Any]) -> Any:
-        return hello._limits(tuple(options.get(key, 10**6) for key in hello._ANNOUNCED))
-
-    patch.setattr(hello, "_announced", announced)
+    patch.setattr(hello, "_too_low", _nothing)
     return "hello"
 
 

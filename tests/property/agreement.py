@@ -128,7 +128,7 @@ def codecs_agree(frame: bytes, limits: Limits) -> list[Any] | None:
     """
     without = _decoded(frame, replace(limits, max_items=len(frame)))
     before = _decoded(frame, replace(limits, max_items=len(frame) - 1))
-    if isinstance(before, ProtocolViolation) and before.message == f"more than {len(frame) - 1} values":
+    if isinstance(before, ProtocolViolation) and before.message.startswith(f"more than {len(frame) - 1} values"):
         return None if isinstance(without, ProtocolViolation) else without
     if isinstance(before, ProtocolViolation):
         assert isinstance(without, ProtocolViolation), f"refused only when scanned ({before}): {frame.hex()}"

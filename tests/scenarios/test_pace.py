@@ -290,13 +290,13 @@ class TestWork:
 
     def test_a_call_has_no_more_references_than_a_frame(self) -> None:
         """P-FRAME-4: those that it takes out of results count with its own."""
-        raw = RawPeer(Hello("engine", Limits(max_references=64)))
+        raw = RawPeer(Hello("engine"))
         for number in (1, 2):
             raw.say([2, number, 0, "m", {}, {"keep": True}])
-            things = [capability(f"{number}.{index}") for index in range(31)]
+            things = [capability(f"{number}.{index}") for index in range(511)]
             raw.reply(raw.take(CallArrived)[0].answer, things, things)
         raw.say([2, 3, 0, "m", {"x": AnswerRef(1), "y": AnswerRef(2)}])
-        assert len(raw.take(CallArrived)[0].answer.references) == 64
+        assert len(raw.take(CallArrived)[0].answer.references) == 1024
         (refused,) = raw.say([2, 4, 0, "m", {"x": [AnswerRef(1), AnswerRef(2), AnswerRef(1, (0,))]}])
         assert refused[2] == "resource_exhausted" and refused[4]["reason"] == "max_references"
 

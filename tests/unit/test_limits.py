@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from capnet.limits import EARLY, HANDSHAKE_FRAME, Limits
+from capnet.errors import InvalidArgument, ProtocolViolation
+from capnet.limits import EARLY, HANDSHAKE_FRAME, FrameBounds, Limits, bound
 from capnet.wire.hello import Hello
 
 FLOORS = {
@@ -18,6 +19,7 @@ FLOORS = {
     "stream_bytes": 1,
     "max_call_charge": 1024 * 1024,
 }
+FRAME_FLOORS = {"max_depth": 64, "max_items": 65_536, "max_references": 1024}
 
 
 def test_the_default_is_the_untrusted_profile() -> None:
@@ -50,6 +52,40 @@ def test_what_every_peer_must_take_is_the_least(name: str, floor: int) -> None:
     assert getattr(replace(EARLY, **{name: floor}), name) == floor
     with pytest.raises(ValueError, match=name):
         replace(EARLY, **{name: floor - 1})
+
+
+@pytest.mark.parametrize(("name", "floor"), FRAME_FLOORS.items())
+def test_what_a_frame_may_hold_is_announced_and_only_ever_raised(name: str, floor: int) -> None:
+    """P-CONN-2: the codec keeps to any bound; a connection cannot have less than what comes before its hello."""
+    assert getattr(EARLY, name) == floor
+    Hello(limits=Limits(**{name: floor})).check()
+    with pytest.raises(InvalidArgument, match=name):
+        Hello(limits=Limits(**{name: floor - 1})).check()
+    with pytest.raises(ProtocolViolation, match="P-CONN-2"):
+        Hello.from_frame([0, "capnet", [1, 1], {name: floor - 1}])
+    assert getattr(Hello.from_frame([0, "capnet", [1, 1], {name: floor + 1}]).limits, name) == floor + 1
+
+
+def test_frames_keep_to_the_less_of_both() -> None:
+    """P-CONN-2: and what is said of a bound names its value and those who would have to change it."""
+    small, large = Limits(), Limits(max_items=100_000, max_depth=100)
+    for ours, theirs, sides in (
+        (small, large, "of the sender is 65536: raise it there"),
+        (large, small, "of the receiver is 65536: raise it there"),
+        (small, Limits(max_frame=70_000), "of the sender and the receiver is 65536: raise it there"),
+    ):
+        bounds = FrameBounds(ours, theirs)
+        assert (bounds.max_items, bounds.max_depth) == (65_536, 64)
+        assert bounds.said("max_items") == f"Limits.max_items {sides}"
+    assert FrameBounds(large, large).max_items == 100_000
+    early = FrameBounds(large, EARLY)
+    assert early.max_items == 65_536 and "before the receiver has said hello" in early.said("max_items")
+
+
+def test_what_is_said_of_a_bound() -> None:
+    assert bound("max_calls", 3, "callee") == "Limits.max_calls of the callee is 3: raise it there"
+    said = bound("HostLimits.max_charge", 3, "host", otherwise="wait")
+    assert said == "HostLimits.max_charge of the host is 3: raise it there, or wait"
 
 
 FLOORS_OF_PACE = [

@@ -20,6 +20,7 @@ from capnet import (
     Cap,
     CapnetError,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     Membrane,
     PermissionDenied,
@@ -501,7 +502,7 @@ class Route:
         value, refusal = None, ""
         try:
             value = await act()
-        except (InvalidArgument, FailedPrecondition) as error:
+        except (InvalidArgument, FailedPrecondition, Internal) as error:  # the last for items: their producer knows why
             refusal = str(error)
         try:
             expected = becomes()

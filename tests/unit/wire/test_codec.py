@@ -126,7 +126,7 @@ def test_a_frame_that_ends_too_early_is_refused(codec: Codec, frame: str) -> Non
         codec.decode(bytes.fromhex(frame))
     assert (caught.value.clause, caught.value.message) in {
         ("P-FRAME-4", "the frame ends inside an item"),
-        ("P-FRAME-4", "more than 65536 values"),
+        ("P-FRAME-4", "more than 65536 values (Limits.max_items of the receiver)"),
     }
 
 

@@ -207,3 +207,38 @@ def test_what_was_not_taken_comes_with_the_next_chunk(long: bool) -> None:
     reader.leave(frames)
     seen += reader.frames(b"\x00\x01!")
     assert seen == [first, b"second", b"third", b"!"] and not reader.partial
+
+
+@pytest.mark.parametrize(
+    ("came", "speaks"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", "HTTP"),
+        (b"POST", "HTTP"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+        (b"PRI * HTTP/2.0", "HTTP"),
+        (bytes.fromhex("16030100c0010000bc"), "TLS"),
+        (bytes.fromhex("15030100020246"), "TLS"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH"),
+        (b"220 mail.example ESMTP\r\n", "text"),
+        (b"Hell\xc3\xb6", "text"),
+        (b"\r\n\r\n", "text"),
+    ],
+)
+@pytest.mark.parametrize("limit", [4096, 64 * 1024 * 1024])
+@pytest.mark.parametrize("pieces", [1, 2, 64])
+def test_what_is_no_capnet_is_told_by_how_it_begins(came: bytes, speaks: str, limit: int, pieces: int) -> None:
+    """P-FRAME-2: and not as a frame of 1213486160 bytes; wherever it is cut, and also behind good frames."""
+    reader = FrameReader(limit)
+    data = header(1) + b"\xf6" + came
+    size = -(-len(data) // pieces)
+    chunks = [data[start : start + size] for start in range(0, len(data), size)]
+    with pytest.raises(ProtocolViolation, match=f"{speaks}.*this is not capnet") as caught:
+        sum(len(list(reader.frames(chunk))) for chunk in chunks)
+    assert caught.value.clause == "P-FRAME-2" and len(caught.value.message) < 150
+
+
+def test_a_length_that_says_nothing_is_told_with_the_limit() -> None:
+    """P-FRAME-2: before the hello it may be anything, afterwards it is a frame that is too long."""
+    for limit, words in ((4096, "may be no capnet"), (65536, "Limits.max_frame of the receiver is 65536")):
+        with pytest.raises(ProtocolViolation, match=words):
+            list(FrameReader(limit).frames(b"\x80\x00\x00\x00"))

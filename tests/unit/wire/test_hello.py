@@ -61,7 +61,7 @@ def test_a_hello_that_can_be_said_passes_its_check() -> None:
 
 def test_only_limits_that_are_announced_cross_the_wire() -> None:
     """P-CONN-1: the rest of ours is nobody's business, and the peer's rest is the early profile."""
-    frame = Hello(limits=Limits(max_strikes=7, max_depth=9)).to_frame()
+    frame = Hello(limits=Limits(max_strikes=7, max_queued_calls=9)).to_frame()
     assert set(frame[3]) == {
         "max_frame",
         "max_calls",
@@ -70,6 +70,9 @@ def test_only_limits_that_are_announced_cross_the_wire() -> None:
         "stream_items",
         "stream_bytes",
         "max_call_charge",
+        "max_depth",
+        "max_items",
+        "max_references",
     }
     assert Hello.from_frame(frame).limits.max_strikes == EARLY.max_strikes
 
