@@ -104,7 +104,7 @@ def test_what_does_not_exist_is_found() -> None:
         "raise Limits.max_everything",
         "raise HostLimits.max_calls",
         "await give_back()",
-        "anyio.from_thread.walk(…)",
+        "use anyio.from_thread.walk(…)",
         "write @method above it",
     ):
         assert not all(exists for _, exists in advice_in(text)), text
