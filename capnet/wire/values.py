@@ -71,8 +71,6 @@ _MOST_PATH: Final = 60
 FRAME_DEPTH: Final = 1
 _FRAME_ITEMS: Final = 64
 """What is left for the frame around a value: one array, its other items, and a call's meta with 24 words of context."""
-
-
 _STREAM: Final = "send them as a stream"
 
 
