@@ -11,10 +11,10 @@ from capnet.contract.snapshot import snapshot
 from capnet.engine.calls import Call as EngineCall
 from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
-from capnet.errors import EXITS, CallCancelled, CapnetError, Replaced, Revoked
+from capnet.errors import EXITS, CallCancelled, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import is_plain
+from capnet.wire.values import is_plain, unencodable_text
 
 from .call import Call
 from .deferring import Late, NotYet
@@ -140,17 +140,20 @@ def _send(
     if method.checks_arguments or not is_plain(arguments, engine.bounds):
         arguments, references = connection.payloads.lower_arguments(arguments, method)
     may_keep = bool(method.result_contracts)
-    entry = engine.call(
-        target,
-        method.name,
-        arguments,
-        references,
-        call,
-        timeout=timeout,
-        context=call.context,
-        one_way=call.one_way,
-        may_keep=may_keep,
-    )
+    try:
+        entry = engine.call(
+            target,
+            method.name,
+            arguments,
+            references,
+            call,
+            timeout=timeout,
+            context=call.context,
+            one_way=call.one_way,
+            may_keep=may_keep,
+        )
+    except InvalidArgument as error:
+        raise unencodable_text(arguments) or error from None
     if references:
         connection.exports_queued(references)
     if call.one_way:

@@ -15,7 +15,7 @@ from capnet.limits import HIGHEST_INTEGER, LOWEST_INTEGER, FrameBounds, Limits, 
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
-__all__ = ["NO_REFERENCES", "Enrich", "Place", "Unencodable", "is_plain", "lower", "only_data"]
+__all__ = ["NO_REFERENCES", "Enrich", "Place", "Unencodable", "is_plain", "lower", "only_data", "unencodable_text"]
 
 
 class Place(Protocol):
@@ -112,6 +112,41 @@ def lower(
     except Unencodable as error:
         error.say_where()
         raise
+
+
+def unencodable_text(data: Any) -> Unencodable | None:
+    """What is to be said of plain data that has a text with a lone surrogate in it; None when it has none."""
+    steps = _steps_to_surrogate(data)
+    if steps is None:
+        return None
+    error = Unencodable("text with a lone surrogate cannot travel")
+    error.steps = steps
+    error.say_where()
+    return error
+
+
+def _steps_to_surrogate(data: Any) -> list[str] | None:
+    """The way to the first text that has one, innermost step first."""
+    kind = kind_of(data)
+    if kind is str:
+        return None if _shown(data) == data else []
+    steps: list[str] | None = None
+    if kind is dict:
+        for key, item in data.items():
+            steps = _steps_to_surrogate(item) if _shown(key) == key else []
+            if steps is not None:
+                return [*steps, f".{_shown(key)}"[:100]]
+    elif kind is list:
+        for index, item in enumerate(data):
+            steps = _steps_to_surrogate(item)
+            if steps is not None:
+                return [*steps, f"[{index}]"]
+    return None
+
+
+def _shown(key: Any) -> Any:
+    """The text with its surrogates spelt out."""
+    return key.encode(errors="backslashreplace").decode() if type(key) is str else key
 
 
 def only_data(value: Any, place: object) -> Any:

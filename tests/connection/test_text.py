@@ -69,6 +69,14 @@ class Clerk(Cap, name="test.Clerk"):
     def items(self, where: str) -> Stream[Any]: ...
 
 
+PLACES = {
+    "alone": "",
+    "in a list": "[1][0]",
+    "as a key": ".a\\ud800b",
+    "behind long bytes": "[1]",
+    "beside an object": "[1]",
+}
+"""Where it is found in these."""
 VALUES: dict[str, Any] = {
     "alone": BAD,
     "in a list": [1, [BAD]],
@@ -159,8 +167,10 @@ async def test_in_an_argument_it_is_the_callers(where: str) -> None:
     async with connected(MemClerk()) as (server, client):
         clerk = await client.bootstrap(Clerk)
         for make in (clerk.take, notify(clerk.take)):
-            with pytest.raises(InvalidArgument):
+            with pytest.raises(InvalidArgument) as caught:
                 make(VALUES[where])
+            assert caught.value.message.endswith(f"`$.value{PLACES[where]}`")
+            del caught
         reference, spec = reference_of(clerk), contract_spec(Clerk).methods["take"]
         for context in ({"key": BAD}, {BAD: "value"}):
             with pytest.raises(InvalidArgument):

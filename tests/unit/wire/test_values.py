@@ -10,7 +10,7 @@ import pytest
 from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
-from capnet.wire.values import NO_REFERENCES, Unencodable, is_plain, lower
+from capnet.wire.values import NO_REFERENCES, Unencodable, is_plain, lower, unencodable_text
 
 LIMITS = Limits()
 FRAME_ITEMS = 64
@@ -287,3 +287,21 @@ def test_a_key_that_would_be_lost_does_not_leave() -> None:
         with pytest.raises(Unencodable) as caught:
             lower(value, refuse, LIMITS, place=Only("a", "b"))
         assert path in str(caught.value) and "lost" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("\ud800", "$"),
+        ({"a": ["x", 1, b"", None, {"b": "y\udfff"}]}, "$.a[4].b"),
+        ({"a": 1, 2: [], "\udc00": "z"}, "$.\\udc00"),
+        ([["x"], ["x", "\ud800"], "\ud800"], "$[1][1]"),
+    ],
+)
+def test_where_text_stands_that_cannot_travel(data: Any, place: str) -> None:
+    error = unencodable_text(data)
+    assert error is not None and error.message.endswith(f"- at `{place}`") and error.message.isascii()
+
+
+def test_other_text_can_travel() -> None:
+    assert unencodable_text({"ä": ["€", "😀", 1, {"x": {}}]}) is None
