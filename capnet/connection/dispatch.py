@@ -34,7 +34,7 @@ from capnet.errors import (
     Unimplemented,
 )
 from capnet.registry import Hosted, Turns
-from capnet.wire.frames import CHAIN
+from capnet.wire.frames import CHAIN, HOPS
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain
@@ -286,7 +286,8 @@ class Dispatcher:
                 guarding.decided(answer)
             if self._fail(answer, raised):
                 raise
-            if isinstance(raised, (Unimplemented, InvalidArgument)):
+            # Who passes calls on makes them for many, and has chosen neither method nor arguments.
+            if isinstance(raised, (Unimplemented, InvalidArgument)) and HOPS not in answer.context:
                 connection.engine.refused()
                 connection.driver.handle_events()
             return None
