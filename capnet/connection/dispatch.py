@@ -278,7 +278,7 @@ class Dispatcher:
             if turns is not None and turns.holder is not answer:
                 connection.engine.release_all(answer.references)
                 raise _waits_for_ever(answer)
-            handler, running, waits = self._start(hosted, export, answer)
+            handler, running, waits, context = self._start(hosted, export, answer)
             if kind_of(running) is not CoroutineType or not waits:
                 running = _checked(running, waits)
         except BaseException as raised:
@@ -294,7 +294,6 @@ class Dispatcher:
         if not waits:
             self._return(answer, handler, running)
             return None
-        context = self._context_for(hosted, export, answer)
         try:
             paused = context.run(running.send, None)
         except StopIteration as stop:
@@ -362,8 +361,8 @@ class Dispatcher:
         finally:
             self._connection.driver.flush_soon()
 
-    def _start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Any, bool]:
-        """The handler of a call, what it has given with the arguments in it, and whether that is to be awaited.
+    def _start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Any, bool, Context]:
+        """The handler of a call, what it has given with the arguments in it, whether that is to be awaited, and where.
 
         Raises:
             CapnetError: there is no such method, or the arguments do not fit.
@@ -381,8 +380,10 @@ class Dispatcher:
         if type(hosted) is Forwarder:
             if guarding is not None and (verdict := guarding.ask(export, answer, arguments)) is not None:
                 relay = partial(hosted.relay, self._connection, answer, arguments)
-                return handler, guarding.begin(answer, verdict, relay, waits=True), True
-            return handler, hosted.relay(self._connection, answer, arguments), True
+                running = guarding.begin(answer, verdict, relay, waits=True)
+            else:
+                running = hosted.relay(self._connection, answer, arguments)
+            return handler, running, True, self._context_for(hosted, export, answer)
         if handler.spec.growth:
             self._connection.engine.answering.rebuilt(answer, handler.spec.growth)
         try:
@@ -395,10 +396,12 @@ class Dispatcher:
         function, context_parameter = handler.on(hosted.implementation)
         if context_parameter is not None:
             named[context_parameter] = self._call_context(answer)
+        context, waits = self._context_for(hosted, export, answer), handler.spec.kind != "stream"
         if guarding is not None and verdict is not None:
             start = partial(function, *positional, **named)
-            return handler, guarding.begin(answer, verdict, start, waits=handler.spec.kind != "stream"), True
-        return handler, function(*positional, **named), handler.spec.kind != "stream"
+            return handler, guarding.begin(answer, verdict, start, waits=waits), True, context
+        # In its context from the first: what is no coroutine function makes calls before it is awaited.
+        return handler, context.run(function, *positional, **named), waits, context
 
     def _return(self, answer: Answer, handler: Handler, value: Any) -> None:
         """The handler has returned: reply with its value, or with why that cannot travel."""
