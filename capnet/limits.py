@@ -57,8 +57,8 @@ class Limits:
     """Memory that items and ends of streams take which nobody has read, and results that are kept, counted like
     `max_call_charge`. Over it the stream ends, or the result is not kept, with `resource_exhausted/max_held_charge`."""
     max_outgoing_calls: int = 1024
-    """Calls of ours that wait until the peer has room for them; more fail here, also with
-    `resource_exhausted/max_concurrent_calls`."""
+    """Calls of ours that wait until the peer has room for them, and as many for each other peer for which they are
+    made; more fail here, also with `resource_exhausted/max_concurrent_calls`."""
     max_pending_bootstraps: int = 16
     """Bootstraps of the peer that wait for a policy or a name, and descriptions of all names that it waits for; more
     fail `resource_exhausted/max_pending_bootstraps`."""
@@ -98,6 +98,9 @@ class Limits:
     policy_timeout: float = 5.0
     """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no,
     `permission_denied/policy_timeout`, or for a fallback handler that it declines."""
+    nested_timeout: float = 5.0
+    """Seconds that a call waits for room at the peer which is made while another one is handled, when nothing that it
+    waits for ends and the peer has as many calls here; then it fails `resource_exhausted/max_calls`."""
     max_backlog: int = 8 * 1024 * 1024
     """Bytes written but not yet taken by the transport; while there are more, nothing is read from the peer."""
     write_timeout: float = 10.0

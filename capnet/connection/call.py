@@ -56,8 +56,8 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def __init__(self, connection: Connection, method: MethodSpec) -> None:
         self.method = method
-        self.started: float | None = None
-        """When it left, if that was reported to observers."""
+        self.started: tuple[float, int] | None = None
+        """When it left and under which number, if that was reported to observers."""
         self.again: tuple[Target | Late, dict[str, Any], float | None, Granted | None] | None = None
         """What an idempotent call needs to be made once more: target, arguments, when it must be done, lineage."""
         self.entry: EngineCall | None = None

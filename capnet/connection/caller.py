@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capnet.contract import MethodSpec
 from capnet.contract.snapshot import snapshot
+from capnet.engine.calls import PEER, Target
 from capnet.engine.calls import Call as EngineCall
-from capnet.engine.calls import Target
 from capnet.engine.events import CallFailed, CallReturned
 from capnet.errors import EXITS, CallCancelled, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.wire.frames import CHAIN
@@ -140,6 +140,10 @@ def _send(
     if method.checks_arguments or not is_plain(arguments, engine.bounds):
         arguments, references = connection.payloads.lower_arguments(arguments, method)
     may_keep = bool(method.result_contracts)
+    granted = handling.get()
+    party: Any = None
+    if granted is not None:
+        party = PEER if granted.number == connection.number else granted.number
     try:
         entry = engine.call(
             target,
@@ -151,6 +155,7 @@ def _send(
             context=call.context,
             one_way=call.one_way,
             may_keep=may_keep,
+            party=party,
         )
     except InvalidArgument as error:
         raise unencodable_text(arguments) or error from None
@@ -165,7 +170,7 @@ def _send(
     else:
         driver.flush_soon()
     if connection.bus.observed:
-        call.started = connection.loop.now()
+        call.started = connection.loop.now(), entry.id
         connection.reports.call_left(entry, method.name)
 
 
@@ -231,5 +236,5 @@ def _settle(connection: Connection, call: Call[Any], value: Any, error: CapnetEr
 
 def _report(connection: Connection, call: Call[Any], error: CapnetError | None) -> None:
     if call.started is not None and call.entry is not None:
-        seconds = connection.loop.now() - call.started
-        connection.reports.call_answered(call.entry, call.method.name, error, seconds)
+        began, number = call.started
+        connection.reports.call_answered(call.entry, number, call.method.name, error, connection.loop.now() - began)

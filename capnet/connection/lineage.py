@@ -41,6 +41,7 @@ class Granted:
 
     Attributes:
         connection_ref: its connection, which it does not keep.
+        number: that of its connection, by which it is known when that is gone.
         grants_ref: all exports of the same capability, which are kept with that.
         interface: the contract that it was exported under.
         hosted: what answers behind it, while the peer holds it or a call on it runs.
@@ -59,11 +60,13 @@ class Granted:
         "grants_ref",
         "hosted",
         "interface",
+        "number",
         "parents",
     )
 
     def __init__(self, connection: Connection, export: Export, hosted: Hosted) -> None:
         self.connection_ref = ref(connection)
+        self.number = connection.number
         self.interface = export.interface
         self.hosted: Hosted | None = hosted
         self.alone = False

@@ -226,15 +226,21 @@ class Reports:
         if self.bus.wants(CallStarted) and call.target.interface:
             self.publish(CallStarted, direction="out", call=call.id, contract=call.target.interface, method=method)
 
-    def call_answered(self, call: EngineCall, method: str, error: CapnetError | None, seconds: float) -> None:
-        """It has ended."""
+    def call_answered(
+        self, call: EngineCall, number: int, method: str, error: CapnetError | None, seconds: float
+    ) -> None:
+        """It has ended.
+
+        Args:
+            number: its id when it left; of one that was held back that may be another now.
+        """
         if not self.bus.wants(CallFinished) or not call.target.interface:
             return
         result, reason = _result(error)
         self.publish(
             CallFinished,
             direction="out",
-            call=call.id,
+            call=number,
             contract=call.target.interface,
             method=method,
             result=result,

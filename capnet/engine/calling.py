@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +11,10 @@ from capnet.errors import CallCancelled, CapnetError, InvalidArgument, ProtocolV
 from capnet.limits import BYTES_PER_VALUE, LARGEST_ONE_WAY, bound
 from capnet.wire.charge import BYTES_PER_STREAM, charge_of_references, measured
 from capnet.wire.frames import Op, is_context
-from capnet.wire.references import AnswerRef, Reference
+from capnet.wire.references import Reference
 
 from . import events as event
-from .calls import Call, Pipelined, Target
+from .calls import PEER, Call, Pipelined, Target
 from .closing import LONGEST
 from .ledger import ROOMY
 from .timers import Timer
@@ -32,6 +32,7 @@ _ID_AT: Final = 2
 """Where the id of a call stands in its frame; that of a one-way call is one byte long."""
 _CALL_WITHOUT_META: Final = 0x85
 _CALL_WITH_META: Final = b"\x86"
+_LONGEST_ID: Final = 9
 _AROUND: Final = 64
 """Values in the frame of a call beside its arguments, at most."""
 
@@ -58,6 +59,7 @@ class Calling:
         context: Mapping[str, str] | None = None,
         one_way: bool = False,
         may_keep: bool = False,
+        party: Hashable = None,
     ) -> Call:
         """Make a call; a `CallReturned` or `CallFailed` with `token` follows, unless it is cancelled or one-way.
 
@@ -65,6 +67,8 @@ class Calling:
             timeout: seconds until the callee gives up.
             context: text that goes along, within the bounds of P-CALL-4.
             may_keep: `keep` may follow before the frame leaves.
+            party: whose call is being handled while this one is made, None when nobody's is. What it takes up at the
+                peer counts as that party's; `PEER` is the peer itself.
 
         Raises:
             Unavailable: the connection is closing. The target's own error: it is broken. InvalidArgument,
@@ -85,6 +89,8 @@ class Calling:
         outbox = engine.outbox
         # There is room whatever it takes up, so it need not be known before it is sent.
         room = len(calls.by_id) < calls.limit and calls.charge * ROOMY <= calls.max_charge
+        if party is not None:
+            room = self._made_for(call, party, method, references) and room
         if room and id and not calls.held and engine.peer is not None:
             if may_keep:
                 call.position = (outbox.turn, len(outbox.chunks))
@@ -95,8 +101,11 @@ class Calling:
                 call.charge = size * _MOST_PER_BYTE
                 if references:
                     call.charge += len(references) * BYTES_PER_STREAM
-            calls.by_id[id] = call
-            calls.charge += call.charge
+            if call.party is not None:
+                calls.sent(call)
+            else:
+                calls.by_id[id] = call
+                calls.charge += call.charge
             if references:
                 engine.streaming.left(references)
         else:
@@ -107,7 +116,7 @@ class Calling:
         """Give up on a call of ours: its token hears no more of it. Once is enough; later ones do nothing."""
         engine = self._engine
         if call.frame is not None:
-            engine.calls.held.remove(call)
+            engine.calls.let_go(call)
             self.take_back(call, CallCancelled(reason or "cancelled here"), silently=True)
             if engine.peer is not None:
                 self.send_held()  # one behind it may be of the other kind, for which there is room
@@ -133,6 +142,8 @@ class Calling:
             return True
         if not call.id or call.token is None or call.failure is not None:
             return False
+        if call.frame is not None and call.party is not None:
+            return False  # it has no id yet that others could name
         if calls.kept >= calls.limit or not self._ask_to_keep(call):
             return False
         call.kept = True
@@ -150,7 +161,7 @@ class Calling:
             call.token = None  # it was answered; whoever still has the promise holds nothing more of it
         call.failure = call.failure or CallCancelled("what comes of this call was given back")
         if not self._engine.lifecycle.closed:
-            self._engine.calls.finished.append(call.id)
+            self._engine.calls.finished.append(call)
 
     # For the parts of the engine
 
@@ -169,10 +180,11 @@ class Calling:
     def say_finished(self) -> None:
         """Tell the peer which answers it need not keep any more."""
         calls = self._engine.calls
-        finished, calls.finished = calls.finished, []
+        finished = [call for call in calls.finished if call.frame is None]  # of others it must not overtake the call
+        calls.finished = [call for call in calls.finished if call.frame is not None]
         calls.kept -= len(finished)
-        for id in finished:
-            self._engine.outbox.send([Op.FINISH, id])
+        for call in finished:
+            self._engine.outbox.send([Op.FINISH, call.id])
 
     def say_cancelled(self) -> None:
         """Tell the peer of cancels that had to wait, as many as it takes now; calls that were answered need none."""
@@ -197,7 +209,7 @@ class Calling:
         """
         if silently:
             call.token = None
-        held = self._engine.calls.held
+        calls = self._engine.calls
         lost = deque((call,))
         while lost:
             call = lost.popleft()
@@ -205,19 +217,22 @@ class Calling:
             for dependent in call.dependents or ():
                 if dependent.frame is not None:
                     dependent.frame = None
-                    held.remove(dependent)
+                    calls.let_go(dependent)
                     lost.append(dependent)
 
     def _take_back_one(self, call: Call, error: CapnetError) -> None:
         engine = self._engine
         call.frame = None
         call.failure = error
+        if call.party is not None:
+            engine.streams.brought(call, ())
+        engine.name_no_more(call.named)
         engine.exports.let_go(call.references)
         for export in engine.exports.uncount(call.references):
             if export.revoked is None:
                 engine.answering.export_dropped(export)
         engine.streaming.undone(engine.streams.undo(call.references), error)
-        if call.kept or call.id in engine.calls.finished:
+        if call.kept or call in engine.calls.finished:
             self._never_kept(call)
         if call.token is not None:
             engine.emit(event.CallFailed(call.token, error))
@@ -225,19 +240,22 @@ class Calling:
 
     def take_all_back(self, error: CapnetError) -> None:
         """None of the calls that are held will be made."""
-        held = self._engine.calls.held
-        while held:
-            self.take_back(held.popleft(), error)
+        calls = self._engine.calls
+        while calls.held:
+            call = next(iter(calls.held.values()))[0]
+            calls.let_go(call)
+            self.take_back(call, error)
 
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""
         engine = self._engine
         calls, outbox = engine.calls, engine.outbox
-        held = calls.held
-        while held and calls.has_room_for(held[0]):
-            call = held.popleft()
+        while (call := calls.next_held(engine.now)) is not None:
             payload = call.frame
             assert payload is not None
+            if call.party is not None:
+                before, call.id = call.id, calls.next_id()
+                payload = self._with_id(payload, before, call.id)
             if len(payload) > outbox.limit:
                 self.take_back(call, outbox.too_long(payload))
                 continue
@@ -245,6 +263,7 @@ class Calling:
             revoked = engine.exports.let_go(call.references)
             outbox.put(payload)
             calls.sent(call)
+            engine.name_no_more(call.named)
             engine.streaming.left(call.references)
             for export in revoked:
                 outbox.send([Op.CAP_REVOKED, [export.id], cut_text(export.revoked or "")])
@@ -257,29 +276,82 @@ class Calling:
         if not engine.lifecycle.accepts_calls:
             engine.closing.check_drained()
 
+    def look_at_held(self) -> None:
+        """Calls that are held may wait for ever, for those that wait for them: these fail (P-LIMIT-2).
+
+        All places at the peer are taken then by calls that wait for something from here, each by one of the peer's
+        calls that runs here. So nothing is amiss while there are fewer of those than there are places, or while
+        something moves.
+        """
+        engine = self._engine
+        calls = engine.calls
+        again: list[float] = []
+        for party, line in list(calls.held.items()):
+            nested = [call for call in line if call.nested and call.token is not None]
+            due = line.moved + engine.limits.nested_timeout
+            if nested and due <= engine.now:
+                if 0 < calls.blocking(party) <= len(engine.answers) and engine.peer is not None:
+                    for call in nested:
+                        if call.frame is not None:
+                            calls.let_go(call)
+                            self.take_back(call, _waits_for_itself(calls.limit, engine.limits.nested_timeout))
+                    continue
+                due = engine.now + engine.limits.nested_timeout
+            if nested:
+                again.append(due)
+        if again:
+            engine.timers.set(Timer.HELD, min(again))
+        self.send_held()
+
+    def _made_for(self, call: Call, party: Hashable, method: str, references: Sequence[Reference]) -> bool:
+        """Note for whom a call is made; whether there is room for it whatever it takes up and brings.
+
+        Raises:
+            ResourceExhausted: `max_streams`, the party has its portion of them.
+        """
+        call.nested = True
+        if party is PEER:
+            return True
+        call.party = party
+        call.method = call.target.interface, method
+        streams = self._engine.streams
+        if references:
+            streams.admit(references, party)
+        return not streams.may_bring(call) and not references and self._engine.calls.plenty
+
     def _hold_or_send(self, call: Call, frame: list[Any], references: Sequence[Reference]) -> None:
         """The careful way: the peer may have no room, or may not have said yet how much it takes."""
         engine = self._engine
         calls, outbox = engine.calls, engine.outbox
         payload = outbox.encode(frame, references)
-        if not call.id and len(payload) > LARGEST_ONE_WAY:
+        # One-way calls of a party are made as ordinary ones as well: of those it is known when they end.
+        if not call.id and (len(payload) > LARGEST_ONE_WAY or call.party is not None):
             call.id = calls.next_id()
-            payload = payload[:_ID_AT] + engine.codec.encode(call.id) + payload[_ID_AT + 1 :]
+            payload = self._with_id(payload, 0, call.id)
         call.charge = _charge(len(payload), frame[4], references) if call.id else 0
+        call.references = references
         fits = len(payload) <= outbox.limit
-        if fits and calls.has_room_for(call) and not calls.held:
+        if fits and calls.may_leave(call):
+            call.references = ()
             call.position = (outbox.turn, len(outbox.chunks))
             outbox.put(payload)
             calls.sent(call)
+            engine.streams.expect(call)
             engine.streaming.left(references)
         elif not fits and engine.peer is not None:
             outbox.uncount(references)
             raise outbox.too_long(payload)
-        elif len(calls.held) < engine.limits.max_outgoing_calls:
-            call.frame, call.references = payload, references
+        elif len(calls.held.get(call.party, ())) < engine.limits.max_outgoing_calls:
+            call.frame = payload
+            if call.party is not None:
+                call.charge += _LONGEST_ID
             engine.exports.hold_back(references)
-            calls.held.append(call)
+            engine.name(call.named)
+            calls.hold(call, engine.now)
+            engine.streams.expect(call)
             _note_dependence(call)
+            if call.nested and not engine.timers.is_set(Timer.HELD):
+                engine.timers.set(Timer.HELD, engine.now + engine.limits.nested_timeout)
         else:
             outbox.uncount(references)
             otherwise = "await some of them before you make others"
@@ -289,6 +361,11 @@ class Calling:
                 reason="max_concurrent_calls",
                 retry="after-cooldown",
             )
+
+    def _with_id(self, payload: bytes, before: int, id: int) -> bytes:
+        """The frame of a call with another id."""
+        encode = self._engine.codec.encode
+        return payload[:_ID_AT] + encode(id) + payload[_ID_AT + len(encode(before)) :]
 
     def _ask_to_keep(self, call: Call) -> bool:
         """Put `keep` into the frame of a call that has not left."""
@@ -315,7 +392,7 @@ class Calling:
         if call.kept:
             call.kept = False
         else:
-            calls.finished.remove(call.id)
+            calls.finished.remove(call)
 
 
 def _charge(size: int, arguments: dict[str, Any], references: Sequence[Reference]) -> int:
@@ -325,12 +402,19 @@ def _charge(size: int, arguments: dict[str, Any], references: Sequence[Reference
 
 def _note_dependence(call: Call) -> None:
     """A held call goes with those it needs the answers of, should they be taken back."""
-    needed = [call.target.call] if type(call.target) is Pipelined else []
-    needed += [ref.subject.call for ref in call.references if type(ref) is AnswerRef]
-    for source in needed:
-        if source.frame is not None:
-            source.dependents = source.dependents or []
-            source.dependents.append(call)
+    for needed in call.named:
+        if type(needed) is Pipelined and needed.call.frame is not None:
+            needed.call.dependents = needed.call.dependents or []
+            needed.call.dependents.append(call)
+
+
+def _waits_for_itself(limit: int, seconds: float) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"max_calls: the peer takes {limit} calls of ours at once, and for {seconds:g} s none has ended that this one, "
+        f"made while another is handled, waits for: they may all wait for calls like this one",
+        reason="max_calls",
+        hint="calls back are nested too deeply: raise Limits.max_calls, or return before you call back",
+    )
 
 
 def _meta(timeout: float | None, context: Mapping[str, str] | None) -> dict[str, Any]:

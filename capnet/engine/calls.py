@@ -5,21 +5,29 @@
 
 A cancelled call keeps its place until the peer has answered, so that both sides count the same calls. One that is kept
 can be pipelined on, until it is finished (P-CALL-8). Nothing here sends: `calling.py` does.
+
+Calls that are held wait in lines: one for what this side wants itself, which goes first, and one for each party for
+which it makes calls because that has called it. Those take turns, and each has its portion of the peer's room
+(`portions.py`). As ids have to ascend (P-ID-1), calls in these lines get theirs when they leave.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Final
 
 from capnet.errors import CapnetError, ProtocolViolation
-from capnet.wire.references import Reference
+from capnet.wire.references import AnswerRef, CapRef, Reference
 
 from .imports import Import
 from .ledger import ROOMY
+from .portions import Portions
 
-__all__ = ["Call", "Calls", "Pipelined", "Target"]
+__all__ = ["PEER", "Call", "Calls", "Pipelined", "Target"]
+
+PEER: Final = object()
+"""The party of a call that is made while one of the peer's own is handled: it has all the room there is."""
 
 
 class Call:
@@ -36,6 +44,9 @@ class Call:
         failure: why nothing will, once that is known of a call that is kept.
         position, meta: where its frame stands in the outbox, while it may become a kept one.
         dependents: calls that are held and need its answer.
+        party: for whom it is made, if that is another peer.
+        nested: it is made while another call is handled, of that party or of the peer itself.
+        method: interface and name of what is called for a party.
     """
 
     __slots__ = (
@@ -46,6 +57,9 @@ class Call:
         "id",
         "kept",
         "meta",
+        "method",
+        "nested",
+        "party",
         "position",
         "references",
         "target",
@@ -66,6 +80,21 @@ class Call:
         self.position: tuple[int, int] | None = None
         self.meta: dict[str, Any] | None = None
         self.dependents: list[Call] | None = None
+        self.nested = False
+        self.party: Hashable = None
+        self.method: tuple[str, str] | None = None
+
+    @property
+    def named(self) -> list[Target]:
+        """What its frame names of what is held here."""
+        return [
+            self.target,
+            *(
+                ref.subject
+                for ref in self.references
+                if type(ref) in (AnswerRef, CapRef) and type(ref.subject) in _HELD
+            ),
+        ]
 
 
 class Pipelined:
@@ -98,6 +127,21 @@ class Pipelined:
 
 
 Target = Import | Pipelined
+_HELD: Final = (Import, Pipelined)
+
+
+class Line(deque[Call]):
+    """Calls that are held and made for the same party, oldest first.
+
+    Attributes:
+        moved: when the last one left, or the first came.
+    """
+
+    __slots__ = ("moved",)
+
+    def __init__(self, now: float) -> None:
+        super().__init__()
+        self.moved = now
 
 
 class Calls:
@@ -105,7 +149,9 @@ class Calls:
 
     __slots__ = (
         "by_id",
+        "_charges",
         "_next",
+        "_portions",
         "cancelled",
         "charge",
         "finished",
@@ -128,12 +174,15 @@ class Calls:
         self.by_id: dict[int, Call] = {}
         """Calls that were sent and not answered."""
         self._next = 1
-        self.held: deque[Call] = deque()
+        self.held: dict[Hashable, Line] = {}
+        """Those that wait, by party; lines are not empty. Of parties, the first has waited longest for its turn."""
+        self._portions = Portions()
+        self._charges = Portions()
         self.cancelled: deque[tuple[Call, str]] = deque()
         """Calls that were cancelled, and why, which the peer will be told when there were fewer cancels."""
         self.kept = 0
         """How many answers the peer keeps for us, or will."""
-        self.finished: list[int] = []
+        self.finished: list[Call] = []
         """Calls whose answers need not be kept any more; the peer is told with the next frames."""
 
     def __len__(self) -> int:
@@ -142,6 +191,16 @@ class Calls:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(self.by_id.values())
+
+    @property
+    def waiting(self) -> int:
+        """Calls that are held."""
+        return sum(map(len, self.held.values()))
+
+    @property
+    def plenty(self) -> bool:
+        """Whether there is room whoever the call is made for."""
+        return len(self.by_id) * 4 < self.limit * 3
 
     @property
     def outstanding(self) -> bool:
@@ -158,8 +217,13 @@ class Calls:
         """Whether the peer takes it now."""
         if not call.id:
             return self.one_way_room > 0
-        return len(self.by_id) < self.limit and (
-            self.charge + call.charge <= self.max_charge or self.charge * ROOMY <= self.max_charge
+        used, party = len(self.by_id), call.party
+        roomy = self.charge * ROOMY <= self.max_charge
+        if used >= self.limit or not (roomy or self.charge + call.charge <= self.max_charge):
+            return False
+        return party is None or (
+            self._portions.allow(party, 1, used, self.limit)
+            and (roomy or self._charges.allow(party, call.charge, self.charge, self.max_charge))
         )
 
     def sent(self, call: Call) -> None:
@@ -167,8 +231,49 @@ class Calls:
         if call.id:
             self.by_id[call.id] = call
             self.charge += call.charge
+            if call.party is not None:
+                self._portions.take(call.party)
+                self._charges.take(call.party, call.charge)
         else:
             self.one_way_room -= 1
+
+    def may_leave(self, call: Call) -> bool:
+        """Whether a call need not be held."""
+        held = self.held and (call.party in self.held or None in self.held)
+        return not held and self.has_room_for(call)
+
+    def hold(self, call: Call, now: float) -> None:
+        """It waits in its party's line."""
+        line = self.held.get(call.party)
+        if line is None:
+            line = self.held[call.party] = Line(now)
+        line.append(call)
+
+    def let_go(self, call: Call) -> None:
+        """It waits no longer, nor does it leave."""
+        line = self.held[call.party]
+        line.remove(call)
+        if not line:
+            del self.held[call.party]
+
+    def next_held(self, now: float) -> Call | None:
+        """Take out a call that there is room for, of the line whose turn it is; None when none may leave."""
+        ours = self.held.get(None)
+        for party, line in self.held.items() if ours is None else ((None, ours),):
+            call = line[0]
+            if self.has_room_for(call):
+                line.popleft()
+                line.moved = now
+                del self.held[party]
+                if line:
+                    self.held[party] = line  # behind the others
+                return call
+        return None
+
+    def blocking(self, party: Hashable) -> int:
+        """How many calls of ours have to end at the peer, one of them at least, before one in a party's line leaves."""
+        full = len(self.by_id) >= self.limit
+        return len(self.by_id) if full or party is None else self._portions.of(party)
 
     def find(self, id: int) -> Call | None:
         """The call with that id, if it was sent and is not answered."""
@@ -186,6 +291,9 @@ class Calls:
                 raise ProtocolViolation("P-ID-4", f"answer to call {id}, which was never made")
             raise ProtocolViolation("P-CALL-1", f"second answer to call {id}")
         self.charge -= call.charge
+        if call.party is not None:
+            self._portions.give(call.party)
+            self._charges.give(call.party, call.charge)
         return call
 
     def unseen(self, last_id: int) -> list[Call]:
@@ -197,22 +305,30 @@ class Calls:
 
     def clear(self) -> list[Call]:
         """Forget every call, sent and held, oldest first."""
-        for held in self.held:
-            held.frame = None
-        calls = [*self.by_id.values(), *self.held]
+        held = [call for line in self.held.values() for call in line]
+        for call in held:
+            call.frame = None
+        calls = [*self.by_id.values(), *held]
         self.by_id = {}
         self.charge = 0
         self.held.clear()
+        self._portions.clear()
+        self._charges.clear()
         self.cancelled.clear()
         self.finished.clear()
         self.kept = 0
         return calls
 
     def check_invariants(self) -> None:
-        """I3, I5: ids below the next, and nothing is held while the peer has room."""
+        """I3, I5: ids below the next, and what parties have is what was sent for them."""
         for id, call in self.by_id.items():
             assert call.id == id < self._next
-        for call in self.held:
-            assert call.id < self._next and call.id not in self.by_id and call.frame is not None
+        for party, line in self.held.items():
+            assert line
+            for call in line:
+                assert call.id < self._next and call.id not in self.by_id and call.frame is not None
+                assert call.party is party or call.party == party
         assert self.charge == sum(call.charge for call in self.by_id.values())
+        for_others = [call.charge for call in self.by_id.values() if call.party is not None]
+        assert (self._portions.total, self._charges.total) == (len(for_others), sum(for_others))
         assert self.one_way_room >= 0 and 0 <= self.kept <= self.limit

@@ -245,6 +245,22 @@ class Engine:
             if count and self.lifecycle.state is not State.CLOSED:
                 self.outbox.drop(imported.id, count)
 
+    def name(self, named: Iterable[Target]) -> None:
+        """A call that is held back names these: news that they are let go of must not overtake it."""
+        for one in named:
+            if isinstance(one, Import):
+                one.named += 1
+            else:
+                self.hold(one)
+
+    def name_no_more(self, named: Iterable[Target]) -> None:
+        """It leaves, or never will."""
+        for one in named:
+            if isinstance(one, Import):
+                one.named -= 1
+                one.holders += 1  # until it is released
+            self.release(one)
+
     def release_all(self, references: Iterable[Reference]) -> None:
         """Release what references in a value that nobody will see brought along."""
         for reference in references:
@@ -364,12 +380,10 @@ class Engine:
         """Chunks to be written in order, in one write if possible."""
         if self.streaming.ready:
             self.streaming.flush_all()
-        if not self.calls.held:
-            # A call that is held back may name what its last owner has let go of: that news must not overtake it.
-            if self.outbox.drops:
-                self.outbox.take_drops()
-            if self.calls.finished:
-                self.calling.say_finished()
+        if self.outbox.drops:
+            self.outbox.take_drops()
+        if self.calls.finished:
+            self.calling.say_finished()
         return self.outbox.take()
 
     def rest(self, now: float) -> float:
@@ -493,6 +507,8 @@ class Engine:
                 self.abort(ProtocolViolation("P-FRAME-2", text))
             case Timer.CANCELS:
                 self.calling.say_cancelled()
+            case Timer.HELD:
+                self.calling.look_at_held()
             case Timer.GRACE:
                 self.closing.grace_is_over()
             case _:

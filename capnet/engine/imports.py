@@ -32,19 +32,20 @@ class Import:
         interface, version: what the peer says it is.
         references: appearances that we owe back.
         holders: local owners.
+        named: calls that are held back and name it.
         broken: why it answers nothing any more, or None.
         generation: how often the peer has replaced the implementation behind it, as told.
         line: calls of the peer on a promise of it that wait behind each other; None when there are none.
     """
 
-    __slots__ = ("broken", "generation", "holders", "id", "interface", "line", "references", "version")
+    __slots__ = ("broken", "generation", "holders", "id", "interface", "line", "named", "references", "version")
 
     def __init__(self, id: int, interface: str, version: int) -> None:
         self.id = id
         self.interface = interface
         self.version = version
         self.references = 0
-        self.holders = 0
+        self.holders = self.named = 0
         self.broken: CapnetError | None = None
         self.generation = 0
         self.line: Line | None = None
@@ -93,9 +94,12 @@ class ImportTable:
         return imported
 
     def release(self, imported: Import) -> int:
-        """One holder lets go. Returns the references to give back: all of them with the last holder, else 0."""
+        """One holder lets go. Returns the references to give back: all of them with the last holder, else 0.
+
+        While calls that are held back name it they go back with the last of these: that must not overtake them.
+        """
         imported.holders -= 1
-        if imported.holders or self._by_id.get(imported.id) is not imported:
+        if imported.holders or imported.named or self._by_id.get(imported.id) is not imported:
             return 0
         del self._by_id[imported.id]
         return imported.references
@@ -129,4 +133,4 @@ class ImportTable:
         """I1, I2: an import has holders, and owes at least as much as came."""
         for id, imported in self._by_id.items():
             assert imported.id == id < self._next
-            assert imported.holders > 0 and 0 < imported.references <= _MAX_COUNT, imported
+            assert imported.holders + imported.named > 0 and 0 < imported.references <= _MAX_COUNT, imported

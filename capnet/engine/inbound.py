@@ -226,6 +226,8 @@ class Inbound:
         # A violation among the references must find the call in the table still: it is answered like all others.
         refusal = self._resolve(references) if references else None
         call = engine.calls.answered(frame[1])
+        if call.party is not None:
+            refusal = engine.streams.brought(call, references) or refusal
         if references and (call.token is None or refusal is not None):
             engine.release_all(references)
         if call.token is not None:
@@ -244,6 +246,8 @@ class Inbound:
         if references:
             raise ProtocolViolation("P-REF", "references in an error")
         call = engine.calls.answered(frame[1])
+        if call.party is not None:
+            engine.streams.brought(call, ())
         if call.token is not None or call.kept:
             error = self._error(frame)
             if call.kept:
@@ -271,6 +275,8 @@ class Inbound:
         stream = engine.streams.consumed(-frame[1])
         stream.charge(len(values), self._size)
         refusal = self._resolve(references) if references else None
+        if references and stream.party is not None:
+            refusal = engine.streams.lend(references, stream.party) or refusal
         if refusal is not None:
             # Items are not answered one by one: what names something that is gone ends the stream here.
             engine.streaming.spoil(stream, refusal)

@@ -19,7 +19,7 @@ def stats(engine: Engine) -> dict[str, int]:
         "imports": len(engine.imports),
         "import_references": sum(imported.references for imported in engine.imports),
         "calls": len(engine.calls),
-        "calls_held": len(engine.calls.held),
+        "calls_held": engine.calls.waiting,
         "answers": len(engine.answers),
         "answers_queued": len(engine.answers.queue),
         "answers_waiting": len(engine.answers.waiting),
@@ -63,7 +63,7 @@ def snapshot(engine: Engine) -> dict[str, Any]:
             {"id": call.id, "target": call.target.id, "cancelled": call.token is None, "kept": call.kept}
             for call in engine.calls
         ],
-        "calls_held": len(engine.calls.held),
+        "calls_held": engine.calls.waiting,
         "answers": [
             {
                 "id": answer.id,
@@ -101,7 +101,8 @@ def check_invariants(engine: Engine) -> None:
         assert engine.next_deadline() is None
     if engine.peer is not None and engine.lifecycle.accepts_calls:
         assert len(engine.calls) <= engine.calls.limit
-        assert not engine.calls.held or not engine.calls.has_room_for(engine.calls.held[0])
+        for party, line in engine.calls.held.items():
+            assert not engine.calls.has_room_for(line[0]) or (party is not None and None in engine.calls.held)
 
 
 def _check_charges(engine: Engine) -> None:

@@ -55,7 +55,12 @@ class Streaming:
             InvalidArgument, ResourceExhausted: it cannot be sent; nothing has changed.
         """
         assert stream.items > 0 and stream.bytes > 0 and stream.closed is None, "an item needs credit"
-        item = self._engine.outbox.encode(value, references) if references else self._encode(value)
+        if references:
+            if stream.party is not None:
+                self._engine.streams.admit(references, stream.party)
+            item = self._engine.outbox.encode(value, references)
+        else:
+            item = self._encode(value)
         size = len(item)
         batch_bytes = stream.batch_bytes + size
         if references or batch_bytes > BATCH_BYTES:

@@ -12,19 +12,23 @@ Nothing here sends: `streaming.py` does.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from capnet.errors import CapnetError, ProtocolViolation, ResourceExhausted
 from capnet.limits import EARLY, Limits, bound
 from capnet.wire.references import Reference, StreamRef
 
+from .calls import Call
 from .exports import Export
+from .portions import Portions
 
 __all__ = ["Batch", "InStream", "OutStream", "Stream", "Streams"]
 
 _MAX_CREDIT: Final = 2**31 - 1
+_MAX_REMEMBERED: Final = 256
+"""Methods that have brought streams for a party, of which that is remembered."""
 
 Batch = tuple[list[Any], Sequence[Reference], int, int, int]
 """Items that came in one frame: values, the references in them, the length of the frame, its charge, and how many
@@ -43,6 +47,7 @@ class OutStream:
         farewell: the end, said while it was unsent.
         closed: why nothing more may be sent, or None.
         export: the capability it was handed out by; it ends with it.
+        party: for whom there is this stream, if that is another peer.
         token: the driver's; set once somebody produces.
     """
 
@@ -56,6 +61,7 @@ class OutStream:
         "granted",
         "id",
         "items",
+        "party",
         "token",
         "unsent",
     )
@@ -69,6 +75,7 @@ class OutStream:
         self.farewell: list[Any] | None = None
         self.closed: CapnetError | None = None
         self.export: Export | None = None
+        self.party: Hashable = None
         self.token = token
 
     @property
@@ -108,7 +115,7 @@ class InStream:
         batches: what has come and nobody has taken.
         in_use: charge of what was taken last.
         end_charge: of the error that it ended with, until somebody has read it.
-        unsent, farewell, export, token: as of an `OutStream`.
+        unsent, farewell, export, party, token: as of an `OutStream`.
         stopped: we want no more; what comes is let go.
         ended: the last word has come, or never will.
         error: what it ended with, None for a clean end.
@@ -128,6 +135,7 @@ class InStream:
         "items",
         "owed_bytes",
         "owed_items",
+        "party",
         "stopped",
         "token",
         "unsent",
@@ -144,6 +152,7 @@ class InStream:
         self.stopped = self.ended = False
         self.error: CapnetError | None = None
         self.export: Export | None = None
+        self.party: Hashable = None
         self.token = token
 
     def charge(self, items: int, size: int) -> None:
@@ -173,7 +182,19 @@ class Streams:
         limits: ours; of the peer's only what was announced is known, see `limit` and `window`.
     """
 
-    __slots__ = ("_by_id", "_limits", "_next", "_their_next", "limit", "opened", "window")
+    __slots__ = (
+        "_bring",
+        "_by_id",
+        "_expected",
+        "_lent",
+        "_limits",
+        "_next",
+        "_portions",
+        "_their_next",
+        "limit",
+        "opened",
+        "window",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._by_id: dict[int, Stream] = {}
@@ -186,6 +207,10 @@ class Streams:
         """How many of ours there are."""
         self.window = (EARLY.stream_items, EARLY.stream_bytes)
         """First credit on a stream that the peer consumes; set from its hello."""
+        self._portions = Portions()  # of ours
+        self._lent = Portions()  # of the peer's that there are for parties, and of those that are expected
+        self._expected: set[Call] = set()
+        self._bring: dict[tuple[str, str] | None, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -210,6 +235,9 @@ class Streams:
             self._next += 1
             stream = OutStream(id) if reference.direction == "out" else InStream(id, self._limits)
             stream.unsent = True
+            stream.party = reference.party
+            if stream.party is not None:
+                self._portions.take(stream.party)
             stream.token, reference.subject = reference.subject, stream
             self._by_id[id] = stream
             self.opened += 1
@@ -251,6 +279,60 @@ class Streams:
         else:
             self._by_id[id] = reference.subject = stream = OutStream(id)
             stream.grant(*self.window)
+
+    def admit(self, references: Iterable[Reference], party: Hashable) -> None:
+        """What is mentioned in a frame of ours is for a party; `open` follows.
+
+        Raises:
+            ResourceExhausted: `max_streams`, the party has its portion of them.
+        """
+        mentioned = _streams_in(references)
+        if mentioned and not self._portions.allow(party, len(mentioned), self.opened, self.limit):
+            raise _has_its_portion(self.limit)
+        for reference in mentioned:
+            reference.party = party
+
+    def may_bring(self, call: Call) -> bool:
+        """Whether a call for a party is of a method that has brought streams: then `expect` follows when it is made.
+
+        Raises:
+            ResourceExhausted: `max_streams`, the party has its portion of them.
+        """
+        if call.method not in self._bring:
+            return False
+        limit = self._limits.max_streams
+        if not self._lent.allow(call.party, 1, self._lent.total, limit):
+            raise _has_its_portion(limit)
+        return True
+
+    def expect(self, call: Call) -> None:
+        """A call was made that may bring a stream: it counts as one until `brought`."""
+        if call.method in self._bring:
+            self._expected.add(call)
+            self._lent.take(call.party)
+
+    def brought(self, call: Call, references: Sequence[Reference]) -> ResourceExhausted | None:
+        """A call for a party has ended, with these references. Returns what `lend` does."""
+        if call in self._expected:
+            self._expected.discard(call)
+            self._lent.give(call.party)
+        if not references:
+            return None
+        if streams := _streams_in(references):
+            self._bring[call.method] = None
+            if len(self._bring) > _MAX_REMEMBERED:
+                del self._bring[next(iter(self._bring))]
+        return self.lend(streams, call.party)
+
+    def lend(self, references: Iterable[Reference], party: Hashable) -> ResourceExhausted | None:
+        """The peer has opened streams for a party. Returns what is to be said when it has its portion without them."""
+        streams = _streams_in(references)
+        limit = self._limits.max_streams
+        allowed = not streams or self._lent.allow(party, len(streams), self._lent.total, limit)
+        for reference in streams:
+            reference.subject.party = party
+            self._lent.take(party)
+        return None if allowed else _has_its_portion(limit)
 
     def widen(self, announced: Limits) -> None:
         """The peer's hello is in: its windows are known, and streams that were opened before get the difference."""
@@ -295,12 +377,17 @@ class Streams:
             del self._by_id[stream.id]
             if stream.id > 0:
                 self.opened -= 1
+            if stream.party is not None:
+                (self._portions if stream.id > 0 else self._lent).give(stream.party)
 
     def clear(self) -> list[Stream]:
         """Forget every stream; returns them."""
         streams = list(self._by_id.values())
         self._by_id = {}
         self.opened = 0
+        self._portions.clear()
+        self._lent.clear()
+        self._expected.clear()
         return streams
 
     def check_invariants(self) -> None:
@@ -314,6 +401,9 @@ class Streams:
             else:
                 assert 0 <= stream.items <= stream.granted and bool(stream.batch) == bool(stream.batch_bytes), stream
         assert self.opened == sum(id > 0 for id in self._by_id)
+        for_others = Counter(id > 0 for id, stream in self._by_id.items() if stream.party is not None)
+        assert for_others[True] == self._portions.total
+        assert for_others[False] == self._lent.total - len(self._expected)
         assert len(self._by_id) - self.opened <= self._limits.max_streams
 
     def _find(self, id: int) -> Stream | None:
@@ -325,3 +415,8 @@ class Streams:
 
 def _streams_in(references: Iterable[Reference]) -> list[StreamRef]:
     return [reference for reference in references if type(reference) is StreamRef and reference.id >= 0]
+
+
+def _has_its_portion(limit: int) -> ResourceExhausted:
+    text = f"of {limit} streams with the peer, no more can be for the one who asks: others are to find some, too"
+    return ResourceExhausted(text, reason="max_streams")

@@ -17,6 +17,7 @@ class Timer(Enum):
     PARTIAL_FRAME = "partial_frame"
     KEEPALIVE = "keepalive"
     CANCELS = "cancels"
+    HELD = "held"
     GRACE = "grace"
 
     __hash__ = object.__hash__  # Enum hashes its name in Python; these keys are looked up with every frame

@@ -20,7 +20,7 @@ and that no reference was lost: what the exporter counts is what the importer ow
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from capnet.engine.answers import Answer
@@ -178,6 +178,7 @@ class EngineSide:
         timeout: float | None = None,
         one_way: bool = False,
         keep: bool = False,
+        party: Hashable = None,
     ) -> Call:
         """Call `method` of `target` (the bootstrap capability if none) with the references as its argument `refs`.
 
@@ -192,6 +193,7 @@ class EngineSide:
             timeout=timeout,
             one_way=one_way,
             may_keep=keep,
+            party=party,
         )
         assert not keep or self.engine.calling.keep(call)
         return call

@@ -7,7 +7,7 @@ came home, the stream, or the value that an answer turned out to be).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, cast
 
 from capnet.errors import ProtocolViolation
@@ -66,15 +66,20 @@ class AnswerRef:
 
 
 class StreamRef:
-    """A stream opened by being mentioned: `[id, direction]`, `out` when the sender produces the items, else `in`."""
+    """A stream opened by being mentioned: `[id, direction]`, `out` when the sender produces the items, else `in`.
 
-    __slots__ = ("direction", "id", "subject")
+    Attributes:
+        party: for whom it is opened, which the wire does not tell; None when that is the sender.
+    """
+
+    __slots__ = ("direction", "id", "party", "subject")
     tag = TAG_STREAM
 
     def __init__(self, direction: str, subject: Any = None, id: int = 0) -> None:
         self.direction = direction
         self.subject = subject
         self.id = id
+        self.party: Hashable = None
 
     def content(self) -> list[Any]:
         """What stands under the tag."""

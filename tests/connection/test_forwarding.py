@@ -469,10 +469,10 @@ async def test_one_way_calls_wait_for_a_slow_host_and_none_is_lost() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send_all)
-            await until(lambda: len(gate.entered) == 20)
+            await until(lambda: len(gate.entered) == 15)
             for _ in range(100):
                 await checkpoint()
-            assert len(gate.entered) == 20
+            assert len(gate.entered) == 15, "a part of what the host takes stays free for others"
             gate.open()
         await until(lambda: len(gate.left) == 300)
         assert gate.entered == [str(number) for number in range(300)]

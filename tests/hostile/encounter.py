@@ -211,9 +211,9 @@ class Encounter:
         honest, limits = self.honest, self.honest.limits
         engine = honest.engine
         assert len(engine.exports) <= limits.max_caps and len(engine.imports) <= limits.max_caps
-        assert len(engine.calls.held) <= limits.max_outgoing_calls
+        assert engine.calls.waiting <= limits.max_outgoing_calls
         assert len(engine.answers.queue) + len(engine.answers.waiting) <= 2 * limits.max_calls + limits.max_queued_calls
-        assert len(engine.streams) <= 2 * limits.max_streams + len(engine.calls.held) * 4
+        assert len(engine.streams) <= 2 * limits.max_streams + engine.calls.waiting * 4
         assert len(honest.strikes) >= self.referee.strikes, "P-ERR-3: a strike that was not counted"
         if len(honest.strikes) > limits.max_strikes:
             window = honest.now - honest.strikes[-1 - limits.max_strikes]

@@ -39,7 +39,7 @@ class TestCalls:
         for number in range(5):
             pair.left.engine.call(pair.left.engine.imports.bootstrap, "m", BIG, (), number)
         pair.flush()
-        assert (len(pair.left.engine.calls), len(pair.left.engine.calls.held)) == (2, 3)
+        assert (len(pair.left.engine.calls), pair.left.engine.calls.waiting) == (2, 3)
         served = 0
         while any(isinstance(event, CallArrived) for event in pair.right.events):
             pair.right.reply(pair.right.arrived())
@@ -116,7 +116,7 @@ class TestCalls:
         for number in range(4):
             engine.call(engine.imports.bootstrap, "m", {"x": bytes(60_000)}, (), number)
         assert engine.calls.max_charge == EARLY.max_call_charge == MIB
-        assert len(engine.calls.held) == 4 or engine.calls.charge <= MIB + 70_000
+        assert engine.calls.waiting == 4 or engine.calls.charge <= MIB + 70_000
 
 
 class TestOneWay:

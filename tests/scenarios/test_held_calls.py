@@ -52,7 +52,7 @@ def test_until_the_hello_a_sender_keeps_to_what_every_peer_takes() -> None:
     names = [f"m{number}" for number in range(40)]
     for name in names:
         pair.left.call(name)
-    assert (len(pair.left.engine.calls), len(pair.left.engine.calls.held)) == (EARLY.max_calls, 40 - EARLY.max_calls)
+    assert (len(pair.left.engine.calls), pair.left.engine.calls.waiting) == (EARLY.max_calls, 40 - EARLY.max_calls)
     assert answer_all(pair) == names
     assert [event.token for event in pair.left.take(CallReturned)] == names
     pair.finish()

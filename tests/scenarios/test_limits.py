@@ -25,7 +25,7 @@ def test_an_honest_caller_waits_until_there_is_room(narrow: EnginePair) -> None:
         narrow.left.call(f"m{number}")
     narrow.flush()
     running = [event.answer for event in narrow.right.take(CallArrived)]
-    assert len(running) == 16 and len(narrow.left.engine.calls.held) == 4
+    assert len(running) == 16 and narrow.left.engine.calls.waiting == 4
     assert not narrow.right.take(LimitReached)
     narrow.right.reply(running.pop())
     narrow.flush()

@@ -46,7 +46,7 @@ class TestCredit:
         pair = narrow()
         notes(pair.left, 20)
         first = arrived(pair)
-        assert len(first) == 16 and len(pair.left.engine.calls.held) == 4
+        assert len(first) == 16 and pair.left.engine.calls.waiting == 4
         end(pair, first[:7])
         assert arrived(pair) == []
         end(pair, first[7:8])
@@ -93,9 +93,9 @@ class TestCredit:
         """P-CONN-2: 16, as of other calls; the rest follows the hello, as far as it goes."""
         pair = EnginePair(right=Hello("right", Limits(max_calls=20)))
         notes(pair.left, 30)
-        assert pair.left.engine.calls.one_way_room == 0 and len(pair.left.engine.calls.held) == 30 - EARLY.max_calls
+        assert pair.left.engine.calls.one_way_room == 0 and pair.left.engine.calls.waiting == 30 - EARLY.max_calls
         running = arrived(pair)
-        assert len(running) == 20 and len(pair.left.engine.calls.held) == 10
+        assert len(running) == 20 and pair.left.engine.calls.waiting == 10
         end(pair, running)
         end(pair, arrived(pair))
         assert pair.left.engine.calls.one_way_room == 20
@@ -144,7 +144,7 @@ class TestOrder:
         pair.left.call("asks")
         notes(pair.left, 1, start=17)
         running = arrived(pair)
-        assert len(pair.left.engine.calls.held) == 3 and not pair.left.engine.calls
+        assert pair.left.engine.calls.waiting == 3 and not pair.left.engine.calls
         end(pair, running)
         second = arrived(pair)
         assert [answer.method for answer in second] == ["note 16", "asks", "note 17"]
@@ -159,7 +159,7 @@ class TestOrder:
             pair.left.call("asks")
         notes(pair.left, 2)
         running = arrived(pair)
-        assert len(running) == 16 and len(pair.left.engine.calls.held) == 3
+        assert len(running) == 16 and pair.left.engine.calls.waiting == 3
         end(pair, running)
         second = arrived(pair)
         assert [answer.method for answer in second] == ["asks", "note 0", "note 1"]

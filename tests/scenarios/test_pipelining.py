@@ -662,7 +662,7 @@ class TestKeeping:
         for _ in range(15):
             pair.left.call("run")
         pair.left.call("use", target=on(get, 0))
-        assert len(pair.left.engine.calls.held) == 1
+        assert pair.left.engine.calls.waiting == 1
         pair.left.engine.calling.release(get)
         pair.flush()
         assert answer.keep
@@ -675,6 +675,18 @@ class TestKeeping:
         for event in pair.left.take(CallReturned):
             pair.left.engine.release_all(event.references)
         pair.finish()
+
+    def test_finish_of_a_held_call_that_is_taken_back(self) -> None:
+        """P-CALL-8: it was never kept, so nothing is said of it."""
+        pair = EnginePair(right=Hello("right", Limits(max_calls=16))).open()
+        for _ in range(16):
+            pair.left.call("run")
+        held = pair.left.call("get", keep=True)
+        pair.left.engine.calling.release(held)
+        pair.flush()
+        assert pair.left.engine.calls.finished == [held]
+        pair.left.engine.cancel(held)
+        assert not pair.left.engine.calls.finished and not pair.left.engine.calls.kept
 
     def test_finish_before_the_result(self, pair: EnginePair) -> None:
         """P-CALL-8: nothing is kept then; calls that wait for it still get what they were made for."""
@@ -807,7 +819,7 @@ class TestHeld:
         assert pair.left.engine.calling.keep(get)
         pair.left.call("use", promised(get), target=on(get, 0))
         pair.left.call("take", promised(get))
-        assert len(pair.left.engine.calls.held) == 3
+        assert pair.left.engine.calls.waiting == 3
         assert len(arrived(pair.right)) == 16
         pair.flush()
         answer = pair.right.arrived()
@@ -832,7 +844,7 @@ class TestHeld:
         pair.step()
         assert failures(pair.left) == [("second", "cancelled"), ("third", "cancelled")]
         assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped"]
-        assert len(pair.left.engine.calls.held) == 1 and pair.left.engine.calls.kept == 0
+        assert pair.left.engine.calls.waiting == 1 and pair.left.engine.calls.kept == 0
         with pytest.raises(CallCancelled):
             pair.left.call("late", target=on(second))
         for call in (second,) if finished else (get, second):

@@ -94,10 +94,14 @@ class PairModel(CallRules, StreamRules, LineRules):
                 holders.update(brought(batch[1]))
         for kept in engine.pipelines._kept.values():  # noqa: SLF001 - what it holds open
             holders.update(place for place in kept.places() if isinstance(place, Import))
-        assert {imported: imported.holders for imported in engine.imports} == dict(holders)
+        named = [one for line in engine.calls.held.values() for call in line for one in call.named]
+        imports = Counter(one for one in named if isinstance(one, Import) and one.id > 1)
+        assert {one: one.named for one in engine.imports if one.named} == dict(imports)
+        assert {one: one.holders for one in engine.imports if one.holders} == dict(holders)
         live = {export.id for export in [*engine.exports, *engine.lingering] if export.revoked is None}
         assert live == {id for id, slot in shadow.slots.items() if slot.ended is None}
         users = Counter(asked.call for asked in shadow.promises)
+        users.update(one.call for one in named if isinstance(one, Pipelined))
         assert {call: call.users for call in users} == dict(users)
 
     def quiesce(self) -> None:

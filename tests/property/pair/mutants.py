@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from capnet.engine import events as event
 from capnet.engine.answering import Answering
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.calling import Calling
-from capnet.engine.calls import Call, Calls
+from capnet.engine.calls import Call, Calls, Pipelined, Target
 from capnet.engine.engine import Engine
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import, ImportTable
@@ -129,14 +129,7 @@ def replacement_does_nothing(patch: pytest.MonkeyPatch) -> None:
 def drops_overtake_held_calls(patch: pytest.MonkeyPatch) -> None:
     """A capability is given back before a call on it that waits for room has left."""
 
-    def data_to_send(self: Engine) -> list[bytes]:
-        self.streaming.flush_all()
-        self.outbox.take_drops()
-        if not self.calls.held:
-            self.calling.say_finished()
-        return self.outbox.take()
-
-    patch.setattr(Engine, "data_to_send", data_to_send)
+    _name_only(patch, Pipelined)
 
 
 def the_end_forgets_waiters(patch: pytest.MonkeyPatch) -> None:
@@ -310,13 +303,21 @@ def contagion_with_another_error(patch: pytest.MonkeyPatch) -> None:
 def finish_overtakes_held_calls(patch: pytest.MonkeyPatch) -> None:
     """A result is given back before a call on it that waits for room has left."""
 
-    def data_to_send(self: Engine) -> list[bytes]:
-        self.streaming.flush_all()
-        self.calling.say_finished()
-        return original(self)
+    _name_only(patch, Import)
 
-    original = Engine.data_to_send
-    patch.setattr(Engine, "data_to_send", data_to_send)
+
+def _name_only(patch: pytest.MonkeyPatch, kind: type[Target]) -> None:
+    """A call that waits holds open only what is of one kind."""
+
+    def name(self: Engine, named: Iterable[Target]) -> None:
+        begin(self, [one for one in named if isinstance(one, kind)])
+
+    def name_no_more(self: Engine, named: Iterable[Target]) -> None:
+        end(self, [one for one in named if isinstance(one, kind)])
+
+    begin, end = Engine.name, Engine.name_no_more
+    patch.setattr(Engine, "name", name)
+    patch.setattr(Engine, "name_no_more", name_no_more)
 
 
 def one_way_credit_lost(patch: pytest.MonkeyPatch) -> None:

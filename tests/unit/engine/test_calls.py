@@ -64,7 +64,7 @@ def test_clear_takes_sent_and_held_ones() -> None:
     first = sent(calls)
     held = Call(calls.next_id(), TARGET, "held")
     held.frame = frame = b"frame"
-    calls.held.append(held)
+    calls.hold(held, 0.0)
     calls.check_invariants()
     assert calls.clear() == [first, held]
-    assert held.frame is not frame and (len(calls), len(calls.held)) == (0, 0)
+    assert held.frame is not frame and (len(calls), calls.waiting) == (0, 0)
