@@ -18,6 +18,21 @@ _FLOAT_BYTES = {0xF9: 2, 0xFA: 4, 0xFB: 8}
 _ARGUMENT_BYTES = {24: 1, 25: 2, 26: 4, 27: 8}
 
 
+def _whole(initial: int) -> int:
+    major, info = initial >> 5, initial & 31
+    if major == _SIMPLE:
+        return 1 + _FLOAT_BYTES.get(initial, 0) if initial in _SIMPLE_VALUES or initial in _FLOAT_BYTES else 0
+    if major < _BYTES:
+        return 1 + _ARGUMENT_BYTES.get(info, 0) if info < 28 else 0
+    return 1 + info if major < _ARRAY and info < 24 else 0
+
+
+_WHOLE = bytes(map(_whole, range(256)))
+"""How long an item is, where its first byte alone says so; else 0, as for what is refused."""
+_SHORT_TEXT = range(0x60, 0x78)
+_ONE, _KEY = 2, 3
+
+
 def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], max_tags: int) -> None:
     """Check the whole of `frame` without decoding it.
 
@@ -31,35 +46,37 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
         ProtocolViolation: P-FRAME-4, or P-FRAME-1 for bytes after the item; nothing else, whatever the bytes.
     """
     position, size = 0, len(frame)
-    open_items: list[int] = []  # values still to come in each open container
-    open_maps: list[bool] = []  # whether that container is a map (then even counts left are keys)
-    left, is_map = 1, False
+    # How many values of the innermost open container are still to come, doubled, and one more if it is a map. So what
+    # comes next is a key when the last two bits are set.
+    state = _ONE
+    around: list[int] = []
     items = tags_seen = 0
     while True:
-        while left == 0:
-            if not open_items:
+        while state < _ONE:
+            if not around:
                 if position < size:
                     raise ProtocolViolation("P-FRAME-1", f"{size - position} bytes after the frame's item")
                 return
-            left, is_map = open_items.pop(), open_maps.pop()
-        left -= 1
+            state = around.pop()
+        state -= _ONE
         items += 1
         if items > max_items:
             raise _too_many(max_items)
         if position >= size:
             raise _cut_short()
         initial = frame[position]
-        position += 1
-        major, info = initial >> 5, initial & 31
-        if major == _SIMPLE:
-            if initial not in _SIMPLE_VALUES and initial not in _FLOAT_BYTES:
-                raise _refused(f"simple value or break 0x{initial:02x}")
-            if is_map and left % 2:
-                raise _refused("a map key that is not text")
-            position += _FLOAT_BYTES.get(initial, 0)
+        is_key = state & _KEY == _KEY
+        if (whole := _WHOLE[initial]) and (not is_key or initial in _SHORT_TEXT):
+            position += whole  # as most are; what follows says the same of them, and takes twice as long
             if position > size:
                 raise _cut_short()
             continue
+        position += 1
+        major, info = initial >> 5, initial & 31
+        if major == _SIMPLE:
+            if not whole:
+                raise _refused(f"simple value or break 0x{initial:02x}")
+            raise _refused("a map key that is not text")
         if info < 24:
             argument = info
         else:
@@ -70,11 +87,11 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
             position += width
             if position > size:
                 raise _cut_short()
-        if is_map and left % 2 and major != _TEXT:
+        if is_key and major != _TEXT:
             raise _refused("a map key that is not text")
         if major in (_BYTES, _TEXT):
             position += argument
-        elif major >= _ARRAY:
+        else:
             if major == _TAG:
                 tags_seen += 1
                 if argument not in tags or tags_seen > max_tags:
@@ -85,11 +102,10 @@ def scan(frame: bytes, *, max_depth: int, max_items: int, tags: Container[int], 
                 if count > max_items - items:
                     raise _too_many(max_items)
             if count:
-                if len(open_items) >= max_depth:
+                if len(around) >= max_depth:
                     raise _refused(f"deeper than {max_depth} (Limits.max_depth of the receiver)")
-                open_items.append(left)
-                open_maps.append(is_map)
-                left, is_map = count, major == _MAP
+                around.append(state)
+                state = count * _ONE + (major == _MAP)
         if position > size:
             raise _cut_short()
 
