@@ -8,6 +8,10 @@ TOOLS   := $(VENV)/.tools
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
 CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
 
+# These run on the pure code and, where that was built, on the code in C as well.
+TWICE   := tests/unit/wire tests/conformance tests/hostile/test_wire.py
+NATIVE  := $(wildcard setup.py capnet/native/*.[ch])
+
 # What `make soak` holds to the bars in milliseconds and bytes, beside the long programme.
 BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py tests/integration/test_kills.py
 
@@ -17,7 +21,7 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
+.PHONY: help demo native sanitize test test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 32
@@ -25,9 +29,21 @@ help:  ## print this list
 demo: $(LIBRARY)  ## see it work
 	$(BIN)/python -m capnet demo
 
+native: $(TOOLS)  ## build the code in C in place; all else does so only if there is a compiler
+	$(PIP) --no-deps --editable .
+	$(BIN)/python -c 'import capnet.native.core'
+
+sanitize: $(TOOLS)  ## the tests of the code in C under the address and undefined behaviour sanitizers of gcc
+	trap '$(MAKE) native' EXIT; set -e; \
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' $(MAKE) native; \
+	export LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"; \
+	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc CAPNET_NATIVE_INPUTS=$${CAPNET_NATIVE_INPUTS:-100000} \
+		$(BIN)/pytest --numprocesses 0 tests/native tests/soak/test_native.py tests/unit/wire tests/conformance
+
 test: $(TOOLS)  ## everything a change must pass, coverage gate included
-	$(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
+	CAPNET_PURE=1 $(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
 	$(PYTEST) $(addprefix --ignore=,$(CORE))
+	if $(BIN)/python -c 'import capnet.native as native; raise SystemExit(not native.RUNS)'; then $(PYTEST) $(TWICE); fi
 
 # An environment of their own, made anew each time, whose versions are told before the tests begin.
 test-lowest: RESOLUTION := lowest-direct
@@ -92,6 +108,6 @@ $(LIBRARY): pyproject.toml
 	$(PIP) --editable '.[cli]'
 	@touch $@
 
-$(TOOLS): $(LIBRARY)
+$(TOOLS): $(LIBRARY) $(NATIVE)
 	$(PIP) --editable '.[dev]'
 	@touch $@

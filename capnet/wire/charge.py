@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from capnet.limits import BYTES_PER_VALUE
+from capnet.native import compiled
 
 from .references import CapRef, Reference, StreamRef, kind_of
 
@@ -56,6 +57,7 @@ def charge_of_references(references: Iterable[Reference]) -> int:
     return charge
 
 
+@compiled
 def measured(value: Any) -> tuple[int, int, int]:
     """How many values stand in plain data, keys and itself included; the length of its text and byte strings; and what
     it takes up beside the bytes it has on the wire. References are left out of that: see `charge_of_references`.

@@ -16,6 +16,7 @@ from cbor2 import CBORDecodeError, CBOREncoder, CBORError, loads
 
 from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import BYTES_PER_VALUE, Limits
+from capnet.native import compiled
 
 from .charge import HEAD, charge_of_references, width
 from .references import (
@@ -66,6 +67,7 @@ class _Tags(dict[int, Any]):
         raise CBORDecodeError(f"tag {tag}")
 
 
+@compiled
 class Codec:
     """Encodes and decodes the frames of one connection.
 
@@ -238,6 +240,7 @@ class Codec:
         return read
 
 
+@compiled
 def holds_long(frame: list[Any]) -> bool:
     """Whether a frame holds a byte string that is worth cutting out.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from capnet.errors import ProtocolViolation
+from capnet.native import compiled
 
 from .references import MAX_ID, is_id, is_name, kind_of
 
@@ -52,6 +53,7 @@ HOPS: Final = "capnet.hops"
 _Frame = list[Any]
 
 
+@compiled
 def check(frame: _Frame) -> bool:
     """Whether the frame is one to act on; False for an unknown op that may be ignored.
 

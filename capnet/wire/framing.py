@@ -9,6 +9,7 @@ from typing import Final
 
 from capnet.errors import ProtocolViolation
 from capnet.limits import HANDSHAKE_FRAME, bound
+from capnet.native import compiled
 
 __all__ = ["HEADER_BYTES", "FrameReader", "header"]
 
@@ -66,7 +67,7 @@ class FrameReader:
             alone, before anything of the frame is buffered.
     """
 
-    __slots__ = ("_long", "_missing", "_used", "held", "limit")
+    __slots__ = ("_long", "_missing", "held", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -78,8 +79,8 @@ class FrameReader:
         `io.BytesIO` takes another one. A hash would outlive the bytes it is of: nothing may hash a frame."""
         self._missing = 0
         """Bytes of the long frame that are still to come."""
-        self._used = 0
-        """Bytes of a chunk that were cut into frames."""
+        self.used = 0
+        """Bytes of the last chunk that `cut` has made frames of."""
 
     @property
     def partial(self) -> bool:
@@ -94,10 +95,10 @@ class FrameReader:
         Raises:
             ProtocolViolation: P-FRAME-2, a header announces more than `limit`. The frames before it have been given.
         """
-        if not self.held and len(data) > HEADER_BYTES:
-            (length,) = _length.unpack_from(data)
-            if length == len(data) - HEADER_BYTES and length <= self.limit:
-                return (bytes(data[HEADER_BYTES:]),)  # a chunk that is one frame, as most are
+        if not self.held:
+            frames = sole(data, self.limit)
+            if frames is not None:
+                return frames
         return self._frames(data)
 
     def leave(self, frames: Iterable[bytes]) -> None:
@@ -128,42 +129,60 @@ class FrameReader:
             held += data
             view = memoryview(held)
             try:
-                yield from self._cut(view, len(held))
+                yield from cut(self, view)
             finally:
                 view.release()
-                del held[: self._used]
+                del held[: self.used]
                 if self._long is not None:
                     del held[HEADER_BYTES:]
         else:
             size = len(data)
             try:
-                yield from self._cut(data, size)
+                yield from cut(self, data)
             finally:
-                used = self._used
+                used = self.used
                 if used != size:
                     held += memoryview(data)[used : size if self._long is None else used + HEADER_BYTES]
         if long is not None and long.tell() <= _KEPT and not _spare:
             _spare.append(long)
 
-    def _begin_long(self, come: bytes | bytearray | memoryview, length: int) -> None:
+    def begin_long(self, come: bytes | bytearray | memoryview, length: int) -> None:
+        """A frame of so many bytes has begun with these."""
         self._long = _spare.pop() if _spare else BytesIO()
         self._long.seek(0)
         self._missing = length - self._long.write(come)
 
-    def _cut(self, view: bytes | bytearray | memoryview, size: int) -> Iterator[bytes]:
-        position = 0
-        try:
-            while size - position >= HEADER_BYTES:
-                (length,) = _length.unpack_from(view, position)
-                if length > self.limit:
-                    head = bytes(view[position : position + _HEAD_SHOWN])
-                    raise ProtocolViolation("P-FRAME-2", _why_too_long(head, length, self.limit))
-                end = position + HEADER_BYTES + length
-                if end > size:
-                    if length >= _LONG:
-                        self._begin_long(memoryview(view)[position + HEADER_BYTES :], length)
-                    break
-                start, position = position + HEADER_BYTES, end
-                yield bytes(view[start:end])
-        finally:
-            self._used = position
+
+@compiled
+def sole(data: bytes | bytearray | memoryview, limit: int) -> tuple[bytes] | None:
+    """The frame of a chunk that is one frame and no more, as most are."""
+    if len(data) > HEADER_BYTES:
+        (length,) = _length.unpack_from(data)
+        if length == len(data) - HEADER_BYTES and length <= limit:
+            return (bytes(data[HEADER_BYTES:]),)
+    return None
+
+
+@compiled
+def cut(reader: FrameReader, view: bytes | bytearray | memoryview, position: int = 0) -> Iterator[bytes]:
+    """The frames that are whole in `view`, from a position on. At its end `reader` is told what was used of it.
+
+    Raises:
+        ProtocolViolation: P-FRAME-2, a header announces more than the reader's limit.
+    """
+    size = len(view)
+    try:
+        while size - position >= HEADER_BYTES:
+            (length,) = _length.unpack_from(view, position)
+            if length > reader.limit:
+                head = bytes(view[position : position + _HEAD_SHOWN])
+                raise ProtocolViolation("P-FRAME-2", _why_too_long(head, length, reader.limit))
+            end = position + HEADER_BYTES + length
+            if end > size:
+                if length >= _LONG:
+                    reader.begin_long(memoryview(view)[position + HEADER_BYTES :], length)
+                break
+            start, position = position + HEADER_BYTES, end
+            yield bytes(view[start:end])
+    finally:
+        reader.used = position

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, cast
 
 from capnet.errors import ProtocolViolation
+from capnet.native import bind_references
 
 __all__ = ["TAG_ANSWER", "TAG_CAP", "TAG_STREAM", "AnswerRef", "CapRef", "Reference", "StreamRef", "check_reference"]
 
@@ -93,6 +94,7 @@ kind_of: Callable[[Any], Any] = type
 """`type`, by another name: the exact class of a value, which checkers leave alone."""
 
 Reference = CapRef | AnswerRef | StreamRef
+bind_references(CapRef, AnswerRef, StreamRef)
 
 
 def is_id(value: object) -> bool:

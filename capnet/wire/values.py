@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from capnet.errors import InvalidArgument
 from capnet.limits import HIGHEST_INTEGER, LOWEST_INTEGER, FrameBounds, Limits, bound
+from capnet.native import compiled
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
@@ -158,6 +159,7 @@ def only_data(value: Any, place: object) -> Any:
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 
+@compiled
 def is_plain(value: Any, limits: Bounds, around: int = FRAME_DEPTH) -> bool:
     """Whether `value` may be encoded as it is: plain data within the bounds, without references."""
     kind = kind_of(value)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 __all__ = ["CORPUS", "TARGETS", "inputs", "seeds"]
 
-TARGETS: Final = ("framing", "decoding", "hello", "conversion", "engine", "pair", "circle")
+TARGETS: Final = ("framing", "decoding", "native", "hello", "conversion", "engine", "pair", "circle")
 CORPUS: Final = Path(__file__).parent / "corpus"
 _VECTORS: Final = Path(__file__).parents[2] / "docs" / "reference" / "vectors.json"
 
@@ -33,7 +33,7 @@ def seeds(target: str) -> Iterator[bytes]:
     vectors: dict[str, Any] = json.loads(_VECTORS.read_text(encoding="utf-8"))
     frames = [bytes.fromhex(vector["hex"]) for vector in vectors["frames"]]
     match target:
-        case "decoding":
+        case "decoding" | "native":
             yield from (bytes((bounds,)) + frame[4:] for frame in frames for bounds in range(3))
         case "hello":
             yield from (b"\x01" + frame[4:] for frame in frames if frame[5:6] == b"\x00")

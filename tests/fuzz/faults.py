@@ -17,7 +17,9 @@ from capnet.engine.closing import Closing
 from capnet.engine.engine import Engine
 from capnet.engine.streams import InStream
 from capnet.errors import ProtocolViolation
+from capnet.native import RUNS
 from capnet.wire import codec, framing, hello
+from tests.native.alone import pure_code_alone
 from tests.property.pair import mutants
 
 __all__ = ["FAULTS", "Fault", "plant"]
@@ -99,6 +101,7 @@ def references_out_of_order(patch: pytest.MonkeyPatch) -> str:
         value, references = original(self, frame)
         return value, references[::-1]
 
+    pure_code_alone(patch)
     original = codec.Codec.decode
     patch.setattr(codec.Codec, "decode", decode)
     return "decoding"
@@ -112,9 +115,16 @@ def references_of_a_refused_frame_stay(patch: pytest.MonkeyPatch) -> str:
         value, references = original(self, frame)
         return value, [*left, *references]
 
+    pure_code_alone(patch)
     original = codec.Codec.decode
     patch.setattr(codec.Codec, "decode", decode)
     return "decoding"
+
+
+def wide_text_weighs_nothing(patch: pytest.MonkeyPatch) -> str:
+    """The pure code and the code in C charge for different things."""
+    patch.setattr(codec, "HEAD", vars(codec)["HEAD"] - 1)
+    return "native"
 
 
 def any_name_is_taken(patch: pytest.MonkeyPatch) -> str:
@@ -202,6 +212,7 @@ FAULTS: list[Fault] = [
     simple_values_pass,
     references_out_of_order,
     references_of_a_refused_frame_stay,
+    *([wide_text_weighs_nothing] if RUNS else []),
     any_name_is_taken,
     limits_may_be_too_low,
     nothing_guards_the_handshake,

@@ -23,7 +23,7 @@ FRAME_SECONDS = 0.05
 """Seconds of the reference machine's processor that one frame should take at most."""
 SCRIPT_SECONDS = 0.5
 """The same of a script, which is many frames, and all that checks them."""
-SINGLE = {"decoding", "conversion"}
+SINGLE = {"decoding", "native", "conversion"}
 
 
 def load(target: str) -> ModuleType:

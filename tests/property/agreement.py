@@ -14,6 +14,7 @@ import cbor2
 
 from capnet.errors import ProtocolViolation
 from capnet.limits import Limits
+from capnet.native import PURE
 from capnet.wire.codec import Codec
 from capnet.wire.references import TAG_ANSWER, TAG_CAP, TAG_STREAM, AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.scan import scan
@@ -141,8 +142,9 @@ def codecs_agree(frame: bytes, limits: Limits) -> list[Any] | None:
 
 
 def _decoded(frame: bytes, limits: Limits) -> list[Any] | ProtocolViolation:
+    codec: Codec = PURE["Codec"](limits)
     try:
-        return Codec(limits).decode(frame)[0]
+        return codec.decode(frame)[0]
     except ProtocolViolation as violation:
         return violation
 

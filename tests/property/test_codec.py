@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from capnet.errors import InvalidArgument, ProtocolViolation
 from capnet.limits import Limits
+from capnet.native import PURE
 from capnet.wire.codec import Codec
 from capnet.wire.framing import FrameReader, header
 from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef, is_name
@@ -124,9 +125,9 @@ def decoded(codec: Codec, frame: bytes) -> tuple[list[Any], Any] | ProtocolViola
 
 def check_agreement(frame: bytes) -> None:
     """The decoder for short frames, which looks itself, and the scan before it for long ones, let the same through."""
-    short = Codec(LIMITS)
+    short = PURE["Codec"](LIMITS)
     short._scan_above = len(frame)
-    long = Codec(LIMITS)
+    long = PURE["Codec"](LIMITS)
     long._scan_above = -1
     verdict, alone, together = scanned(frame), decoded(short, frame), decoded(long, frame)
     if isinstance(together, ProtocolViolation):
