@@ -17,7 +17,7 @@ import os
 from importlib import import_module
 from typing import Any, Final, TypeVar, cast
 
-__all__ = ["EDITION", "PURE", "RUNS", "bind_references", "compiled", "core", "why"]
+__all__ = ["RUNS", "why"]
 
 _T = TypeVar("_T")
 
@@ -43,7 +43,7 @@ def _load() -> tuple[Any, str]:
 core, _why = _load()
 
 RUNS: Final[bool] = core is not None
-"""Whether frames are handled by the code in C."""
+"""Whether frames are handled by the code in C. The same for as long as the program runs."""
 
 
 def why() -> str:

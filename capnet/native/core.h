@@ -10,6 +10,10 @@
 #error "capnet.native looks into CPython's objects"
 #endif
 
+#if defined(Py_GIL_DISABLED)
+#error "capnet.native counts on the global interpreter lock"
+#endif
+
 /* Raised whenever pure code and C change together: a core that was built from other sources is left alone. */
 #define EDITION 1
 

@@ -10,7 +10,7 @@ import pytest
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 ENTRY = re.compile(r"^\.\. auto(?:class|function|data|exception):: ([\w.]+)\.(\w+)(?:\(\))?$", re.MULTILINE)
-DOORS = ("capnet", "capnet.observe", "capnet.testing", "capnet.testing.simulate", "capnet.transport")
+DOORS = ("capnet", "capnet.native", "capnet.observe", "capnet.testing", "capnet.testing.simulate", "capnet.transport")
 """The modules whose `__all__` is public, as docs/reference/api.md says."""
 
 

@@ -143,6 +143,13 @@ def test_want_of_memory() -> None:
     assert blocks < ROUNDS / 4 and max(references) < ROUNDS / 4
 
 
+def test_a_second_interpreter_has_the_pure_code() -> None:
+    """What the code in C keeps is of one interpreter."""
+    testing = pytest.importorskip("_testcapi", reason="this Python was built without its own tests")
+    program = "from capnet import native; assert not native.RUNS, native.why()"
+    assert testing.run_in_subinterp(f"import sys; sys.path[:] = {sys.path!r}\n{program}") == 0
+
+
 def test_a_list_is_not_seen_before_it_is_full() -> None:
     """A collection while a frame is decoded runs code of others, which can look at every object there is."""
     seen: list[int] = []
