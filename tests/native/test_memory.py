@@ -150,6 +150,7 @@ def test_a_second_interpreter_has_the_pure_code() -> None:
     assert testing.run_in_subinterp(f"import sys; sys.path[:] = {sys.path!r}\n{program}") == 0
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="collects between two steps of Python code, never in C")
 def test_a_list_is_not_seen_before_it_is_full() -> None:
     """A collection while a frame is decoded runs code of others, which can look at every object there is."""
     seen: list[int] = []
