@@ -35,9 +35,10 @@ native: $(TOOLS)  ## build the code in C in place; all else does so only if ther
 
 sanitize: $(TOOLS)  ## the tests of the code in C under the address and undefined behaviour sanitizers of gcc
 	trap '$(MAKE) native' EXIT; set -e; \
-	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' $(MAKE) native; \
-	export LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"; \
-	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc CAPNET_NATIVE_INPUTS=$${CAPNET_NATIVE_INPUTS:-100000} \
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		$(PIP) --no-deps --editable .; \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc CAPNET_NATIVE_INPUTS=$${CAPNET_NATIVE_INPUTS:-100000} \
 		$(BIN)/pytest --numprocesses 0 tests/native tests/soak/test_native.py tests/unit/wire tests/conformance
 
 test: $(TOOLS)  ## everything a change must pass, coverage gate included
