@@ -81,6 +81,10 @@ def test_what_is_plain_already_is_not_copied() -> None:
         ([CapRef("a", 1)], False),
         ("a", True),
         (None, True),
+        (-(2**64), True),
+        (2**64 - 1, True),
+        (2**64, False),
+        (Number.ONE, False),
     ],
 )
 def test_plain_containers_are_known(value: object, whether: bool) -> None:
