@@ -150,7 +150,7 @@ static PyType_Slot codec_slots[] = {
 static PyType_Spec codec_spec = {
     .name = "capnet.native.core.Codec",
     .basicsize = sizeof(Codec),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = codec_slots,
 };
 

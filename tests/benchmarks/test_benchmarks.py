@@ -20,6 +20,7 @@ from benchmarks import instructions, machine, plot, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.comparison import Comparison, Result, compare
 from benchmarks.contender import BUFFERED, FLOOR, Contender, capnets
+from benchmarks.core import environments
 from benchmarks.job import Job
 from benchmarks.micro import OPERATIONS
 from benchmarks.peers.roster import PEERS
@@ -121,7 +122,8 @@ def test_a_peer_that_cannot_be_installed_is_told(capsys: pytest.CaptureFixture[s
     options = ["--peers", "RPyC", "--environments", str(place), "--only", "W1", "--repeats", "1", "--loop", "asyncio"]
     assert main(["compare", *options, "--seconds", str(SHORT)]) == 0
     head, _, row, blank, reason, *_ = capsys.readouterr().out.splitlines()
-    assert [cell.strip() for cell in head.split("|")][4:-1] == ["F2", "f2-buffered", "capnet asyncio", "RPyC"]
+    ours = [" ".join(["capnet asyncio", *(f"{name}={word}" for name, word in here.items())]) for here in environments()]
+    assert [cell.strip() for cell in head.split("|")][4:-1] == ["F2", "f2-buffered", *ours, "RPyC"]
     assert row.split("|")[-2].strip() == "–"
     assert not blank
     assert reason.startswith("RPyC, W1 (one core): it could not be installed: ")
