@@ -73,11 +73,13 @@ async def _drive(job: Job, profile: Profile | None) -> None:
             unit = await opened.enter_async_context(opening(job.address, row))
             timing = await _idle(job, unit)
         else:
-            units = [await opened.enter_async_context(opening(job.address, row)) for _ in range(row.connections)]
             in_flight = 1 if subject.windows else row.in_flight
+            units: list[Unit] = []
             begin = perf_counter()
-            for unit in units:
-                checked(await unit(), row)
+            # Each is used before the next is opened, or the server's backlog would fill: asyncio then waits for good.
+            for _ in range(row.connections):
+                units.append(await opened.enter_async_context(opening(job.address, row)))
+                checked(await units[-1](), row)
             warm = job.seconds * WARM_UP - (perf_counter() - begin)
             if warm > 0:  # a unit that takes longer than the warm-up was one
                 await loops.drive(units, in_flight=in_flight, seconds=warm, loop=job.loop)
