@@ -73,6 +73,12 @@ def test_memory_is_that_of_the_server_for_each_connection() -> None:
     assert measured.core is None
 
 
+def test_more_connections_than_a_server_keeps_waiting_are_opened() -> None:
+    """Asyncio keeps 100, and a client for which there is no room waits for good."""
+    measured = measure(Measurement(contender=FLOOR, row=replace(W1, connections=600), seconds=SHORT))
+    assert measured.timing.units >= 1
+
+
 def test_the_command_prints_the_table_and_keeps_everything(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     options = ["--loop", "asyncio", "--with", "CAPNET_A=2,CAPNET_B=3", "--json", str(kept)]
@@ -337,6 +343,13 @@ def test_plots_are_pictures() -> None:
     assert whole == pytest.approx(2 * half, rel=0.01)
     line = ET.fromstring(plot.curve("title", "words", ["1", "10", "100"], [1.0, 0.9, 1.1]))
     assert len(list(line.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+
+
+def test_the_plots_of_the_documentation_are_those_of_the_history(tmp_path: Path) -> None:
+    shown = {path.name: path.read_text() for path in (ROOT / "docs" / "explanation" / "plots").iterdir()}
+    for kept in ("compare", "scaling"):
+        plot.draw(json.loads((ROOT / "benchmarks" / "history" / f"{kept}.json").read_text()), tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == shown
 
 
 def test_the_machine_is_told_in_two_lines() -> None:
