@@ -16,7 +16,7 @@ from capnet.engine.inspect import stats
 from capnet.engine.pace import Pace
 from capnet.errors import InvalidArgument, ResourceExhausted
 from capnet.limits import LARGEST_ONE_WAY, Limits
-from capnet.testing.engines import EnginePair, homeward, stream_in, stream_out
+from capnet.testing.engines import EnginePair, capability, homeward, stream_in, stream_out
 from capnet.wire.hello import Hello
 
 ALONE = 12
@@ -282,6 +282,17 @@ class TestStreams:
         pair.flush()
         assert pair.left.failed().reason == "max_streams" and pair.left.returned().token == "open"
         assert [stream.party for stream in engine.streams] == ["a"] * (ALONE + 1) + ["b"]
+
+    def test_a_method_that_brings_none_is_not_remembered(self) -> None:
+        """It may be called whatever streams its party has."""
+        pair = middle(max_calls=64)
+        pair.left.call("open", party="a")
+        pair.right.reply(reached(pair)[0], *(stream_out() for _ in range(ALONE)))
+        for _ in range(2):
+            pair.left.call("find", party="a")
+            pair.right.reply(reached(pair)[0], capability("found"))
+            pair.flush()
+        assert [event.token for event in pair.left.take(CallReturned)] == ["open", "find", "find"]
 
     def test_those_that_are_expected_count(self) -> None:
         """Also while their call waits, and until it is answered, fails or is taken back."""

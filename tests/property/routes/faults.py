@@ -186,8 +186,8 @@ def what_was_exposed_can_be_called_by_all(patch: pytest.MonkeyPatch) -> None:
 def items_are_anything(patch: pytest.MonkeyPatch) -> None:
     """What is declared of the items of a stream says nothing of what they leave as."""
 
-    def init(self: Producing, connection: Any, source: Any, position: Any) -> None:
-        original(self, connection, source, ANYTHING)
+    def init(self: Producing, connection: Any, source: Any, position: Any, leaving: Any) -> None:
+        original(self, connection, source, ANYTHING, None)
 
     original = Producing.__init__
     patch.setattr(Producing, "__init__", init)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from capnet.limits import Limits
+from capnet.limits import FrameBounds, Limits
 from capnet.wire.codec import Codec
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
 from capnet.wire.values import NO_REFERENCES, Unencodable, is_plain, lower, unencodable_text
@@ -113,6 +113,18 @@ def test_keys_are_text(key: object) -> None:
     """P-FRAME-4: a key is never turned into text unless that is declared."""
     assert refusal({key: 1}).steps == []
     assert refusal([{"a": 1, key: 1}]).steps == ["[0]"]
+
+
+def test_who_refuses_is_named() -> None:
+    """P-FRAME-4: bounds of one side are its own; those of a frame are the less of what both sides have."""
+    theirs = Limits(max_references=1)
+    both = FrameBounds(LIMITS, theirs)
+    two: Any = [cap(), cap()]
+    with pytest.raises(Unencodable, match=r"Limits\.max_references of the sender"):
+        lower(two, refuse, theirs)
+    with pytest.raises(Unencodable, match=r"Limits\.max_references of the receiver"):
+        lower(two, refuse, both)
+    assert len(lower(two[:1], refuse, both)[1]) == 1
 
 
 def test_what_is_not_plain_is_enriched() -> None:
