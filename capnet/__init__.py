@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     from capnet.attenuation.membrane import Crossing, Membrane
     from capnet.attenuation.restriction import Restriction, restrict, restrictions
     from capnet.attenuation.revocable import revocable
-    from capnet.connection.call import Call
-    from capnet.connection.channel import channel
+    from capnet.calls.call import Call
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
-    from capnet.connection.pipe import pipe
-    from capnet.connection.policy import (
+    from capnet.engine.lifecycle import CloseCause
+    from capnet.fanout.broadcast import Broadcast
+    from capnet.fanout.state import State
+    from capnet.fanout.subscription import Subscription
+    from capnet.host import Host
+    from capnet.policy.policy import (
         Admission,
         CallInfo,
         Denied,
@@ -57,20 +60,17 @@ if TYPE_CHECKING:
         Policy,
         Verdict,
     )
-    from capnet.connection.proxy import cast_cap, dup, generation, notify, on_broken, release
-    from capnet.connection.revoke import Revocation, detach, revoke
-    from capnet.connection.runtime import Runtime
-    from capnet.connection.scope import Scope
-    from capnet.connection.swap import ReplaceReport, Swap
-    from capnet.connection.threads import in_thread
-    from capnet.engine.lifecycle import CloseCause
-    from capnet.fanout.broadcast import Broadcast
-    from capnet.fanout.state import State
-    from capnet.fanout.subscription import Subscription
-    from capnet.host import Host
+    from capnet.references.promise import pipe
+    from capnet.references.proxy import cast_cap, dup, generation, notify, on_broken, release
+    from capnet.references.revoke import Revocation, detach, revoke
     from capnet.registry.facet import implementation_of
     from capnet.registry.fallback import HOLD
     from capnet.registry.registry import ServeHandle
+    from capnet.serving.runtime import Runtime
+    from capnet.serving.scope import Scope
+    from capnet.serving.swap import ReplaceReport, Swap
+    from capnet.serving.threads import in_thread
+    from capnet.streams.channel import channel
 
 __version__ = "0.1.0"
 
@@ -152,46 +152,46 @@ __all__ = [
 
 _LAZY = {
     "HOLD": "capnet.registry.fallback",
-    "Admission": "capnet.connection.policy",
+    "Admission": "capnet.policy.policy",
     "Broadcast": "capnet.fanout.broadcast",
-    "Call": "capnet.connection.call",
-    "CallInfo": "capnet.connection.policy",
+    "Call": "capnet.calls.call",
+    "CallInfo": "capnet.policy.policy",
     "CloseCause": "capnet.engine.lifecycle",
     "Connection": "capnet.connection.connection",
     "Crossing": "capnet.attenuation.membrane",
-    "Denied": "capnet.connection.policy",
-    "Explanation": "capnet.connection.policy",
+    "Denied": "capnet.policy.policy",
+    "Explanation": "capnet.policy.policy",
     "Host": "capnet.host",
-    "Identity": "capnet.connection.policy",
-    "Introduction": "capnet.connection.policy",
+    "Identity": "capnet.policy.policy",
+    "Introduction": "capnet.policy.policy",
     "Membrane": "capnet.attenuation.membrane",
-    "Policy": "capnet.connection.policy",
-    "ReplaceReport": "capnet.connection.swap",
+    "Policy": "capnet.policy.policy",
+    "ReplaceReport": "capnet.serving.swap",
     "Restriction": "capnet.attenuation.restriction",
-    "Revocation": "capnet.connection.revoke",
-    "Runtime": "capnet.connection.runtime",
-    "Scope": "capnet.connection.scope",
+    "Revocation": "capnet.references.revoke",
+    "Runtime": "capnet.serving.runtime",
+    "Scope": "capnet.serving.scope",
     "ServeHandle": "capnet.registry.registry",
     "State": "capnet.fanout.state",
     "Subscription": "capnet.fanout.subscription",
-    "Swap": "capnet.connection.swap",
-    "Verdict": "capnet.connection.policy",
-    "cast_cap": "capnet.connection.proxy",
-    "channel": "capnet.connection.channel",
+    "Swap": "capnet.serving.swap",
+    "Verdict": "capnet.policy.policy",
+    "cast_cap": "capnet.references.proxy",
+    "channel": "capnet.streams.channel",
     "connect": "capnet.connection.connect",
-    "detach": "capnet.connection.revoke",
-    "dup": "capnet.connection.proxy",
-    "generation": "capnet.connection.proxy",
+    "detach": "capnet.references.revoke",
+    "dup": "capnet.references.proxy",
+    "generation": "capnet.references.proxy",
     "implementation_of": "capnet.registry.facet",
-    "in_thread": "capnet.connection.threads",
-    "notify": "capnet.connection.proxy",
-    "on_broken": "capnet.connection.proxy",
-    "pipe": "capnet.connection.pipe",
-    "release": "capnet.connection.proxy",
+    "in_thread": "capnet.serving.threads",
+    "notify": "capnet.references.proxy",
+    "on_broken": "capnet.references.proxy",
+    "pipe": "capnet.references.promise",
+    "release": "capnet.references.proxy",
     "restrict": "capnet.attenuation.restriction",
     "restrictions": "capnet.attenuation.restriction",
     "revocable": "capnet.attenuation.revocable",
-    "revoke": "capnet.connection.revoke",
+    "revoke": "capnet.references.revoke",
 }
 
 

@@ -8,17 +8,17 @@ from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
 
-from capnet.connection.capacity import Capacity
 from capnet.connection.connect import GRACE, begin, find_scheme
 from capnet.connection.connection import Connection
-from capnet.connection.loop import Loop, open_loop
-from capnet.connection.policy import Admission, Explanation, Policy, explain
-from capnet.connection.serving import Serving
 from capnet.errors import CapnetError, Unavailable
 from capnet.limits import HostLimits, Limits
+from capnet.loop import Loop, open_loop
 from capnet.observe import Bus
 from capnet.observe.log import prepare
+from capnet.policy.policy import Admission, Explanation, Policy, explain
 from capnet.registry import Hosted
+from capnet.serving.serving import Serving
+from capnet.session.capacity import Capacity
 from capnet.transport import Attestation, Listener, Transport
 from capnet.wire.hello import Hello
 

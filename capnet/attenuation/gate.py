@@ -7,11 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 from anyio import CancelScope
 
-from capnet.connection.lineage import check_loops, take_back, with_descendants
-from capnet.connection.streams import StoppableSink
 from capnet.contract import Reader, Sink
 from capnet.errors import CapnetError, Revoked
 from capnet.registry import Hosted
+from capnet.revocation.lineage import check_loops, take_back, with_descendants
+from capnet.streams.ends import StoppableSink
 
 from .wrapper import Wrapper
 

@@ -17,11 +17,11 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from capnet.connection.payload import lent_under
-from capnet.connection.proxy import Proxy, dup_under, held_under, is_less, reference_of
 from capnet.contract import CallContext, Cap, ContractSpec, MethodSpec, Sink, contract_spec
 from capnet.contract.position import ANYTHING, Position
 from capnet.errors import PermissionDenied
+from capnet.references.payload import lent_under
+from capnet.references.proxy import Proxy, dup_under, held_under, is_less, reference_of
 from capnet.registry import Facet, Hosted, facet_of, implementation_of
 
 from .crossing import cannot_cross, rebuilt

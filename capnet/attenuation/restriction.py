@@ -16,11 +16,11 @@ from typing import Any, Final, TypeVar, cast
 
 from anyio import move_on_after
 
-from capnet.connection.runtime import restrictions_of
 from capnet.contract import CallContext, MethodSpec, contract_spec
 from capnet.engine.pace import Pace
 from capnet.errors import ContractError, InvalidArgument, PermissionDenied, ResourceExhausted
 from capnet.registry import Facet, implementation_of
+from capnet.serving.runtime import restrictions_of
 
 from .gate import GuardedStream
 from .wrapper import Inner, Wrapper, contract_of, make_wrapper

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar, cast
 
-from capnet.connection.proxy import Proxy, dup_under, reference_of, release
-from capnet.connection.runtime import restrictions_of
 from capnet.contract import (
     INJECT,
     CallContext,
@@ -27,7 +25,9 @@ from capnet.contract import (
 from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import ContractError, InvalidArgument
+from capnet.references.proxy import Proxy, dup_under, reference_of, release
 from capnet.registry import Hosted
+from capnet.serving.runtime import restrictions_of
 
 __all__ = ["Inner", "Wrapper", "contract_of", "make_wrapper"]
 

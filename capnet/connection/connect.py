@@ -9,13 +9,12 @@ from typing import Any, Final, cast
 
 from anyio import CancelScope
 
+from capnet.connection.connection import Connection
 from capnet.errors import InvalidArgument, MissingExtra
 from capnet.limits import Limits
+from capnet.loop import Loop, open_loop
+from capnet.policy.policy import Policy
 from capnet.transport import Transport, TransportScheme
-
-from .connection import Connection
-from .loop import Loop, open_loop
-from .policy import Policy
 
 __all__ = ["GRACE", "begin", "connect", "find_scheme"]
 

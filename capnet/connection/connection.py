@@ -14,7 +14,11 @@ from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 from typing_extensions import TypeForm
 
+from capnet.calls.call import Call
+from capnet.calls.dependent import Deferring
+from capnet.calls.outgoing import call_failed, call_returned, cancel_call, send_deferred, start_call
 from capnet.contract import Cap, contract_spec
+from capnet.dispatch.dispatcher import Dispatcher
 from capnet.engine import events as engine_events
 from capnet.engine.answers import AnswerState
 from capnet.engine.engine import Engine
@@ -23,35 +27,30 @@ from capnet.engine.inspect import snapshot, stats
 from capnet.engine.ledger import Ledger
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import EXITS, CapnetError
+from capnet.forwarding.forwarder import Forwarders, goes_straight_on
 from capnet.limits import Limits
+from capnet.loop import Loop, TimerHandle
 from capnet.observe import Bus, Event
+from capnet.policy.guard import Guarding
+from capnet.policy.identification import Identifying
+from capnet.policy.policy import Admission, Explanation, Policy, explain, hook_of
+from capnet.references.payload import Payloads
+from capnet.references.proxy import Reference, make_proxy, release
 from capnet.registry import Fallback, Hosted, Registration, Registry
+from capnet.revocation.lineage import Granted, fall_at_birth, handling, take_back, with_descendants
+from capnet.serving.bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
+from capnet.serving.runtime import Runtime, RuntimeService
+from capnet.serving.serving import CloseHooks, Serving
+from capnet.session.capacity import Capacity
+from capnet.session.cleanup import Aftermath
+from capnet.session.driver import Driver
+from capnet.session.held import Holdings
+from capnet.session.must_succeed import Contained
+from capnet.session.publisher import Reports
+from capnet.streams.pump import Streams
 from capnet.transport import Attestation, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
-
-from .aftermath import Aftermath
-from .bootstrap import Bootstrap, BootstrapDispatcher, ask_policy, granting
-from .call import Call
-from .caller import call_failed, call_returned, cancel_call, send_deferred, start_call
-from .capacity import Capacity
-from .contained import Contained
-from .deferring import Deferring
-from .dispatch import Dispatcher
-from .driver import Driver
-from .forward import Forwarders, goes_straight_on
-from .guarding import Guarding
-from .holdings import Holdings
-from .identifying import Identifying
-from .lineage import Granted, fall_at_birth, handling, take_back, with_descendants
-from .loop import Loop, TimerHandle
-from .moving import Streams
-from .payload import Payloads
-from .policy import Admission, Explanation, Policy, explain, hook_of
-from .proxy import Reference, make_proxy, release
-from .reports import Reports
-from .runtime import Runtime, RuntimeService
-from .serving import CloseHooks, Serving
 
 __all__ = ["Connection"]
 

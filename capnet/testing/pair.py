@@ -26,10 +26,10 @@ from typing_extensions import TypeForm
 
 from capnet.connection.connect import connect
 from capnet.connection.connection import Connection
-from capnet.connection.policy import Policy
 from capnet.contract import Cap, contract_spec
 from capnet.host import Host
 from capnet.limits import Limits
+from capnet.policy.policy import Policy
 
 __all__ = ["assert_no_leaks", "connected", "pair"]
 

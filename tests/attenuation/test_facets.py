@@ -35,8 +35,8 @@ from capnet import (
     revoke,
     stream,
 )
-from capnet.connection.proxy import Proxy
 from capnet.contract import contract_spec
+from capnet.references.proxy import Proxy
 from capnet.registry import Facet, Hosted, facet_of
 from capnet.testing import connected
 from tests.connection.shop import until

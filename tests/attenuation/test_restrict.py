@@ -31,8 +31,8 @@ from capnet import (
     restrict,
     restrictions,
 )
-from capnet.connection.proxy import Proxy
-from capnet.connection.revoke import revoke
+from capnet.references.proxy import Proxy
+from capnet.references.revoke import revoke
 from capnet.testing import connected
 from tests.attenuation.store import (
     Clock,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from capnet.connection import dispatch, driver
+from capnet.dispatch import dispatcher as dispatch
+from capnet.session import driver
 from tests.connection.leaks import no_ping_helps as no_ping_helps
 from tests.connection.leaks import nothing_left as nothing_left
 

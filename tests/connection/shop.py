@@ -13,9 +13,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from capnet import INJECT, CallContext, Cap, Connection, Host, Limits, Policy, call, connect
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
+from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
+from capnet.references.proxy import reference_of
 from tests.cost import HANGS
 
 TURNS = 1000

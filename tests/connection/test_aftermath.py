@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from capnet import Cap, CapnetError, Connection, Revoked, Unavailable, call, generation, on_broken, revoke
-from capnet.connection.aftermath import PER_TURN
 from capnet.connection.connection import _ACTS
-from capnet.connection.proxy import reference_of
+from capnet.references.proxy import reference_of
+from capnet.session.cleanup import PER_TURN
 from capnet.testing import connected
 from capnet.wire.frames import Op
 from tests.connection.doors import Door, House

@@ -17,9 +17,9 @@ from capnet import (
     call,
     cast_cap,
 )
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
-from capnet.connection.relayed import RelayedMethod
+from capnet.calls.outgoing import start_call
+from capnet.forwarding.passthrough import RelayedMethod
+from capnet.references.proxy import reference_of
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, Jewel, MemItem, MemJewel, MemShop, Parcel, Shop, raw_call, socket_pair, until
 

@@ -24,7 +24,7 @@ from capnet import (
     on_broken,
 )
 from capnet.connection.connect import begin, find_scheme
-from capnet.connection.loop import open_loop
+from capnet.loop import open_loop
 from capnet.testing import connected
 from capnet.transport import Attestation, Receiver, Transport
 from tests.connection.shop import Item, MemItem, MemShop, Shop, left_when, socket_pair, until
@@ -360,7 +360,7 @@ class Deaf(Transport):
 
 async def test_a_peer_that_never_hangs_up_is_cut_whatever_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-ERR-3: that the backlog falls while we close does not lift the bound on closing."""
-    monkeypatch.setattr("capnet.connection.driver.CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr("capnet.session.driver.CLOSE_TIMEOUT", 0.01)
     async with open_loop() as loop:
         connection = begin(loop, Deaf())
         with anyio.fail_after(60):

@@ -91,8 +91,8 @@ class MemDesk(Desk):
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for seconds is waited for shortly."""
     monkeypatch.setattr("capnet.connection.connection.STOP_TIMEOUT", 0.05)
-    monkeypatch.setattr("capnet.connection.loop.asyncio.LEAVE_TIMEOUT", 0.05)
-    monkeypatch.setattr("capnet.connection.loop.trio.LEAVE_TIMEOUT", 0.05)
+    monkeypatch.setattr("capnet.loop.asyncio.LEAVE_TIMEOUT", 0.05)
+    monkeypatch.setattr("capnet.loop.trio.LEAVE_TIMEOUT", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -370,7 +370,7 @@ async def test_the_last_events_come_before_the_connection_is_left() -> None:
 
 async def test_a_producer_that_waits_for_credit_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-CAP-8: once in each wait that takes long, and never for one that does not."""
-    monkeypatch.setattr("capnet.connection.reports.CREDIT_STALL", 1.0)
+    monkeypatch.setattr("capnet.session.publisher.CREDIT_STALL", 1.0)
     stalls: list[CreditStalled] = []
     async with connected(MemTap(), client_limits=Limits(stream_items=4)) as (server, client):
         tap = await client.bootstrap(Tap)

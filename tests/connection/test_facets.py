@@ -34,9 +34,9 @@ from capnet import (
     revoke,
     stream,
 )
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
+from capnet.calls.outgoing import start_call
 from capnet.contract import callable_contract, contract_spec
+from capnet.references.proxy import reference_of
 from capnet.registry import Facet
 from capnet.testing import connected
 from tests.connection.shop import until
@@ -385,7 +385,7 @@ async def test_more_than_was_lent_is_refused_where_it_is_declared() -> None:
 
 def _loose(method: str) -> Any:
     """A method as a peer calls it that declares nothing."""
-    from capnet.connection.relayed import RelayedMethod
+    from capnet.forwarding.passthrough import RelayedMethod
 
     return RelayedMethod("facet.Desk", method, False)
 

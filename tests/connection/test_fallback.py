@@ -27,8 +27,8 @@ from capnet import (
     connect,
     pipe,
 )
-from capnet.connection.revoke import revoke
 from capnet.observe import Bootstrapped, HandlerFailed, LimitHit
+from capnet.references.revoke import revoke
 from capnet.testing import connected
 from capnet.wire.frames import Op
 from tests.connection.shop import Item, MemItem, MemShop, Shop, raw_call, until
@@ -548,7 +548,7 @@ async def test_t18_a_denied_name_looks_like_one_that_is_not_there_to_fallbacks_t
 
 
 def _bootstrap() -> type[Cap]:
-    from capnet.connection.bootstrap import Bootstrap
+    from capnet.serving.bootstrap import Bootstrap
 
     return Bootstrap
 

@@ -36,9 +36,9 @@ from capnet import (
     release,
     stream,
 )
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
+from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
+from capnet.references.proxy import reference_of
 from capnet.testing import connected
 from tests.balance import EITHER_WAY, UNOBSERVED
 from tests.connection.shop import Gate, Item, MemItem, MemJewel, MemShop, Shop, until

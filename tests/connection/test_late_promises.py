@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from capnet import CallCancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable, pipe
-from capnet.connection.deferring import Late
-from capnet.connection.proxy import reference_of
+from capnet.calls.dependent import Late
+from capnet.references.proxy import reference_of
 from capnet.testing import connected
 from tests.connection.shop import left_when, until
 from tests.connection.test_pipe import code_of

@@ -25,11 +25,11 @@ from capnet import (
     release,
     revoke,
 )
-from capnet.connection import lineage
-from capnet.connection.lineage import MAX_WAYS, Granted
-from capnet.connection.proxy import reference_of
 from capnet.observe import CapExported, CapRevoked
+from capnet.references.proxy import reference_of
 from capnet.registry import Hosted
+from capnet.revocation import lineage
+from capnet.revocation.lineage import MAX_WAYS, Granted
 from capnet.testing import connected
 from capnet.wire.frames import Op
 from capnet.wire.references import CapRef

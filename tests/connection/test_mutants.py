@@ -19,13 +19,19 @@ from anyio import CancelScope, move_on_after
 
 from capnet import PermissionDenied, pipe
 from capnet.attenuation import crossing, gate, membrane, restriction
-from capnet.connection import bootstrap, connection, dispatch, guarding, lineage, policy, revoke, swap
-from capnet.connection.guarding import Guarding
-from capnet.connection.lineage import Granted, Opened
+from capnet.connection import connection
 from capnet.contract.position import Position
+from capnet.dispatch import dispatcher as dispatch
 from capnet.engine.answers import Answer
 from capnet.engine.exports import Export
+from capnet.policy import guard as guarding
+from capnet.policy import policy
+from capnet.policy.guard import Guarding
+from capnet.references import revoke
 from capnet.registry import Hosted, Registry, Replacement
+from capnet.revocation import lineage
+from capnet.revocation.lineage import Granted, Opened
+from capnet.serving import bootstrap, swap
 from capnet.testing import connected
 from tests.attenuation import test_membrane, test_restrict
 from tests.connection import test_cancel, test_guard, test_lifetime, test_lineage, test_policy

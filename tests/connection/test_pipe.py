@@ -33,9 +33,9 @@ from capnet import (
     pipe,
     release,
 )
-from capnet.connection.deferring import Late
-from capnet.connection.proxy import reference_of
+from capnet.calls.dependent import Late
 from capnet.engine.calls import Pipelined
+from capnet.references.proxy import reference_of
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import ever_later, socket_pair, until
 from tests.connection.tree import CALL, DROP, FINISH, RESULT, Branch, MemNode, Node, Tap, Tree, assert_nothing_left

@@ -10,8 +10,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from capnet import Admission, CapnetError, Denied, Limits, NotFound, PermissionDenied
-from capnet.connection import runtime
 from capnet.observe import Bootstrapped, HandlerFailed
+from capnet.serving import runtime
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Gate, Item, MemShop, Shop, until
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from capnet import Connection, Host, Internal, InvalidArgument, Limits, PermissionDenied, ResourceExhausted, connect
-from capnet.connection.policy import Admission
-from capnet.connection.records import EVENTS_GRANT, MAX_EVENT_STREAMS, Records
 from capnet.observe import LimitHit
 from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
+from capnet.policy.policy import Admission
+from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, Records
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
 

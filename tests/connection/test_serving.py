@@ -24,7 +24,7 @@ from capnet import (
     options,
     pipe,
 )
-from capnet.connection.bootstrap import Bootstrap
+from capnet.serving.bootstrap import Bootstrap
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, MemItem, MemShop, Shop, raw_call, until
 

@@ -27,9 +27,9 @@ from capnet import (
     revoke,
     stream,
 )
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import Reference, reference_of
+from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
+from capnet.references.proxy import Reference, reference_of
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
 

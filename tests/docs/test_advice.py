@@ -15,8 +15,8 @@ import pytest
 
 import capnet
 import capnet.testing
-from capnet.connection.scope import Scope
 from capnet.limits import HostLimits, Limits
+from capnet.serving.scope import Scope
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "capnet").rglob("*.py"), *(ROOT / "capnet_transports").rglob("*.py")])

@@ -27,7 +27,7 @@ from sniffio import current_async_library
 from trio.testing import MockClock
 
 from capnet import Cap, CapnetError, Connection, Host, connect
-from capnet.connection.call import Call
+from capnet.calls.call import Call
 from capnet.engine.inspect import check_invariants, stats
 from capnet.observe import Bus
 from capnet.observe.log import Log

@@ -24,8 +24,8 @@ from capnet import (
     generation,
     on_broken,
 )
-from capnet.connection.share import Share
 from capnet.observe import CallFinished, ConnectionClosed, ConnectionOpened, Event, HandlerFailed
+from capnet.session.fair_share import Share
 from capnet.testing import assert_no_leaks
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
 

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from capnet import FailedPrecondition
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
+from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
+from capnet.references.proxy import reference_of
 from capnet.wire.frames import Op
 from tests.connection.test_ordered import MemLedger
 from tests.connection.tree import Node, chain

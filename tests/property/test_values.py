@@ -612,11 +612,11 @@ def _no_enums(kind: Any) -> Any:
 FAULTS: Final[dict[str, tuple[str, object, tuple[Any, ...]]]] = {
     "objects lose fields": ("capnet.contract.position.Position.takes", _yes, (Shape, Struct, Attrs)),
     "types change under Any": ("capnet.contract.position.Position.takes", _yes, (Any, object)),
-    "enums arrive as values": ("capnet.connection.payload.form_of", _no_enums, (Any, object)),
+    "enums arrive as values": ("capnet.references.payload.form_of", _no_enums, (Any, object)),
     "keys are lost": ("capnet.contract.position.Position.checks_keys", False, (Words,)),
     "moments move": ("capnet.contract.plain._is_whole", _yes, (dt.datetime,)),
     "zones are lost": ("capnet.contract.plain._is_whole", _yes, (dt.time,)),
-    "arguments change": ("capnet.connection.deferring.snapshot", _as_it_is, (Struct, Attrs, bytearray)),
+    "arguments change": ("capnet.calls.dependent.snapshot", _as_it_is, (Struct, Attrs, bytearray)),
     "items change": ("capnet.fanout.broadcast.snapshot", _as_it_is, (Struct, Attrs, bytearray)),
 }
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from capnet import Cap, Connection, Stream, Unavailable, call, stream
-from capnet.connection.loop import open_loop
+from capnet.loop import open_loop
 from capnet.testing import check_transport, simulate
 from capnet.testing.simulate import Weather
 from capnet.testing.simulate.weather import WeatherTransport, weather_pair

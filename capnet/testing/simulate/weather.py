@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from capnet.connection.loop import Loop
+from capnet.loop import Loop
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Receiver, Transport
 
 __all__ = ["Weather", "WeatherTransport", "weather_pair"]

@@ -12,8 +12,8 @@ from types import new_class
 from typing import Any
 
 from capnet import Cap, Stream, call, stream
-from capnet.connection.relayed import RelayedMethod
 from capnet.contract import MethodSpec, contract_spec
+from capnet.forwarding.passthrough import RelayedMethod
 
 __all__ = ["SPARE", "Family", "Log", "methods_of"]
 

@@ -13,9 +13,9 @@ from types import new_class
 from typing import Any, Final, Literal
 
 from capnet import Broadcast, Cap, Sink, Stream, call, cast_cap, channel, stream
-from capnet.connection.caller import start_call
-from capnet.connection.proxy import reference_of
-from capnet.connection.relayed import RelayedMethod
+from capnet.calls.outgoing import start_call
+from capnet.forwarding.passthrough import RelayedMethod
+from capnet.references.proxy import reference_of
 from capnet.wire.references import kind_of
 
 from .contracts import Family

@@ -12,17 +12,18 @@ import pytest
 
 from capnet.attenuation import membrane, restriction
 from capnet.attenuation.wrapper import Inner, contract_of
-from capnet.connection import bootstrap, payload, proxy
-from capnet.connection.forward import Forwarder
-from capnet.connection.moving import Producing
-from capnet.connection.payload import Payloads
-from capnet.connection.proxy import Proxy, dup, held_under, reference_of
-from capnet.connection.relayed import RelayedMethod
 from capnet.contract import Cap, ContractSpec, Handler, MethodSpec
 from capnet.contract.position import ANYTHING
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
+from capnet.forwarding.forwarder import Forwarder
+from capnet.forwarding.passthrough import RelayedMethod
+from capnet.references import payload, proxy
+from capnet.references.payload import Payloads
+from capnet.references.proxy import Proxy, dup, held_under, reference_of
 from capnet.registry import Facet, Hosted, implementation_of
+from capnet.serving import bootstrap
+from capnet.streams.pump import Producing
 from capnet.wire.references import CapRef, Reference, kind_of
 
 from .route import CROSSING

@@ -32,12 +32,12 @@ from capnet import (
     restrict,
     revocable,
 )
-from capnet.connection.caller import notify_peer, start_call
-from capnet.connection.deferring import Late
-from capnet.connection.pipe import Promise
-from capnet.connection.proxy import Proxy, reference_of
-from capnet.connection.streams import StreamReader
+from capnet.calls.dependent import Late
+from capnet.calls.outgoing import notify_peer, start_call
+from capnet.references.promise import Promise
+from capnet.references.proxy import Proxy, reference_of
 from capnet.registry import Facet
+from capnet.streams.ends import StreamReader
 
 from .contracts import SPARE, Log, methods_of
 from .doors import Door, Way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capnet.connection.share import LONG, MOMENT, RECENT, SHORT_TURN, Share, Shares
+from capnet.session.fair_share import LONG, MOMENT, RECENT, SHORT_TURN, Share, Shares
 
 
 def turn(share: Share, now: float, took: float) -> bool:

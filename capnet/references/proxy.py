@@ -1,0 +1,312 @@
+"""Proxies: capabilities of the peer as objects of the contract's type.
+
+A proxy class is made once per contract: a subclass of it whose methods bind their arguments and make the call, so that
+`isinstance` holds and checkers see the contract. What a proxy owns is its `Reference`; it is given back when it is
+closed, at the end of its `async with`, or when the last proxy that shares it is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
+
+from typing_extensions import TypeForm
+
+from capnet.calls.dependent import Late
+from capnet.calls.outgoing import notify_peer, start_call
+from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, differences
+from capnet.contract.capability import declaration_of
+from capnet.contract.stand_in import StandIn, stand_in_class
+from capnet.engine.calls import Target
+from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
+from capnet.registry import Facet
+from capnet.streams.ends import StreamReader
+
+if TYPE_CHECKING:
+    from capnet.calls.call import Call
+    from capnet.connection.connection import Connection
+
+__all__ = [
+    "Proxy",
+    "Reference",
+    "cast_cap",
+    "dup",
+    "dup_under",
+    "generation",
+    "held_under",
+    "is_less",
+    "make_proxy",
+    "notify",
+    "on_broken",
+    "reference_of",
+    "release",
+]
+
+C = TypeVar("C")
+P = ParamSpec("P")
+_set = object.__setattr__
+
+
+class Reference:
+    """One local owner of an import, or of the promise of one.
+
+    Giving it back twice is harmless; using it afterwards raises `Released`.
+
+    Args:
+        narrowed: somebody has given it who holds less than the import is; so it does not go home as that.
+    """
+
+    __slots__ = ("__weakref__", "connection", "imported", "narrowed", "released")
+
+    def __init__(self, connection: Connection, imported: Target | Late, narrowed: bool = False) -> None:
+        self.connection = connection
+        self.imported = imported
+        self.narrowed = narrowed
+        self.released = False
+
+    def usable(self) -> Target | Late:
+        """What it owns, while it is ours.
+
+        Raises:
+            Released: it was given back.
+        """
+        if self.released:
+            raise Released(
+                f"this proxy of {self.imported.interface} was given back", hint="dup() it to keep one of your own"
+            )
+        return self.imported
+
+    def release(self) -> None:
+        """Give it back; leaves with the next frames."""
+        if not self.released:
+            self.connection.loop.check()
+            self.released = True
+            self.connection.holdings.release(self.imported)
+
+    def __del__(self) -> None:
+        # The finaliser may run anywhere, even inside the engine: it only leaves a note (architecture §4).
+        if not self.released:
+            self.released = True
+            self.connection.holdings.note_collected(self.imported)
+
+
+class Proxy(StandIn):
+    """What all proxies have. Nothing here reaches the wire but the calls of the contract's methods."""
+
+    _capnet_reference: Reference
+
+    async def aclose(self) -> None:
+        """Give the references back. Idempotent."""
+        self._capnet_reference.release()
+
+    def __capnet_narrow__(self, contract: Any) -> Any:
+        """This capability as `contract`, sharing its reference.
+
+        Raises:
+            TypeError: it is another interface.
+        """
+        if contract is Cap:
+            return self
+        held_under(self, contract)
+        return make_proxy(self._capnet_reference, contract)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Proxy):
+            return NotImplemented
+        mine, theirs = self._capnet_reference, other._capnet_reference
+        return mine.imported is theirs.imported and mine.narrowed == theirs.narrowed
+
+    def __hash__(self) -> int:
+        return hash(id(self._capnet_reference.imported))
+
+    def __repr__(self) -> str:
+        reference = self._capnet_reference
+        state = "released" if reference.released else "broken" if reference.imported.broken else "live"
+        return f"<proxy of {reference.imported.interface} #{reference.imported.id} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a proxy cannot be pickled or copied; dup() gives another proxy of the same capability")
+
+
+def make_proxy(reference: Reference, contract: Any = None) -> Any:
+    """A proxy that owns (or shares) `reference`; without a contract it has no methods until `cast_cap`."""
+    proxy = object.__new__(Proxy if contract is None else _proxy_class(contract))
+    _set(proxy, "_capnet_reference", reference)
+    return proxy
+
+
+def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
+    """What a proxy may be taken as or passed on as where `contract` is declared; None for all that it is.
+
+    Raises:
+        TypeError: more is declared than it is held under, or something else.
+    """
+    imported, narrowed = proxy._capnet_reference.imported, proxy._capnet_reference.narrowed  # noqa: SLF001
+    kind = type(proxy)
+    if contract is Cap:
+        return None if kind is Proxy else contract_spec(kind)
+    wanted = contract_spec(contract)
+    if kind is not Proxy and issubclass(kind, wanted.cls):
+        return wanted
+    if wanted.is_callable and issubclass(kind, CallableCap) and differences(wanted.shape, contract_spec(kind).shape):
+        raise TypeError("Expected a function of another signature than this one is held under")
+    # What a peer says that something is counts as long as nobody has said less of it.
+    said = contract_spec(kind).name if narrowed else imported.interface
+    if said == wanted.name or (not narrowed and _extends(said, wanted.cls)):
+        return wanted
+    raise TypeError(f"Expected `{wanted.name}`, got `{said}`")
+
+
+def _extends(name: str, contract: type) -> bool:
+    """Whether a contract of that name is known here and extends another: a `File` is a `Reader`, too."""
+    kinds: list[type] = contract.__subclasses__()
+    for kind in kinds:
+        declared = declaration_of(kind)
+        if (declared is not None and declared.name == name) or _extends(name, kind):
+            return True
+    return False
+
+
+def is_less(proxy: Proxy, spec: ContractSpec) -> bool:
+    """Whether a contract that a proxy is held under leaves out something of what the peer says that it is."""
+    reference, kind = proxy._capnet_reference, type(proxy)  # noqa: SLF001
+    if spec.is_callable and issubclass(kind, CallableCap):  # a peer does not tell the signature
+        return reference.narrowed or bool(differences(contract_spec(kind).shape, spec.shape))
+    target = reference.imported
+    return reference.narrowed or spec.name != target.interface or spec.version < target.version
+
+
+@lru_cache(maxsize=1024)
+def _proxy_class(contract: Any) -> type[Proxy]:
+    """The class of a contract's proxies."""
+    spec = contract_spec(contract)
+    return stand_in_class(f"{spec.cls.__name__}Proxy", Proxy, spec, partial(_method, spec))
+
+
+def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
+    bind = method.bind
+
+    def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
+        reference = self._capnet_reference
+        imported = reference.imported if not reference.released else reference.usable()
+        return start_call(reference.connection, imported, method, bind(args, kwargs))
+
+    def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
+        offered = self._capnet_reference.imported.version
+        if offered < method.since:
+            raise Unimplemented(
+                f"{spec.name}.{method.name} exists since version {method.since}, the peer serves {offered}",
+                reason="version_mismatch",
+                details={"since": method.since, "offered": offered},
+            )
+        return start(self, *args, **kwargs)
+
+    begin = start_if_there if method.since > 1 else start
+
+    def open_stream(self: Proxy, *args: Any, **kwargs: Any) -> StreamReader:
+        return StreamReader(self._capnet_reference.connection, begin(self, *args, **kwargs))
+
+    chosen: Any = open_stream if method.kind == "stream" else begin
+    chosen.method = method
+    return cast("Callable[..., Any]", chosen)
+
+
+def notify(method: Callable[P, Coroutine[Any, Any, Any]], /) -> Callable[P, None]:
+    """Call a method of a proxy one way: `notify(log.write)("started")`.
+
+    Nothing comes back, no result and no error; the call starts in its order with the others. It leaves with what else
+    is ready; where the peer has no room it waits for that, and further calls wait behind it.
+
+    Raises:
+        TypeError: it is no method of a proxy that answers once. CapnetError, when it is called: it cannot leave.
+    """
+    if isinstance(method, CallableCap):
+        method = cast("Any", method).call
+    proxy: object = getattr(method, "__self__", None)
+    spec: object = getattr(method, "method", None)
+    if not isinstance(proxy, Proxy) or not isinstance(spec, MethodSpec) or spec.kind != "call":
+        raise TypeError("notify() takes a method of a proxy, such as notify(log.write)")
+
+    def start(*args: P.args, **kwargs: P.kwargs) -> None:
+        reference = reference_of(proxy)
+        notify_peer(reference.connection, reference.usable(), spec, spec.bind(args, kwargs))
+
+    return start
+
+
+def reference_of(proxy: object) -> Reference:
+    """The reference behind a proxy.
+
+    Raises:
+        TypeError: it is no proxy, for instance an object of our own that came home.
+    """
+    if not isinstance(proxy, Proxy):
+        raise TypeError(f"{type(proxy).__name__} is not a proxy")
+    return proxy._capnet_reference  # noqa: SLF001 - contracts may use every public name, so this one is not
+
+
+def release(proxy: object) -> None:
+    """Give a proxy's references back now, without waiting. Idempotent; later use raises `Released`."""
+    reference_of(proxy).release()
+
+
+def dup(proxy: C) -> C:
+    """Another proxy of the same capability, with a reference of its own: closing one leaves the other alone.
+
+    Raises:
+        Released: `proxy` was given back.
+    """
+    reference = reference_of(proxy)
+    reference.connection.loop.check()
+    reference.connection.holdings.hold(reference.usable())
+    copy: Any = object.__new__(type(proxy))
+    _set(copy, "_capnet_reference", Reference(reference.connection, reference.imported, reference.narrowed))
+    return cast("C", copy)
+
+
+def dup_under(proxy: Proxy, spec: ContractSpec) -> Any:
+    """The same, as no more than a contract that `proxy` is held under, whatever becomes of it.
+
+    Raises:
+        Released: `proxy` was given back.
+    """
+    reference = proxy._capnet_reference  # noqa: SLF001
+    reference.connection.loop.check()
+    reference.connection.holdings.hold(reference.usable())
+    return make_proxy(Reference(reference.connection, reference.imported, is_less(proxy, spec)), spec.hint)
+
+
+def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
+    """Call `callback` once with the reason when the capability answers nothing any more.
+
+    It is called soon when that is so already, and not at all when the proxy is given back first. Returns a function
+    that ends it.
+    """
+    reference = reference_of(proxy)
+    reference.connection.loop.check()
+    return reference.connection.holdings.watch(reference.usable(), callback)
+
+
+def generation(proxy: object) -> int:
+    """How often the implementation behind a proxy has been replaced, as far as the peer has told; 0 at first."""
+    return reference_of(proxy).imported.generation
+
+
+def cast_cap(proxy: object, contract: TypeForm[C]) -> C:
+    """A capability that came as plain data, as a proxy of `contract`; the two share one reference.
+
+    What is ours and came home is the object itself where its own contract is asked for, and a facet of a narrower one.
+
+    Raises:
+        InvalidArgument: it is another interface.
+    """
+    if isinstance(proxy, Proxy | Facet):
+        try:
+            return cast("C", proxy.__capnet_narrow__(contract))
+        except TypeError as error:
+            raise InvalidArgument(str(error)) from None
+    kind = cast("type[C]", get_origin(contract) or contract)
+    if isinstance(proxy, kind):
+        return proxy
+    raise InvalidArgument(f"{type(proxy).__name__} is not a {kind.__name__}")

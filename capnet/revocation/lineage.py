@@ -1,0 +1,300 @@
+"""Lineage: what was handed out on whose calls, so that revoking takes all that came of it (P-CAP-6).
+
+Each export is a `Granted`. Its parents are the exports on whose calls it was handed out, on this connection or another;
+one that was bootstrapped, or exported by a program on its own, stands alone. It falls when all its parents have: what a
+peer has by another way as well, it keeps. One that was given back stays as a parent while something that came of it is
+held, and can be named by its object.
+
+Only children hold their parents; the other way round all is weak. So what matters to nobody is gone without anybody
+looking for it. Parents are never younger branches of their own children: there are no circles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet, ref
+
+from capnet.engine.exports import Export
+from capnet.errors import CapnetError, Revoked
+from capnet.registry import Grants, Hosted
+
+if TYPE_CHECKING:
+    from capnet.connection.connection import Connection
+
+__all__ = ["Above", "Granted", "Opened", "check_loops", "fall_at_birth", "handling", "take_back", "with_descendants"]
+
+handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
+"""What the running handler was called on: exports that it makes came of that."""
+MAX_WAYS: Final = 64
+"""Parents that are remembered of one export; of more the newest. It can only fall sooner by that."""
+MAX_LOOK: Final = 256
+"""Ancestors that are looked at before a parent is taken for a branch of its own child."""
+TOLD_PER_TURN: Final = 20
+"""Connections that are told what was revoked before the loop has its turn; it answers nothing already."""
+
+
+class Granted:
+    """One export, and where it came from.
+
+    Attributes:
+        connection_ref: its connection, which it does not keep.
+        number: that of its connection, by which it is known when that is gone.
+        grants_ref: all exports of the same capability, which are kept with that.
+        interface: the contract that it was exported under.
+        hosted: what answers behind it, while the peer holds it or a call on it runs.
+        alone: it came of nothing that could be revoked.
+        fallen: why it was taken back, or None.
+        parents: what it came of.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_children",
+        "_export",
+        "alone",
+        "connection_ref",
+        "fallen",
+        "grants_ref",
+        "hosted",
+        "interface",
+        "number",
+        "parents",
+    )
+
+    def __init__(self, connection: Connection, export: Export, hosted: Hosted) -> None:
+        self.connection_ref = ref(connection)
+        self.number = connection.number
+        self.interface = export.interface
+        self.hosted: Hosted | None = hosted
+        self.alone = False
+        self.fallen: str | None = None
+        self.parents: dict[Granted, None] = {}
+        self._export: Export | None = export
+        self.grants_ref: ref[Grants] = ref(hosted.granted)
+        self._children: WeakSet[Granted | Opened] | None = None
+        hosted.granted.add(self)
+
+    @property
+    def live(self) -> bool:
+        """Whether there is something to revoke: the peer holds it, or calls or streams of it go on."""
+        return self.hosted is not None
+
+    @property
+    def export(self) -> Export:
+        """The export; only while it is `live`."""
+        assert self._export is not None
+        return self._export
+
+    @property
+    def children(self) -> Collection[Granted | Opened]:
+        """What came of it, as far as that matters still."""
+        return self._children or ()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether all that it came of has fallen, and it has not."""
+        return not self.alone and self.fallen is None and all(parent.fallen is not None for parent in self.parents)
+
+    def came_of(self, parent: Granted | None, above: Above | None = None) -> None:
+        """It was handed out on a call on `parent`, or on nobody's.
+
+        Args:
+            above: what the parent came of, when others are asked the same.
+        """
+        if parent is None:
+            self.detach()
+        elif not (self.alone or parent in self.parents or parent.fallen is not None or self._leads_to(parent, above)):
+            parent.bear(self)
+            self.parents[parent] = None
+            if len(self.parents) > MAX_WAYS:
+                self.forget(next(iter(self.parents)))
+
+    def bear(self, child: Granted | Opened) -> None:
+        """Something came of it."""
+        if self._children is None:
+            self._children = WeakSet()
+        self._children.add(child)
+
+    def lose(self, child: Granted) -> None:
+        """That came of something else, or of nothing."""
+        if self._children is not None:
+            self._children.discard(child)
+
+    def forget(self, parent: Granted) -> None:
+        """It did not come of that."""
+        del self.parents[parent]
+        parent.lose(self)
+
+    def detach(self) -> None:
+        """It stands alone from now on."""
+        self.alone = True
+        for parent in tuple(self.parents):
+            self.forget(parent)
+
+    def move(self, hosted: Hosted) -> None:
+        """Another implementation answers behind it; what came of it before is that one's as well."""
+        grants = self.grants_ref()
+        if grants is not None:
+            grants.discard(self)
+        self.grants_ref = ref(hosted.granted)
+        hosted.granted.add(self)
+        if self.hosted is not None:
+            self.hosted = hosted
+
+    def ended(self) -> None:
+        """The peer holds it no longer, and no call or stream of it goes on. It may be a parent still."""
+        self.hosted = self._export = None
+        if self.fallen is not None:
+            return
+        for parent in tuple(self.parents):
+            if not parent.live and parent.grants_ref() is None:
+                parent.leave_out()
+        if self._children and self._repeats():
+            self.leave_out()
+
+    def leave_out(self) -> None:
+        """Nobody can take it by itself: what it came of takes its place, so that chains do not grow without end."""
+        children = [child for child in self.children if isinstance(child, Granted)]
+        for child in children:
+            child.forget(self)
+        for parent in (None,) if self.alone else self.parents:
+            above = None if parent is None else Above(parent)
+            for child in children:
+                child.came_of(parent, above)
+
+    def _leads_to(self, parent: Granted, above: Above | None) -> bool:
+        """Whether `parent` is itself or came of it, or of too much to tell; then it adds nothing."""
+        if self is parent or not self._children:
+            return self is parent
+        return self in (above or Above(parent))
+
+    def _repeats(self) -> bool:
+        """Whether all ways to it lead by way of an older export of the same object: who takes that, takes this."""
+        grants, above = self.grants_ref(), self
+        for _ in range(MAX_LOOK):
+            if len(above.parents) != 1:
+                return False
+            (above,) = above.parents
+            if above.grants_ref() is grants:
+                return True
+        return False
+
+
+class Above:
+    """What one export came of, looked for once, by whoever asks first."""
+
+    __slots__ = ("_found", "_of")
+
+    def __init__(self, of: Granted) -> None:
+        self._of = of
+        self._found: set[Granted] | None = None
+
+    def __contains__(self, granted: Granted) -> bool:
+        """Whether it came of that, or of too much to tell."""
+        if self._found is None:
+            self._found = {self._of}
+            waiting = [self._of]
+            while waiting and len(self._found) <= MAX_LOOK:
+                new = [parent for parent in waiting.pop().parents if parent not in self._found]
+                self._found.update(new)
+                waiting += new
+        return granted in self._found or len(self._found) > MAX_LOOK
+
+
+class Opened:
+    """A stream that was opened at a peer by a call made while handling another; it ends with what that was made on.
+
+    Args:
+        end: ends it with an error.
+        parent: what it came of.
+    """
+
+    __slots__ = ("__weakref__", "end", "fallen", "parents")
+    children: Final = ()
+
+    def __init__(self, end: Callable[[CapnetError], object], parent: Granted) -> None:
+        self.end = end
+        self.fallen: str | None = None
+        self.parents = {parent: None}
+        parent.bear(self)
+
+
+def with_descendants(roots: Iterable[Granted]) -> list[Granted | Opened]:
+    """These exports and all that fall with them."""
+    fallen: dict[Granted | Opened, None] = dict.fromkeys(one for one in roots if one.fallen is None)
+    standing: dict[Granted | Opened, int] = {}
+    waiting = list(fallen)
+    while waiting:
+        for child in waiting.pop().children:
+            if child.fallen is not None or child in fallen:
+                continue
+            if len(child.parents) > 1:
+                before = standing.get(child)
+                if before is None:
+                    before = sum(parent.fallen is None for parent in child.parents)
+                standing[child] = before - 1
+                if before > 1:
+                    continue
+            fallen[child] = None
+            waiting.append(child)
+    return list(fallen)
+
+
+def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
+    """Revoke these exports, each at its connection, and end these streams.
+
+    First all of them are refused and their callers answered; clearing away what was behind them gives way to others.
+    """
+    by_connection: dict[Connection, list[Export]] = {}
+    for one in fallen:
+        one.fallen = reason
+        if isinstance(one, Opened):
+            one.end(Revoked(reason))
+            continue
+        one.parents.clear()
+        connection = one.connection_ref()
+        if one.hosted is not None and connection is not None:
+            by_connection.setdefault(connection, []).append(one.export)
+    for connection, exports in by_connection.items():
+        with connection.contained:
+            connection.engine.revoke(exports, reason)
+    _Telling(by_connection).turn()
+
+
+def check_loops(granted: Iterable[Granted]) -> None:
+    """Nothing, where these exports may be taken back: in the loop of their connections.
+
+    Raises:
+        FailedPrecondition: `another_loop`.
+    """
+    for connection in {one.connection_ref() for one in granted if one.live}:
+        if connection is not None:
+            connection.loop.check()
+
+
+def fall_at_birth(granted: Iterable[Granted], reason: str) -> None:
+    """What was handed out on a call on something that had fallen falls too, unless the peer has it by another way."""
+    orphaned = [one for one in granted if one.orphaned]
+    if orphaned:
+        take_back(with_descendants(orphaned), reason)
+
+
+class _Telling:
+    """Sends the news: of very many connections some in each turn of the loop.
+
+    Args:
+        connections: those that have something to tell.
+    """
+
+    def __init__(self, connections: Iterable[Connection]) -> None:
+        self._left = deque(connections)
+
+    def turn(self) -> None:
+        """Do as much as may be done at once; the rest follows soon."""
+        for _ in range(min(TOLD_PER_TURN, len(self._left))):
+            self._left.popleft().driver.drain()
+        if self._left:
+            self._left[0].loop.call_soon(self.turn)

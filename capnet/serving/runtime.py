@@ -1,0 +1,134 @@
+"""The runtime capability, cap-id 1: what every peer answers about itself (P-CAP-9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from anyio import sleep
+from anyio.lowlevel import checkpoint
+
+from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
+from capnet.engine.engine import VALUES_LIKE_A_FRAME
+from capnet.references.proxy import Proxy, Reference, make_proxy, reference_of
+from capnet.registry import Facet, implementation_of
+from capnet.serving.bootstrap import ask_policy, asking
+from capnet.serving.event_stream import Records
+
+if TYPE_CHECKING:
+    from capnet.connection.connection import Connection
+
+__all__ = ["Runtime", "RuntimeService", "restrictions_of"]
+
+NAMES_PER_TURN: Final = 64
+"""Names that a policy is asked about for a description until others have their turn."""
+
+
+class Runtime(Cap, name="capnet.Runtime"):
+    """Cap-id 1 of every connection: `connection.runtime()`."""
+
+    @call
+    async def ping(self) -> None:
+        """Answer; the round trip goes through dispatch, so it shows that handlers run."""
+        ...
+
+    @call
+    async def describe(self) -> dict[str, Any]:
+        """The names that this peer may have, each with its contract, version and the shape of its methods.
+
+        Raises:
+            ResourceExhausted: `max_pending_bootstraps`, too much is asked at a time.
+        """
+        ...
+
+    @call
+    async def stats(self) -> dict[str, int]:
+        """How much of each bounded thing the connection holds at the other side now."""
+        ...
+
+    @call
+    async def restrictions(self, cap: Any) -> list[dict[str, Any]]:
+        """What is held against calls on a capability of ours that the asker holds: see `capnet.restrictions`."""
+        ...
+
+    @stream
+    def events(self, kinds: list[str] | None = None) -> Stream[dict[str, Any]]:
+        """What happens on the connection at the other side from now on, and on its whole host for peers that may know.
+
+        Each item is a map of `kind`, `time`, `connection`, `peer`, `sequence`, `generation` and `fields`: an event as
+        `capnet.observe` has it, without exceptions. A reader that is too slow gets one of kind `Dropped` that says how
+        many it has lost.
+
+        Args:
+            kinds: names of event types; None for all.
+
+        Raises:
+            InvalidArgument: there is no such kind. ResourceExhausted: too many of these streams are open.
+        """
+        ...
+
+
+class RuntimeService(Runtime):
+    """The server side; one serves every connection. What it tells is guarded like the names themselves."""
+
+    async def ping(self) -> None:
+        """See `Runtime`."""
+
+    async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
+        """See `Runtime`."""
+        connection = cast("Connection", ctx.connection)
+        with asking(connection):
+            return await _description(connection)
+
+    async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
+        """See `Runtime`."""
+        return cast("Connection", ctx.connection).stats()
+
+    async def restrictions(self, cap: Any, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
+        """See `Runtime`. Nobody is asked about what is theirs."""
+        theirs = isinstance(cap, Proxy) and reference_of(cap).connection is ctx.connection
+        return [] if theirs else await restrictions_of(cap)
+
+    def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
+        """See `Runtime`."""
+        return Records(cast("Connection", ctx.connection), ctx.call_id, kinds or ())
+
+
+async def _description(connection: Connection) -> dict[str, Any]:
+    """The names that the peer may have. Each costs it as much as a small frame: it waits for its pace (P-LIMIT-5)."""
+    known = tuple(connection.all_served())
+    wait = connection.engine.work_pace.wait(connection.loop.now())
+    connection.engine.spend(len(known) * VALUES_LIKE_A_FRAME)
+    if wait:
+        await sleep(wait)
+    served: dict[str, Any] = {}
+    for number, registration in enumerate(known, 1):
+        if await ask_policy(connection, registration.name, None) is None:
+            spec = registration.spec
+            served[registration.name] = {
+                "contract": spec.name,
+                "version": spec.version,
+                "generation": registration.generation,
+                "methods": spec.shape,
+            }
+        if not number % NAMES_PER_TURN:
+            await checkpoint()  # others have their turn
+    return served
+
+
+async def restrictions_of(capability: object) -> list[dict[str, Any]]:
+    """What is held against calls on a capability, as plain data; the peer is asked about its own.
+
+    Raises:
+        CapnetError: the peer cannot be asked.
+    """
+    if isinstance(capability, Proxy):
+        connection, imported = reference_of(capability).connection, reference_of(capability).usable()
+        connection.holdings.hold(imported)
+        # The peer is asked about its own, also by who holds less of that: a proxy through us would be nothing of its.
+        async with make_proxy(Reference(connection, imported)) as whole:
+            return await connection.runtime().restrictions(whole)
+    if isinstance(capability, Facet):
+        return await restrictions_of(implementation_of(capability))
+    # What stands in front of others says so; nothing here knows it (`capnet/attenuation/wrapper.py`).
+    tell = getattr(type(capability), "__capnet_restrictions__", None)
+    return [] if tell is None else cast("list[dict[str, Any]]", await tell(capability))

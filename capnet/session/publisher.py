@@ -1,0 +1,268 @@
+"""Reports: what a connection does, as events for observers (P-CAP-8).
+
+Every report is made only when somebody observes; where nobody does, nothing is built. A start that was reported is
+followed by its end, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from capnet.engine.answers import Answer
+from capnet.engine.calls import Call as EngineCall
+from capnet.engine.exports import Export
+from capnet.engine.imports import Import
+from capnet.engine.lifecycle import CloseCause
+from capnet.engine.streams import InStream, OutStream, Stream
+from capnet.errors import CapnetError, StreamStopped
+from capnet.loop import Loop, TimerHandle
+from capnet.observe import (
+    Bootstrapped,
+    Bus,
+    CallFinished,
+    CallStarted,
+    CapBroken,
+    CapDropped,
+    CapExported,
+    CapReplaced,
+    CapRevoked,
+    ConnectionClosed,
+    ConnectionOpened,
+    CreditStalled,
+    Event,
+    LimitHit,
+    PolicyDenied,
+    StreamClosed,
+    StreamOpened,
+    ViolationSeen,
+)
+from capnet.registry import Hosted
+
+if TYPE_CHECKING:
+    from capnet.calls.call import Call
+
+__all__ = ["CREDIT_STALL", "Reports"]
+
+CREDIT_STALL: Final = 1.0
+"""Seconds that a producer may wait for credit until that is an event."""
+
+
+class Reports:
+    """Publishes the events of one connection.
+
+    Args:
+        bus: where they go.
+        number: of the connection, for the envelope.
+        principal: tells who the peer is, as far as that is known now.
+        loop: whose clock tells how long things took.
+    """
+
+    __slots__ = ("_loop", "_opened", "_principal", "bus", "event_streams", "number", "peer_name", "streams")
+
+    def __init__(self, bus: Bus, number: int, principal: Callable[[], str | None], loop: Loop) -> None:
+        self._loop = loop
+        self._principal = principal
+        self.bus = bus
+        self.number = number
+        self.peer_name = ""
+        """What the peer calls itself, once it has said so."""
+        self._opened = False
+        self.event_streams = 0
+        """Streams of events that the peer has."""
+        self.streams: dict[Stream, tuple[float, int]] = {}
+        """Streams whose opening was reported, and is to be followed by their end: since when, and the generation."""
+
+    def publish(self, kind: type[Event], **fields: object) -> None:
+        """Publish one event with the connection's envelope."""
+        self.bus.publish(kind, connection=self.number, peer=self.peer_name, principal=self._principal(), **fields)
+
+    def opened(self, transport: str, version: int) -> None:
+        """The handshake is done."""
+        self._opened = True
+        if self.bus.observed:
+            self.publish(ConnectionOpened, transport=transport, version=version)
+
+    def closing(self, cause: CloseCause) -> None:
+        """Everything ends; a violation is told apart."""
+        if cause.kind == "violation" and self.bus.observed:
+            self.publish(ViolationSeen, clause=cause.clause or "", message=cause.message)
+
+    def closed(self, cause: CloseCause) -> None:
+        """Everything has ended."""
+        for stream in tuple(self.streams):
+            self.stream_closed(stream, cause.error())
+        if self._opened and self.bus.observed:
+            self.publish(ConnectionClosed, cause=cause.kind, message=cause.message, clause=cause.clause)
+
+    def bootstrapped(self, name: str, error: CapnetError | None) -> None:
+        """How a bootstrap of the peer's ended."""
+        if self.bus.observed:
+            result, reason = _result(error)
+            self.publish(Bootstrapped, direction="in", name=name, result=result, reason=reason)
+
+    def bootstrap_left(self, call: Call[Any], name: str) -> None:
+        """A bootstrap of ours is on its way: its end is to be told. Only while somebody observes."""
+        call.when_done(partial(self._bootstrap_answered, call, name))
+
+    def denied(self, name: str, method: str | None, reason: str) -> None:
+        """The policy said no to the peer: to a name, or to a call on a contract of that name."""
+        if self.bus.observed:
+            self.publish(PolicyDenied, name=name, method=method, reason=reason)
+
+    def stream_opened(self, stream: Stream, hosted: Hosted | None = None) -> None:
+        """A stream has an end here. Only while somebody observes.
+
+        Args:
+            hosted: the implementation that hands it out, if one does.
+        """
+        generation = 0 if hosted is None else hosted.generation
+        self.streams[stream] = self._loop.now(), generation
+        self.publish(StreamOpened, direction=_flow(stream), stream=stream.id, generation=generation)
+        if stream.ended if isinstance(stream, InStream) else stream.closed is not None and stream.id < 0:
+            self.stream_closed(stream)  # before anybody here could see it, so nobody will be told
+
+    def stream_changed(self, stream: Stream) -> None:
+        """Something was said of a stream; maybe it was the last word of one that is read here."""
+        if type(stream) is InStream and stream.ended:
+            self.stream_closed(stream)
+
+    def stream_closed(self, stream: Stream, error: CapnetError | None = None) -> None:
+        """A stream has ended; of those whose opening was not reported, and the second time, nothing is told.
+
+        Args:
+            error: what its producer has ended it with, unless it knows itself.
+        """
+        opened = self.streams.pop(stream, None)
+        if opened is None:
+            return
+        if isinstance(stream, OutStream):
+            error = stream.closed or error
+        else:
+            error = stream.error if stream.ended and stream.error is not None else error
+            error = StreamStopped() if error is None and stream.stopped else error
+        result, reason = _result(error)
+        self.publish(
+            StreamClosed,
+            direction=_flow(stream),
+            stream=stream.id,
+            generation=opened[1],
+            items=stream.sent if isinstance(stream, OutStream) else stream.came,
+            result=result,
+            reason=reason,
+            seconds=self._loop.now() - opened[0],
+        )
+
+    def credit_awaited(self, stream: OutStream) -> TimerHandle:
+        """A producer waits for credit: tell when that takes long. To be cancelled when it waits no more."""
+        return self._loop.call_at(self._loop.now() + CREDIT_STALL, partial(self._credit_stalled, stream, CREDIT_STALL))
+
+    def exported(self, exports: list[Export]) -> None:
+        """The peer was given capabilities that it did not hold."""
+        if self.bus.observed:
+            for export in exports:
+                self.publish(CapExported, cap=export.id, contract=export.interface)
+
+    def export_ended(self, export: Export, reason: str) -> None:
+        """The peer holds a capability of ours no longer."""
+        if self.bus.observed:
+            kind = CapRevoked if reason == "revoked" else CapDropped
+            self.publish(kind, cap=export.id, contract=export.interface, reason=export.revoked or reason)
+
+    def import_broken(self, imported: Import, error: CapnetError) -> None:
+        """A capability of the peer's answers nothing any more."""
+        if self.bus.observed:
+            self.publish(CapBroken, cap=imported.id, contract=imported.interface, code=error.code, reason=error.reason)
+
+    def import_replaced(self, imported: Import) -> None:
+        """The peer put a new implementation behind a capability that we hold."""
+        if self.bus.observed:
+            self.publish(CapReplaced, cap=imported.id, contract=imported.interface, generation=imported.generation)
+
+    def limit_hit(self, limit: str) -> None:
+        """The peer ran into a limit of ours."""
+        if self.bus.observed:
+            self.publish(LimitHit, limit=limit)
+
+    @property
+    def tells_calls(self) -> bool:
+        """Whether somebody is told when calls start or end."""
+        return self.bus.wants(CallStarted) or self.bus.wants(CallFinished)
+
+    def handler_started(self, answer: Answer) -> None:
+        """A call of the peer's runs."""
+        if not self.bus.wants(CallStarted) or not answer.interface:
+            return  # without a contract it went straight on with another, before anybody was to be told
+        self.publish(
+            CallStarted,
+            direction="in",
+            call=answer.id,
+            contract=answer.interface,
+            method=answer.method,
+            generation=_generation(answer.export),
+        )
+
+    def handler_finished(self, answer: Answer, error: CapnetError | None, seconds: float) -> None:
+        """It has ended."""
+        if not self.bus.wants(CallFinished) or not answer.interface:
+            return
+        result, reason = _result(error)
+        self.publish(
+            CallFinished,
+            direction="in",
+            call=answer.id,
+            contract=answer.interface,
+            method=answer.method,
+            generation=_generation(answer.export),
+            result=result,
+            reason=reason,
+            seconds=seconds,
+        )
+
+    def call_left(self, call: EngineCall, method: str) -> None:
+        """A call of ours has left."""
+        if self.bus.wants(CallStarted) and call.target.interface:
+            self.publish(CallStarted, direction="out", call=call.id, contract=call.target.interface, method=method)
+
+    def call_answered(
+        self, call: EngineCall, number: int, method: str, error: CapnetError | None, seconds: float
+    ) -> None:
+        """It has ended.
+
+        Args:
+            number: its id when it left; of one that was held back that may be another now.
+        """
+        if not self.bus.wants(CallFinished) or not call.target.interface:
+            return
+        result, reason = _result(error)
+        self.publish(
+            CallFinished,
+            direction="out",
+            call=number,
+            contract=call.target.interface,
+            method=method,
+            result=result,
+            reason=reason,
+            seconds=seconds,
+        )
+
+    def _bootstrap_answered(self, call: Call[Any], name: str) -> None:
+        result, reason = _result(call.error)
+        self.publish(Bootstrapped, direction="out", name=name, result=result, reason=reason)
+
+    def _credit_stalled(self, stream: OutStream, seconds: float) -> None:
+        self.publish(CreditStalled, stream=stream.id, seconds=seconds)
+
+
+def _flow(stream: Stream) -> str:
+    return "in" if isinstance(stream, InStream) else "out"
+
+
+def _result(error: CapnetError | None) -> tuple[str, str | None]:
+    return ("ok", None) if error is None else (error.code, error.reason)
+
+
+def _generation(export: Export | None) -> int:
+    hosted: Hosted | None = None if export is None else export.subject
+    return 0 if hosted is None else hosted.generation
