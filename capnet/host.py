@@ -10,15 +10,19 @@ from anyio import CancelScope, create_task_group
 
 from capnet.connection.connect import GRACE, begin, find_scheme
 from capnet.connection.connection import Connection
-from capnet.errors import CapnetError, Unavailable
+from capnet.errors import Replaced, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
 from capnet.observe import Bus
 from capnet.observe.log import prepare
 from capnet.policy.policy import Admission, Explanation, Policy, explain
 from capnet.registry import Hosted
+from capnet.serving.close_hooks import CloseHooks
+from capnet.serving.scope import Scopes
+from capnet.serving.services import Services
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
+from capnet.session.faults import Faults
 from capnet.transport import Attestation, Listener, Transport
 from capnet.wire.hello import Hello
 
@@ -55,23 +59,27 @@ class Host(Serving):
         limits: Limits | None = None,
         host_limits: HostLimits | None = None,
     ) -> None:
-        super().__init__(Bus())
+        bus = Bus()
+        services = Services(
+            bus, bus.publish, Faults(bus, bus.publish), CloseHooks(), self._end_calls_on, self._is_handling
+        )
+        super().__init__(services, Scopes(services))
         Hello(name, limits or Limits()).check()
         self._name = name
         self._policy = policy
         self._limits = limits or Limits()
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
-        self._capacity = Capacity(host_limits or HostLimits(), self._connections, self.bus)
-        self.bus.counter = self._capacity.ledger
+        self._capacity = Capacity(host_limits or HostLimits(), bus)
+        bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
         self._closing = False
 
     async def __aenter__(self) -> Self:
         prepare()
         self._scope = open_loop()
-        self.loop = await self._scope.__aenter__()
-        self.bus.attach(self.loop)
+        self._services.loop = await self._scope.__aenter__()
+        self._services.bus.attach(self._services.loop)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -80,7 +88,7 @@ class Host(Serving):
             with CancelScope(shield=exc_info[0] is not None):
                 await self.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
         finally:
-            self.bus.attach(None)
+            self._services.bus.attach(None)
             await self._scope.__aexit__(None, None, None)
 
     @property
@@ -94,8 +102,8 @@ class Host(Serving):
             "connections": len(self._connections),
             "charge": self._capacity.ledger.used,
             "listeners": len(self._listeners),
-            "names": len(self.registry),
-            **self.bus.stats(),
+            "names": len(self._services.registry),
+            **self._services.bus.stats(),
         }
 
     async def listen(self, url: str, **options: Any) -> Listener:
@@ -136,9 +144,9 @@ class Host(Serving):
             name=self._name,
             limits=self._limits,
             policy=self._policy,
-            names=self.registry,
-            bus=self.bus,
-            hooks=self.hooks,
+            names=self._services.registry,
+            bus=self._services.bus,
+            hooks=self._services.hooks,
             capacity=self._capacity,
         )
         self._connections[connection.number] = connection
@@ -163,12 +171,13 @@ class Host(Serving):
             arguments: of that call, by name.
             auth: what its hello would carry.
         """
-        self.check_loop()
+        self._services.check_loop()
         return await explain(
-            self,
+            self._services.loop,
+            self._services.faults,
             self._policy,
             Admission(name, None, attestation, auth, "", True),
-            self.registry.find(name),
+            self._services.registry.find(name),
             method,
             arguments or {},
             self._limits.policy_timeout,
@@ -179,7 +188,7 @@ class Host(Serving):
 
         Returns the names that were taken back, by the number of the connection.
         """
-        self.check_loop()
+        self._services.check_loop()
         taken: dict[int, list[str]] = {}
 
         async def one(connection: Connection) -> None:
@@ -196,7 +205,7 @@ class Host(Serving):
         self, *, principal: str | None = None, reason: str = "closed by the host", grace: float = 1.0
     ) -> int:
         """Close every connection, or those whose attestation has `principal`; returns how many there were."""
-        self.check_loop()
+        self._services.check_loop()
         chosen = [
             connection
             for connection in self.connections
@@ -213,10 +222,10 @@ class Host(Serving):
         Handlers that do not end when they are cancelled are waited for no longer than 5 seconds. A handler cannot wait
         for its own end: there the close only begins, and goes on when it has returned.
         """
-        self.check_loop()
+        self._services.check_loop()
         self._closing = True
         try:
-            await self.scopes.aclose()
+            await self._scopes.aclose()
             for listener in self._listeners:
                 await listener.aclose()
             self._listeners.clear()
@@ -225,20 +234,20 @@ class Host(Serving):
             for connection in self.connections:  # a handler of which has asked for this; its answer is still to leave
                 connection.on_close(lambda _: self._end_if_over())
             self._end_if_over()
-            await self.hooks.ended()
+            await self._services.hooks.ended()
 
     def _end_if_over(self) -> None:
         if not self._connections:
-            self._end_all(self.registry, "the host is closing")
+            self._services.end_all("the host is closing")
 
-    def end_calls_on(self, hosted: Hosted, error: CapnetError) -> tuple[int, int]:
-        """See `Serving`."""
-        ended = [connection.end_calls_on(hosted, error) for connection in self.connections]
+    def _end_calls_on(self, hosted: Hosted, error: Replaced) -> tuple[int, int]:
+        """See `Services`."""
+        ended = [_services(connection).end_calls_on(hosted, error) for connection in self.connections]
         return sum(calls for calls, _ in ended), sum(streams for _, streams in ended)
 
-    def is_handling(self, hosted: Hosted) -> bool:
-        """See `Serving`."""
-        return any(connection.is_handling(hosted) for connection in self.connections)
+    def _is_handling(self, hosted: Hosted) -> bool:
+        """See `Services`."""
+        return any(_services(connection).is_handling(hosted) for connection in self.connections)
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""
@@ -246,22 +255,27 @@ class Host(Serving):
             transport.abort()
             return
         try:
-            self._capacity.arrived(self.accept(transport))
+            self._capacity.arrived(self.accept(transport)._session)  # noqa: SLF001 - as below
         except Exception as error:  # no memory for one more; the listener goes on
-            self.unexpected("accept", error)
+            self._services.faults.unexpected("accept", error)
 
     def _running(self) -> Loop:
         if self._scope is None or self._closing:
             raise Unavailable("the host is not open", hint="use it inside `async with Host() as host:`")
-        self.loop.check()
-        return self.loop
+        self._services.loop.check()
+        return self._services.loop
 
     async def _serve_listener(self, listener: Listener) -> None:
         try:
             await listener.serve()
         except Exception as error:
-            self.unexpected(f"listener {listener.url}", error)
+            self._services.faults.unexpected(f"listener {listener.url}", error)
 
 
 async def _close(connection: Connection, reason: str, grace: float) -> None:
     await connection.aclose(reason, grace=grace)
+
+
+def _services(connection: Connection) -> Services:
+    """Those of one of ours: what completes on a connection is for its users."""
+    return connection._services  # noqa: SLF001

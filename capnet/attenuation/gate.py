@@ -11,7 +11,7 @@ from capnet.contract import Reader, Sink
 from capnet.errors import CapnetError, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import check_loops, take_back, with_descendants
-from capnet.streams.ends import StoppableSink
+from capnet.streams.sink import StoppableSink
 
 from .wrapper import Wrapper
 

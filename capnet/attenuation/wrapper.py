@@ -77,7 +77,7 @@ class Inner:
         """What is to stay open as long as the wrapper does."""
         if isinstance(self.subject, Proxy):
             reference = reference_of(self.subject)
-            return None if reference.released else reference.connection.forwarders.of(reference.imported)
+            return None if reference.released else reference.caller.held.passing.of(reference.imported)
         return Hosted.of(self.subject)
 
 

@@ -1,25 +1,28 @@
-"""`Call`: a request that has left already. Awaiting collects its result, dropping it is a one-way use."""
+"""`Call`: a request that has left already. Awaiting collects its result, dropping it is a one-way use.
+
+`Late` is what such a call will bring at a path, for as long as only this side knows of that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from anyio import get_current_task
 
-from capnet.contract import MethodSpec
+from capnet.contract import Cap, MethodSpec
 from capnet.engine.calls import Call as EngineCall
-from capnet.engine.calls import Target
-from capnet.errors import CapnetError, DeadlineExceeded
+from capnet.engine.calls import Target as EngineTarget
+from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, FailedPrecondition
 from capnet.loop import TimerHandle
+from capnet.revocation.lineage import Granted
+from capnet.session.held import Held
+from capnet.session.session import Session
+from capnet.wire.references import Reference as WireReference
+from capnet.wire.values import Enrich
 
-if TYPE_CHECKING:
-    from capnet.calls.dependent import Late
-    from capnet.connection.connection import Connection
-    from capnet.revocation.lineage import Granted
-
-__all__ = ["Call"]
+__all__ = ["Call", "Caller", "Late", "NotYet", "Payloads", "Target"]
 
 T = TypeVar("T")
 _PENDING: Final = object()
@@ -44,7 +47,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         "_waiting",
         "_when_done",
         "again",
-        "connection",
+        "caller",
         "context",
         "entry",
         "method",
@@ -53,15 +56,16 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         "until",
     )
 
-    def __init__(self, connection: Connection, method: MethodSpec) -> None:
+    def __init__(self, caller: Caller, method: MethodSpec) -> None:
         self.method = method
         self.started: tuple[float, int] | None = None
         """When it left and under which number, if that was reported to observers."""
-        self.again: tuple[Target | Late, dict[str, Any], float | None, Granted | None] | None = None
+        self.again: tuple[Target, dict[str, Any], float | None, Granted | None] | None = None
         """What an idempotent call needs to be made once more: target, arguments, when it must be done, lineage."""
         self.entry: EngineCall | None = None
         """The engine's record, until the call has ended."""
-        self.connection = connection
+        self.caller = caller
+        """Who has made it."""
         self.context: Mapping[str, str] | None = None
         """Text that goes along."""
         self.one_way = False
@@ -81,14 +85,14 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.entry is not None:
-            connection = self.connection
-            connection.loop.check()
-            driver = connection.driver
-            waiter = connection.loop.waiter()
+            session = self.caller.session
+            loop, driver = session.loop, session.driver
+            loop.check()
+            waiter = loop.waiter()
             if self._waiter is None:
                 self._waiter = waiter
             else:
-                self.when_done(partial(connection.loop.wake, waiter))
+                self.when_done(partial(loop.wake, waiter))
             self._waiting += 1
             try:
                 if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
@@ -96,7 +100,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 yield from waiter.__await__()
             except BaseException:
                 if self._waiting == 1:
-                    connection.cancel_call(self, "")
+                    self.give_up("")
                 raise
             finally:
                 self._waiting -= 1
@@ -107,8 +111,8 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""
         if self.entry is not None:
-            self.connection.loop.check()
-            self.connection.cancel_call(self, reason)
+            self.caller.session.loop.check()
+            self.give_up(reason)
 
     @property
     def done(self) -> bool:
@@ -140,6 +144,26 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         self._when_done = self._when_done or []
         self._when_done.append(callback)
 
+    def give_up(self, reason: str, error: CapnetError | None = None) -> None:
+        """Tell the peer, and end with `error`, or as cancelled. Once it has ended this does nothing."""
+        if self.entry is not None:
+            session = self.caller.session
+            session.engine.cancel(self.entry, reason)
+            self.end(None, error or CallCancelled(reason or "cancelled here"))
+            session.driver.handle_events()
+            session.driver.flush_soon()
+
+    def end(self, value: Any, error: CapnetError | None) -> None:
+        """The end, of which observers are told if they were of the beginning."""
+        self.report(error)
+        self.settle(value, error)
+
+    def report(self, error: CapnetError | None) -> None:
+        """Tell observers how it has ended, if they know of it."""
+        if self.started is not None and self.entry is not None:
+            session, (began, number) = self.caller.session, self.started
+            session.publisher.call_answered(self.entry, number, self.method.name, error, session.loop.now() - began)
+
     def settle(self, value: Any, error: CapnetError | None) -> None:
         """The end: exactly once."""
         self.entry = None
@@ -153,15 +177,15 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
             for callback in callbacks:
                 callback()
         if self._waiter is not None:
-            self.connection.loop.wake(self._waiter)
+            self.caller.session.loop.wake(self._waiter)
 
     def expire_at(self, when: float, message: str = "the method's timeout has passed") -> None:
         """Give up at that time, whether or not the callee does."""
-        self._timer = self.connection.loop.call_at(when, partial(self._expire, message))
+        self._timer = self.caller.session.loop.call_at(when, partial(self._expire, message))
 
     def _expire(self, message: str) -> None:
         if self.entry is not None:
-            self.connection.cancel_call(self, "deadline", DeadlineExceeded(message))
+            self.give_up("deadline", DeadlineExceeded(message))
 
     # Coroutine, so that task groups take it
 
@@ -182,7 +206,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
     def _drive(self, step: Callable[[Generator[Any, Any, T]], Any]) -> Any:
         """A step of the running task's wait: that of another task is not its to resume."""
         if self.entry is not None:
-            self.connection.loop.check()
+            self.caller.session.loop.check()
         task = get_current_task().id
         if self._runners is None:
             self._runners = {}
@@ -198,3 +222,125 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Call {self.method.contract}.{self.method.name} {'done' if self.done else 'pending'}>"
+
+
+class NotYet(Exception):
+    """What is to be sent holds a promise whose call has to be answered first."""
+
+    def __init__(self, call: Call[Any]) -> None:
+        super().__init__("waits for another call")
+        self.call = call
+
+
+class Late:
+    """What a call will bring at a path, when the callee does not keep it: known here only once it is answered.
+
+    Args:
+        call: the call.
+        steps: into its result, as the caller writes them.
+    """
+
+    __slots__ = ("call", "generation", "id", "interface", "steps", "version")
+
+    def __init__(self, call: Call[Any], steps: tuple[str | int, ...]) -> None:
+        self.call = call
+        self.steps = steps
+        self.interface = ""
+        self.version = 0
+        self.generation = 0
+        self.id = 0
+
+    @property
+    def broken(self) -> CapnetError | None:
+        """The call's error, once it has failed."""
+        return self.call.error
+
+    def value(self) -> Any:
+        """What stands there.
+
+        Raises:
+            NotYet: that is not known. CapnetError: the call's own error. FailedPrecondition: nothing stands there.
+        """
+        if not self.call.done:
+            raise NotYet(self.call)
+        value = self.call.outcome()
+        for step in self.steps:
+            try:
+                value = getattr(value, step) if isinstance(step, str) and not hasattr(value, "keys") else value[step]
+            except (LookupError, AttributeError, TypeError):
+                raise FailedPrecondition("the path leads nowhere", reason="no_capability") from None
+        return value
+
+    def capability(self) -> Cap:
+        """What stands there, which is to be passed on.
+
+        Raises:
+            NotYet, CapnetError: see `value`. FailedPrecondition: it is no capability.
+        """
+        value = self.value()
+        if not isinstance(value, Cap):
+            raise FailedPrecondition("the path leads to no capability", reason="no_capability")
+        return value
+
+
+Target: TypeAlias = EngineTarget | Late
+"""What a call is made on."""
+
+
+class Payloads(Protocol):
+    """What turns values into plain data with references, and back: `capnet/references/payload.py`."""
+
+    value: Enrich
+    """Makes plain data and references of values, each at its position."""
+
+    def lower_arguments(
+        self, arguments: dict[str, Any], method: MethodSpec
+    ) -> tuple[dict[str, Any], Sequence[WireReference]]:
+        """Arguments by name as plain data, and the references in them."""
+        ...
+
+    def lift(self, value: Any, references: Sequence[WireReference]) -> Any:
+        """A value that came, its references turned into objects."""
+        ...
+
+    def target_of(self, late: Late) -> EngineTarget:
+        """What a promise has become, once its call is answered."""
+        ...
+
+    def reader(self, call: Call[Any]) -> Any:
+        """The stream that a call will bring."""
+        ...
+
+    def queued(self, references: Sequence[WireReference], parent: Granted | None) -> None:
+        """A frame with these references is on its way, and came of `parent`."""
+        ...
+
+
+class Caller(Protocol):
+    """What makes calls at one peer: `capnet/calls/outgoing.py`."""
+
+    session: Session
+    held: Held
+    payloads: Payloads
+
+    def start(
+        self,
+        target: Target,
+        method: MethodSpec,
+        arguments: dict[str, Any],
+        context: Mapping[str, str] | None = None,
+    ) -> Call[Any]:
+        """Make a call."""
+        ...
+
+    def notify(self, target: Target, method: MethodSpec, arguments: dict[str, Any]) -> None:
+        """Make a one-way call."""
+        ...
+
+    def returned(self, call: Call[Any], value: Any, references: Sequence[WireReference]) -> None:
+        """The peer has answered one with a result."""
+        ...
+
+    def failed(self, call: Call[Any], error: CapnetError) -> None:
+        """The peer has answered one with an error, or never will."""
+        ...

@@ -1,7 +1,7 @@
-"""Deferring: calls that cannot leave yet, because they need the result of another that was not kept for them.
+"""Dependent calls: those that cannot leave yet, because they need the result of another that was not kept for them.
 
 They wait in a line for each target, with all later calls on it, so that calls on one reference leave in the order they
-were made (P-CALL-2). Nothing here is looked at while no call is deferred.
+were made (P-CALL-2). Nothing here is looked at while no call waits.
 """
 
 from __future__ import annotations
@@ -9,76 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from capnet.contract import Cap
 from capnet.contract.snapshot import snapshot
-from capnet.engine.calls import Target
-from capnet.errors import EXITS, CapnetError, DeadlineExceeded, FailedPrecondition
+from capnet.errors import EXITS, CapnetError, DeadlineExceeded
+from capnet.session.held import Held
+from capnet.session.session import Session
 
-if TYPE_CHECKING:
-    from capnet.calls.call import Call
+from .call import Call, NotYet, Target
 
-__all__ = ["Deferring", "Late", "NotYet"]
-
-
-class NotYet(Exception):
-    """What is to be sent holds a promise whose call has to be answered first."""
-
-    def __init__(self, call: Call[Any]) -> None:
-        super().__init__("waits for another call")
-        self.call = call
-
-
-class Late:
-    """What a call will bring at a path, when the callee does not keep it: known here only once it is answered.
-
-    Args:
-        call: the call.
-        steps: into its result, as the caller writes them.
-    """
-
-    __slots__ = ("call", "generation", "id", "interface", "steps", "version")
-
-    def __init__(self, call: Call[Any], steps: tuple[str | int, ...]) -> None:
-        self.call = call
-        self.steps = steps
-        self.interface = ""
-        self.version = 0
-        self.generation = 0
-        self.id = 0
-
-    @property
-    def broken(self) -> CapnetError | None:
-        """The call's error, once it has failed."""
-        return self.call.error
-
-    def value(self) -> Any:
-        """What stands there.
-
-        Raises:
-            NotYet: that is not known. CapnetError: the call's own error. FailedPrecondition: nothing stands there.
-        """
-        if not self.call.done:
-            raise NotYet(self.call)
-        value = self.call.outcome()
-        for step in self.steps:
-            try:
-                value = getattr(value, step) if isinstance(step, str) and not hasattr(value, "keys") else value[step]
-            except (LookupError, AttributeError, TypeError):
-                raise FailedPrecondition("the path leads nowhere", reason="no_capability") from None
-        return value
-
-    def capability(self) -> Cap:
-        """What stands there, which is to be passed on.
-
-        Raises:
-            NotYet, CapnetError: see `value`. FailedPrecondition: it is no capability.
-        """
-        value = self.value()
-        if not isinstance(value, Cap):
-            raise FailedPrecondition("the path leads to no capability", reason="no_capability")
-        return value
+__all__ = ["DependentCalls"]
 
 
 class _Line:
@@ -92,46 +32,45 @@ class _Line:
         """What the oldest waits for."""
 
 
-class Deferring:
+class DependentCalls:
     """The calls of one connection that wait, by what they are made on.
 
     Args:
+        held: what it is made on is kept for it.
         send: makes a call for real; raises `NotYet` when it has to wait on, and otherwise what the call ends with.
     """
 
-    __slots__ = ("_due", "_send", "_watching", "lines")
+    __slots__ = ("_due", "_held", "_send", "_session", "lines")
 
-    def __init__(self, send: Callable[[Call[Any], Any, dict[str, Any]], None]) -> None:
+    def __init__(self, session: Session, held: Held, send: Callable[[Call[Any], Any, dict[str, Any]], None]) -> None:
+        self._session = session
+        self._held = held
         self._send = send
-        self._due: deque[Target | Late] | None = None
-        self._watching = False
-        self.lines: dict[Target | Late, _Line] = {}
+        self._due: deque[Target] | None = None
+        self.lines: dict[Target, _Line] = {}
 
-    def put(self, call: Call[Any], target: Target | Late, arguments: dict[str, Any], needs: Call[Any] | None) -> None:
+    def put(self, call: Call[Any], target: Target, arguments: dict[str, Any], needs: Call[Any] | None) -> None:
         """Have a call wait, for the answer of another or only behind those that do, with the arguments as they are now.
 
         Raises:
             Unavailable: the connection is closing. Others: code of an argument's class fails.
         """
-        connection = call.connection
-        if not connection.engine.lifecycle.accepts_calls:
-            raise connection.engine.closing.error()
+        engine = self._session.engine
+        if not engine.lifecycle.accepts_calls:
+            raise engine.closing.error()
         arguments = snapshot(arguments)
-        if not self._watching:  # what a call waits for may be of another connection, which lives on
-            self._watching = True
-            connection.on_close(lambda cause: self._end(cause.error()))
-        connection.holdings.hold(target)  # the caller may let go of it before the call leaves
+        self._held.hold(target)  # the caller may let go of it before the call leaves
         line = self.lines.setdefault(target, _Line())
         line.calls.append((call, arguments, copy_context()))  # what it hands out came of where it was made
         call.when_done(lambda: self._advance(target))  # one that is cancelled holds up nobody
         if needs is not None:
             self._wait(line, needs, target)
 
-    def _wait(self, line: _Line, needs: Call[Any], target: Target | Late) -> None:
+    def _wait(self, line: _Line, needs: Call[Any], target: Target) -> None:
         line.needs = needs
         needs.when_done(lambda: self._advance(target))
 
-    def _advance(self, target: Target | Late) -> None:
+    def _advance(self, target: Target) -> None:
         """Send the calls on a target that need wait no more.
 
         Those that fail with it are looked at after it and not within: a chain may be longer than the stack is deep.
@@ -146,7 +85,7 @@ class Deferring:
         finally:
             self._due = None
 
-    def _advance_one(self, target: Target | Late) -> None:
+    def _advance_one(self, target: Target) -> None:
         line = self.lines.get(target)
         while line is not None and line.calls:
             call, arguments, context = line.calls[0]
@@ -154,7 +93,7 @@ class Deferring:
                 if line.needs is not None and not line.needs.done:
                     return
                 try:
-                    if call.until is not None and call.until <= call.connection.loop.now():
+                    if call.until is not None and call.until <= self._session.loop.now():
                         raise DeadlineExceeded("the deadline passed while the call waited for another")
                     context.run(self._send, call, target, arguments)
                 except NotYet as needs:
@@ -165,14 +104,14 @@ class Deferring:
                 except EXITS:
                     raise
                 except BaseException as error:  # what the user's own classes raise when they are taken apart
-                    call.settle(None, call.connection.unexpected("call that was deferred", error))
+                    call.settle(None, self._session.faults.unexpected("call that was deferred", error))
             line.calls.popleft()
             line.needs = None
-            call.connection.holdings.release(target)
+            self._held.release(target)
         self.lines.pop(target, None)
 
-    def _end(self, error: CapnetError) -> None:
-        """The connection is over: none of them will leave."""
+    def end(self, error: CapnetError) -> None:
+        """The connection is over: none of them will leave, also where what they wait for is of another that lives on."""
         lines, self.lines = self.lines, {}
         for line in lines.values():
             for call, _, _ in line.calls:

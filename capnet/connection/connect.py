@@ -78,9 +78,10 @@ class connect:
             with CancelScope(shield=exc_info[0] is not None):
                 await self._connection.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
         finally:
-            await self._connection.hooks.ended()
+            services = self._connection._services  # noqa: SLF001 - which are over with it
+            await services.hooks.ended()
             await self._scope.__aexit__(None, None, None)
-            self._connection.bus.attach(None)
+            services.bus.attach(None)
 
 
 def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:

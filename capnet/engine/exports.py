@@ -23,8 +23,10 @@ from capnet.wire.references import CapRef, Reference
 if TYPE_CHECKING:
     from .answers import Answer
 
-__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "RUNTIME_ID", "CapTable", "Export", "Line"]
+__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "ONWARD_ID", "RUNTIME_ID", "CapTable", "Export", "Line"]
 
+ONWARD_ID: Final = -1
+"""Of what a call is made on that goes straight on to another peer: it is in no table."""
 BOOTSTRAP_ID: Final = 0
 RUNTIME_ID: Final = 1
 FIRST_USER_ID: Final = 2

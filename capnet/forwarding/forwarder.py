@@ -10,44 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from capnet.calls.dependent import Late
-from capnet.calls.outgoing import start_call
+from capnet.calls.call import Call, Caller, Target
 from capnet.contract import ContractSpec, Handler
 from capnet.engine.answers import Answer
-from capnet.engine.calls import Pipelined
-from capnet.engine.exports import Export
+from capnet.engine.exports import ONWARD_ID, Export
 from capnet.engine.imports import Import
 from capnet.errors import CapnetError, FailedPrecondition
-from capnet.forwarding.passthrough import RelayedMethod
 from capnet.references.promise import promised
-from capnet.references.proxy import Reference, make_proxy
+from capnet.references.proxy import make_proxy
+from capnet.references.reference import Elsewhere, Reference
 from capnet.registry import Grants, Hosted
-from capnet.revocation.lineage import Granted, take_back, with_descendants
+from capnet.revocation.lineage import Granted, Lineage, take_back, with_descendants
+from capnet.session.session import Session
 from capnet.wire.frames import HOPS
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .passthrough import PassThrough
 
-__all__ = ["ONWARD_ID", "Forwarder", "Forwarders", "goes_straight_on", "onward"]
+__all__ = ["Forwarder", "Forwarders", "goes_straight_on"]
 
-Target = Import | Pipelined | Late
 MAX_HOPS: Final = 32
 """Programs that a call goes through at most: promises that lead to each other would have it go round for ever."""
 LIKE_VALUES: Final = 128
 """To tell somebody else of a capability takes as long as the handling of so many values."""
-ONWARD_ID: Final = -1
-"""Id of what a call is made on that goes straight on: it is in no table."""
 
 
 @lru_cache(maxsize=1024)
-def _relayed(contract: str, name: str, kept: bool) -> Handler:
-    return Handler(RelayedMethod(contract, name, kept), None)
+def _passed(contract: str, name: str, kept: bool) -> Handler:
+    return Handler(PassThrough(contract, name, kept), None)
 
 
-class Forwarder(Hosted):
+class Forwarder(Elsewhere):
     """What stands for a capability of one connection on the others.
 
     Args:
@@ -56,7 +51,7 @@ class Forwarder(Hosted):
         parent: what came before it, when a call just goes on after another.
     """
 
-    __slots__ = ("_forget", "parent", "reference")
+    __slots__ = ("_forget",)
 
     def __init__(self, reference: Reference, grants: Grants | None = None, parent: Granted | None = None) -> None:
         super().__init__(None)
@@ -73,14 +68,14 @@ class Forwarder(Hosted):
         """Any method goes on that the contract has under which it was passed on; the next hop knows if there is one."""
         if contract is not None and method not in contract.methods:
             return None
-        return _relayed(interface, method, False)
+        return _passed(interface, method, False)
 
     def hold(self) -> None:
         """See `Hosted`. One that nobody ever held, because what mentions it did not leave, is just collected."""
         super().hold()
         target = self.reference.imported
         if self._forget is None and isinstance(target, Import):
-            self._forget = self.reference.connection.holdings.watch(target, self._broken)
+            self._forget = self.reference.caller.held.watch(target, self._broken)
 
     def release(self, close: Callable[[Hosted], None]) -> None:
         """See `Hosted`. This is its end: when the capability is passed on again, it gets another forwarder."""
@@ -97,43 +92,44 @@ class Forwarder(Hosted):
             contract: what it was passed on under, when that is less than it is, or is not known yet.
         """
         reference, target = self.reference, self.reference.imported
-        reference.connection.holdings.hold(target)
+        reference.caller.held.hold(target)
         # A promise is passed on as what its call says that it brings, and that is all that its holder has of it.
         less = contract is not None and (isinstance(target, Import) or contract.name != target.interface)
-        own = Reference(reference.connection, target, reference.narrowed or less)
+        own = Reference(reference.caller, target, reference.narrowed or less)
         return make_proxy(own, None if contract is None else contract.hint)
 
-    async def relay(self, connection: Connection, answer: Answer, arguments: dict[str, Any]) -> Any:
+    async def relay(self, session: Session, answer: Answer, arguments: dict[str, Any]) -> Any:
         """Make a call of one connection on the next."""
         reference = self.reference
         target = reference.usable()
         piped = answer.keep or bool(answer.dependents)  # it may have been finished already, with calls on it behind it
-        piped = piped and goes_straight_on(connection, reference.connection)
-        handler = _relayed(answer.interface, answer.method, piped)
+        piped = piped and goes_straight_on(session, reference.caller.session)
+        handler = _passed(answer.interface, answer.method, piped)
         context = {**answer.context, HOPS: str(_hops(answer) + 1)}
-        call = start_call(reference.connection, target, handler.spec, arguments, context)
+        call = reference.caller.start(target, handler.spec, arguments, context)
         if not piped:
             # A one-way call as well: the next hop's pace becomes the caller's, by the credit it does not get yet.
             return await call
-        kept = Reference(reference.connection, promised(call))
+        kept = Reference(reference.caller, promised(call))
         try:
-            connection.engine.answering.forward(answer, call)
-            connection.driver.handle_events()
+            session.engine.answering.forward(answer, call)
+            session.driver.handle_events()
             return await call
         finally:
             kept.release()
 
     def _broken(self, error: CapnetError) -> None:
-        self.reference.connection.forwarders.broken(self.all_granted(), error.message)
+        self.reference.caller.held.passing.broken(self.all_granted(), error.message)
 
 
 class Forwarders:
     """The forwarders of what one connection holds. Each capability has one, so that it has one id with each peer."""
 
-    __slots__ = ("_broken", "_by_target", "_connection", "_grants")
+    __slots__ = ("_broken", "_by_target", "_caller", "_grants", "_lineage")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, caller: Caller, lineage: Lineage) -> None:
+        self._caller = caller
+        self._lineage = lineage
         self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
         self._grants: dict[Import, Grants] = {}
         self._broken: dict[str, list[Granted]] = {}
@@ -153,9 +149,9 @@ class Forwarders:
         """The forwarder for what is held."""
         forwarder = self._by_target.get(target)
         if forwarder is None or forwarder.reference.released:
-            self._connection.holdings.hold(target)
+            self._caller.held.hold(target)
             grants = self._grants.setdefault(target, Grants()) if isinstance(target, Import) else None
-            forwarder = self._by_target[target] = Forwarder(Reference(self._connection, target), grants)
+            forwarder = self._by_target[target] = Forwarder(Reference(self._caller, target), grants)
         return forwarder
 
     def broken(self, granted: Iterable[Granted], reason: str) -> None:
@@ -173,17 +169,35 @@ class Forwarders:
 
         What stands for them here stays what it is.
         """
-        told: dict[tuple[Connection, int], list[Export]] = {}
+        told: dict[tuple[Session, int], list[Export]] = {}
         for imported in imports:
             forwarder = self._by_target.get(imported)
             for granted in () if forwarder is None else tuple(forwarder.granted):
-                connection = granted.connection_ref()
-                if granted.live and connection is not None:
-                    told.setdefault((connection, imported.generation), []).append(granted.export)
-        for (connection, generation), exports in told.items():
-            self._connection.engine.spend(LIKE_VALUES * len(exports))
-            connection.engine.tell_replaced(exports, generation)
-            connection.driver.flush_soon()
+                session = granted.session_ref()
+                if granted.live and session is not None:
+                    told.setdefault((session, imported.generation), []).append(granted.export)
+        for (session, generation), exports in told.items():
+            self._caller.session.engine.spend(LIKE_VALUES * len(exports))
+            session.engine.tell_replaced(exports, generation)
+            session.driver.flush_soon()
+
+    def onward(self, answer: Answer) -> Export:
+        """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""
+        place = answer.place
+        if isinstance(place, Import):
+            forwarder = self.of(place)
+        else:
+            assert isinstance(place, Answer) and place.export is not None and answer.target is not None
+            steps = tuple(answer.target[1:])
+            call: Call[Any] = place.forwarded
+            before: Hosted | None = place.export.subject
+            parent = self._lineage.granted.get(place.export.id)
+            if parent is None and type(before) is Forwarder:
+                parent = before.parent
+            forwarder = Forwarder(Reference(call.caller, promised(call, steps, steps)), None, parent)
+        export = Export(ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
+        export.pins = 1  # for the call
+        return export
 
 
 def _hops(answer: Answer) -> int:
@@ -198,28 +212,9 @@ def _hops(answer: Answer) -> int:
     raise FailedPrecondition(f"the call went through {MAX_HOPS} programs and is nowhere", reason="forwarding_cycle")
 
 
-def goes_straight_on(connection: Connection, following: Connection) -> bool:
+def goes_straight_on(session: Session, following: Session) -> bool:
     """Whether a call on what will come of another may go on to the next hop before it is known what it is made on.
 
     Not where a guard or an observer is to be told the contract of each call: there it waits for that result first.
     """
-    return not (connection.dispatcher.guarded or connection.reports.tells_calls or following.reports.tells_calls)
-
-
-def onward(connection: Connection, answer: Answer) -> Export:
-    """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""
-    place = answer.place
-    if isinstance(place, Import):
-        forwarder = connection.forwarders.of(place)
-    else:
-        assert isinstance(place, Answer) and place.export is not None and answer.target is not None
-        steps = tuple(answer.target[1:])
-        call = place.forwarded
-        before: Hosted | None = place.export.subject
-        parent = connection.payloads.granted.get(place.export.id)
-        if parent is None and type(before) is Forwarder:
-            parent = before.parent
-        forwarder = Forwarder(Reference(call.connection, promised(call, steps, steps)), None, parent)
-    export = Export(ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
-    export.pins = 1  # for the call
-    return export
+    return not (session.guarded or session.publisher.tells_calls or following.publisher.tells_calls)

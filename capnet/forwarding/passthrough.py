@@ -8,13 +8,13 @@ from capnet.contract import Annotation, Cap, MethodSpec
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import UNKNOWN
 
-__all__ = ["RelayedMethod"]
+__all__ = ["PassThrough"]
 
 _ANYTHING: Final = Annotation(Any, "any")
 _LEAVING: Final = Leaving(_ANYTHING, "result")
 
 
-class RelayedMethod(MethodSpec):
+class PassThrough(MethodSpec):
     """A method of a contract that this side does not know: what goes through it stays plain data and references.
 
     Capabilities go on under what they are held under.

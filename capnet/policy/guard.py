@@ -1,4 +1,4 @@
-"""Guarding: a policy's say on each call, before its handler starts (P-CAP-7).
+"""`Guard`: a policy's say on each call, before its handler starts (P-CAP-7).
 
 A guard that decides at once holds up nothing. While one takes its time over a call, the later calls on the same
 reference wait behind it, so that they start in their order; calls on all others go on.
@@ -8,34 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from capnet.contract import ContractSpec
 from capnet.engine.answers import Answer, AnswerState
-from capnet.engine.exports import BOOTSTRAP_ID, Export
+from capnet.engine.exports import BOOTSTRAP_ID, ONWARD_ID, Export
 from capnet.errors import EXITS, CallCancelled
-from capnet.forwarding.forwarder import ONWARD_ID
-from capnet.policy.policy import CallInfo, Denied, denial, refusal_of, settled
 from capnet.registry import Hosted, Turns
+from capnet.session.session import Session
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .policy import CallInfo, Denied, denial, refusal_of, settled
 
-__all__ = ["Guarding"]
+__all__ = ["Guard"]
 
 
-class Guarding:
+class Guard:
     """The calls of one connection that a guard looks at.
 
     Args:
-        guard: the policy's hook.
+        hook: the policy's.
     """
 
-    __slots__ = ("_connection", "_guard", "_lines")
+    __slots__ = ("_hook", "_lines", "_session")
 
-    def __init__(self, connection: Connection, guard: Callable[[CallInfo], object]) -> None:
-        self._connection = connection
-        self._guard = guard
+    def __init__(self, session: Session, hook: Callable[[CallInfo], object]) -> None:
+        self._session = session
+        self._hook = hook
         self._lines: dict[Export | Hosted, Turns] = {}
 
     def line(self, export: Export) -> Turns | None:
@@ -50,24 +48,24 @@ class Guarding:
         """
         if export.id == BOOTSTRAP_ID:
             return None  # who may have a name is for `admit` to say
-        connection = self._connection
+        session = self._session
         contract: ContractSpec | None = export.contract
         info = CallInfo(
             export.interface,
             answer.method,
             arguments,
-            connection.attestation,
-            connection.peer_name,
+            session.attestation,
+            session.peer_name,
             answer.context,
             False,
             frozenset((export.interface,)) if contract is None else contract.names,
         )
         try:
-            verdict = self._guard(info)
+            verdict = self._hook(info)
         except EXITS:
             raise
         except BaseException as error:
-            connection.unexpected("guard", error)
+            session.faults.unexpected("guard", error)
             verdict = Denied("policy_failed")
         if isawaitable(verdict):
             if export.subject.turns is None:  # else no call begins before this one has ended, anyway
@@ -87,9 +85,9 @@ class Guarding:
         Raises:
             PermissionDenied: the guard says no. CallCancelled: the call has ended meanwhile.
         """
-        connection = self._connection
+        session = self._session
         try:
-            said = await settled(connection, "guard", connection.limits.policy_timeout, lambda: verdict)
+            said = await settled(session.loop, session.faults, "guard", session.limits.policy_timeout, lambda: verdict)
         finally:
             self.decided(answer)
         self._check(answer, said)
@@ -112,7 +110,7 @@ class Guarding:
     def _check(self, answer: Answer, verdict: object) -> None:
         denied = refusal_of(verdict)
         if denied is not None:
-            self._connection.reports.denied(answer.interface, answer.method, denied.reason)
+            self._session.publisher.denied(answer.interface, answer.method, denied.reason)
             raise denial(f"{answer.interface}.{answer.method}", denied)
 
 

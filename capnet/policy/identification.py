@@ -1,67 +1,78 @@
-"""Identifying: a policy's say on who a peer is, before anything that the peer asks for is looked at (P-CAP-7)."""
+"""`Identification`: a policy's say on who a peer is, before anything that the peer asks for is looked at (P-CAP-7)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from anyio import CancelScope
 
 from capnet.errors import Unauthenticated
-from capnet.policy.policy import Denied, Introduction, asked_in, hook_of, identified, settled
+from capnet.session.session import Session
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .policy import Denied, Introduction, Policy, asked_in, hook_of, identified, settled
 
-__all__ = ["Identifying"]
+__all__ = ["Identification"]
 
 
-class Identifying:
-    """Asks who the peer of one connection is."""
+class Identification:
+    """Asks who the peer of one connection is.
 
-    __slots__ = ("_connection", "_scope")
+    Args:
+        policy: is asked.
+        hold: has calls of the peer wait.
+        let_go: has them begin.
+    """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    __slots__ = ("_hold", "_let_go", "_policy", "_scope", "_session", "_stopped")
+
+    def __init__(
+        self, session: Session, policy: Policy | None, hold: Callable[[], None], let_go: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._hold = hold
+        self._let_go = let_go
+        self._stopped = False
         self._scope: CancelScope | None = None
 
     def begin(self) -> None:
         """The peer has said hello: if the policy wants to know who it is, its calls wait for that."""
-        connection = self._connection
-        if hook_of(connection.policy, "identify") is not None:
-            connection.dispatcher.hold()
-            connection.loop.spawn(self._run)
+        if hook_of(self._policy, "identify") is not None:
+            self._hold()
+            self._session.loop.spawn(self._run)
 
     def stop(self) -> None:
         """The connection is over: nobody needs to know any more."""
+        self._stopped = True
         if self._scope is not None:
             self._scope.cancel()
 
     async def ask(self) -> bool:
         """Have the policy say who the peer is; one that it refuses is sent away. Whether it may stay."""
-        connection = self._connection
-        hook = hook_of(connection.policy, "identify")
+        session = self._session
+        hook = hook_of(self._policy, "identify")
         if hook is None:
             return True
         introduction = Introduction(
-            connection.attestation, connection.peer_auth, connection.peer_name, asked_in(connection.peer_auth)
+            session.attestation, session.peer_auth, session.peer_name, asked_in(session.peer_auth)
         )
-        seconds = connection.limits.policy_timeout
+        seconds = session.limits.policy_timeout
         known = identified(
-            introduction, await settled(connection, "identification", seconds, lambda: hook(introduction))
+            introduction,
+            await settled(session.loop, session.faults, "identification", seconds, lambda: hook(introduction)),
         )
         if isinstance(known, Denied):
-            connection.reports.denied("", None, known.reason)
-            with connection.contained:
-                connection.engine.close(known.reason, 0, connection.loop.now(), Unauthenticated.code)
-            connection.driver.drain()
+            session.publisher.denied("", None, known.reason)
+            with session.must_succeed:
+                session.engine.close(known.reason, 0, session.loop.now(), Unauthenticated.code)
+            session.driver.drain()
             return False
-        connection.attestation = known
+        session.attestation = known
         return True
 
     async def _run(self) -> None:
-        dispatcher = self._connection.dispatcher
-        if dispatcher.stopping:
+        if self._stopped:
             return
         with CancelScope() as self._scope:
             await self.ask()
-        dispatcher.let_go()
+        self._let_go()

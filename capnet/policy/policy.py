@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from anyio import move_on_after
 
 from capnet.errors import PermissionDenied
+from capnet.loop import Loop
 from capnet.registry import Registration
 from capnet.session.disclosure import goes_on
+from capnet.session.faults import Faults
 from capnet.transport import Attestation
-
-if TYPE_CHECKING:
-    from capnet.serving.serving import Serving
 
 __all__ = [
     "Admission",
@@ -186,7 +185,7 @@ def refusal_of(verdict: object) -> Denied | None:
     return verdict if isinstance(verdict, Denied) else Denied()
 
 
-async def settled(owner: Serving, where: str, seconds: float, ask: Callable[[], object]) -> object:
+async def settled(loop: Loop, faults: Faults, where: str, seconds: float, ask: Callable[[], object]) -> object:
     """What a hook says, at once or in time: a `Denied` when it raises or says nothing."""
     verdict: object = Denied("policy_timeout")
     try:
@@ -196,9 +195,9 @@ async def settled(owner: Serving, where: str, seconds: float, ask: Callable[[], 
         with move_on_after(seconds):
             verdict = await answer
     except BaseException as error:
-        if goes_on(owner.loop, error):
+        if goes_on(loop, error):
             raise
-        owner.unexpected(where, error)
+        faults.unexpected(where, error)
         return Denied("policy_failed")
     return verdict
 
@@ -235,7 +234,8 @@ def asked_in(auth: object) -> frozenset[str]:
 
 
 async def explain(
-    owner: Serving,
+    loop: Loop,
+    faults: Faults,
     policy: Policy | None,
     admission: Admission,
     registration: Registration | None,
@@ -246,7 +246,7 @@ async def explain(
     """Ask a policy what it would say to a peer that asks for a name, and then calls a method of what it gets."""
     served = registration is not None
     if policy is not None:
-        denied = refusal_of(await settled(owner, "admission policy", seconds, lambda: policy.admit(admission)))
+        denied = refusal_of(await settled(loop, faults, "admission policy", seconds, lambda: policy.admit(admission)))
         if denied is not None:
             return Explanation(False, served, denied, "admit")
     guard = hook_of(policy, "guard")
@@ -254,7 +254,7 @@ async def explain(
         contract = admission.name if registration is None else registration.spec.name
         names = frozenset((contract,)) if registration is None else registration.spec.names
         call = CallInfo(contract, method, arguments, admission.attestation, admission.peer, {}, True, names)
-        denied = refusal_of(await settled(owner, "guard", seconds, lambda: guard(call)))
+        denied = refusal_of(await settled(loop, faults, "guard", seconds, lambda: guard(call)))
         if denied is not None:
             return Explanation(False, served, denied, "guard")
     return Explanation(True, served, None, None)

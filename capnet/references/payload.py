@@ -8,14 +8,13 @@ home (`capnet/registry/facet.py`), which becomes the object where its own contra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any, Final, get_origin
+from typing import Any, Final, get_origin
 from weakref import WeakValueDictionary
 
-from capnet.calls.call import Call
-from capnet.calls.dependent import Late
+from capnet.calls.call import Call, Caller, Late
 from capnet.contract import (
     CallableCap,
     Cap,
@@ -34,19 +33,20 @@ from capnet.engine.exports import FIRST_USER_ID, Export
 from capnet.engine.imports import Import
 from capnet.engine.streams import InStream, OutStream
 from capnet.errors import FailedPrecondition, Revoked
-from capnet.forwarding.forwarder import Forwarder
-from capnet.references.promise import Promise
-from capnet.references.proxy import Proxy, Reference, held_under, make_proxy, reference_of
 from capnet.registry import Facet, Hosted, facet_of
-from capnet.revocation.lineage import Above, Granted
-from capnet.streams.ends import RemoteSink, StreamReader
-from capnet.streams.pump import Producing, Receiving
+from capnet.revocation.lineage import Granted, Lineage
+from capnet.session.session import Session
+from capnet.streams.flow import Streams
+from capnet.streams.pump import Consumer, Producer, Pumps
+from capnet.streams.reader import StreamReader
+from capnet.streams.sink import RemoteSink
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Enrich, Unencodable, lower
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .promise import Promise
+from .proxy import Proxy, held_under, make_proxy, reference_of
+from .reference import Elsewhere, Reference
 
 __all__ = ["Payloads", "lent_under"]
 
@@ -56,35 +56,37 @@ References = Sequence[WireReference]
 class Payloads:
     """Lowers and lifts the values of one connection."""
 
-    __slots__ = ("_connection", "_functions", "argument", "granted", "value")
+    __slots__ = ("_caller", "_functions", "_lineage", "_pumps", "_session", "_streams", "argument", "value")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, caller: Caller, streams: Streams, pumps: Pumps, lineage: Lineage) -> None:
+        self._session = session
+        self._caller = caller
+        self._streams = streams
+        self._pumps = pumps
+        self._lineage = lineage
         self.value: Enrich = partial(self._enrich, False)
         """Makes plain data and references of values, each at its position."""
         self.argument: Enrich = partial(self._enrich, True)
         """The same for arguments, in which what is not there yet may travel as such."""
-        self.granted: dict[int, Granted] = {}
-        """What our exports keep open, by export id."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         # They are told apart by what they are, never by what their class says is equal.
         self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] = WeakValueDictionary()
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        lowered = lower(arguments, self.argument, self._connection.engine.bounds, place=method.arguments_position)
+        lowered = lower(arguments, self.argument, self._session.engine.bounds, place=method.arguments_position)
         return _apart(lowered)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        return _apart(lower(value, self.value, self._connection.engine.bounds, place=method.result_position))
+        return _apart(lower(value, self.value, self._session.engine.bounds, place=method.result_position))
 
     def dispose(self, result: Any) -> None:
         """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it was given back."""
-        for implementation in _implementations_in(result, self._connection.limits.max_items):
+        for implementation in _implementations_in(result, self._session.limits.max_items):
             hosted = Hosted.of(implementation)
             hosted.hold()
-            hosted.release(self._connection.close_hosted)
+            hosted.release(self._session.close_hosted)
 
     def lift(self, value: Any, references: References) -> Any:
         """A value that came, its references turned into objects. Each takes over the holder its reference brought.
@@ -95,7 +97,7 @@ class Payloads:
         for reference in references:
             home = reference.subject if type(reference) is CapRef else None
             if type(home) is Export and home.revoked is not None:
-                self._connection.engine.release_all(references)
+                self._session.engine.release_all(references)
                 raise Revoked(home.revoked)
         return _replace(value, self._object)
 
@@ -106,7 +108,7 @@ class Payloads:
             NotYet: it is not. CapnetError: the call's own error. FailedPrecondition: it is no capability of the peer's.
         """
         value = late.value()
-        if isinstance(value, Proxy) and reference_of(value).connection is self._connection:
+        if isinstance(value, Proxy) and reference_of(value).caller is self._caller:
             target = reference_of(value).usable()
             return self.target_of(target) if isinstance(target, Late) else target
         raise FailedPrecondition(
@@ -115,68 +117,35 @@ class Payloads:
             hint="await the call to see what it has brought",
         )
 
-    def queued(self, references: References, parent: Granted | None) -> list[Export]:
-        """A frame with these references is on its way: their subjects stay open as long as they are exported.
+    def reader(self, call: Call[Any]) -> StreamReader:
+        """The stream that a call will bring."""
+        return StreamReader(self._streams, call)
+
+    def queued(self, references: References, parent: Granted | None, hosted: Hosted | None = None) -> None:
+        """A frame with these references is on its way.
 
         Args:
-            parent: what they came of.
-
-        Returns the exports that are new.
+            parent: what it all came of.
+            hosted: the implementation that hands out the streams in it; it stays open for them.
         """
-        new: list[Export] = []
-        above = None if parent is None or len(references) == 1 else Above(parent)
-        for reference in references:
-            if type(reference) is CapRef and reference.id > 0:
-                granted = self.granted.get(reference.id)
-                if granted is None:
-                    export = self._connection.engine.exports.find(reference.id)
-                    if export is None:
-                        continue  # the frame was the last of a connection that has closed with it
-                    hosted: Hosted = reference.subject
-                    hosted.hold()
-                    granted = self.granted[reference.id] = Granted(self._connection, export, hosted)
-                    new.append(export)
-                granted.came_of(parent, above)
-        return new
-
-    def granted_in(self, references: References) -> list[Granted]:
-        """What the peer holds, or will, by these references."""
-        ids = [reference.id for reference in references if type(reference) is CapRef]
-        return [self.granted[id] for id in ids if id in self.granted]
-
-    def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
-        """Another implementation answers for these exports now."""
-        for export in exports:
-            granted = self.granted.get(export.id)
-            if granted is not None:  # one that was given back is kept by its running calls only
-                old = granted.hosted
-                assert old is not None, "what is in the table is live"
-                hosted.hold()
-                granted.move(hosted)
-                old.release(self._connection.close_hosted)
-
-    def ended(self, export: Export) -> None:
-        """An export is gone: it keeps its subject open no longer."""
-        granted = self.granted.pop(export.id, None)
-        if granted is not None:
-            hosted = granted.hosted
-            granted.ended()
-            if hosted is not None:
-                hosted.release(self._connection.close_hosted)
+        self._session.publisher.exported(self._lineage.queued(references, parent))
+        self._pumps.begin(references, hosted, parent)
+        if parent is not None and parent.fallen is not None:
+            self._lineage.fall_at_birth(references, parent.fallen)
 
     def _object(self, reference: WireReference) -> Any:
         subject = reference.subject
         if type(reference) is CapRef:
             if type(subject) is Import:
-                return make_proxy(Reference(self._connection, subject))
+                return make_proxy(Reference(self._caller, subject))
             hosted: Hosted = subject.subject
-            if isinstance(hosted, Forwarder):
+            if isinstance(hosted, Elsewhere):
                 return hosted.proxy(subject.contract)
             return facet_of(hosted, subject.contract)
         if type(subject) is InStream:
-            return StreamReader(self._connection, subject)
+            return StreamReader(self._streams, subject)
         if type(subject) is OutStream:
-            return RemoteSink(self._connection, subject, ANYTHING)
+            return RemoteSink(self._streams, subject, ANYTHING)
         return _replace(subject, self._object)  # an unanswered result that has come meanwhile
 
     def _enrich(self, promises: bool, value: Any, position: Position) -> Any:
@@ -187,10 +156,10 @@ class Payloads:
         if hasattr(kind, "__aiter__"):
             items = _items_of(position, "stream")
             leaving = None if position.end is None else leaving_item(position.end)
-            return StreamRef("out", Producing(self._connection, value, items, leaving))
+            return StreamRef("out", Producer(self._streams, value, items, leaving))
         if issubclass(kind, Sink):
             _items_of(position, "sink")
-            return StreamRef("in", Receiving(self._connection, value))
+            return StreamRef("in", Consumer(self._streams, value))
         if isinstance(value, Promise):
             return self._promise(value, promises)
         if position.takes_functions and callable(value):
@@ -220,7 +189,7 @@ class Payloads:
         if target.broken is not None:
             raise target.broken.again()
         spec = held_under(proxy, contract)
-        if reference.connection is self._connection and not reference.narrowed:
+        if reference.caller is self._caller and not reference.narrowed:
             if isinstance(target, Late) and (promises or target.call.done):
                 return self._capability(target.capability(), contract, promises)
             if isinstance(target, Import):
@@ -229,7 +198,7 @@ class Payloads:
                 return CapRef(target.interface, target.version, target, -target.id)
             if isinstance(target, Pipelined) and promises:
                 return AnswerRef(target.call.id, target.path, target)
-        forwarder = reference.connection.forwarders.of(target)
+        forwarder = reference.caller.held.passing.of(target)
         if spec is None or (
             isinstance(target, Import) and spec.name == target.interface and spec.version >= target.version
         ):
@@ -244,7 +213,7 @@ class Payloads:
             raise target.broken.again()
         if isinstance(target, Late):
             return target.value()
-        if isinstance(target, Pipelined) and reference.connection is self._connection and promises:
+        if isinstance(target, Pipelined) and reference.caller is self._caller and promises:
             return AnswerRef(target.call.id, target.path, target)
         raise TypeError("a promise of data travels in arguments to the peer that it will come from; await its call")
 
@@ -307,9 +276,7 @@ def _apart(lowered: tuple[Any, References]) -> tuple[Any, References]:
     """What was lowered, in which no iterator stands twice: each of its items goes to one reader only."""
     _, references = lowered
     if len(references) > 1:
-        sources = [
-            one.subject.source for one in references if type(one) is StreamRef and type(one.subject) is Producing
-        ]
+        sources = [one.subject.source for one in references if type(one) is StreamRef and type(one.subject) is Producer]
         iterators = [id(source) for source in sources if hasattr(kind_of(source), "__anext__")]
         if len(set(iterators)) < len(iterators):
             raise Unencodable("one stream stands in two places: each of its items goes to one reader only")

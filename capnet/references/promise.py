@@ -2,7 +2,7 @@
 
 A promise of a capability is a proxy like any other, whose calls go to where the result will be; one of other data can
 be stepped into and passed as an argument. While the call has not left, its answer can be kept at the callee, and then
-nothing waits for a round trip. When it has left, what is made on the promise waits here, in order (`deferring.py`).
+nothing waits for a round trip. When it has left, what is made on the promise waits here, in order (`dependent.py`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
-from capnet.calls.call import Call
-from capnet.calls.dependent import Late
+from capnet.calls.call import Call, Late
 from capnet.contract import Annotation, contract_at, contract_spec, step_into
 from capnet.engine.calls import Pipelined
 from capnet.errors import InvalidArgument
-from capnet.references.proxy import Reference, make_proxy
+
+from .proxy import make_proxy
+from .reference import Reference
 
 __all__ = ["Promise", "pipe", "promised"]
 
@@ -48,13 +49,13 @@ def pipe(call: Coroutine[Any, Any, T]) -> T:
 def promised(call: Call[Any], steps: Steps = (), wire: Steps = ()) -> Pipelined | Late:
     """The target that stands at a path in what a call will bring; it has one user, its `Reference`."""
     entry = call.entry
-    if entry is not None and call.connection.engine.calling.keep(entry):
+    if entry is not None and call.caller.session.engine.calling.keep(entry):
         return Pipelined(entry, wire, "", 0)
     return Late(call, steps)
 
 
 def _promise(call: Call[Any], target: Pipelined | Late, annotation: Annotation) -> Any:
-    reference = Reference(call.connection, target)
+    reference = Reference(call.caller, target)
     contract = contract_at(annotation)
     if contract is None:
         return Promise(call, reference, annotation, ())
@@ -106,7 +107,7 @@ class Promise:
     def _inside(self, target: Pipelined | Late, annotation: Annotation, steps: Steps) -> Any:
         if contract_at(annotation) is not None:
             return _promise(self._call, target, annotation)
-        return Promise(self._call, Reference(self._call.connection, target), annotation, steps)
+        return Promise(self._call, Reference(self._call.caller, target), annotation, steps)
 
     def __repr__(self) -> str:
         return f"<promise of {self._call!r} at {list(self._steps)}>"

@@ -9,27 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
 
 from typing_extensions import TypeForm
 
-from capnet.calls.dependent import Late
-from capnet.calls.outgoing import notify_peer, start_call
+from capnet.calls.call import Call
 from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, differences
 from capnet.contract.capability import declaration_of
 from capnet.contract.stand_in import StandIn, stand_in_class
-from capnet.engine.calls import Target
-from capnet.errors import CapnetError, InvalidArgument, Released, Unimplemented
+from capnet.errors import CapnetError, InvalidArgument, Unimplemented
 from capnet.registry import Facet
-from capnet.streams.ends import StreamReader
 
-if TYPE_CHECKING:
-    from capnet.calls.call import Call
-    from capnet.connection.connection import Connection
+from .reference import Reference
 
 __all__ = [
     "Proxy",
-    "Reference",
     "cast_cap",
     "dup",
     "dup_under",
@@ -46,49 +40,6 @@ __all__ = [
 C = TypeVar("C")
 P = ParamSpec("P")
 _set = object.__setattr__
-
-
-class Reference:
-    """One local owner of an import, or of the promise of one.
-
-    Giving it back twice is harmless; using it afterwards raises `Released`.
-
-    Args:
-        narrowed: somebody has given it who holds less than the import is; so it does not go home as that.
-    """
-
-    __slots__ = ("__weakref__", "connection", "imported", "narrowed", "released")
-
-    def __init__(self, connection: Connection, imported: Target | Late, narrowed: bool = False) -> None:
-        self.connection = connection
-        self.imported = imported
-        self.narrowed = narrowed
-        self.released = False
-
-    def usable(self) -> Target | Late:
-        """What it owns, while it is ours.
-
-        Raises:
-            Released: it was given back.
-        """
-        if self.released:
-            raise Released(
-                f"this proxy of {self.imported.interface} was given back", hint="dup() it to keep one of your own"
-            )
-        return self.imported
-
-    def release(self) -> None:
-        """Give it back; leaves with the next frames."""
-        if not self.released:
-            self.connection.loop.check()
-            self.released = True
-            self.connection.holdings.release(self.imported)
-
-    def __del__(self) -> None:
-        # The finaliser may run anywhere, even inside the engine: it only leaves a note (architecture §4).
-        if not self.released:
-            self.released = True
-            self.connection.holdings.note_collected(self.imported)
 
 
 class Proxy(StandIn):
@@ -190,7 +141,7 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
     def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         reference = self._capnet_reference
         imported = reference.imported if not reference.released else reference.usable()
-        return start_call(reference.connection, imported, method, bind(args, kwargs))
+        return reference.caller.start(imported, method, bind(args, kwargs))
 
     def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         offered = self._capnet_reference.imported.version
@@ -204,8 +155,8 @@ def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
 
     begin = start_if_there if method.since > 1 else start
 
-    def open_stream(self: Proxy, *args: Any, **kwargs: Any) -> StreamReader:
-        return StreamReader(self._capnet_reference.connection, begin(self, *args, **kwargs))
+    def open_stream(self: Proxy, *args: Any, **kwargs: Any) -> Any:
+        return self._capnet_reference.caller.payloads.reader(begin(self, *args, **kwargs))
 
     chosen: Any = open_stream if method.kind == "stream" else begin
     chosen.method = method
@@ -230,7 +181,7 @@ def notify(method: Callable[P, Coroutine[Any, Any, Any]], /) -> Callable[P, None
 
     def start(*args: P.args, **kwargs: P.kwargs) -> None:
         reference = reference_of(proxy)
-        notify_peer(reference.connection, reference.usable(), spec, spec.bind(args, kwargs))
+        reference.caller.notify(reference.usable(), spec, spec.bind(args, kwargs))
 
     return start
 
@@ -258,10 +209,10 @@ def dup(proxy: C) -> C:
         Released: `proxy` was given back.
     """
     reference = reference_of(proxy)
-    reference.connection.loop.check()
-    reference.connection.holdings.hold(reference.usable())
+    reference.caller.session.loop.check()
+    reference.caller.held.hold(reference.usable())
     copy: Any = object.__new__(type(proxy))
-    _set(copy, "_capnet_reference", Reference(reference.connection, reference.imported, reference.narrowed))
+    _set(copy, "_capnet_reference", Reference(reference.caller, reference.imported, reference.narrowed))
     return cast("C", copy)
 
 
@@ -272,9 +223,9 @@ def dup_under(proxy: Proxy, spec: ContractSpec) -> Any:
         Released: `proxy` was given back.
     """
     reference = proxy._capnet_reference  # noqa: SLF001
-    reference.connection.loop.check()
-    reference.connection.holdings.hold(reference.usable())
-    return make_proxy(Reference(reference.connection, reference.imported, is_less(proxy, spec)), spec.hint)
+    reference.caller.session.loop.check()
+    reference.caller.held.hold(reference.usable())
+    return make_proxy(Reference(reference.caller, reference.imported, is_less(proxy, spec)), spec.hint)
 
 
 def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
@@ -284,8 +235,8 @@ def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Calla
     that ends it.
     """
     reference = reference_of(proxy)
-    reference.connection.loop.check()
-    return reference.connection.holdings.watch(reference.usable(), callback)
+    reference.caller.session.loop.check()
+    return reference.caller.held.watch(reference.usable(), callback)
 
 
 def generation(proxy: object) -> int:

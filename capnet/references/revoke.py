@@ -7,9 +7,10 @@ from typing import Any
 
 from capnet.contract import Cap
 from capnet.errors import InvalidArgument
-from capnet.references.proxy import Proxy, reference_of
 from capnet.registry import Facet, Hosted, implementation_of
 from capnet.revocation.lineage import Granted, check_loops, take_back, with_descendants
+
+from .proxy import Proxy, reference_of
 
 __all__ = ["Revocation", "detach", "revoke"]
 
@@ -54,9 +55,9 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
     fallen = with_descendants(granted)
     taken: list[Revocation] = []
     for one in fallen:
-        connection = one.connection_ref() if isinstance(one, Granted) and one.live else None
-        if connection is not None and isinstance(one, Granted):
-            taken.append(Revocation(connection.number, connection.reports.peer_name, one.export.id, one.interface))
+        session = one.session_ref() if isinstance(one, Granted) and one.live else None
+        if session is not None and isinstance(one, Granted):
+            taken.append(Revocation(session.number, session.publisher.peer_name, one.export.id, one.interface))
     if not dry_run:
         take_back(fallen, reason)
     return sorted(taken, key=lambda one: (one.connection, one.cap))
@@ -77,7 +78,7 @@ def detach(capability: object) -> None:
 def _granted(capability: object) -> list[Granted]:
     if isinstance(capability, Proxy):
         reference = reference_of(capability)
-        return reference.connection.forwarders.granted(reference.imported)
+        return reference.caller.held.passing.granted(reference.imported)
     if isinstance(capability, Facet):
         return _granted_as(capability)
     if isinstance(capability, Cap):

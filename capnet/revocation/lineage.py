@@ -12,19 +12,19 @@ looking for it. Parents are never younger branches of their own children: there 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakSet, ref
 
 from capnet.engine.exports import Export
 from capnet.errors import CapnetError, Revoked
 from capnet.registry import Grants, Hosted
+from capnet.session.session import Session
+from capnet.wire.references import CapRef
+from capnet.wire.references import Reference as WireReference
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
-
-__all__ = ["Above", "Granted", "Opened", "check_loops", "fall_at_birth", "handling", "take_back", "with_descendants"]
+__all__ = ["Above", "Granted", "Lineage", "Opened", "check_loops", "handling", "take_back", "with_descendants"]
 
 handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
 """What the running handler was called on: exports that it makes came of that."""
@@ -40,7 +40,7 @@ class Granted:
     """One export, and where it came from.
 
     Attributes:
-        connection_ref: its connection, which it does not keep.
+        session_ref: of its connection, which it does not keep.
         number: that of its connection, by which it is known when that is gone.
         grants_ref: all exports of the same capability, which are kept with that.
         interface: the contract that it was exported under.
@@ -55,18 +55,18 @@ class Granted:
         "_children",
         "_export",
         "alone",
-        "connection_ref",
         "fallen",
         "grants_ref",
         "hosted",
         "interface",
         "number",
         "parents",
+        "session_ref",
     )
 
-    def __init__(self, connection: Connection, export: Export, hosted: Hosted) -> None:
-        self.connection_ref = ref(connection)
-        self.number = connection.number
+    def __init__(self, session: Session, export: Export, hosted: Hosted) -> None:
+        self.session_ref = ref(session)
+        self.number = session.number
         self.interface = export.interface
         self.hosted: Hosted | None = hosted
         self.alone = False
@@ -222,6 +222,67 @@ class Opened:
         parent.bear(self)
 
 
+class Lineage:
+    """What one peer was handed out, by export id: while it is here its object stays open."""
+
+    __slots__ = ("_session", "granted")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.granted: dict[int, Granted] = {}
+
+    def queued(self, references: Sequence[WireReference], parent: Granted | None) -> list[Export]:
+        """A frame with these references is on its way: their subjects stay open as long as they are exported.
+
+        Args:
+            parent: what they came of.
+
+        Returns the exports that are new.
+        """
+        new: list[Export] = []
+        above = None if parent is None or len(references) == 1 else Above(parent)
+        for reference in references:
+            if type(reference) is CapRef and reference.id > 0:
+                granted = self.granted.get(reference.id)
+                if granted is None:
+                    export = self._session.engine.exports.find(reference.id)
+                    if export is None:
+                        continue  # the frame was the last of a connection that has closed with it
+                    hosted: Hosted = reference.subject
+                    hosted.hold()
+                    granted = self.granted[reference.id] = Granted(self._session, export, hosted)
+                    new.append(export)
+                granted.came_of(parent, above)
+        return new
+
+    def fall_at_birth(self, references: Sequence[WireReference], reason: str) -> None:
+        """What was handed out on a call on something that had fallen falls too, unless the peer has it already."""
+        ids = [reference.id for reference in references if type(reference) is CapRef]
+        orphaned = [self.granted[id] for id in ids if id in self.granted and self.granted[id].orphaned]
+        if orphaned:
+            take_back(with_descendants(orphaned), reason)
+
+    def replaced(self, exports: Iterable[Export], hosted: Hosted) -> None:
+        """Another implementation answers for these exports now."""
+        for export in exports:
+            granted = self.granted.get(export.id)
+            if granted is not None:  # one that was given back is kept by its running calls only
+                old = granted.hosted
+                assert old is not None, "what is in the table is live"
+                hosted.hold()
+                granted.move(hosted)
+                old.release(self._session.close_hosted)
+
+    def ended(self, export: Export) -> None:
+        """An export is gone: it keeps its subject open no longer."""
+        granted = self.granted.pop(export.id, None)
+        if granted is not None:
+            hosted = granted.hosted
+            granted.ended()
+            if hosted is not None:
+                hosted.release(self._session.close_hosted)
+
+
 def with_descendants(roots: Iterable[Granted]) -> list[Granted | Opened]:
     """These exports and all that fall with them."""
     fallen: dict[Granted | Opened, None] = dict.fromkeys(one for one in roots if one.fallen is None)
@@ -248,20 +309,20 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
 
     First all of them are refused and their callers answered; clearing away what was behind them gives way to others.
     """
-    by_connection: dict[Connection, list[Export]] = {}
+    by_session: dict[Session, list[Export]] = {}
     for one in fallen:
         one.fallen = reason
         if isinstance(one, Opened):
             one.end(Revoked(reason))
             continue
         one.parents.clear()
-        connection = one.connection_ref()
-        if one.hosted is not None and connection is not None:
-            by_connection.setdefault(connection, []).append(one.export)
-    for connection, exports in by_connection.items():
-        with connection.contained:
-            connection.engine.revoke(exports, reason)
-    _Telling(by_connection).turn()
+        session = one.session_ref()
+        if one.hosted is not None and session is not None:
+            by_session.setdefault(session, []).append(one.export)
+    for session, exports in by_session.items():
+        with session.must_succeed:
+            session.engine.revoke(exports, reason)
+    _Telling(by_session).turn()
 
 
 def check_loops(granted: Iterable[Granted]) -> None:
@@ -270,27 +331,20 @@ def check_loops(granted: Iterable[Granted]) -> None:
     Raises:
         FailedPrecondition: `another_loop`.
     """
-    for connection in {one.connection_ref() for one in granted if one.live}:
-        if connection is not None:
-            connection.loop.check()
-
-
-def fall_at_birth(granted: Iterable[Granted], reason: str) -> None:
-    """What was handed out on a call on something that had fallen falls too, unless the peer has it by another way."""
-    orphaned = [one for one in granted if one.orphaned]
-    if orphaned:
-        take_back(with_descendants(orphaned), reason)
+    for session in {one.session_ref() for one in granted if one.live}:
+        if session is not None:
+            session.loop.check()
 
 
 class _Telling:
     """Sends the news: of very many connections some in each turn of the loop.
 
     Args:
-        connections: those that have something to tell.
+        sessions: of the connections that have something to tell.
     """
 
-    def __init__(self, connections: Iterable[Connection]) -> None:
-        self._left = deque(connections)
+    def __init__(self, sessions: Iterable[Session]) -> None:
+        self._left = deque(sessions)
 
     def turn(self) -> None:
         """Do as much as may be done at once; the rest follows soon."""

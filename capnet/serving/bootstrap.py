@@ -7,10 +7,9 @@ unserved names look the same to those who may not have them; and nothing awaits 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from capnet.contract import INJECT, CallContext, Cap, ContractSpec, MethodSpec, call, contract_spec, differences
 from capnet.contract.annotation import read_annotation
@@ -18,20 +17,18 @@ from capnet.errors import (
     CapnetError,
     InvalidArgument,
     NotFound,
-    ResourceExhausted,
     VersionMismatch,
 )
 from capnet.limits import bound
-from capnet.policy.policy import Admission, Denied, denial, refusal_of, settled
+from capnet.policy.policy import denial
 from capnet.references.proxy import make_proxy, reference_of
 from capnet.registry import facet_of
-from capnet.serving.fallback import Claim, unserved
 from capnet.wire.references import is_name
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .fallback import Claim, unserved
+from .names import Names, names_of
 
-__all__ = ["Bootstrap", "BootstrapDispatcher", "ask_policy", "asking"]
+__all__ = ["Bootstrap", "BootstrapDispatcher", "granting"]
 
 
 class Bootstrap(Cap, name="capnet.Bootstrap"):
@@ -85,51 +82,29 @@ class BootstrapDispatcher(Bootstrap):
         ctx: CallContext = INJECT,
     ) -> Cap:
         """See `Bootstrap`."""
-        connection = cast("Connection", ctx.connection)
+        names = names_of(ctx)
         try:
-            implementation = await _grant(connection, name, version, needs, wait_ms)
+            implementation = await _grant(names, name, version, needs, wait_ms)
         except CapnetError as error:
-            connection.reports.bootstrapped(name, error)
+            names.session.publisher.bootstrapped(name, error)
             raise
-        connection.reports.bootstrapped(name, None)
+        names.session.publisher.bootstrapped(name, None)
         return implementation
 
 
-@contextmanager
-def asking(connection: Connection) -> Generator[None]:
-    """The peer asks about names, in one of the questions that it may have at a time.
-
-    Raises:
-        ResourceExhausted: `max_pending_bootstraps`, with a strike.
-    """
-    most = connection.limits.max_pending_bootstraps
-    if connection.pending_bootstraps >= most:
-        connection.strike("max_pending_bootstraps")
-        text = f"too many bootstraps wait: {bound('max_pending_bootstraps', most, 'callee')}"
-        raise ResourceExhausted(text, reason="max_pending_bootstraps")
-    connection.pending_bootstraps += 1
-    try:
-        yield
-    finally:
-        connection.pending_bootstraps -= 1
-
-
-async def _grant(
-    connection: Connection, name: str, version: int | None, needs: dict[str, Any] | None, wait_ms: int
-) -> Cap:
-    limits = connection.limits
-    if not is_name(name, limits.max_name_bytes) or wait_ms < 0:
-        longest = bound("max_name_bytes", limits.max_name_bytes, "callee")
+async def _grant(names: Names, name: str, version: int | None, needs: dict[str, Any] | None, wait_ms: int) -> Cap:
+    session = names.session
+    if not is_name(name, session.limits.max_name_bytes) or wait_ms < 0:
+        longest = bound("max_name_bytes", session.limits.max_name_bytes, "callee")
         raise InvalidArgument(f"a name is printable text, wait_ms is not negative; {longest}")
-    with asking(connection):
-        if connection.policy is not None:
-            await _admit(connection, name, version)
+    with names.asking():
+        await _admit(names, name, version)
         claim: Claim | None = None
-        if connection.find_served(name) is None:
-            claim = await unserved(connection, _admission(connection, name, version), wait_ms / 1000)
-            if claim is None and connection.policy is not None and connection.find_served(name) is not None:
-                await _admit(connection, name, version)  # what it said before the wait may be long ago
-    registration = connection.find_served(name)
+        if names.find(name) is None:
+            claim = await unserved(names, names.admission(name, version), wait_ms / 1000)
+            if claim is None and names.find(name) is not None:
+                await _admit(names, name, version)  # what it said before the wait may be long ago
+    registration = names.find(name)
     granted = claim if registration is None else registration
     if granted is None:
         raise NotFound(f"{name!r} is not served")
@@ -138,31 +113,17 @@ async def _grant(
             check_needs(name, granted.spec, needs)
     except CapnetError:
         if claim is not None:
-            claim.discard(connection.close_hosted)
+            claim.discard(session.close_hosted)
         raise
     # Under what it is served as, also where another implementation with more methods answers by now.
     return granted.implementation if isinstance(granted, Claim) else facet_of(granted.hosted, granted.spec)
 
 
-async def _admit(connection: Connection, name: str, version: int | None) -> None:
-    denied = await ask_policy(connection, name, version)
+async def _admit(names: Names, name: str, version: int | None) -> None:
+    denied = await names.ask_policy(name, version)
     if denied is not None:
-        connection.reports.denied(name, None, denied.reason)
+        names.session.publisher.denied(name, None, denied.reason)
         raise denial(repr(name), denied)
-
-
-async def ask_policy(connection: Connection, name: str, version: int | None) -> Denied | None:
-    """The policy's no, or None when it admits."""
-    policy = connection.policy
-    if policy is None:
-        return None
-    request = _admission(connection, name, version)
-    seconds = connection.limits.policy_timeout
-    return refusal_of(await settled(connection, "admission policy", seconds, lambda: policy.admit(request)))
-
-
-def _admission(connection: Connection, name: str, version: int | None) -> Admission:
-    return Admission(name, version, connection.attestation, connection.peer_auth, connection.peer_name)
 
 
 def check_needs(name: str, spec: ContractSpec, needs: dict[str, Any]) -> None:

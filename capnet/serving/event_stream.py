@@ -1,4 +1,4 @@
-"""Records: events as plain data for a peer that asks for them (P-CAP-9).
+"""`EventStream`: events as plain data for a peer that asks for them (P-CAP-9).
 
 A peer is told of its own connection; of the whole host only while its attestation has the grant `EVENTS_GRANT`. What it
 is told is numbers and short text: an exception, argument or result is never in a record. It reads at its own pace, and
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from capnet.contract import Reader
 from capnet.errors import InvalidArgument, PermissionDenied, ResourceExhausted, cut_text
@@ -27,12 +27,10 @@ from capnet.observe import (
     StreamOpened,
 )
 from capnet.observe import events as known
-from capnet.serving.bootstrap import ask_policy
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .names import Names
 
-__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "Records"]
+__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "EventStream"]
 
 EVENTS_GRANT: Final = "capnet.events"
 """The grant with which a peer sees the events of the host and of all its connections."""
@@ -46,11 +44,11 @@ _KINDS: Final[dict[str, type[Event]]] = {
 _ENVELOPE: Final = frozenset(field.name for field in fields(Event))
 
 
-class Records(Reader[dict[str, Any]]):
+class EventStream(Reader[dict[str, Any]]):
     """The events from now on, one record each.
 
     Args:
-        connection: whose peer asks.
+        names: of the connection whose peer asks.
         call: id of the call that it asks with; of that and of this stream it is not told.
         kinds: names of event types; all when there are none.
 
@@ -58,19 +56,21 @@ class Records(Reader[dict[str, Any]]):
         InvalidArgument: `unknown_event`. ResourceExhausted: `max_event_streams`, `max_observers`.
     """
 
-    __slots__ = ("__weakref__", "_call", "_connection", "_feed", "_open", "_stream", "_told", "_wide")
+    __slots__ = ("__weakref__", "_call", "_feed", "_names", "_open", "_session", "_stream", "_told", "_wide")
 
-    def __init__(self, connection: Connection, call: int, kinds: Sequence[str]) -> None:
+    def __init__(self, names: Names, call: int, kinds: Sequence[str]) -> None:
+        session = names.session
         self._open = False
-        self._connection = connection
+        self._names = names
+        self._session = session
         self._call = call
         self._stream = 0
         self._told = 0
-        self._wide = connection.bus.parent is not None and EVENTS_GRANT in connection.attestation.grants
-        bus = connection.bus.parent if self._wide and connection.bus.parent is not None else connection.bus
+        self._wide = session.bus.parent is not None and EVENTS_GRANT in session.attestation.grants
+        bus = session.bus.parent if self._wide and session.bus.parent is not None else session.bus
         self._feed = bus.feed(tuple({_kind(name): None for name in kinds}))
-        if connection.reports.event_streams >= MAX_EVENT_STREAMS:
-            connection.strike("max_event_streams")
+        if session.publisher.event_streams >= MAX_EVENT_STREAMS:
+            session.strike("max_event_streams")
             raise ResourceExhausted(
                 f"{MAX_EVENT_STREAMS} streams of events are open already", reason="max_event_streams"
             )
@@ -79,11 +79,11 @@ class Records(Reader[dict[str, Any]]):
         except ValueError as error:
             raise ResourceExhausted("too many observe already", reason="max_observers") from error
         self._open = True
-        connection.reports.event_streams += 1
+        session.publisher.event_streams += 1
 
     async def __anext__(self) -> dict[str, Any]:
         if not self._stream:
-            self._stream = self._connection.streams.id_of(self)
+            self._stream = self._names.stream_id(self)
         while True:
             dropped = self._feed.dropped - self._told
             if dropped:
@@ -101,26 +101,26 @@ class Records(Reader[dict[str, Any]]):
         if self._open:
             self._open = False
             self._feed.close()
-            self._connection.reports.event_streams -= 1
+            self._session.publisher.event_streams -= 1
 
     def __del__(self) -> None:
         self._close()  # a stream whose call ended before it could begin
 
     async def _may_see(self, event: Event) -> bool:
         """Whether the peer is told of it: whatever this stream itself causes it is not, or it would never end."""
-        if event.connection == self._connection.number:
+        if event.connection == self._session.number:
             if isinstance(event, CallStarted | CallFinished) and event.direction == "in" and event.call == self._call:
                 return False
             if isinstance(event, StreamOpened | StreamClosed | CreditStalled) and event.stream == self._stream:
                 return False
         if self._wide:
-            if EVENTS_GRANT not in self._connection.attestation.grants:
+            if EVENTS_GRANT not in self._session.attestation.grants:
                 raise PermissionDenied(
                     "the grant is gone", reason="denied", details={"required": [EVENTS_GRANT], "granted": []}
                 )
             return True
         if isinstance(event, NameServed | NameReplaced | NameUnserved):
-            return await ask_policy(self._connection, event.name, None) is None
+            return await self._names.ask_policy(event.name, None) is None
         return True
 
     def _record(self, event: Event) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class Records(Reader[dict[str, Any]]):
         return {
             "kind": "Dropped",
             "time": time.time(),
-            "connection": self._connection.number,
-            "peer": self._connection.peer_name,
+            "connection": self._session.number,
+            "peer": self._session.peer_name,
             "principal": None,
             "sequence": 0,
             "generation": 0,

@@ -1,4 +1,4 @@
-"""Claims: what becomes of a name that a peer may have and nobody serves.
+"""Fallbacks: what becomes of a name that a peer may have and nobody serves.
 
 The fallback handlers are asked, the latest first: one may hand out an implementation for this one bootstrap, decline,
 or have the peer wait for somebody to serve the name. Whoever serves it meanwhile comes first.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from anyio import move_on_after
 
@@ -20,8 +20,7 @@ from capnet.registry import Hosted
 from capnet.registry.fallback import HOLD, Fallback
 from capnet.session.disclosure import goes_on
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .names import Names
 
 __all__ = ["Claim", "FallbackHandler", "unserved"]
 
@@ -60,32 +59,32 @@ class Claim:
             self._hosted.release(close)
 
 
-async def unserved(connection: Connection, request: Admission, wait: float) -> Claim | None:
+async def unserved(names: Names, request: Admission, wait: float) -> Claim | None:
     """What the handlers claim for a name that is not served; None when somebody serves it now, or nobody has it.
 
     Args:
         wait: seconds that the peer is ready to wait for somebody to serve it.
     """
-    until = connection.loop.now() + wait
-    answer = await _ask_all(connection, request)
+    until = names.session.loop.now() + wait
+    answer = await _ask_all(names, request)
     if isinstance(answer, Claim):
         return answer
-    left = until - connection.loop.now() if wait else connection.limits.policy_timeout
-    if (wait or answer is HOLD) and left > 0 and connection.find_served(request.name) is None:
-        await connection.wait_served(request.name, left)
+    left = until - names.session.loop.now() if wait else names.session.limits.policy_timeout
+    if (wait or answer is HOLD) and left > 0 and names.find(request.name) is None:
+        await names.wait_served(request.name, left)
     return None
 
 
-async def _ask_all(connection: Connection, request: Admission) -> object:
+async def _ask_all(names: Names, request: Admission) -> object:
     """The first answer that does not decline; None also when the name is served meanwhile."""
-    for fallback in connection.all_fallbacks():
+    for fallback in names.fallbacks():
         if fallback.removed:
             continue
-        answer = await _ask(connection, fallback, request)
-        served = connection.find_served(request.name) is not None
+        answer = await _ask(names, fallback, request)
+        served = names.find(request.name) is not None
         if served or fallback.removed:
             if isinstance(answer, Claim):
-                answer.discard(connection.close_hosted)
+                answer.discard(names.session.close_hosted)
             if served:
                 return None
         elif answer is not None:
@@ -93,25 +92,25 @@ async def _ask_all(connection: Connection, request: Admission) -> object:
     return None
 
 
-async def _ask(connection: Connection, fallback: Fallback, request: Admission) -> object:
+async def _ask(names: Names, fallback: Fallback, request: Admission) -> object:
     """A claim, `HOLD`, or None; None as well from one that fails, or that says nothing in time."""
     try:
         answer = fallback.handler(request)
         if isawaitable(answer):
-            with move_on_after(connection.limits.policy_timeout) as asking:
-                over = (fallback.when_removed(asking.cancel), connection.when_served(request.name, asking.cancel))
+            with move_on_after(names.session.limits.policy_timeout) as asking:
+                over = (fallback.when_removed(asking.cancel), names.when_served(request.name, asking.cancel))
                 try:
                     answer = await answer
                 finally:
                     for forget in over:
                         forget()
             if asking.cancelled_caught:
-                if not fallback.removed and connection.find_served(request.name) is None:
+                if not fallback.removed and names.find(request.name) is None:
                     raise TimeoutError("the handler has said nothing in time")
                 return None
         return answer if answer is None or answer is HOLD else Claim(answer)
     except BaseException as error:
-        if goes_on(connection.loop, error):
+        if goes_on(names.session.loop, error):
             raise
-        connection.unexpected("fallback handler", error)
+        names.session.faults.unexpected("fallback handler", error)
         return None

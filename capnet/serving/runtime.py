@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from anyio import sleep
 from anyio.lowlevel import checkpoint
 
+from capnet.calls.call import Caller
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
 from capnet.engine.engine import VALUES_LIKE_A_FRAME
-from capnet.references.proxy import Proxy, Reference, make_proxy, reference_of
+from capnet.references.proxy import Proxy, make_proxy, reference_of
+from capnet.references.reference import Reference
 from capnet.registry import Facet, implementation_of
-from capnet.serving.bootstrap import ask_policy, asking
-from capnet.serving.event_stream import Records
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .event_stream import EventStream
+from .names import Names, names_of
 
-__all__ = ["Runtime", "RuntimeService", "restrictions_of"]
+__all__ = ["Runtime", "RuntimeService", "restrictions_of", "runtime_of"]
 
 NAMES_PER_TURN: Final = 64
 """Names that a policy is asked about for a description until others have their turn."""
@@ -75,34 +75,35 @@ class RuntimeService(Runtime):
 
     async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
-        connection = cast("Connection", ctx.connection)
-        with asking(connection):
-            return await _description(connection)
+        names = names_of(ctx)
+        with names.asking():
+            return await _description(names)
 
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
-        return cast("Connection", ctx.connection).stats()
+        return names_of(ctx).stats()
 
     async def restrictions(self, cap: Any, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
         """See `Runtime`. Nobody is asked about what is theirs."""
-        theirs = isinstance(cap, Proxy) and reference_of(cap).connection is ctx.connection
+        theirs = isinstance(cap, Proxy) and reference_of(cap).caller.session is names_of(ctx).session
         return [] if theirs else await restrictions_of(cap)
 
     def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
         """See `Runtime`."""
-        return Records(cast("Connection", ctx.connection), ctx.call_id, kinds or ())
+        return EventStream(names_of(ctx), ctx.call_id, kinds or ())
 
 
-async def _description(connection: Connection) -> dict[str, Any]:
+async def _description(names: Names) -> dict[str, Any]:
     """The names that the peer may have. Each costs it as much as a small frame: it waits for its pace (P-LIMIT-5)."""
-    known = tuple(connection.all_served())
-    wait = connection.engine.work_pace.wait(connection.loop.now())
-    connection.engine.spend(len(known) * VALUES_LIKE_A_FRAME)
+    known = tuple(names)
+    engine = names.session.engine
+    wait = engine.work_pace.wait(names.session.loop.now())
+    engine.spend(len(known) * VALUES_LIKE_A_FRAME)
     if wait:
         await sleep(wait)
     served: dict[str, Any] = {}
     for number, registration in enumerate(known, 1):
-        if await ask_policy(connection, registration.name, None) is None:
+        if await names.ask_policy(registration.name, None) is None:
             spec = registration.spec
             served[registration.name] = {
                 "contract": spec.name,
@@ -115,6 +116,11 @@ async def _description(connection: Connection) -> dict[str, Any]:
     return served
 
 
+def runtime_of(caller: Caller) -> Runtime:
+    """The peer's runtime capability."""
+    return cast("Runtime", make_proxy(Reference(caller, caller.session.engine.imports.runtime), Runtime))
+
+
 async def restrictions_of(capability: object) -> list[dict[str, Any]]:
     """What is held against calls on a capability, as plain data; the peer is asked about its own.
 
@@ -122,11 +128,11 @@ async def restrictions_of(capability: object) -> list[dict[str, Any]]:
         CapnetError: the peer cannot be asked.
     """
     if isinstance(capability, Proxy):
-        connection, imported = reference_of(capability).connection, reference_of(capability).usable()
-        connection.holdings.hold(imported)
+        caller, imported = reference_of(capability).caller, reference_of(capability).usable()
+        caller.held.hold(imported)
         # The peer is asked about its own, also by who holds less of that: a proxy through us would be nothing of its.
-        async with make_proxy(Reference(connection, imported)) as whole:
-            return await connection.runtime().restrictions(whole)
+        async with make_proxy(Reference(caller, imported)) as whole:
+            return await runtime_of(caller).restrictions(whole)
     if isinstance(capability, Facet):
         return await restrictions_of(implementation_of(capability))
     # What stands in front of others says so; nothing here knows it (`capnet/attenuation/wrapper.py`).

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, TypeVarTuple
+from typing import Any, Final, Self, TypeVar, TypeVarTuple
 from weakref import ref
 
 from anyio import CancelScope, move_on_after
@@ -22,6 +22,7 @@ from capnet.contract import Cap
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.observe import Event
 from capnet.observe.failure import name_of
+from capnet.policy.policy import Admission
 from capnet.references.proxy import Proxy
 from capnet.references.revoke import revoke
 from capnet.registry import ServeHandle
@@ -29,10 +30,8 @@ from capnet.registry.registry import IfExists, checked_name
 from capnet.revocation.lineage import handling
 from capnet.session.disclosure import goes_on
 
-if TYPE_CHECKING:
-    from capnet.policy.policy import Admission
-    from capnet.serving.fallback import FallbackHandler
-    from capnet.serving.serving import Serving
+from .fallback import FallbackHandler
+from .services import Services
 
 __all__ = ["Scope", "Scopes"]
 
@@ -65,7 +64,7 @@ class Scope:
 
     __slots__ = ("_closing", "_ended", "_ends", "_errors", "_grace", "_heard", "_owner", "_parent", "_scopes", "prefix")
 
-    def __init__(self, scopes: Scopes, owner: Serving, prefix: str, grace: float, parent: Scope | None) -> None:
+    def __init__(self, scopes: Scopes, owner: Services, prefix: str, grace: float, parent: Scope | None) -> None:
         self.prefix = prefix
         self._scopes = scopes
         self._owner = owner
@@ -122,12 +121,12 @@ class Scope:
                 given = await given
             return given if self._closing or not isinstance(given, Cap) else self.lend(given)
 
-        return self._keep_undo(self._owner.fallback(ask))
+        return self._keep_undo(self._owner.registry.fallbacks.add(ask))
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Observe until the scope ends, or the function that is returned is called; see `Host.on`."""
         self._check_open()
-        return self._keep_undo(self._owner.on(kind, observe))
+        return self._keep_undo(self._owner.bus.on(kind, observe))
 
     def lend(self, capability: C) -> C:
         """Have a capability revoked from all peers that hold it when the scope ends; returns it.
@@ -225,7 +224,7 @@ class Scope:
             raise FailedPrecondition(f"the scope {self.prefix!r} has ended", reason="closed")
 
     def _serve(self, implementations: list[Cap], name: str | None, if_exists: IfExists) -> ServeHandle:
-        handle = self._owner._serve(implementations, name, if_exists, f"{self.prefix}.")  # noqa: SLF001 - the same right
+        handle = self._owner.serve(implementations, name, if_exists, f"{self.prefix}.")
         for key in list(self._ends):
             if self._is_stale(key):
                 self._forget(key)
@@ -274,7 +273,7 @@ class Scope:
         except BaseException as error:
             if goes_on(self._owner.loop, error):
                 raise
-            self._owner.unexpected(f"task {task.name} of the scope {self.prefix}", error)
+            self._owner.faults.unexpected(f"task {task.name} of the scope {self.prefix}", error)
         finally:
             self._forget(task)
             task.ended.set()
@@ -334,7 +333,7 @@ class Scope:
         return errors[0] if errors else None
 
     def _report(self, error: Exception) -> None:
-        self._owner.unexpected(f"end of the scope {self.prefix}", error)
+        self._owner.faults.unexpected(f"end of the scope {self.prefix}", error)
 
 
 class Scopes:
@@ -346,7 +345,7 @@ class Scopes:
 
     __slots__ = ("_by_prefix", "_closed", "_owner")
 
-    def __init__(self, owner: Serving) -> None:
+    def __init__(self, owner: Services) -> None:
         self._owner = owner
         self._by_prefix: dict[str, Scope] = {}
         self._closed = False

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import getattr_static, isawaitable
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from anyio import Event as Signal
 from anyio import move_on_after
@@ -24,8 +24,7 @@ from capnet.errors import Replaced
 from capnet.observe import NameReplaced, SwapBegan
 from capnet.registry import Hosted, Replacement, ServeHandle
 
-if TYPE_CHECKING:
-    from capnet.serving.serving import Serving
+from .services import Services
 
 __all__ = ["Mode", "ReplaceReport", "Swap", "replacing", "swapping"]
 
@@ -70,34 +69,34 @@ class Swap(Generic[I]):
 
 
 async def replacing(
-    serving: Serving, implementation: Cap, name: str | None, owner: ServeHandle | None, mode: Mode, grace: float
+    services: Services, implementation: Cap, name: str | None, owner: ServeHandle | None, mode: Mode, grace: float
 ) -> ReplaceReport:
     """See `Serving.replace`."""
-    replacement = serving.registry.prepare(implementation, name, owner)
+    replacement = services.registry.prepare(implementation, name, owner)
     try:
         await _adopt(replacement)
-        return await _commit(serving, replacement, mode, grace)
+        return await _commit(services, replacement, mode, grace)
     finally:
-        await _let_go(serving, replacement)
+        await _let_go(services, replacement)
 
 
 @asynccontextmanager
 async def swapping(
-    serving: Serving, implementation: I, name: str | None, owner: ServeHandle | None, grace: float
+    services: Services, implementation: I, name: str | None, owner: ServeHandle | None, grace: float
 ) -> AsyncGenerator[Swap[I]]:
     """See `Serving.swap`."""
     swap = Swap(implementation)
-    replacement = serving.registry.prepare(implementation, name, owner, swap=True)
-    serving.announce(SwapBegan, replacement.registration)
+    replacement = services.registry.prepare(implementation, name, owner, swap=True)
+    services.announce(SwapBegan, replacement.registration)
     try:
         await _adopt(replacement)
         yield swap
         await checkpoint_if_cancelled()  # who was cancelled at the end of the block has not committed
-        swap.report = await _commit(serving, replacement, "drain", grace)
+        swap.report = await _commit(services, replacement, "drain", grace)
     finally:
         if not replacement.committed:
-            serving.end_swap(replacement.registration, "rolled_back")
-        await _let_go(serving, replacement)
+            services.end_swap(replacement.registration, "rolled_back")
+        await _let_go(services, replacement)
 
 
 async def _adopt(replacement: Replacement) -> None:
@@ -115,28 +114,28 @@ async def _adopt(replacement: Replacement) -> None:
         await adopted
 
 
-async def _let_go(serving: Serving, replacement: Replacement) -> None:
+async def _let_go(services: Services, replacement: Replacement) -> None:
     """What was not committed is closed, unless something else holds it; here, for its owner may have closed before."""
     if not replacement.committed:
         due: list[Hosted] = []
         replacement.hosted.release(due.append)
         for hosted in due:
-            await serving.close_now(hosted)
+            await services.close_now(hosted)
 
 
-async def _commit(serving: Serving, replacement: Replacement, mode: Mode, grace: float) -> ReplaceReport:
+async def _commit(services: Services, replacement: Replacement, mode: Mode, grace: float) -> ReplaceReport:
     """Put what was prepared behind its name; returns when what ran on the old implementation has ended or was cut."""
-    started = serving.loop.now()
-    old = serving.registry.commit(replacement)
+    started = services.loop.now()
+    old = services.registry.commit(replacement)
     registration = replacement.registration
     generation = registration.generation
-    serving.announce(NameReplaced, registration, mode=mode)
+    services.announce(NameReplaced, registration, mode=mode)
     if replacement.swap:
-        serving.end_swap(registration, "committed")
+        services.end_swap(registration, "committed")
     try:
         if old is replacement.hosted:
-            return ReplaceReport(generation, 0, 0, 0, 0, serving.loop.now() - started)
-        own = int(serving.is_handling(old))  # a handler that replaces what it runs on cannot wait for its own end
+            return ReplaceReport(generation, 0, 0, 0, 0, services.loop.now() - started)
+        own = int(services.is_handling(old))  # a handler that replaces what it runs on cannot wait for its own end
         running, streams = old.running - old.streams - own, old.streams
         if old.running > own and mode == "drain":
             idle = Signal()
@@ -146,14 +145,14 @@ async def _commit(serving: Serving, replacement: Replacement, mode: Mode, grace:
         cut = streams_cut = 0
         if old.running > own:
             error = Replaced("the implementation was replaced", retry="transparent")
-            cut, streams_cut = serving.end_calls_on(old, error)
+            cut, streams_cut = services.end_calls_on(old, error)
     finally:
-        old.release(serving.close_hosted)
+        old.release(services.close_hosted)
     return ReplaceReport(
         generation,
         max(0, running - cut),
         cut,
         max(0, streams - streams_cut),  # one that began in the meantime may have been cut
         streams_cut,
-        serving.loop.now() - started,
+        services.loop.now() - started,
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from capnet.engine.ledger import Ledger
 from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.limits import HostLimits, bound
 from capnet.observe import Bus, LimitHit
-from capnet.session.fair_share import Shares
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .fair_share import FairShares
+from .session import Session
 
 __all__ = ["Capacity"]
 
@@ -21,31 +17,38 @@ class Capacity:
     """The bounds of one host.
 
     Args:
-        connections: the host's, by number, oldest first.
         bus: where it is told that a bound was hit.
     """
 
-    def __init__(self, limits: HostLimits, connections: Mapping[int, Connection], bus: Bus) -> None:
+    def __init__(self, limits: HostLimits, bus: Bus) -> None:
         self.ledger = Ledger(limits.max_charge)
         """What all peers' calls, unread items and kept results take up."""
-        self.shares = Shares()
+        self.shares = FairShares()
         self._limits = limits
-        self._connections = connections
         self._bus = bus
-        self._strangers: dict[int, Connection] = {}
+        self._sessions: dict[int, Session] = {}
+        self._strangers: dict[int, Session] = {}
         self._relieving = False
+
+    def begun(self, session: Session) -> None:
+        """One more connection."""
+        self._sessions[session.number] = session
+
+    def ended(self, session: Session) -> None:
+        """One less."""
+        self._sessions.pop(session.number, None)
+        self._strangers.pop(session.number, None)
 
     def turns_away(self) -> bool:
         """Whether a listener's next peer finds no place; observers are told."""
-        if len(self._connections) < self._limits.max_connections:
+        if len(self._sessions) < self._limits.max_connections:
             return False
         self._bus.publish(LimitHit, limit="max_connections")
         return True
 
-    def arrived(self, connection: Connection) -> None:
+    def arrived(self, session: Session) -> None:
         """A peer has connected and has not said who it is: of too many such, the one that waits longest has to go."""
-        self._strangers[connection.number] = connection
-        connection.on_close(lambda _: self._strangers.pop(connection.number, None))
+        self._strangers[session.number] = session
         if len(self._strangers) <= self._limits.max_strangers:
             return
         self._strangers = {
@@ -53,27 +56,27 @@ class Capacity:
         }
         if len(self._strangers) > self._limits.max_strangers:
             oldest = self._strangers.pop(next(iter(self._strangers)))
-            oldest.reports.limit_hit("max_strangers")
+            oldest.publisher.limit_hit("max_strangers")
             most = bound("HostLimits.max_strangers", self._limits.max_strangers, "host")
             oldest.engine.abort(ProtocolViolation("P-CONN-3", f"no hello so far, and others wait: {most}"))
             oldest.driver.drain()
 
-    def relieve(self, connection: Connection) -> None:
+    def relieve(self, session: Session) -> None:
         """One of the peers was refused for want of room: the one that takes up most has to go.
 
         Args:
-            connection: of the one that was refused.
+            session: of the one that was refused.
         """
         if not self._relieving:  # what it sent may be refused many times in one turn
             self._relieving = True
-            connection.loop.call_soon(self._close_largest)
+            session.loop.call_soon(self._close_largest)
 
     def _close_largest(self) -> None:
         self._relieving = False
         if not self.ledger.has_room(self.ledger.wanted):
-            largest = max(self._connections.values(), key=lambda connection: connection.charge)
-            largest.reports.limit_hit("max_host_charge")
-            with largest.contained:
+            largest = max(self._sessions.values(), key=lambda session: session.charge)
+            largest.publisher.limit_hit("max_host_charge")
+            with largest.must_succeed:
                 most = bound("HostLimits.max_charge", self.ledger.limit, "host")
                 largest.engine.close(
                     f"takes up too much of this host: {most}", 0.0, largest.loop.now(), ResourceExhausted.code

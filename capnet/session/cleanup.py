@@ -1,4 +1,4 @@
-"""Aftermath: what is left to do when capabilities have ended or were replaced, of very many some in each turn.
+"""Cleanup: what is left to do when capabilities have ended or were replaced, of very many some in each turn.
 
 What matters has happened in the engine already: nothing that was given back or revoked is reached any more, and no call
 of ours leaves for what is broken. Left is to let go of what stood behind it, and to tell observers, watchers, and peers
@@ -11,34 +11,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .driver import PER_TURN
+from .session import Session
 
-__all__ = ["PER_TURN", "Aftermath"]
-
-PER_TURN: Final = 200
-"""Capabilities that are seen to in one turn of the loop."""
+__all__ = ["Cleanup"]
 
 
-class Aftermath:
+class Cleanup:
     """What one connection has still to do.
 
     Args:
-        acts: what is to be done for each type of event, with some of them at once.
+        acts: what is to be done for each type of event, with some of them at once and `target` before them.
 
     Attributes:
         due: events that wait for a later turn, in order.
         left: for how many there is room in this turn.
     """
 
-    __slots__ = ("_acts", "_connection", "due", "left")
+    __slots__ = ("_acts", "_session", "_target", "due", "left")
 
     def __init__(
-        self, connection: Connection, acts: Mapping[type, Callable[[Connection, Sequence[Any]], None]]
+        self, session: Session, target: Any, acts: Mapping[type, Callable[[Any, Sequence[Any]], None]]
     ) -> None:
-        self._connection = connection
+        self._session = session
+        self._target = target
         self._acts = acts
         self.due: deque[Any] = deque()
         self.left = PER_TURN
@@ -50,25 +48,25 @@ class Aftermath:
             due.append(event)
         elif self.left > 0:
             self.left -= 1
-            self._acts[type(event)](self._connection, (event,))
+            self._acts[type(event)](self._target, (event,))
         else:
-            self._connection.loop.call_soon(self._turn)
+            self._session.loop.call_soon(self._turn)
             due.append(event)
 
     def _turn(self) -> None:
-        connection, due = self._connection, self.due
-        began = connection.loop.now()
+        session, due = self._session, self.due
+        began = session.loop.now()
         portion = [due[index] for index in range(min(PER_TURN, len(due)))]
-        with connection.contained:
+        with session.must_succeed:
             for kind, some in groupby(portion, type):
-                self._acts[kind](connection, list(some))
+                self._acts[kind](self._target, list(some))
         # What that has led to stands behind the others: they are taken out now, so that nothing is done before them.
         for _ in portion:
             due.popleft()
         self.left = PER_TURN
-        connection.driver.drain()
-        connection.driver.worked(began)
+        session.driver.drain()
+        session.driver.worked(began)
         if due:
-            connection.loop.call_soon(self._turn)
+            session.loop.call_soon(self._turn)
         else:
-            connection.finish_if_over()
+            session.part_ended()

@@ -1,4 +1,4 @@
-"""Telling: what a peer is told of an error that user code has raised (P-ERR-2). User code is not trusted here.
+"""Disclosure: what a peer is told of an error that user code has raised (P-ERR-2). User code is not trusted here.
 
 Its class may have a constructor, fields and properties of its own, which say anything or raise; that is the matter of
 one call. What leaves is an error of ours with fields of the right types, and with those details that can travel.
@@ -7,17 +7,16 @@ one call. What leaves is an error of ours with fields of the right types, and wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
 from capnet.errors import EXITS, CapnetError, FailedPrecondition, Unavailable, told
+from capnet.loop import Loop
 from capnet.wire.values import Unencodable, lower
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
-    from capnet.loop import Loop
+from .session import Session
 
 __all__ = ["goes_on", "holds", "tellable", "told_of"]
 
@@ -28,7 +27,7 @@ _MARGIN: Final = 1024
 """Bytes of details that are left for reason and retry hint, which always travel."""
 
 
-def told_of(connection: Connection, where: str, raised: BaseException) -> CapnetError | None:
+def told_of(session: Session, where: str, raised: BaseException) -> CapnetError | None:
     """What a peer is told of what a handler or producer has raised; None when it was cancelled.
 
     Args:
@@ -37,18 +36,18 @@ def told_of(connection: Connection, where: str, raised: BaseException) -> Capnet
     leaves = list(_leaves(raised))
     if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
         if type(leaves[0]) is Unencodable:
-            return _not_sent(connection, where, leaves[0])
-        return tellable(connection, cast("CapnetError", leaves[0]))
+            return _not_sent(session, where, leaves[0])
+        return tellable(session, cast("CapnetError", leaves[0]))
     if holds(raised, EXITS):
         return Unavailable("the program that answers is ending", reason="peer_closing")
-    if all(issubclass(type(leaf), connection.loop.cancelled) for leaf in leaves):
+    if all(issubclass(type(leaf), session.loop.cancelled) for leaf in leaves):
         return None
-    return connection.unexpected(where, raised)
+    return session.faults.unexpected(where, raised)
 
 
-def _not_sent(connection: Connection, where: str, error: Unencodable) -> CapnetError:
+def _not_sent(session: Session, where: str, error: Unencodable) -> CapnetError:
     """What could not leave here is no fault of the peer's; at a limit it may know which."""
-    internal = connection.unexpected(where, error)
+    internal = session.faults.unexpected(where, error)
     if error.reason is None:
         return internal
     return FailedPrecondition(
@@ -82,33 +81,33 @@ def _leaves(raised: BaseException) -> Iterator[BaseException]:
             yield error
 
 
-def tellable(connection: Connection, error: CapnetError) -> CapnetError:
+def tellable(session: Session, error: CapnetError) -> CapnetError:
     """The same, as it may leave. Details take what results take; what cannot travel is left out alone, and logged."""
     plainer = told(error)
     if plainer is None:
-        return connection.unexpected("class of an error", error)
+        return session.faults.unexpected("class of an error", error)
     if plainer.details:
         plainer = plainer.again()
-        plainer.details = _lowered(connection, plainer.details)
+        plainer.details = _lowered(session, plainer.details)
     return plainer
 
 
-def _lowered(connection: Connection, details: dict[str, Any]) -> dict[str, Any]:
+def _lowered(session: Session, details: dict[str, Any]) -> dict[str, Any]:
     fitting: dict[str, Any] = {}
     room = MAX_ERROR_DETAILS - _MARGIN
     for name, value in details.items():
         try:
             if type(name) is not str:
                 raise TypeError(f"a detail has a name, and not a key of type {type(name).__qualname__}")
-            plainer = lower(value, _data, connection.engine.bounds, _AROUND)[0]
-            size = len(connection.engine.codec.encode([name, plainer]))
+            plainer = lower(value, _data, session.engine.bounds, _AROUND)[0]
+            size = len(session.engine.codec.encode([name, plainer]))
             if size > room:
                 raise ValueError(f"{size} bytes are more than is left of {MAX_ERROR_DETAILS} for details")
         except EXITS:
             raise
         except BaseException as unfit:  # also what the user's own classes raise when they are taken apart
             word = repr(name) if type(name) is str else "without a name"
-            connection.unexpected(f"detail {word} of an error, which is left out", unfit)
+            session.faults.unexpected(f"detail {word} of an error, which is left out", unfit)
         else:
             fitting[name] = plainer
             room -= size

@@ -6,21 +6,19 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, Protocol
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
 from capnet.limits import bound
 from capnet.loop import Loop, TimerHandle, Waiter
-from capnet.session.cleanup import PER_TURN
-from capnet.session.fair_share import Share
 from capnet.transport import Transport
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .fair_share import FairShare
 
-__all__ = ["Driver"]
+__all__ = ["FLUSH_CHUNKS", "PER_TURN", "Driver"]
 
 FLUSH_CHUNKS = 64
 """Chunks (two a frame) that are sent without waiting for more, so that the peer works while we do."""
@@ -28,29 +26,48 @@ LONGEST_STEP = 0.005
 """Seconds that a large frame may take for the tasks it wakes to go on in the same step of the loop."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that the last frames have to leave after the connection has ended (P-ERR-3)."""
+PER_TURN: Final = 200
+"""Capabilities that may be cleaned up in one turn of the loop."""
+
+
+class Unfinished(Protocol):
+    """What earlier frames have left to do."""
+
+    due: deque[Any]
+    """It waits for a later turn; nothing is read meanwhile."""
+    left: int
+    """How much may be done in this turn."""
 
 
 class Driver:
     """Between one transport and one engine.
 
     Args:
-        connection: whose engine, loop and holdings these are; told by `finish_if_over` when the transport has closed.
-        handlers: what takes each type of event of the engine, with the connection before it; must not raise.
+        collected: notes of what was collected.
+        let_go: acts on them.
+        cleanup: what earlier frames have left to do.
+        share: of the time of a host, None when nobody else wants any.
+        crash: takes a fault of capnet itself.
+        ended: is told when the transport has closed.
+        handlers: what takes each type of event of the engine, with `target` before it; must not raise.
     """
 
     __slots__ = (
-        "_aftermath",
+        "_cleanup",
         "_closing_timer",
         "_collected",
-        "_connection",
+        "_crash",
         "_direct",
         "_end",
+        "_ended",
         "_flush_scheduled",
         "_going_on",
         "_handlers",
+        "_let_go",
         "_max_backlog",
         "_share",
         "_stall",
+        "_target",
         "_timer",
         "_timer_at",
         "_writers",
@@ -65,13 +82,22 @@ class Driver:
 
     def __init__(
         self,
-        connection: Connection,
+        loop: Loop,
+        engine: Engine,
         transport: Transport,
-        handlers: Mapping[type[Event], Callable[[Connection, Any], None]],
+        *,
+        collected: deque[Any],
+        let_go: Callable[[], None],
+        cleanup: Unfinished,
+        share: FairShare | None,
+        crash: Callable[[Exception], None],
+        ended: Callable[[], None],
+        target: Any,
+        handlers: Mapping[type[Event], Callable[[Any, Any], None]],
     ) -> None:
-        self.loop: Loop = connection.loop
+        self.loop = loop
         self.transport = transport
-        self.engine: Engine = connection.engine
+        self.engine = engine
         self.closing = False
         """The engine has closed; the last frames are leaving."""
         self.receiving = False
@@ -79,21 +105,24 @@ class Driver:
         self.transport_closed = False
         self.began = 0.0
         """When the last chunk came."""
-        self._connection = connection
         # Without a pump the transport is called by the loop, where no task runs and woken ones may go on at once.
         self._direct = transport.pump is None
+        self._target = target
         self._handlers = handlers
-        self._collected = connection.holdings.collected
-        self._aftermath = connection.aftermath
+        self._collected = collected
+        self._let_go = let_go
+        self._cleanup = cleanup
+        self._crash = crash
+        self._ended = ended
         self._flush_scheduled = False
-        self._max_backlog = connection.limits.max_backlog
+        self._max_backlog = engine.limits.max_backlog
         self._timer: TimerHandle | None = None
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
         self._closing_timer: TimerHandle | None = None
         self._going_on = False
         """The peer has had its turn; nothing is read until it has the next."""
-        self._share = None if connection.capacity is None else Share(connection.capacity.shares)
+        self._share = share
         self._end: tuple[Exception | None] | None = None
         """How the transport ended, while what came before that has to wait for its turn."""
         self._writers: list[Waiter] = []
@@ -114,7 +143,7 @@ class Driver:
         self.began = started = loop.now()
         if share is not None:
             engine.turn = share.begin(started, engine.limits.frames_per_turn)
-        self._aftermath.left = PER_TURN
+        self._cleanup.left = PER_TURN
         self.receiving = True
         loop.in_callback = self._direct
         try:
@@ -122,7 +151,7 @@ class Driver:
             if engine.happened:
                 self.handle_events()
         except Exception as error:
-            self._connection.crash(error)
+            self._crash(error)
         if loop.in_callback and loop.now() - started > LONGEST_STEP:
             loop.in_callback = False
             loop.call_soon(loop.run_woken)
@@ -132,7 +161,7 @@ class Driver:
         self.receiving = False
         self.drain()
         owes = share is not None and share.end(loop.now())
-        if engine.unread or owes or engine.paced or self._aftermath.due:
+        if engine.unread or owes or engine.paced or self._cleanup.due:
             self._yield_turn(engine.rest(loop.now()), owes=owes)
 
     def writable(self) -> None:
@@ -159,9 +188,9 @@ class Driver:
         self._wake_writers()
         if self._closing_timer is not None:
             self._closing_timer.cancel()
-        self._connection.finish_if_over()
+        self._ended()
 
-    # For the connection
+    # For the parts of the connection
 
     async def written(self) -> None:
         """Wait until the transport has caught up, or has closed. For producers, whose items can wait."""
@@ -188,11 +217,11 @@ class Driver:
 
     def handle_events(self) -> None:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
-        engine, connection, handlers = self.engine, self._connection, self._handlers
+        engine, target, handlers = self.engine, self._target, self._handlers
         while engine.happened:
             for event in engine.events():
                 kind = type(event)
-                handlers[kind](connection, event)
+                handlers[kind](target, event)
                 if kind is Closed:
                     self._close_transport()
 
@@ -207,11 +236,11 @@ class Driver:
     def flush(self) -> None:
         """Send what is ready now."""
         if self._collected:
-            self._connection.holdings.release_collected()
+            self._let_go()
         try:
             chunks = self.engine.data_to_send()
         except Exception as error:
-            self._connection.crash(error)
+            self._crash(error)
             return
         if chunks and not self.transport_closed:
             self.transport.send(chunks)
@@ -220,7 +249,7 @@ class Driver:
 
     def _yield_turn(self, rest: float, *, owes: bool) -> None:
         """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""
-        if self._going_on or not (rest or owes or self.engine.unread or self._aftermath.due):
+        if self._going_on or not (rest or owes or self.engine.unread or self._cleanup.due):
             return
         self._going_on = True
         self.transport.pause()
@@ -237,7 +266,7 @@ class Driver:
             self.loop.call_at(self.loop.now() + wait, self._wait_for_others)
 
     def _go_on(self) -> None:
-        if self._aftermath.due:
+        if self._cleanup.due:
             self.loop.call_soon(self._go_on)
             return
         self._going_on = False
@@ -308,6 +337,6 @@ class Driver:
         try:
             self.engine.handle_timeout(self.loop.now())
         except Exception as error:
-            self._connection.crash(error)
+            self._crash(error)
         self.engine.timers.changed = True
         self.drain()

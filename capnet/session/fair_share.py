@@ -1,4 +1,4 @@
-"""Share: how the time of a host is divided among its connections (threat T8).
+"""Fair shares: how the time of a host is divided among its connections (threat T8).
 
 One loop serves them all, one after the other. While others want their turn, a connection's own is short; and when it
 took long all the same, or what it has led to did, the connection waits until each of them has had as much, or could
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Share", "Shares"]
+__all__ = ["FairShare", "FairShares"]
 
 SHORT_TURN: Final = 16
 """Frames of a turn while others want theirs."""
@@ -23,7 +23,7 @@ LONG_AGO: Final = 0.5
 """Seconds at most: whoever had a turn since this one's last turn counts, unless that is longer ago."""
 
 
-class Shares:
+class FairShares:
     """The turns of all connections of one host."""
 
     __slots__ = ("latest", "spent", "turns")
@@ -33,16 +33,16 @@ class Shares:
         """How many there were."""
         self.spent = 0.0
         """Seconds that they took, and the handlers that went on after them."""
-        self.latest: dict[Share, float] = {}
+        self.latest: dict[FairShare, float] = {}
         """When each connection had its last."""
 
 
-class Share:
+class FairShare:
     """The turns of one connection."""
 
     __slots__ = ("_all", "_before", "_began", "_contended", "_due", "_patient", "_seen", "_turn", "_until")
 
-    def __init__(self, of: Shares) -> None:
+    def __init__(self, of: FairShares) -> None:
         self._all = of
         self._turn = self._seen = 0
         self._before = self._began = self._due = self._until = 0.0

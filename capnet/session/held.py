@@ -1,4 +1,4 @@
-"""Holdings: capabilities of the peer that are held here, and who wants to know when one breaks (P-REF-2).
+"""`Held`: capabilities of the peer that are held here, and who wants to know when one breaks (P-REF-2).
 
 A proxy or an end of a stream that is collected may be so at any moment, in any thread, even inside the engine. Its
 finaliser only leaves a note here; the note is acted on before the next frames leave.
@@ -10,66 +10,94 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from capnet.calls.dependent import Late
-from capnet.engine.calls import Pipelined, Target
+from capnet.engine.calls import Pipelined
 from capnet.engine.imports import Import
 from capnet.engine.streams import InStream, OutStream
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition
+from capnet.registry import Hosted
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .session import Session
 
-__all__ = ["Holdings"]
+__all__ = ["Held", "Passing"]
 
 Watcher = Callable[[CapnetError], object]
-Held = Target | Late | InStream | OutStream
 
 
-class Holdings:
-    """The imports of one connection as its proxies see them."""
+class Passing(Protocol):
+    """What passes capabilities that are held here on to other peers."""
 
-    __slots__ = ("_connection", "_noted", "_thread", "_told", "_watchers", "collected")
+    def of(self, target: Any) -> Hosted:
+        """What stands for it there."""
+        ...
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def granted(self, target: Any) -> list[Any]:
+        """What they have of it."""
+        ...
+
+    def forget(self, imported: Import) -> None:
+        """Nobody here can name it any more."""
+        ...
+
+    def broken(self, granted: list[Any], reason: str) -> None:
+        """What they have of something answers nothing any more: `take_back` is to follow."""
+        ...
+
+    def take_back(self) -> None:
+        """Those who watch have been told of what is broken: take back what leads to it."""
+        ...
+
+
+class Held:
+    """The imports of one connection as its proxies see them; also promises of some, and streams of the peer's.
+
+    Attributes:
+        passing: passes them on.
+        collected: notes of finalisers: one holder each that is gone.
+    """
+
+    __slots__ = ("_noted", "_session", "_thread", "_told", "_watchers", "collected", "passing")
+
+    passing: Passing
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._noted = False
         self._thread = get_ident()
         self._watchers: dict[Import, list[Watcher]] = {}
         self._told: list[Callable[[], object]] = []  # who is told in the next turn
-        self.collected: deque[Held] = deque()
-        """Notes of finalisers: one holder each that is gone."""
+        self.collected: deque[object] = deque()
 
-    def hold(self, held: Target | Late) -> None:
+    def hold(self, held: object) -> None:
         """One more local owner."""
         if isinstance(held, Import):
             if held.id > 1 and held.holders:
-                self._connection.engine.hold(held)
+                self._session.engine.hold(held)
         elif isinstance(held, Pipelined) and held.call.kept:
-            self._connection.engine.hold(held)
+            self._session.engine.hold(held)
 
-    def release(self, held: Target | Late) -> None:
+    def release(self, held: object) -> None:
         """One local owner less; leaves with the next frames."""
-        with self._connection.contained:
+        with self._session.must_succeed:
             self._let_go(held)
-        self._connection.driver.flush_soon()
+        self._session.driver.flush_soon()
 
-    def note_collected(self, held: Held) -> None:
+    def note_collected(self, held: object) -> None:
         """A finaliser's note: let go of this soon. May come from any thread and at any moment."""
         self.collected.append(held)
-        if not self._noted and not (self._connection.driver.receiving and get_ident() == self._thread):
+        if not self._noted and not (self._session.driver.receiving and get_ident() == self._thread):
             self._noted = True
-            self._connection.loop.call_soon_threadsafe(self._act_on_notes)
+            self._session.loop.call_soon_threadsafe(self._act_on_notes)
 
     def release_collected(self) -> None:
         """Act on the notes that have come."""
         while self.collected:
             held = self.collected.popleft()
-            with self._connection.contained:
+            with self._session.must_succeed:
                 self._let_go(held)
 
-    def watch(self, imported: Target | Late, callback: Watcher) -> Callable[[], None]:
+    def watch(self, imported: object, callback: Watcher) -> Callable[[], None]:
         """See `proxy.on_broken`."""
         if not isinstance(imported, Import):
             raise FailedPrecondition("a promise cannot be watched", reason="promise", hint="await the call first")
@@ -92,13 +120,13 @@ class Holdings:
         for watcher in self._watchers.pop(imported, ()):
             self._tell_soon(partial(watcher, error))
 
-    def _let_go(self, held: Held) -> None:
-        engine = self._connection.engine
+    def _let_go(self, held: object) -> None:
+        engine = self._session.engine
         if isinstance(held, Import):
             engine.release(held)
             if not held.holders:
                 self._watchers.pop(held, None)
-                self._connection.forwarders.forget(held)
+                self.passing.forget(held)
         elif isinstance(held, Pipelined):
             engine.release(held)
         elif isinstance(held, InStream):
@@ -106,26 +134,26 @@ class Holdings:
         elif isinstance(held, OutStream):
             error = CallCancelled("the sink was dropped before its end", reason="abandoned")
             engine.streaming.end(held, error)
-            self._connection.reports.stream_closed(held, error)
+            self._session.publisher.stream_closed(held, error)
 
     def _act_on_notes(self) -> None:
         self._noted = False
         if self.collected:
-            self._connection.driver.flush()
+            self._session.driver.flush()
 
     def _tell_soon(self, tell: Callable[[], object]) -> None:
         if not self._told:
-            self._connection.loop.call_soon(self._tell_watchers)
+            self._session.loop.call_soon(self._tell_watchers)
         self._told.append(tell)
 
     def _tell_watchers(self) -> None:
         told, self._told = self._told, []
         for tell in told:
             tell()
-        self._connection.forwarders.take_back()
+        self.passing.take_back()
 
     def _tell(self, callback: Watcher, error: CapnetError) -> None:
         try:
             callback(error)
         except Exception as raised:
-            self._connection.unexpected("on_broken callback", raised)
+            self._session.faults.unexpected("on_broken callback", raised)

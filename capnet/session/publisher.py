@@ -1,4 +1,4 @@
-"""Reports: what a connection does, as events for observers (P-CAP-8).
+"""`Publisher`: what a connection does, as events for observers (P-CAP-8).
 
 Every report is made only when somebody observes; where nobody does, nothing is built. A start that was reported is
 followed by its end, whatever happens in between.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call as EngineCall
@@ -40,16 +40,13 @@ from capnet.observe import (
 )
 from capnet.registry import Hosted
 
-if TYPE_CHECKING:
-    from capnet.calls.call import Call
-
-__all__ = ["CREDIT_STALL", "Reports"]
+__all__ = ["CREDIT_STALL", "Publisher"]
 
 CREDIT_STALL: Final = 1.0
 """Seconds that a producer may wait for credit until that is an event."""
 
 
-class Reports:
+class Publisher:
     """Publishes the events of one connection.
 
     Args:
@@ -102,9 +99,10 @@ class Reports:
             result, reason = _result(error)
             self.publish(Bootstrapped, direction="in", name=name, result=result, reason=reason)
 
-    def bootstrap_left(self, call: Call[Any], name: str) -> None:
-        """A bootstrap of ours is on its way: its end is to be told. Only while somebody observes."""
-        call.when_done(partial(self._bootstrap_answered, call, name))
+    def bootstrap_answered(self, name: str, error: CapnetError | None) -> None:
+        """How a bootstrap of ours ended that left while somebody observed."""
+        result, reason = _result(error)
+        self.publish(Bootstrapped, direction="out", name=name, result=result, reason=reason)
 
     def denied(self, name: str, method: str | None, reason: str) -> None:
         """The policy said no to the peer: to a name, or to a call on a contract of that name."""
@@ -246,10 +244,6 @@ class Reports:
             reason=reason,
             seconds=seconds,
         )
-
-    def _bootstrap_answered(self, call: Call[Any], name: str) -> None:
-        result, reason = _result(call.error)
-        self.publish(Bootstrapped, direction="out", name=name, result=result, reason=reason)
 
     def _credit_stalled(self, stream: OutStream, seconds: float) -> None:
         self.publish(CreditStalled, stream=stream.id, seconds=seconds)

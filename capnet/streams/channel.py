@@ -11,7 +11,7 @@ from capnet.contract import ItemConversion, Reader, Sink, Stream
 from capnet.contract.annotation import read_annotation
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, StreamStopped
 from capnet.fanout import Broadcast, Subscription
-from capnet.streams.ends import StoppableSink
+from capnet.streams.sink import StoppableSink
 
 __all__ = ["channel"]
 

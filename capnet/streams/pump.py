@@ -1,14 +1,14 @@
-"""Moving the items of streams: one task for each that is produced here, or given to a sink of ours (P-STREAM).
+"""Pumps move the items of streams: one task for each that is produced here, or given to a sink of ours (P-STREAM).
 
 A producer's items are taken one by one, each only when there is room for it, so nothing piles up on this side; on the
-other no more than the window does. The ends that others hold are in `streams.py`.
+other no more than the window does. The ends that users hold are in `reader.py` and `sink.py`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from anyio import CancelScope, move_on_after
@@ -24,43 +24,42 @@ from capnet.errors import CallCancelled, CapnetError, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import Granted, Opened, handling
 from capnet.session.disclosure import goes_on, tellable, told_of
-from capnet.streams.ends import MAX_RUN, Flow, StoppableSink, StreamReader
+from capnet.session.session import Session
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import StreamRef, kind_of
-from capnet.wire.values import is_plain, lower
+from capnet.wire.values import is_plain
 
-if TYPE_CHECKING:
-    from capnet.connection.connection import Connection
+from .flow import AROUND_ITEMS, MAX_RUN, Flow, Streams
+from .reader import StreamReader
+from .sink import StoppableSink
 
-__all__ = ["Moving", "Producing", "Receiving", "Streams"]
+__all__ = ["Consumer", "Producer", "Pump", "Pumps"]
 
 MAX_RUN_BYTES: Final = 256 * 1024
 """Bytes that a producer may send until it looks at what the transport has not taken."""
 CLEAN_UP_TIMEOUT: Final = 5.0
 """Seconds that a producer has to end when its reader wants no more."""
-_AROUND_ITEMS: Final = 2
-"""Arrays around an item in its frame."""
 
 
-class Streams:
+class Pumps:
     """The streams of one connection that have a task here."""
 
-    __slots__ = ("_connection", "_moving")
+    __slots__ = ("_pumps", "_session")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._moving: set[Moving] = set()
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pumps: set[Pump] = set()
 
     @property
     def stopped(self) -> bool:
         """Whether no task is left."""
-        return not self._moving
+        return not self._pumps
 
     def leave_behind(self) -> list[str]:
         """Wait no longer for tasks that do not end; gives what these are."""
-        left = ["stream"] * len(self._moving)
-        self._moving.clear()
+        left = ["stream"] * len(self._pumps)
+        self._pumps.clear()
         return left
 
     def begin(self, references: Sequence[WireReference], hosted: Hosted | None, parent: Granted | None) -> None:
@@ -73,78 +72,55 @@ class Streams:
         for reference in references:
             if type(reference) is StreamRef and reference.id > 0:
                 stream: EngineStream = reference.subject
-                moving: Moving = stream.token
-                moving.stream = stream
-                moving.hosted = hosted
-                moving.parent = parent
+                pump: Pump = stream.token
+                pump.stream = stream
+                pump.hosted = hosted
+                pump.parent = parent
                 if hosted is None and parent is not None:
-                    moving.opened = Opened(moving.stop, parent)
+                    pump.opened = Opened(pump.stop, parent)
                     if parent.fallen is not None:
-                        moving.stop(Revoked(parent.fallen))
+                        pump.stop(Revoked(parent.fallen))
                 if hosted is not None:
                     hosted.stream_begins()
-                if self._connection.bus.observed:
-                    self._connection.reports.stream_opened(stream, hosted)
-                self._moving.add(moving)
-                if hasattr(kind_of(moving.source), "__anext__"):
-                    _sent[id(moving.source)] = moving
-                self._connection.loop.spawn(moving.run)
+                if self._session.bus.observed:
+                    self._session.publisher.stream_opened(stream, hosted)
+                self._pumps.add(pump)
+                if hasattr(kind_of(pump.source), "__anext__"):
+                    _sent[id(pump.source)] = pump
+                self._session.loop.spawn(pump.run, self.ended)
 
-    def ended(self, moving: Moving, error: CapnetError | None) -> None:
+    def ended(self, pump: Pump, error: CapnetError | None) -> None:
         """A task has ended."""
-        connection = self._connection
-        self._moving.discard(moving)
-        _sent.pop(id(moving.source), None)
-        moving.opened = None
-        if connection.reports.streams and type(moving.stream) is OutStream:
-            connection.reports.stream_closed(moving.stream, error)
-        moving.stream = None  # which refers to it
-        if moving.hosted is not None:
-            moving.hosted.stream_ends(connection.close_hosted)
-        connection.driver.handle_events()  # its end may have been the last that kept a capability
-        connection.driver.flush_soon()
-        connection.finish_if_over()
+        session = self._session
+        self._pumps.discard(pump)
+        _sent.pop(id(pump.source), None)
+        pump.opened = None
+        if session.publisher.streams and type(pump.stream) is OutStream:
+            session.publisher.stream_closed(pump.stream, error)
+        pump.stream = None  # which refers to it
+        if pump.hosted is not None:
+            pump.hosted.stream_ends(session.close_hosted)
+        session.driver.handle_events()  # its end may have been the last that kept a capability
+        session.driver.flush_soon()
+        session.part_ended()
 
     def id_of(self, source: object) -> int:
         """The id of the stream whose items come from an object, 0 when there is none."""
-        return next((moving.stream.id for moving in self._moving if moving.source is source), 0)
+        return next((pump.stream.id for pump in self._pumps if pump.source is source), 0)
 
     def cut(self, hosted: Hosted, error: CapnetError, stays: Callable[[Export | None], bool]) -> int:
         """End the streams of an implementation now, unless what they came by `stays`; returns how many."""
-        cut = [moving for moving in self._moving if moving.hosted is hosted and not stays(moving.stream.export)]
-        for moving in cut:
-            moving.stop(error.again())
+        cut = [pump for pump in self._pumps if pump.hosted is hosted and not stays(pump.stream.export)]
+        for pump in cut:
+            pump.stop(error.again())
         return len(cut)
 
-    def send(self, stream: OutStream, item: Any, position: Position, leaving: Leaving | None) -> None:
-        """Send an item, while there is room; it leaves with what else is ready in this turn of the loop.
 
-        Args:
-            position: what may stand where in the items.
-            leaving: what is declared of them, where that is known.
-
-        Raises:
-            CapnetError: it cannot travel. TypeError: it is not what is declared.
-        """
-        connection = self._connection
-        references: Sequence[WireReference] = ()
-        bounds = connection.engine.bounds
-        if position.checks_keys or not is_plain(item, bounds, _AROUND_ITEMS):
-            item, references = lower(item, connection.payloads.value, bounds, _AROUND_ITEMS, position)
-        if leaving is not None:
-            leaving.check(item)
-        connection.engine.streaming.send(stream, item, references)
-        if references:
-            connection.exports_queued(references)
-        if len(stream.batch) <= 1:
-            connection.driver.flush_soon()
-
-
-_sent: Final[WeakValueDictionary[int, Moving]] = WeakValueDictionary()
+_sent: Final[WeakValueDictionary[int, Pump]] = WeakValueDictionary()
 """The streams that are being sent from iterators, by the id of that: nobody else may take its items meanwhile."""
 
 
-class Moving(Flow):
+class Pump(Flow):
     """A task that moves the items of a stream.
 
     Attributes:
@@ -157,8 +133,8 @@ class Moving(Flow):
 
     __slots__ = ("__weakref__", "_scope", "error", "hosted", "opened", "parent", "stream")
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, streams: Streams) -> None:
+        super().__init__(streams)
         self.stream: Any = None
         self.error: CapnetError | None = None
         self.hosted: Hosted | None = None
@@ -171,9 +147,13 @@ class Moving(Flow):
         self.error = self.error or error
         self._scope.cancel()
 
-    async def run(self) -> None:
-        """The task: move items until there are no more, then close both ends."""
-        connection = self._connection
+    async def run(self, ended: Callable[[Pump, CapnetError | None], None]) -> None:
+        """The task: move items until there are no more, then close both ends.
+
+        Args:
+            ended: is told of the end, and what that was.
+        """
+        session = self._streams.session
         error: CapnetError | None = None
         handling.set(self.parent)
         try:
@@ -181,8 +161,8 @@ class Moving(Flow):
                 await self.move()
         except BaseException as raised:
             # A cancellation that is not by our scope: somebody else ends the task.
-            error = told_of(connection, "stream", raised) or CallCancelled("the producer was cancelled")
-            if goes_on(connection.loop, raised):
+            error = told_of(session, "stream", raised) or CallCancelled("the producer was cancelled")
+            if goes_on(session.loop, raised):
                 raise
         finally:
             error = self.error or error
@@ -190,7 +170,7 @@ class Moving(Flow):
                 with CancelScope(shield=True), move_on_after(CLEAN_UP_TIMEOUT):
                     error = await self._end(error)
             finally:
-                connection.streams.ended(self, error)
+                ended(self, error)
                 error = None  # its traceback refers to this frame
 
     async def _end(self, error: CapnetError | None) -> CapnetError | None:
@@ -198,11 +178,11 @@ class Moving(Flow):
         try:
             await self.end(error)
         except CapnetError as raised:
-            return error or tellable(self._connection, raised)
+            return error or tellable(self._streams.session, raised)
         except BaseException as raised:
-            if goes_on(self._connection.loop, raised):
+            if goes_on(self._streams.session.loop, raised):
                 raise
-            self._connection.unexpected("end of a stream", raised)
+            self._streams.session.faults.unexpected("end of a stream", raised)
         return error
 
     @property
@@ -219,7 +199,7 @@ class Moving(Flow):
         """Close what the items come from and where they go."""
 
 
-class Producing(Moving):
+class Producer(Pump):
     """Sends the items of an async iterable, which it closes at the end.
 
     Args:
@@ -233,18 +213,18 @@ class Producing(Moving):
     __slots__ = ("_leaving", "_position", "_source")
 
     def __init__(
-        self, connection: Connection, source: AsyncIterable[Any], position: Position, leaving: Leaving | None
+        self, streams: Streams, source: AsyncIterable[Any], position: Position, leaving: Leaving | None
     ) -> None:
         if id(source) in _sent:
             raise TypeError("this stream is being sent already: each of its items goes to one reader only")
-        super().__init__(connection)
+        super().__init__(streams)
         self._source = source
         self._position = position
         self._leaving = leaving
 
     @property
     def source(self) -> object:
-        """See `Moving`."""
+        """See `Pump`."""
         return self._source
 
     def changed(self, stream: OutStream) -> None:
@@ -255,10 +235,10 @@ class Producing(Moving):
             super().changed(stream)
 
     async def move(self) -> None:
-        """See `Moving`."""
+        """See `Pump`."""
         # One step for each item, so nothing is looked up or called here that need not be.
-        connection, stream, position, leaving = self._connection, self.stream, self._position, self._leaving
-        engine, send = connection.engine, connection.engine.streaming.send
+        session, stream, position, leaving = self._streams.session, self.stream, self._position, self._leaving
+        engine, send = session.engine, session.engine.streaming.send
         any_keys = not position.checks_keys
         exact, as_is = (None, None) if leaving is None else (leaving.exact, leaving.as_is)
         await self._room(stream)
@@ -272,13 +252,13 @@ class Producing(Moving):
                 if as_is is not None
                 else any_keys
                 and (exact is None or kind_of(item) is exact)
-                and is_plain(item, engine.bounds, _AROUND_ITEMS)
+                and is_plain(item, engine.bounds, AROUND_ITEMS)
             ):
                 send(stream, item)
             else:
-                connection.streams.send(stream, item, position, leaving)
+                self._streams.send(stream, item, position, leaving)
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
-                connection.driver.flush_soon()
+                session.driver.flush_soon()
             batch = len(stream.batch)
             run += 1
             if stream.items <= 0 or stream.bytes <= floor or run == MAX_RUN:
@@ -287,53 +267,53 @@ class Producing(Moving):
 
     async def _room(self, stream: OutStream) -> None:
         """Wait until the next item may be sent, and let others have their turn. When it is closed we are cancelled."""
-        driver = self._connection.driver
+        driver = self._streams.session.driver
         if not driver.receiving:
             driver.flush()
         if stream.room:
             await checkpoint()
         while not stream.room:
-            await (self.wait_observed(stream) if self._connection.bus.observed else self.wait())
+            await (self.wait_observed(stream) if self._streams.session.bus.observed else self.wait())
         while driver.transport.backlog > HIGH_WATER:
             await driver.written()
 
     async def end(self, error: CapnetError | None) -> None:
-        """See `Moving`."""
+        """See `Pump`."""
         try:
             close = getattr(self._source, "aclose", None)
             if close is not None:
                 await close()
         except CapnetError as raised:
-            error = error or tellable(self._connection, raised)
+            error = error or tellable(self._streams.session, raised)
             raise
         finally:
-            with self._connection.contained:
-                self._connection.engine.streaming.end(self.stream, error)
+            with self._streams.session.must_succeed:
+                self._streams.session.engine.streaming.end(self.stream, error)
 
 
-class Receiving(Moving):
+class Consumer(Pump):
     """Gives what comes on a stream to a sink of ours, or of another peer's."""
 
     __slots__ = ("_reader", "_sink")
 
-    def __init__(self, connection: Connection, sink: Sink[Any]) -> None:
-        super().__init__(connection)
+    def __init__(self, streams: Streams, sink: Sink[Any]) -> None:
+        super().__init__(streams)
         self._sink = sink
         self._reader: StreamReader | None = None
 
     async def move(self) -> None:
-        """See `Moving`."""
+        """See `Pump`."""
         conversion = None
         if isinstance(self._sink, StoppableSink):
             conversion = self._sink.conversion
-            loop = self._connection.loop
+            loop = self._streams.session.loop
             self._sink.on_stopped(lambda: loop.call_soon_threadsafe(self.stop))
-        self._reader = reader = StreamReader(self._connection, self.stream, conversion)
+        self._reader = reader = StreamReader(self._streams, self.stream, conversion)
         async for item in reader:
             await self._sink.send(item)
 
     async def end(self, error: CapnetError | None) -> None:
-        """See `Moving`."""
+        """See `Pump`."""
         if self._reader is not None:
             await self._reader.aclose()
         if error is None:

@@ -283,7 +283,7 @@ async def nothing_open(*connections: Connection) -> None:
     await assert_no_leaks(*connections)
     await until(lambda: not any(connection.stats()["streams"] for connection in connections))
     for connection in connections:
-        check_invariants(connection.engine)
+        check_invariants(connection._session.engine)
         assert connection.close_cause is None and not connection.stats()["strikes"]
 
 

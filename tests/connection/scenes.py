@@ -436,7 +436,7 @@ async def a_hop_cancelled(stage: Stage) -> None:
         desk = await (await beyond.client.bootstrap(Hub)).desk()
         waiting, numbers = desk.wait(), desk.numbers(10**9)
         assert await anext(numbers) == 0
-        beyond.client.driver.transport.abort()
+        beyond.client._session.driver.transport.abort()
         with suppress(Unavailable):
             await waiting
             raise AssertionError
@@ -463,7 +463,7 @@ async def a_visitor_lost(stage: Stage) -> None:
 async def a_violation(stage: Stage) -> None:
     """The peer sends what no honest one can."""
     async with stage.visitor() as (connection, _):
-        connection.driver.transport.send([b"\0\0\0\1\0"])
+        connection._session.driver.transport.send([b"\0\0\0\1\0"])
         await connection.wait_closed()
 
 
@@ -520,7 +520,7 @@ async def end_under_work(desk: Desk, ending: Awaitable[object]) -> None:
 
 async def lose(connection: Connection) -> None:
     """Without a word."""
-    connection.driver.transport.abort()
+    connection._session.driver.transport.abort()
     await connection.wait_closed()
 
 

@@ -13,7 +13,6 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from capnet import INJECT, CallContext, Cap, Connection, Host, Limits, Policy, call, connect
-from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
 from capnet.references.proxy import reference_of
 from tests.cost import HANGS
@@ -241,4 +240,4 @@ def raw_call(
 ) -> Any:
     """A call that no proxy would make: a method that its target does not declare, arguments that do not bind."""
     imported = reference_of(target).imported if isinstance(target, Cap) else target
-    return start_call(connection, cast("Any", imported), contract_spec(contract).methods[method], arguments)
+    return connection._parts.calls.start(cast("Any", imported), contract_spec(contract).methods[method], arguments)

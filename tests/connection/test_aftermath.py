@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from capnet import Cap, CapnetError, Connection, Revoked, Unavailable, call, generation, on_broken, revoke
-from capnet.connection.connection import _ACTS
+from capnet.connection.parts import _CLEANED_UP, Parts
 from capnet.references.proxy import reference_of
-from capnet.session.cleanup import PER_TURN
+from capnet.session.driver import PER_TURN
 from capnet.testing import connected
 from capnet.wire.frames import Op
 from tests.connection.doors import Door, House
@@ -78,16 +78,16 @@ async def street(monkeypatch: pytest.MonkeyPatch, act: str) -> AsyncGenerator[St
         street = Street(made, shelf, owner, middle, down)
         street.doors = await (await third.bootstrap(Shelf)).doors()
         del root
-        kind, original = next((kind, done) for kind, done in _ACTS.items() if done.__name__ == act)
+        kind, original = next((kind, done) for kind, done in _CLEANED_UP.items() if done.__name__ == act)
 
-        def counted(self: Connection, events: Iterable[Any]) -> None:
+        def counted(self: Parts, events: Iterable[Any]) -> None:
             told = list(events)
-            if self is (down if act == "exports_ended" else middle):
+            if self is (down if act == "exports_ended" else middle)._parts:
                 street.portions.append(len(told))
-                assert len(told) == 1 or self.closed or self.driver._going_on, "nothing is read meanwhile"
+                assert len(told) == 1 or self.session.over or self.session.driver._going_on, "nothing is read meanwhile"
             original(self, told)
 
-        monkeypatch.setitem(_ACTS, kind, counted)
+        monkeypatch.setitem(_CLEANED_UP, kind, counted)
         yield street
         del street.doors[:], shelf.kept[:]
         await assert_nothing_left(down, third, *(() if middle.closed else (owner, middle)))
@@ -101,8 +101,8 @@ def in_portions(portions: list[int]) -> bool:
 async def test_what_was_passed_on_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-CAP-5: whoever has it from us is told, of many at once in few frames."""
     async with street(monkeypatch, "imports_replaced") as here:
-        here.owner.engine.tell_replaced(list(here.owner.engine.exports), 7)
-        here.owner.driver.drain()
+        here.owner._session.engine.tell_replaced(list(here.owner._session.engine.exports), 7)
+        here.owner._session.driver.drain()
         await until(lambda: all(generation(door) == 7 for door in here.doors))
         assert in_portions(here.portions)
         assert here.tap.frames.count(Op.CAP_REPLACED) <= PER_TURN + FEW_FRAMES
@@ -131,9 +131,9 @@ async def test_what_was_passed_on_and_is_lost(monkeypatch: pytest.MonkeyPatch) -
     """P-CONN-6: the connection is over when everything is done that comes of its end, and not before."""
     async with street(monkeypatch, "imports_broken") as here:
         await here.owner.aclose(grace=0)
-        assert not here.middle.closed or not here.middle.aftermath.due
+        assert not here.middle.closed or not here.middle._parts.cleanup.due
         await here.middle.wait_closed()
-        assert not here.middle.aftermath.due and in_portions(here.portions)
+        assert not here.middle._parts.cleanup.due and in_portions(here.portions)
         for index in (0, -1):
             with pytest.raises((Revoked, Unavailable)):
                 await here.doors[index].name()

@@ -17,8 +17,7 @@ from capnet import (
     call,
     cast_cap,
 )
-from capnet.calls.outgoing import start_call
-from capnet.forwarding.passthrough import RelayedMethod
+from capnet.forwarding.passthrough import PassThrough
 from capnet.references.proxy import reference_of
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, Jewel, MemItem, MemJewel, MemShop, Parcel, Shop, raw_call, socket_pair, until
@@ -195,9 +194,9 @@ async def test_another_interface_than_declared_is_refused_and_given_back() -> No
         assert client.stats()["exports"] == mine.closed == 0
         with pytest.raises(InvalidArgument):
             await cast("Any", shop).keep("text")
-        unchecked = RelayedMethod("test.Shop", "keep", False)
+        unchecked = PassThrough("test.Shop", "keep", False)
         with pytest.raises(InvalidArgument):
-            await start_call(client, reference_of(shop).usable(), unchecked, {"item": mine})
+            await client._parts.calls.start(reference_of(shop).usable(), unchecked, {"item": mine})
         del shop
         await assert_no_leaks(server, client)
     assert mine.closed == 1

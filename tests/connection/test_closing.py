@@ -157,7 +157,7 @@ async def test_everything_that_waits_wakes() -> None:
             tasks.start_soon(expect, "bootstrap", lambda: client.bootstrap(Item, wait=3600))
             tasks.start_soon(expect, "wait_closed", client.wait_closed)
             await until(lambda: client.stats()["calls_held"] == 5 and server.stats()["answers"] == 16)
-            server.driver.transport.abort()
+            server._session.driver.transport.abort()
         await until(lambda: broken)
         assert sorted(ended) == ["bootstrap", *["call"] * 20, "wait_closed!"]
         with pytest.raises(Unavailable):
@@ -171,7 +171,7 @@ async def test_everything_that_waits_wakes() -> None:
 
 async def test_a_ping_on_its_way_wakes() -> None:
     async with connected() as (server, client):
-        server.driver.transport.pause()
+        server._session.driver.transport.pause()
         outcome: list[str] = []
 
         async def ping() -> None:
@@ -182,8 +182,8 @@ async def test_a_ping_on_its_way_wakes() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ping)
-            await until(lambda: client._pings)
-            client.driver.transport.abort()
+            await until(lambda: client._parts.pings)
+            client._session.driver.transport.abort()
         assert outcome == ["unavailable"]
 
 
@@ -193,7 +193,7 @@ async def test_a_peer_that_is_killed_is_lost() -> None:
         shop = await client.bootstrap(Shop)
         running = shop.wait("a")
         await until(lambda: implementation.gate.entered)
-        client.driver.transport.abort()
+        client._session.driver.transport.abort()
         assert (await server.wait_closed()).kind == "lost"
         assert implementation.gate.cancelled == ["a"]
         with pytest.raises(Unavailable):
@@ -204,10 +204,10 @@ async def test_silence_is_noticed() -> None:
     """P-CONN-5: cause `idle`."""
     limits = Limits(keepalive=0.3, keepalive_timeout=0.3)
     async with connected(limits=limits) as (server, client):
-        client.driver.transport.pause()
+        client._session.driver.transport.pause()
         with anyio.fail_after(60):
             assert (await server.wait_closed()).kind == "idle"
-        client.driver.transport.resume()
+        client._session.driver.transport.resume()
         await client.wait_closed()
 
 
@@ -366,6 +366,6 @@ async def test_a_peer_that_never_hangs_up_is_cut_whatever_it_reads(monkeypatch: 
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(connection.aclose)
-                await until(lambda: connection.driver.closing)
-                connection.driver.writable()
+                await until(lambda: connection._session.driver.closing)
+                connection._session.driver.writable()
         assert connection.closed

@@ -90,7 +90,7 @@ class MemDesk(Desk):
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for seconds is waited for shortly."""
-    monkeypatch.setattr("capnet.connection.connection.STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr("capnet.connection.parts.STOP_TIMEOUT", 0.05)
     monkeypatch.setattr("capnet.loop.asyncio.LEAVE_TIMEOUT", 0.05)
     monkeypatch.setattr("capnet.loop.trio.LEAVE_TIMEOUT", 0.05)
 

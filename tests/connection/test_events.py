@@ -138,7 +138,7 @@ async def test_an_observer_may_change_who_observes() -> None:
         end = server.on(CallFinished, replace_myself)
         shop = await client.bootstrap(Shop)
         await client.ping()
-        await until(lambda: len(server.bus._observers) == 1)
+        await until(lambda: len(server._session.bus._observers) == 1)
         for _ in range(3):
             await shop.add(1)
         await until(lambda: len(seen) >= 3)
@@ -154,7 +154,7 @@ async def test_unsubscribing_ends_it() -> None:
         end()
         await shop.add(1)
         await client.ping()
-        assert len(seen) == 1 and not server.bus.observed
+        assert len(seen) == 1 and not server._session.bus.observed
 
 
 async def test_a_coroutine_function_is_no_observer() -> None:
@@ -174,7 +174,7 @@ async def test_a_feed() -> None:
             await shop.add(1)
             methods = [(await anext(feed)).method, (await anext(feed)).method]
             assert methods == ["bootstrap", "add"] and feed.dropped == 0
-        assert not server.bus.observed
+        assert not server._session.bus.observed
         with pytest.raises(StopAsyncIteration):
             await anext(feed)
 
@@ -401,9 +401,9 @@ async def test_a_denial_has_an_event() -> None:
     """Fault 52: what a policy refuses, names and calls."""
     seen: list[PolicyDenied] = []
     async with connected() as (server, _):
-        server.reports.denied("test.Shop", None, "nobody watches")
+        server._session.publisher.denied("test.Shop", None, "nobody watches")
         server.on(PolicyDenied, seen.append)
-        server.reports.denied("test.Shop", "add", "too late")
+        server._session.publisher.denied("test.Shop", "add", "too late")
         await until(lambda: seen)
         assert [(event.name, event.method, event.reason) for event in seen] == [("test.Shop", "add", "too late")]
 

@@ -34,7 +34,6 @@ from capnet import (
     revoke,
     stream,
 )
-from capnet.calls.outgoing import start_call
 from capnet.contract import callable_contract, contract_spec
 from capnet.references.proxy import reference_of
 from capnet.registry import Facet
@@ -245,7 +244,7 @@ async def can_write(capability: Any) -> bool:
     reference = reference_of(capability)
     method = contract_spec(File).methods["write"]
     try:
-        await start_call(reference.connection, reference.usable(), method, {"text": "DEFACED"})
+        await reference.caller.start(reference.usable(), method, {"text": "DEFACED"})
     except Unimplemented:
         return False
     return True
@@ -372,11 +371,11 @@ async def test_more_than_was_lent_is_refused_where_it_is_declared() -> None:
         reader: Any = await desk.narrow()
         note = cast_cap(reader, Reader)
         with pytest.raises(InvalidArgument) as caught:
-            await start_call(client, reference_of(desk).usable(), _loose("put_file"), {"what": note})
+            await client._parts.calls.start(reference_of(desk).usable(), _loose("put_file"), {"what": note})
         assert "$.what" in caught.value.message
         job = {"source": note, "target": note}
         with pytest.raises(InvalidArgument) as caught:
-            await start_call(client, reference_of(desk).usable(), _loose("put_job"), {"job": job})
+            await client._parts.calls.start(reference_of(desk).usable(), _loose("put_job"), {"job": job})
         assert "$.job.source" in caught.value.message
         with pytest.raises(InvalidArgument):
             await desk.put_file(reader)  # and does not leave an honest program
@@ -385,9 +384,9 @@ async def test_more_than_was_lent_is_refused_where_it_is_declared() -> None:
 
 def _loose(method: str) -> Any:
     """A method as a peer calls it that declares nothing."""
-    from capnet.forwarding.passthrough import RelayedMethod
+    from capnet.forwarding.passthrough import PassThrough
 
-    return RelayedMethod("facet.Desk", method, False)
+    return PassThrough("facet.Desk", method, False)
 
 
 async def test_passed_on_again_it_is_no_more() -> None:
@@ -451,7 +450,7 @@ async def test_functions_come_home_with_their_signature() -> None:
         assert await desk.put_off(off) == 3 and impl.held.pop() == impl.length
         for wrong, method, name in ((off, "put_on", "on"), (on, "put_off", "off")):
             with pytest.raises(InvalidArgument) as caught:
-                await start_call(client, reference_of(desk).usable(), _loose(method), {name: cast("Any", wrong)})
+                await client._parts.calls.start(reference_of(desk).usable(), _loose(method), {name: cast("Any", wrong)})
             assert f"$.{name}" in caught.value.message
         await desk.put(on)
         facet = impl.held.pop()
@@ -651,7 +650,7 @@ async def test_a_guest_that_calls_the_owner_by_way_of_the_middle_gains_nothing()
                 with pytest.raises(InvalidArgument):
                     cast_cap(await desk.get(), File)
             with pytest.raises(InvalidArgument):
-                await start_call(guest, reference_of(far).usable(), _loose("put_file"), {"what": reader})
+                await guest._parts.calls.start(reference_of(far).usable(), _loose("put_file"), {"what": reader})
 
 
 async def test_what_was_given_as_more_may_stand_where_a_base_is_declared() -> None:

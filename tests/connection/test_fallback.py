@@ -271,17 +271,17 @@ async def test_fault_28_a_client_that_comes_first() -> None:
     """Fault 28: there a bootstrap before the name was served failed at once. Here: it may wait, or be made to wait."""
     async with connected() as (server, client):
         async with asking(client, wait=60) as waited:
-            await until(lambda: server.pending_bootstraps)
+            await until(lambda: server._names._pending)
             server.serve(MemItem("late"))
         assert await waited.pop().label() == "late"
         server.unserve(Item)
         server.fallback(Asked(HOLD))
         async with asking(client) as held:
-            await until(lambda: server.pending_bootstraps)
+            await until(lambda: server._names._pending)
             server.serve(MemItem("later"))
         assert await held.pop().label() == "later"
         await assert_nothing_left(server, client)
-        assert not server.registry._waiters
+        assert not server._services.registry._waiters
 
 
 async def test_fault_18_who_waits_for_a_name_is_looked_at_again() -> None:
@@ -290,7 +290,7 @@ async def test_fault_18_who_waits_for_a_name_is_looked_at_again() -> None:
     policy = Rule(lambda _: verdicts[0])
     async with connected(policy=policy) as (server, client):
         async with asking(client, wait=60) as outcome:
-            await until(lambda: server.registry._waiters)
+            await until(lambda: server._services.registry._waiters)
             verdicts[:] = [False]
             server.serve(item := MemItem("late"))
         assert outcome == [PermissionDenied] and len(policy.asked) == 2
@@ -429,7 +429,7 @@ async def test_a_bootstrap_that_is_cancelled_cancels_the_handler() -> None:
             tasks.cancel_scope.cancel()
         await until(lambda: slow.cancelled == 1)
         await assert_nothing_left(server, client)
-        assert not server.pending_bootstraps and not server.registry._waiters
+        assert not server._names._pending and not server._services.registry._waiters
 
 
 async def test_a_connection_that_closes_cancels_the_handler() -> None:
@@ -442,9 +442,9 @@ async def test_a_connection_that_closes_cancels_the_handler() -> None:
                 tasks.start_soon(client.bootstrap, Item)
                 await until(lambda: slow.entered)
                 tasks.cancel_scope.cancel()
-            client.driver.transport.abort()
+            client._session.driver.transport.abort()
         await until(lambda: slow.cancelled == 1 and not host.connections)
-        assert not host.registry._waiters
+        assert not host._services.registry._waiters
 
 
 # --- scopes ---
@@ -526,7 +526,7 @@ async def test_t18_names_reach_a_table_and_nothing_else() -> None:
         for name in NO_NAMES:
             arguments = {"name": name}
             with pytest.raises(InvalidArgument):
-                await raw_call(client, client.engine.imports.bootstrap, _bootstrap(), "bootstrap", arguments)
+                await raw_call(client, client._session.engine.imports.bootstrap, _bootstrap(), "bootstrap", arguments)
         watching = False
         assert not looked_up and len(told) == 1
         assert handler.names == list(NAMES) == [request.name for request in policy.asked]
@@ -603,7 +603,7 @@ async def test_t19_a_policy_that_fails_under_a_flood_of_bootstraps_denies(how: s
         denied = {"raises": "policy_failed", "hangs": "policy_timeout", "cancels": "denied"}[how]
         assert set(told) <= {("permission_denied", denied), ("resource_exhausted", "max_pending_bootstraps")}
         assert ("permission_denied", denied) in told
-        assert inside == 0 == server.pending_bootstraps
+        assert inside == 0 == server._names._pending
 
 
 async def test_t19_names_that_are_held_count_as_pending() -> None:
@@ -622,10 +622,10 @@ async def test_t19_names_that_are_held_count_as_pending() -> None:
             for number in range(20):
                 tasks.start_soon(ask, number)
             await until(lambda: len(refused) == 4)
-            assert set(refused) == {"max_pending_bootstraps"} and server.pending_bootstraps == 16
+            assert set(refused) == {"max_pending_bootstraps"} and server._names._pending == 16
             tasks.cancel_scope.cancel()
-        await until(lambda: server.pending_bootstraps == 0)
-        assert not server.registry._waiters
+        await until(lambda: server._names._pending == 0)
+        assert not server._services.registry._waiters
 
 
 async def test_t19_a_hundred_thousand_bootstraps_on_a_real_socket() -> None:
@@ -655,7 +655,7 @@ async def test_t19_a_hundred_thousand_bootstraps_on_a_real_socket() -> None:
             assert (await here.clause()).startswith("P-LIMIT")
         assert asked == 16
         await until(lambda: {limit.limit for limit in limits} == {"max_pending_bootstraps"})
-        await until(lambda: not here.host.registry._waiters)
+        await until(lambda: not here.host._services.registry._waiters)
 
 
 def _flood(ids: range) -> list[list[Any]]:

@@ -128,7 +128,7 @@ async def test_fault_11_the_close_hook_runs_once_and_not_as_a_method() -> None:
         await item.aclose()
         await until(lambda: implementation.items[0].closed == 1)
         assert await second.add(1) == 11
-        server.registry  # noqa: B018 - the name is still served
+        server._services.registry  # noqa: B018 - the name is still served
     assert implementation.closed == 1 and implementation.items[0].closed == 1
 
 

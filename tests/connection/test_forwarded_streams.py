@@ -201,8 +201,10 @@ async def test_a_revocation_at_the_host_ends_the_streams() -> None:
         items = peers.node.count(10**9)
         assert await anext(items) == 0
         server = peers.hops[0][0]
-        server.engine.revoke([export for export in server.engine.exports if export.interface == "test.Node"], "taken")
-        server.driver.drain()
+        server._session.engine.revoke(
+            [export for export in server._session.engine.exports if export.interface == "test.Node"], "taken"
+        )
+        server._session.driver.drain()
         with pytest.raises(Revoked), anyio.fail_after(60):
             async for _ in items:
                 pass

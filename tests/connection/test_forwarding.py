@@ -36,7 +36,6 @@ from capnet import (
     release,
     stream,
 )
-from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
 from capnet.references.proxy import reference_of
 from capnet.testing import connected
@@ -165,8 +164,8 @@ async def test_errors_come_back_whole() -> None:
         with pytest.raises(InvalidArgument):
             await peers.node.say(cast("Any", 3))
         with pytest.raises(Unimplemented):
-            await start_call(
-                peers.last, cast("Any", reference_of(peers.node).imported), contract_spec(Shop).methods["add"], {"a": 1}
+            await peers.last._parts.calls.start(
+                cast("Any", reference_of(peers.node).imported), contract_spec(Shop).methods["add"], {"a": 1}
             )
 
 
@@ -174,7 +173,7 @@ async def test_what_the_next_hop_does_not_take_fails_that_call_only() -> None:
     """A frame that is too long for a peer on the way."""
     async with chain(3, Limits(max_frame=64 * 1024)) as peers:
         (_, middle), _ = peers.hops
-        middle.engine.outbox.limit = 32 * 1024
+        middle._session.engine.outbox.limit = 32 * 1024
         assert await code_of(peers.node.say("x" * 40_000)) == "resource_exhausted/max_frame_bytes"
         assert await peers.node.say("x") == ":x"
 
@@ -211,8 +210,7 @@ async def test_the_deadline_is_what_is_left_and_context_goes_along() -> None:
         assert (await peers.node.context())["left"] is None
         with anyio.fail_after(60):
             assert 0 < (await peers.node.context())["left"] <= 60
-        told = await start_call(
-            peers.last,
+        told = await peers.last._parts.calls.start(
             cast("Any", reference_of(peers.node).imported),
             contract_spec(Node).methods["context"],
             {},

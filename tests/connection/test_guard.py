@@ -330,4 +330,4 @@ async def test_a_policy_without_a_guard_costs_nothing() -> None:
             return True
 
     async with connected(MemShop(), policy=Names()) as (server, _):
-        assert server.dispatcher._guarding is None  # pyright: ignore[reportPrivateUsage]
+        assert server._parts.dispatcher._guard is None  # pyright: ignore[reportPrivateUsage]

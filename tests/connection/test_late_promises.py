@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from capnet import CallCancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Unavailable, pipe
-from capnet.calls.dependent import Late
+from capnet.calls.call import Late
 from capnet.references.proxy import reference_of
 from capnet.testing import connected
 from tests.connection.shop import left_when, until
@@ -169,7 +169,7 @@ async def test_cancelled_while_it_waits_it_never_leaves_and_holds_up_nobody() ->
         with pytest.raises(CallCancelled):
             await first
         assert await second == ":2", "what it waited for has not come yet"
-        async with left_when(lambda: client.deferring.lines) as scope:
+        async with left_when(lambda: client._parts.calls.dependent.lines) as scope:
             await node.say(word)
         assert scope.cancelled_caught
         assert await node.say("3") == ":3"

@@ -109,7 +109,7 @@ async def test_the_close_hook_waits_for_the_last_holder() -> None:
         running = elsewhere.wait("last")
         await until(lambda: implementation.gate.entered)
         del shop
-        server.bus  # noqa: B018 - both connections are used
+        server._session.bus  # noqa: B018 - both connections are used
         await client.ping()
         assert implementation.closed == 0
         del elsewhere

@@ -230,6 +230,6 @@ async def test_a_host_knows_who_speaks_something_else(says: bytes, words: str, t
 async def test_what_is_printed_between_frames_is_told_as_text() -> None:
     """A program that prints where it should speak."""
     async with connected(MemVault()) as (server, client):
-        client.driver.transport.send([b"Hello, world!\n"])
+        client._session.driver.transport.send([b"Hello, world!\n"])
         cause = await server.wait_closed()
         assert "text, 'Hello" in cause.message and cause.clause == "P-FRAME-2"

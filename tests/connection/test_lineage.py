@@ -527,7 +527,7 @@ async def test_from_inside_of_the_very_handler() -> None:
 async def test_what_is_on_its_way_out_is_revoked_before_it_arrives() -> None:
     """The peer is told behind the frame that brings it, and nothing it asks reaches the object."""
     async with house() as (made, server, client, root):
-        made.actions["later"] = lambda: server.loop.call_soon(lambda: revoke(made.door("fresh")))
+        made.actions["later"] = lambda: server._session.loop.call_soon(lambda: revoke(made.door("fresh")))
         bringing, doing = root.known("fresh"), root.do("later")
         await doing
         with pytest.raises(Revoked):
@@ -627,7 +627,7 @@ async def test_t17_a_storm_is_told_in_a_few_frames_and_starves_nobody() -> None:
             turns.append(calls.total())
         assert max(turns) < sum(turns) / 8
         assert tap.frames.count(Op.CAP_REVOKED) == 3 and len(told) == 10_000
-        assert len(events) + server.bus.stats().get("events_dropped", 0) >= 1000
+        assert len(events) + server._session.bus.stats().get("events_dropped", 0) >= 1000
         assert all(isinstance(error, Revoked) for error in told)
         del root, kept
         await assert_nothing_left(server, client)
@@ -640,10 +640,10 @@ async def test_what_is_being_cleared_away_when_the_connection_closes() -> None:
         root = await client.bootstrap(Door)
         doors = [door for _ in range(3) for door in await root.many(1000)]
         revoke(made.root)
-        assert server.aftermath.due
+        assert server._parts.cleanup.due
         await server.aclose(grace=0)
         del doors, root
-    assert len(made.closed) == 3001 and not server.aftermath.due
+    assert len(made.closed) == 3001 and not server._parts.cleanup.due
 
 
 # What it costs
@@ -660,10 +660,11 @@ async def test_many_that_are_handed_out_far_down_cost_no_more_than_at_the_top() 
             doors = await root.many(100)
             below = [await door.open("child") for door in doors]
             bottom, *handed_out = (
-                server.payloads.granted[cast("int", reference_of(door).imported.id)] for door in (places[-1], *doors)
+                server._parts.lineage.granted[cast("int", reference_of(door).imported.id)]
+                for door in (places[-1], *doors)
             )
             references = [CapRef(one.interface, 1, one.hosted, one.export.id) for one in handed_out]
-            lines = lines_of(partial(server.payloads.queued, references, bottom), lineage)
+            lines = lines_of(partial(server._parts.calls.payloads.queued, references, bottom), lineage)
             assert all(len(one.parents) == 2 for one in handed_out)
             del places, doors, below, root, bottom, handed_out, references
             await assert_nothing_left(server, client)

@@ -73,7 +73,7 @@ async def test_an_event_that_waits_leads_to_nothing_of_its_call() -> None:
             assert not any(isinstance(one, FrameType | TracebackType | BaseException) for one in reached)
             assert max(one.__sizeof__() for one in reached) < 5000
             kept = sum(one.__sizeof__() for one in {id(one): one for one in reached}.values())
-            assert kept <= 2 * server.unheard.used
+            assert kept <= 2 * server._session.unheard.used
 
 
 async def test_events_that_a_peer_does_not_read_are_counted_and_bounded() -> None:
@@ -90,10 +90,14 @@ async def test_events_that_a_peer_does_not_read_are_counted_and_bounded() -> Non
             for _ in range(300):
                 with pytest.raises(Internal):
                     await desk.fail("\U0001f600" * 2000)
-            assert QUEUE_BYTES // 2 < server.unheard.used <= QUEUE_BYTES
-            assert host.stats()["charge"] >= server.unheard.used == server.charge - server.engine.charge
+            assert QUEUE_BYTES // 2 < server._session.unheard.used <= QUEUE_BYTES
+            assert (
+                host.stats()["charge"]
+                >= server._session.unheard.used
+                == server._session.charge - server._session.engine.charge
+            )
             await records.aclose()
-            await until(lambda: server.unheard.used == 0)
+            await until(lambda: server._session.unheard.used == 0)
         await until(lambda: host.stats()["charge"] == 0)
 
 
@@ -132,10 +136,10 @@ async def test_arguments_that_become_sets_are_counted_as_such() -> None:
                 group.start_soon(one)
             await until(lambda: implementation.running + len(failures) == 4)
             held = implementation.running * 16_000 * 224
-            assert held <= server.engine.call_charge.used <= 8 * MIB and implementation.running == 2
+            assert held <= server._session.engine.call_charge.used <= 8 * MIB and implementation.running == 2
             await desk.let_go()
-        assert failures == ["max_call_charge"] * 2 and server.engine.strikes.count == 0
-        await until(lambda: server.engine.call_charge.used == 0)
+        assert failures == ["max_call_charge"] * 2 and server._session.engine.strikes.count == 0
+        await until(lambda: server._session.engine.call_charge.used == 0)
 
 
 async def test_items_that_become_sets_are_counted_as_such() -> None:
@@ -157,8 +161,8 @@ async def test_items_that_become_sets_are_counted_as_such() -> None:
     async with connected(MemReading(), limits=limits) as (server, client):
         reading = await client.bootstrap(Reading)
         assert await reading.read(items(2000)) == 6000
-        await until(lambda: server.engine.held_charge.used == 0)
+        await until(lambda: server._session.engine.held_charge.used == 0)
         with pytest.raises(ResourceExhausted) as caught:
             await reading.read(items(60_000))
         assert caught.value.reason == "max_held_charge" and not client.closed
-        await until(lambda: server.engine.held_charge.used == 0)
+        await until(lambda: server._session.engine.held_charge.used == 0)

@@ -19,14 +19,14 @@ from anyio import CancelScope, move_on_after
 
 from capnet import PermissionDenied, pipe
 from capnet.attenuation import crossing, gate, membrane, restriction
-from capnet.connection import connection
+from capnet.connection import follower
 from capnet.contract.position import Position
 from capnet.dispatch import dispatcher as dispatch
 from capnet.engine.answers import Answer
 from capnet.engine.exports import Export
 from capnet.policy import guard as guarding
 from capnet.policy import policy
-from capnet.policy.guard import Guarding
+from capnet.policy.guard import Guard
 from capnet.references import revoke
 from capnet.registry import Hosted, Registry, Replacement
 from capnet.revocation import lineage
@@ -79,7 +79,7 @@ def revocation_is_not_transitive(patch: pytest.MonkeyPatch) -> None:
     def with_descendants(roots: Iterable[Granted]) -> list[Granted | Opened]:
         return [root for root in roots if root.fallen is None]
 
-    for module in (lineage, connection, revoke, gate):
+    for module in (lineage, follower, revoke, gate):
         patch.setattr(module, "with_descendants", with_descendants)
 
 
@@ -87,7 +87,7 @@ def revocation_stays_on_one_connection(patch: pytest.MonkeyPatch) -> None:
     """What a handler gave to another peer outlives what it was called on."""
 
     def came_of(self: Granted, parent: Granted | None) -> None:
-        other = parent is not None and parent.connection_ref() is not self.connection_ref()
+        other = parent is not None and parent.session_ref() is not self.session_ref()
         original(self, None if other else parent)
 
     original = Granted.came_of
@@ -107,7 +107,7 @@ def one_lost_parent_is_enough(patch: pytest.MonkeyPatch) -> None:
                     waiting.append(child)
         return list(fallen)
 
-    for module in (lineage, connection, revoke):
+    for module in (lineage, follower, revoke):
         patch.setattr(module, "with_descendants", with_descendants)
 
 
@@ -124,7 +124,7 @@ def streams_that_were_passed_on_flow_on(patch: pytest.MonkeyPatch) -> None:
 
 def births_after_the_fall_live(patch: pytest.MonkeyPatch) -> None:
     """A handler that goes on after its capability was revoked hands out what nobody takes back."""
-    patch.setattr(connection, "fall_at_birth", _does_nothing)
+    patch.setattr(lineage.Lineage, "fall_at_birth", _does_nothing)
 
 
 def detaching_does_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -175,8 +175,8 @@ def anything_true_admits(patch: pytest.MonkeyPatch) -> None:
 def a_guard_that_raises_admits(patch: pytest.MonkeyPatch) -> None:
     """An error is as good as a yes."""
 
-    def ask(self: Guarding, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
-        guard = self._guard
+    def ask(self: Guard, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
+        guard = self._hook
 
         def lenient(call: Any) -> object:
             try:
@@ -184,43 +184,43 @@ def a_guard_that_raises_admits(patch: pytest.MonkeyPatch) -> None:
             except Exception:
                 return True
 
-        self._guard = lenient
+        self._hook = lenient
         try:
             return original(self, export, answer, arguments)
         finally:
-            self._guard = guard
+            self._hook = guard
 
-    original = Guarding.ask
-    patch.setattr(Guarding, "ask", ask)
+    original = Guard.ask
+    patch.setattr(Guard, "ask", ask)
 
 
 def pipelined_calls_are_not_guarded(patch: pytest.MonkeyPatch) -> None:
     """Who calls before there is an answer is not looked at."""
 
-    def ask(self: Guarding, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
+    def ask(self: Guard, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
         return None if answer.place is not None else original(self, export, answer, arguments)
 
-    original = Guarding.ask
-    patch.setattr(Guarding, "ask", ask)
+    original = Guard.ask
+    patch.setattr(Guard, "ask", ask)
 
 
 def one_way_calls_are_not_guarded(patch: pytest.MonkeyPatch) -> None:
     """Who wants no answer is not looked at."""
 
-    def ask(self: Guarding, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
+    def ask(self: Guard, export: Export, answer: Answer, arguments: Any) -> Awaitable[object] | None:
         return None if answer.id == 0 else original(self, export, answer, arguments)
 
-    original = Guarding.ask
-    patch.setattr(Guarding, "ask", ask)
+    original = Guard.ask
+    patch.setattr(Guard, "ask", ask)
 
 
 def guarded_calls_overtake(patch: pytest.MonkeyPatch) -> None:
     """While a guard thinks about a call, later ones on the same reference start."""
 
-    def line(self: Guarding, export: Export) -> None:
+    def line(self: Guard, export: Export) -> None:
         """Nobody waits."""
 
-    patch.setattr(Guarding, "line", line)
+    patch.setattr(Guard, "line", line)
 
 
 # --- swaps ---

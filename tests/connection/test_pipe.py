@@ -33,7 +33,7 @@ from capnet import (
     pipe,
     release,
 )
-from capnet.calls.dependent import Late
+from capnet.calls.call import Late
 from capnet.engine.calls import Pipelined
 from capnet.references.proxy import reference_of
 from capnet.testing import assert_no_leaks, connected

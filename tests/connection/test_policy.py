@@ -211,7 +211,7 @@ async def test_a_description_is_a_question_like_others() -> None:
     async def decide(request: Admission) -> bool:
         nonlocal at_once
         asked.append(request.name)
-        at_once = max(at_once, server.pending_bootstraps)
+        at_once = max(at_once, server._names._pending)
         await gate.pass_through(request.name)
         return True
 
@@ -231,11 +231,11 @@ async def test_a_description_is_a_question_like_others() -> None:
             for _ in range(40):
                 tasks.start_soon(ask)
             await until(lambda: len(refused) == 24)
-            assert len(asked) == 16 == server.engine.strikes.count - 8
+            assert len(asked) == 16 == server._session.engine.strikes.count - 8
             gate.open()
         assert at_once == 16 and described == [10] * 16 and len(asked) == 160
         assert {error.reason for error in refused} == {"max_pending_bootstraps"}
-        assert not server.pending_bootstraps
+        assert not server._names._pending
 
 
 async def test_descriptions_have_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,11 +260,11 @@ async def test_descriptions_have_a_pace(monkeypatch: pytest.MonkeyPatch) -> None
         for number in range(names):
             server.serve(MemShop(), name=f"test.{number}")
         for _ in range(50):  # as from fifty calls that came together
-            assert len(await runtime._description(server)) == names
+            assert len(await runtime._description(server._names)) == names
         assert turns == 50 * 2
         # The first is free, and each other waits for those before it: what they cost, less what has passed.
         assert len(waited) >= 48 and waited == sorted(waited) and 30 < waited[-1] < 50
-        server.engine.work_pace.spend(server.loop.now(), -100 * rate)
+        server._session.engine.work_pace.spend(server._session.loop.now(), -100 * rate)
 
 
 async def test_observers_hear_of_denials_and_of_a_broken_policy() -> None:

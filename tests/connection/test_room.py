@@ -254,10 +254,10 @@ class Hub:
 
     async def assert_nothing_left(self) -> None:
         """Neither in the tables, nor counted for anybody."""
-        calls, streams = self.near.engine.calls, self.near.engine.streams
+        calls, streams = self.near._session.engine.calls, self.near._session.engine.streams
         await until(lambda: not calls.held and not calls._portions.total and not calls._charges.total)
         for connection in self.connections:
-            check_invariants(connection.engine)
+            check_invariants(connection._session.engine)
             await until(partial(_no_streams, connection))
         assert not streams._lent.total and not streams._portions.total
 
@@ -410,7 +410,7 @@ async def test_memory_is_divided_as_well() -> None:
 async def test_calls_that_were_given_up_count_until_the_owner_has_answered() -> None:
     """P-CALL-6: to cancel and call again does not get more of it."""
     async with hub(2) as made:
-        engine = made.near.engine
+        engine = made.near._session.engine
         engine.own_pace = Pace(1, 1e-6, engine.now)
         engine.own_pace.spend(engine.now)  # the news of cancels has to wait
         greedy, other = made.guests
@@ -512,12 +512,12 @@ async def test_what_waits_can_be_cancelled_or_lose_its_guest() -> None:
         for one in held[ALONE:]:
             one.cancel()
         calls = [cast("Any", leaving.hold("leaving")) for _ in range(20)]
-        await until(lambda: len(made.owner.gate.entered) == ALONE + 1 and bool(made.near.engine.calls.held))
+        await until(lambda: len(made.owner.gate.entered) == ALONE + 1 and bool(made.near._session.engine.calls.held))
         await made.connections[5].aclose()
         for one in calls:
             with pytest.raises(CapnetError):
                 await one
-        await until(lambda: not made.near.engine.calls.held)
+        await until(lambda: not made.near._session.engine.calls.held)
         with anyio.fail_after(PATIENCE):
             assert await other.quick() == 1
         made.owner.gate.open()
@@ -532,7 +532,7 @@ async def test_what_waits_ends_with_the_owner(grace: float) -> None:
         greedy, other = made.guests
         held = [cast("Any", greedy.hold("x")) for _ in range(20)]
         held += [cast("Any", other.hold("x")) for _ in range(20)]
-        await until(lambda: len(made.near.engine.calls.held) == 2)
+        await until(lambda: len(made.near._session.engine.calls.held) == 2)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: made.near.aclose(grace=grace))
             for one in (*held[ALONE:20], *held[30:]):
@@ -542,7 +542,7 @@ async def test_what_waits_ends_with_the_owner(grace: float) -> None:
         for one in held:
             with suppress(Unavailable, CapnetError):
                 await one
-        assert not made.near.engine.calls.held
+        assert not made.near._session.engine.calls.held
 
 
 async def test_a_call_that_waits_in_line_waits_as_long_as_it_takes() -> None:

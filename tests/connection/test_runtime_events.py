@@ -12,7 +12,7 @@ from capnet import Connection, Host, Internal, InvalidArgument, Limits, Permissi
 from capnet.observe import LimitHit
 from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
 from capnet.policy.policy import Admission
-from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, Records
+from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, EventStream
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
 
@@ -21,14 +21,14 @@ ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "gene
 
 def grant(connection: Connection, *grants: str) -> None:
     """What a host does with an attestation."""
-    connection.attestation = replace(connection.attestation, grants=frozenset(grants))
+    connection._session.attestation = replace(connection.attestation, grants=frozenset(grants))
 
 
 async def open_events(client: Connection, server: Connection, kinds: list[str] | None = None) -> Any:
     """A stream of events that the other side has opened already."""
-    before = server.reports.event_streams
+    before = server._session.publisher.event_streams
     records = client.runtime().events(kinds)
-    await until(lambda: server.reports.event_streams == before + 1)
+    await until(lambda: server._session.publisher.event_streams == before + 1)
     return records
 
 
@@ -61,7 +61,7 @@ async def test_a_peer_reads_what_happens_on_its_connection() -> None:
                 "reason": None,
                 "seconds": got[-1]["fields"]["seconds"],
             }
-        await until(lambda: not server.bus.observed and not server.reports.event_streams)
+        await until(lambda: not server._session.bus.observed and not server._session.publisher.event_streams)
         del shop, records
         await assert_no_leaks(server, client)
 
@@ -81,7 +81,7 @@ async def test_kinds_choose_and_unknown_ones_are_refused() -> None:
             with pytest.raises(InvalidArgument) as caught:
                 await anext(client.runtime().events(wrong))
             assert caught.value.reason == "unknown_event"
-        await until(lambda: not server.reports.event_streams)
+        await until(lambda: not server._session.publisher.event_streams)
 
 
 async def test_a_kind_that_is_named_often_is_one() -> None:
@@ -92,9 +92,9 @@ async def test_a_kind_that_is_named_often_is_one() -> None:
             shop = await client.bootstrap(Shop)
             await shop.add(1)
             assert [(await anext(records))["kind"] for _ in range(2)] == ["CallFinished"] * 2
-            (observer,) = server.bus._observers
+            (observer,) = server._session.bus._observers
             assert len(observer.kinds) == 2
-        await until(lambda: not server.reports.event_streams)
+        await until(lambda: not server._session.publisher.event_streams)
 
 
 async def test_the_stream_does_not_tell_of_itself() -> None:
@@ -129,7 +129,7 @@ async def test_failures_are_told_without_the_exception() -> None:
                 assert failed["fields"]["correlation"] == caught.value.details["correlation"]
                 assert set(failed["fields"]) == ({"where", "correlation"} if wide else {"correlation"})
                 assert "secret" not in repr((failed, finished)) and "RuntimeError" not in repr((failed, finished))
-            await until(lambda: not server.reports.event_streams)
+            await until(lambda: not server._session.publisher.event_streams)
 
 
 async def test_a_peer_sees_others_only_with_the_grant() -> None:
@@ -145,7 +145,7 @@ async def test_a_peer_sees_others_only_with_the_grant() -> None:
             await two.ping()
             (first,) = (connection for connection in host.connections if connection.peer_name == "one")
             for number, connection in enumerate(host.connections):
-                connection.attestation = replace(connection.attestation, principal=f"guest {number}")
+                connection._session.attestation = replace(connection.attestation, principal=f"guest {number}")
             principals = {connection.peer_name: connection.attestation.principal for connection in host.connections}
             async with aclosing(await open_events(one, first, ["CallFinished", "NameUnserved"])) as own:
                 await (await two.bootstrap(Shop)).add(1)
@@ -212,11 +212,11 @@ async def test_a_peer_has_few_of_these_streams() -> None:
             await anext(client.runtime().events())
         assert caught.value.reason == "max_event_streams"
         await opened[0].aclose()
-        await until(lambda: server.reports.event_streams == MAX_EVENT_STREAMS - 1)
+        await until(lambda: server._session.publisher.event_streams == MAX_EVENT_STREAMS - 1)
         opened[0] = await open_events(client, server)
         for records in opened:
             await records.aclose()
-        await until(lambda: not server.reports.event_streams and not server.bus.observed)
+        await until(lambda: not server._session.publisher.event_streams and not server._session.bus.observed)
 
 
 async def test_where_too_many_observe_a_peer_is_told_so() -> None:
@@ -224,35 +224,35 @@ async def test_where_too_many_observe_a_peer_is_told_so() -> None:
         ends = [server.on(LimitHit, print) for _ in range(MAX_OBSERVERS)]
         with pytest.raises(ResourceExhausted) as caught:
             await anext(client.runtime().events())
-        assert caught.value.reason == "max_observers" and not server.reports.event_streams
+        assert caught.value.reason == "max_observers" and not server._session.publisher.event_streams
         ends[0]()
         await (await open_events(client, server)).aclose()
-        await until(lambda: not server.reports.event_streams)
+        await until(lambda: not server._session.publisher.event_streams)
 
 
 async def test_records_are_a_generator_like_others() -> None:
     async with connected(MemShop()) as (server, _):
-        records = Records(server, 0, ["NameServed"])
+        records = EventStream(server._names, 0, ["NameServed"])
         server.serve(MemShop(), name="test.Other")
         assert (await records.asend(None))["fields"] == {"name": "test.Other", "contract": "test.Shop"}
         with pytest.raises(KeyError):
             await records.athrow(KeyError("why"))
         with pytest.raises(StopAsyncIteration):
             await anext(records)
-        assert not server.reports.event_streams and not server.bus.observed
+        assert not server._session.publisher.event_streams and not server._session.bus.observed
 
 
 async def test_a_stream_that_is_dropped_or_lost_with_its_connection_observes_no_more() -> None:
     async with connected(MemShop()) as (server, client):
         records = await open_events(client, server)
         del records
-        await until(lambda: not server.reports.event_streams)
+        await until(lambda: not server._session.publisher.event_streams)
         records = client.runtime().events()
         await records.aclose()  # the call is cancelled before it is answered
         await client.ping()
-        await until(lambda: not server.reports.event_streams)
+        await until(lambda: not server._session.publisher.event_streams)
         records = await open_events(client, server)
         await client.aclose(grace=0)
         await server.wait_closed()
-        await until(lambda: not server.reports.event_streams and not server.bus.observed)
+        await until(lambda: not server._session.publisher.event_streams and not server._session.bus.observed)
         del records

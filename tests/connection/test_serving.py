@@ -198,7 +198,7 @@ async def test_waiting_bootstraps_are_bounded_and_can_be_cancelled() -> None:
             assert {error.reason for error in refused} == {"max_pending_bootstraps"}
             tasks.cancel_scope.cancel()
         await assert_no_leaks(server, client)
-        assert not server.registry._waiters
+        assert not server._services.registry._waiters
 
 
 async def test_bootstrap_all_gives_all() -> None:
@@ -231,7 +231,7 @@ async def test_the_shape_of_the_arguments_is_judged_first() -> None:
         bad: list[dict[str, Any]] = [{}, {"name": 3}, {"name": "x", "wait_ms": -1}, {"name": ""}, {"name": "x", "y": 1}]
         for arguments in bad:
             with pytest.raises(InvalidArgument):
-                await raw_call(client, client.engine.imports.bootstrap, Bootstrap, "bootstrap", arguments)
+                await raw_call(client, client._session.engine.imports.bootstrap, Bootstrap, "bootstrap", arguments)
         assert not asked
         await client.bootstrap(Shop)
         assert [request.name for request in asked] == ["test.Shop"]

@@ -240,7 +240,7 @@ async def test_the_loss_of_the_line_ends_everything_on_both_sides(loser: str) ->
             tasks.start_soon(waiting, sleeping)
             tasks.start_soon(waiting, answers)
             await turns(server, client)
-            (server if loser == "server" else client).driver.transport.abort()
+            (server if loser == "server" else client)._session.driver.transport.abort()
         assert ends == ["unavailable"] * 2
         for stream in (numbers, kept):
             read: list[int] = []
@@ -354,15 +354,15 @@ async def test_a_peer_that_does_not_read_stops_the_producers() -> None:
         flows = await client.bootstrap(Flows)
         size, count = 10_000, 2_000
         chunks = [flows.chunks([size] * count) for _ in range(2)]
-        client.driver.transport.pause()
-        await until(lambda: server.driver.transport.backlog > HIGH_WATER)
+        client._session.driver.transport.pause()
+        await until(lambda: server._session.driver.transport.backlog > HIGH_WATER)
         produced = -1
         while produced != implementation.produced:
             produced = implementation.produced
             for _ in range(50):
                 await anyio.lowlevel.checkpoint()
-        assert server.driver.transport.backlog < HIGH_WATER + 2 * 300_000 and produced < 200
-        client.driver.transport.resume()
+        assert server._session.driver.transport.backlog < HIGH_WATER + 2 * 300_000 and produced < 200
+        client._session.driver.transport.resume()
         for stream in chunks:
             assert sum([len(chunk) async for chunk in stream]) == size * count
         assert implementation.ended == ["end"] * 2
@@ -377,11 +377,11 @@ async def test_a_peer_that_never_reads_again_is_given_up() -> None:
     async with connected(implementation := MemFlows(), limits=limits, client_limits=window) as (server, client):
         flows = await client.bootstrap(Flows)
         chunks = flows.chunks([10_000] * 10_000)
-        client.driver.transport.pause()
-        await until(lambda: server.driver.transport.backlog > HIGH_WATER)
+        client._session.driver.transport.pause()
+        await until(lambda: server._session.driver.transport.backlog > HIGH_WATER)
         await server.wait_closed()
         assert implementation.ended == ["GeneratorExit"] and implementation.produced < 200
-        client.driver.transport.resume()
+        client._session.driver.transport.resume()
         with pytest.raises(Unavailable):
             await read_into([], chunks)
 
@@ -394,7 +394,7 @@ async def test_a_sink_waits_for_the_transport_too() -> None:
         await flows.keep_sink(sink)
         remote = implementation.sink
         assert remote is not None
-        client.driver.transport.pause()
+        client._session.driver.transport.pause()
         sent = 0
 
         async def write() -> None:
@@ -405,7 +405,7 @@ async def test_a_sink_waits_for_the_transport_too() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
-            await until(lambda: server.driver.transport.backlog > HIGH_WATER)
+            await until(lambda: server._session.driver.transport.backlog > HIGH_WATER)
             seen = -1
             while seen != sent:
                 seen = sent
@@ -413,7 +413,7 @@ async def test_a_sink_waits_for_the_transport_too() -> None:
                     await anyio.lowlevel.checkpoint()
             assert sent < 200_000
             tasks.cancel_scope.cancel()
-        client.driver.transport.resume()
+        client._session.driver.transport.resume()
         await remote.aclose()
         assert len([n async for n in numbers]) == sent
         implementation.sink = None
@@ -495,8 +495,8 @@ async def test_fault_29_a_small_window_does_not_deadlock(window: int) -> None:
 async def _raw_credit(client: Connection, *credit: Any) -> None:
     """Credit that no honest consumer gives, for the stream that was opened last."""
     (stream,) = client.snapshot()["streams"]
-    client.engine.outbox.send([Op.CREDIT, stream["id"], *credit])
-    client.driver.flush()
+    client._session.engine.outbox.send([Op.CREDIT, stream["id"], *credit])
+    client._session.driver.flush()
 
 
 @pytest.mark.parametrize("credit", [(-1, 1), (1, -1), (0, 0), (1.5, 1), (2**31, 1), (1, 2**31), ("1", 1), (None, 0)])
@@ -524,8 +524,8 @@ async def test_fault_31_the_receiver_enforces_its_window() -> None:
         await until(lambda: implementation.produced == 4)
         await turns(server, client)
         (stream,) = server.snapshot()["streams"]
-        server.engine.outbox.send([Op.ITEMS, stream["id"], [4]])
-        server.driver.flush()
+        server._session.engine.outbox.send([Op.ITEMS, stream["id"], [4]])
+        server._session.driver.flush()
         await client.wait_closed()
         assert client.close_cause is not None and client.close_cause.clause == "P-STREAM-2"
         with pytest.raises(Unavailable):
@@ -687,7 +687,7 @@ async def test_fault_37_a_generator_is_closed_when_its_item_cannot_be_sent() -> 
         slow = flows.sleepy(1)
         assert await anext(slow) == 0
         sent: list[bytes] = []
-        transport = server.driver.transport
+        transport = server._session.driver.transport
         transport.abort()
 
         def send(chunks: Sequence[bytes]) -> None:

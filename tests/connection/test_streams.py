@@ -485,7 +485,7 @@ async def test_cancelled_again_and_again_it_reads_each_item_once() -> None:
         numbers, read, cancelled = flows.numbers(200), list[int](), 0
         while len(read) < 200:
             with anyio.CancelScope() as scope:
-                server.loop.call_soon(scope.cancel)
+                server._session.loop.call_soon(scope.cancel)
                 read.append(await anext(numbers))
             cancelled += scope.cancelled_caught
         assert read == list(range(200)) and cancelled
@@ -552,7 +552,7 @@ async def test_a_call_that_is_cancelled_before_its_answer_leaves_no_stream() -> 
         flows = await client.bootstrap(Flows)
         for _ in range(20):
             making: Any = flows.named({"a": 10**9, "b": 10**9})
-            client.driver.flush()
+            client._session.driver.flush()
             making.cancel()
         await turns(server, client)
         await until(lambda: len(implementation.ended) == implementation.opened)
@@ -695,14 +695,14 @@ async def test_items_that_are_ready_share_a_frame() -> None:
     async with connected(MemFlows()) as (server, client):
         flows = await client.bootstrap(Flows)
         count = 0
-        send = server.driver.transport.send
+        send = server._session.driver.transport.send
 
         def counting(chunks: Sequence[bytes]) -> None:
             nonlocal count
             count += len(chunks)
             send(chunks)
 
-        server.driver.transport.send = counting  # type: ignore[method-assign]
+        server._session.driver.transport.send = counting  # type: ignore[method-assign]
         assert len([n async for n in flows.numbers(6_400)]) == 6_400
         assert count < 6_400 / 8
 

@@ -27,9 +27,9 @@ from capnet import (
     revoke,
     stream,
 )
-from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
-from capnet.references.proxy import Reference, reference_of
+from capnet.references.proxy import reference_of
+from capnet.references.reference import Reference
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
 
@@ -174,7 +174,7 @@ async def test_in_an_argument_it_is_the_callers(where: str) -> None:
         reference, spec = reference_of(clerk), contract_spec(Clerk).methods["take"]
         for context in ({"key": BAD}, {BAD: "value"}):
             with pytest.raises(InvalidArgument):
-                start_call(client, reference.usable(), spec, {"value": 1}, context)
+                client._parts.calls.start(reference.usable(), spec, {"value": 1}, context)
         with pytest.raises(InvalidArgument):
             client.bootstrap(Clerk, name=BAD)
         assert not client.stats()["calls"] and not server.stats()["answers"]

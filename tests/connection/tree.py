@@ -321,7 +321,7 @@ class Tap(Transport):
     @classmethod
     def on(cls, connection: Connection) -> Tap:
         """From now on."""
-        tap = connection.driver.transport = cls(connection.driver.transport)
+        tap = connection._session.driver.transport = cls(connection._session.driver.transport)
         return tap
 
     @property
@@ -370,8 +370,8 @@ async def assert_nothing_left(*connections: Connection) -> None:
             await checkpoint()
     for connection in connections:
         assert not _left(connection), (connection, _left(connection))
-        assert not connection.deferring.lines
-        check_invariants(connection.engine)
+        assert not connection._parts.calls.dependent.lines
+        check_invariants(connection._session.engine)
 
 
 def _left(connection: Connection) -> dict[str, int]:

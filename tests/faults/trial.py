@@ -104,7 +104,7 @@ class Ground:
         open_ends = [end for end in ends if end.close_cause is None]
         await assert_no_leaks(*open_ends)
         for end in ends:
-            check_invariants(end.engine)
+            check_invariants(end._session.engine)
 
     async def _work(self, client: Connection) -> None:
         try:
@@ -278,7 +278,9 @@ class Records:
         except AssertionError as error:
             found.wrong.append(f"not in balance: {error}")
         for connection in self.connections:
-            left = {key: value for key, value in stats(connection.engine).items() if value and key != "strikes"}
+            left = {
+                key: value for key, value in stats(connection._session.engine).items() if value and key != "strikes"
+            }
             if not connection.closed or connection.close_cause is None:
                 found.wrong.append(f"{connection!r} is not closed: {left}")
             elif left:

@@ -25,7 +25,7 @@ from capnet import (
     on_broken,
 )
 from capnet.observe import CallFinished, ConnectionClosed, ConnectionOpened, Event, HandlerFailed
-from capnet.session.fair_share import Share
+from capnet.session.fair_share import FairShare
 from capnet.testing import assert_no_leaks
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
 
@@ -203,7 +203,7 @@ async def test_the_violation_of_one_is_unnoticed_by_the_others() -> None:
         host.on(ConnectionClosed, seen.append)
         bad, *good = clients
         shops = [await client.bootstrap(Shop) for client in good]
-        bad.driver.transport.send([b"\xff\xff\xff\xff"])
+        bad._session.driver.transport.send([b"\xff\xff\xff\xff"])
         cause = await bad.wait_closed()
         assert (cause.kind, cause.clause, cause.by_peer) == ("violation", "P-FRAME-2", False)
         assert [await shop.add(1) for shop in shops] == [11, 11]
@@ -222,7 +222,7 @@ async def test_a_peer_that_dies_is_unnoticed_by_the_others() -> None:
         shops = [await client.bootstrap(Shop) for client in clients]
         calls = [shop.wait(str(number)) for number, shop in enumerate(shops)]
         await until(lambda: len(implementation.gate.entered) == 3)
-        clients[0].driver.transport.abort()
+        clients[0]._session.driver.transport.abort()
         await until(lambda: implementation.gate.cancelled == ["0"])
         implementation.gate.open()
         assert [await calls[1], await calls[2]] == ["shop:1", "shop:2"]
@@ -276,14 +276,14 @@ async def test_many_clients_at_once() -> None:
 
 async def test_a_connection_pays_for_handlers_that_go_on_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threat T8: their time is that of whoever has called them."""
-    paid = list[Share]()
+    paid = list[FairShare]()
 
-    def worked(share: Share, seconds: float, now: float) -> bool:
+    def worked(share: FairShare, seconds: float, now: float) -> bool:
         paid.append(share)
         return as_it_is(share, seconds, now)
 
-    as_it_is = Share.worked
-    monkeypatch.setattr(Share, "worked", worked)
+    as_it_is = FairShare.worked
+    monkeypatch.setattr(FairShare, "worked", worked)
 
     class Pausing(MemShop):
         async def echo(self, value: Any) -> Any:

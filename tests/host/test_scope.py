@@ -642,7 +642,7 @@ async def test_a_scope_of_a_connection_that_is_lost_ends() -> None:
         scope.push(fails(ended, "raised", OSError("x")))
         scope.start(gate.pass_through, "x")
         await until(lambda: gate.entered)
-        clients[0].driver.transport.abort()
+        clients[0]._session.driver.transport.abort()
         await until(lambda: scope.closed and failed)
         assert gate.cancelled == ["x"] and ended == ["raised"] and failed[0].error.kind == "OSError"
         assert await host.close_all() == 1

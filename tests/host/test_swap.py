@@ -391,7 +391,7 @@ async def test_who_changes_the_name_meanwhile_wins(
             async with host.swap(new):
                 await interfere(host, handle)
         assert caught.value.reason == "superseded" and new.closed == 1
-        found = host.registry.find("test.Notes")
+        found = host._services.registry.find("test.Notes")
         assert found is None or (found.hosted.implementation.name == "third" and found.generation < 3)
         await until(lambda: old.closed)
         await until(lambda: told(events).count(("SwapEnded", "rolled_back")) == 1)
@@ -608,7 +608,7 @@ async def test_threat_24_a_name_is_replaced_by_its_owner_or_by_whoever_runs_the_
         await server.replace(MemNotes("again"), owner=ours)
         # A peer has no way to replace anything here: what it serves under the name is its own.
         client.serve(MemNotes("the peer's"))
-        assert await notes.write("y") == 1 and server.registry.find("test.Notes") is not None
+        assert await notes.write("y") == 1 and server._services.registry.find("test.Notes") is not None
         took = server.serve(theirs, if_exists="replace")  # who runs the host lets somebody else have it
         with pytest.raises(FailedPrecondition):
             await server.replace(MemNotes(), owner=ours)

@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from capnet import FailedPrecondition
-from capnet.calls.outgoing import start_call
 from capnet.contract import contract_spec
 from capnet.references.proxy import reference_of
 from capnet.wire.frames import Op
@@ -72,8 +71,7 @@ async def test_hops_that_no_program_counts(hops: str) -> None:
     """P-REF-4: the call goes no further, by an error that says so."""
     async with chain(3) as peers:
         with anyio.fail_after(60), pytest.raises(FailedPrecondition) as caught:
-            await start_call(
-                peers.last,
+            await peers.last._parts.calls.start(
                 cast("Any", reference_of(peers.node).imported),
                 contract_spec(Node).methods["context"],
                 {},
@@ -86,8 +84,7 @@ async def test_a_full_context_goes_through_every_hop() -> None:
     """What programs on the way add has its own room."""
     mine = {f"k{number}": "v" * 8192 for number in range(16)}
     async with chain(5) as peers:
-        told = await start_call(
-            peers.last,
+        told = await peers.last._parts.calls.start(
             cast("Any", reference_of(peers.node).imported),
             contract_spec(Node).methods["context"],
             {},

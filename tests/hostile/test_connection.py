@@ -310,7 +310,7 @@ async def test_a_peer_that_never_reads() -> None:
 
             tasks.start_soon(flood)
             while not connection.closed:
-                assert connection.driver.transport.backlog <= 4 * 1024 * 1024
+                assert connection._session.driver.transport.backlog <= 4 * 1024 * 1024
                 assert await here.shop.add(1) == 11
             tasks.cancel_scope.cancel()
         cause = connection.close_cause

@@ -98,7 +98,7 @@ async def test_a_reader_that_is_stopped_costs_its_window() -> None:
                 for _ in range(500):
                     await anyio.lowlevel.checkpoint()
             assert source.produced < 50_000 and not source.ended
-            assert connection.driver.transport.backlog < 64 * 1024
+            assert connection._session.driver.transport.backlog < 64 * 1024
         finally:
             os.kill(pid, signal.SIGCONT)
         assert await adding == sum(range(50_000))
@@ -112,13 +112,13 @@ async def test_a_peer_that_does_not_read_delays_no_other(tmp_path: Path) -> None
         async with connect(f"unix:{path}") as busy:
             many = (await stalled.bootstrap(Flows)).numbers(10**9)
             assert await anext(many) == 0
-            stalled.driver.transport.pause()
+            stalled._session.driver.transport.pause()
             other = await busy.bootstrap(Flows)
             for _ in range(3):
                 assert len([n async for n in other.numbers(10_000)]) == 10_000
             assert (await producer.state())["produced"] == 30_000 + narrow.stream_items
             del other
-        stalled.driver.transport.resume()
+        stalled._session.driver.transport.resume()
         assert [await anext(many) for _ in range(200)] == list(range(1, 201))
         await many.aclose()
         await state_until(producer, ended=["end", "end", "end", "GeneratorExit"])

@@ -414,7 +414,7 @@ async def come_and_go(url: str, number: int, done: Counter[str]) -> None:
         elif number % 3 == 1:
             await connection.aclose(grace=0)
         else:
-            connection.driver.transport.abort()
+            connection._session.driver.transport.abort()
             await connection.wait_closed()
         for ended in (adding, waiting):
             with suppress(Unavailable, CallCancelled):
@@ -446,7 +446,7 @@ async def live(path: str, day: Day) -> None:
             noon = await half(0)
             night = await half(day.rounds // 2)
             assert not any(connection.closed for connection in lasting), [one.close_cause for one in lasting]
-            seconds, pings = monotonic() - started, quiet.engine.ping_number
+            seconds, pings = monotonic() - started, quiet._session.engine.ping_number
         end = await _rest(warden, [], morning)
         seen = await warden.seen()
     say(asdict(Evening(dict(done), seen, seconds, pings, morning, noon, night, end)))

@@ -230,7 +230,7 @@ async def test_flood_at_connect(data: bytes) -> None:
                     slowest = max(slowest, time.monotonic() - at)
                     calls += 1
                 assert traced.most <= MOST_MEMORY, f"{traced.most / MIB:.1f} MiB"
-            connection.driver.transport.abort()  # unless it has been sent away already
+            connection._session.driver.transport.abort()  # unless it has been sent away already
         assert not BARS or slowest < MOST_WAIT, f"{slowest:.3f} s"
 
 
@@ -253,7 +253,7 @@ async def test_server_that_says_nothing(accepts: bool) -> None:
                     await connection.bootstrap(Shop)
                 cause = connection.close_cause
                 assert cause is not None and (cause.kind, cause.clause) == ("violation", "P-CONN-3")
-                connection.driver.transport.abort()  # its last frames would have a second
+                connection._session.driver.transport.abort()  # its last frames would have a second
             finally:
                 if accepted is not None:
                     accepted.close()
@@ -433,7 +433,7 @@ async def test_slow_reader() -> None:
             tasks.start_soon(sip)
             with anyio.fail_after(HANGS):
                 while not connection.closed:
-                    most = max(most, connection.driver.transport.backlog)
+                    most = max(most, connection._session.driver.transport.backlog)
                     await anyio.sleep(0.002)
             tasks.cancel_scope.cancel()
         assert MIB < most < 4 * MIB
@@ -460,8 +460,8 @@ async def test_one_stalled_among_nine_live() -> None:
             async with here.stranger() as (raw, connection):
                 await stall(raw, connection)
                 with_it.append(await one_round(shops))
-                assert not connection.closed and connection.driver.transport.backlog > 8 * MIB
-                connection.driver.transport.abort()
+                assert not connection.closed and connection._session.driver.transport.backlog > 8 * MIB
+                connection._session.driver.transport.abort()
         tasks.cancel_scope.cancel()
     ratio = median(with_it) / median(without)
     assert ratio <= (1.1 if BARS else 1.5), f"{ratio:.2f} times what they cost without it: {without}, {with_it}"
@@ -484,7 +484,7 @@ async def stall(raw: Raw, connection: Connection) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask)
-        await until(lambda: connection.driver.transport.backlog > 8 * MIB)
+        await until(lambda: connection._session.driver.transport.backlog > 8 * MIB)
         tasks.cancel_scope.cancel()
 
 

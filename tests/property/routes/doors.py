@@ -13,8 +13,7 @@ from types import new_class
 from typing import Any, Final, Literal
 
 from capnet import Broadcast, Cap, Sink, Stream, call, cast_cap, channel, stream
-from capnet.calls.outgoing import start_call
-from capnet.forwarding.passthrough import RelayedMethod
+from capnet.forwarding.passthrough import PassThrough
 from capnet.references.proxy import reference_of
 from capnet.wire.references import kind_of
 
@@ -302,9 +301,7 @@ def _loosely(proxy: Any, method: str) -> Callable[..., Any]:
 
     async def start(**arguments: Any) -> Any:
         reference = reference_of(proxy)
-        return await start_call(
-            reference.connection, reference.usable(), RelayedMethod("Hub", method, False), arguments
-        )
+        return await reference.caller.start(reference.usable(), PassThrough("Hub", method, False), arguments)
 
     return start
 

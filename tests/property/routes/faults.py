@@ -17,13 +17,13 @@ from capnet.contract.position import ANYTHING
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
 from capnet.forwarding.forwarder import Forwarder
-from capnet.forwarding.passthrough import RelayedMethod
+from capnet.forwarding.passthrough import PassThrough
 from capnet.references import payload, proxy
 from capnet.references.payload import Payloads
 from capnet.references.proxy import Proxy, dup, held_under, reference_of
 from capnet.registry import Facet, Hosted, implementation_of
 from capnet.serving import bootstrap
-from capnet.streams.pump import Producing
+from capnet.streams.pump import Producer
 from capnet.wire.references import CapRef, Reference, kind_of
 
 from .route import CROSSING
@@ -106,7 +106,7 @@ def what_came_back_as_less_goes_home_as_all(patch: pytest.MonkeyPatch) -> None:
 
     def onward(self: Payloads, value: Proxy, contract: Any, promises: bool) -> Any:
         reference = reference_of(value)
-        if reference.connection is not self._connection:
+        if reference.caller is not self._caller:
             return original(self, value, contract, promises)
         return _not_narrowed(value, lambda: original(self, value, contract, promises))
 
@@ -187,18 +187,18 @@ def what_was_exposed_can_be_called_by_all(patch: pytest.MonkeyPatch) -> None:
 def items_are_anything(patch: pytest.MonkeyPatch) -> None:
     """What is declared of the items of a stream says nothing of what they leave as."""
 
-    def init(self: Producing, connection: Any, source: Any, position: Any, leaving: Any) -> None:
+    def init(self: Producer, connection: Any, source: Any, position: Any, leaving: Any) -> None:
         original(self, connection, source, ANYTHING, None)
 
-    original = Producing.__init__
-    patch.setattr(Producing, "__init__", init)
+    original = Producer.__init__
+    patch.setattr(Producer, "__init__", init)
 
 
 def a_relay_gives_what_it_has(patch: pytest.MonkeyPatch) -> None:
     """In a call that only passes through, what is the relay's own goes on as the object."""
 
     def lower_arguments(self: Payloads, arguments: Any, method: MethodSpec) -> Any:
-        if isinstance(method, RelayedMethod):
+        if isinstance(method, PassThrough):
             arguments = _whole(arguments)
         return original(self, arguments, method)
 

@@ -32,12 +32,10 @@ from capnet import (
     restrict,
     revocable,
 )
-from capnet.calls.dependent import Late
-from capnet.calls.outgoing import notify_peer, start_call
+from capnet.calls.call import Late
 from capnet.references.promise import Promise
 from capnet.references.proxy import Proxy, reference_of
 from capnet.registry import Facet
-from capnet.streams.ends import StreamReader
 
 from .contracts import SPARE, Log, methods_of
 from .doors import Door, Way
@@ -424,21 +422,21 @@ class Route:
         """Call every method there is, whatever the proxy has."""
         token = next(_tokens)
         reference = reference_of(proxy)
-        connection, target = reference.connection, reference.usable()
+        caller, target = reference.caller, reference.usable()
         probes = list(self._world.family.probes.items())
         self._random.shuffle(probes)
         if isinstance(hold, Remote) and isinstance(hold.of, Own) and self._random.random() < 0.2:
             for _, method in probes:
                 if method.kind == "call":  # one way, in order with those below
                     with suppress(Revoked):
-                        notify_peer(connection, target, method, {"token": token})
+                        caller.notify(target, method, {"token": token})
         calls: list[tuple[str, Any]] = []
         for name, method in probes:
             try:
-                call = start_call(connection, target, method, {"token": token})
+                call = caller.start(target, method, {"token": token})
             except Revoked:
                 break  # so it is for all of them
-            calls.append((name, StreamReader(connection, call) if method.kind == "stream" else call))
+            calls.append((name, caller.payloads.reader(call) if method.kind == "stream" else call))
         answered = {name for name, call in calls if await self._answers(partial(_itself, call), token)}
         return self._ran(token, answered)
 

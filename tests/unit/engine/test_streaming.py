@@ -35,7 +35,7 @@ def consuming(raw: RawPeer, id: int = 1) -> Any:
     return stream
 
 
-class TestProducing:
+class TestProducer:
     """What `send` and `end` put on the wire."""
 
     def test_the_charge_is_the_length_of_the_frame(self) -> None:

@@ -1,0 +1,320 @@
+"""`Parts`: makes the parts of one connection, gives each what it uses, takes the engine's events to them, and ends them.
+
+The only place that knows them all. An event of the engine goes to the part whose matter it is, through one table at the
+end of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Any, Final, cast
+
+from anyio import Event as Signal
+
+from capnet.calls.call import Call
+from capnet.calls.outgoing import Calls, call_failed, call_returned
+from capnet.contract import Cap, contract_spec
+from capnet.dispatch.dispatcher import Dispatcher
+from capnet.dispatch.handlers import Handlers
+from capnet.engine import events as engine_events
+from capnet.engine.engine import Engine
+from capnet.engine.inspect import stats
+from capnet.engine.ledger import Ledger
+from capnet.engine.lifecycle import CloseCause
+from capnet.errors import EXITS
+from capnet.forwarding.forwarder import Forwarders, goes_straight_on
+from capnet.limits import Limits
+from capnet.loop import Loop, TimerHandle, Waiter
+from capnet.observe import Bus
+from capnet.policy.guard import Guard
+from capnet.policy.identification import Identification
+from capnet.policy.policy import Policy, hook_of
+from capnet.references.payload import Payloads
+from capnet.registry import Hosted, Registry
+from capnet.revocation.lineage import Lineage
+from capnet.serving.bootstrap import Bootstrap, BootstrapDispatcher
+from capnet.serving.close_hooks import CloseHooks
+from capnet.serving.names import Names
+from capnet.serving.runtime import Runtime, RuntimeService
+from capnet.serving.scope import Scopes
+from capnet.serving.services import Services
+from capnet.session.capacity import Capacity
+from capnet.session.cleanup import Cleanup
+from capnet.session.driver import Driver
+from capnet.session.fair_share import FairShare
+from capnet.session.faults import Faults
+from capnet.session.held import Held
+from capnet.session.publisher import Publisher
+from capnet.session.session import Session
+from capnet.streams.flow import Streams
+from capnet.streams.pump import Pumps
+from capnet.transport import Transport
+from capnet.wire.hello import Hello
+
+from .follower import Follower
+
+__all__ = ["Parts"]
+
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that handlers and producers have to end once they are cancelled; who closes waits for them no longer."""
+
+_numbers: Final = count(1)
+
+
+class Parts:
+    """Those of one connection. See `Connection` for what it is given.
+
+    Args:
+        owner: what users hold.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_patience",
+        "calls",
+        "capacity",
+        "cleanup",
+        "dispatcher",
+        "follower",
+        "forwarders",
+        "held",
+        "identification",
+        "lineage",
+        "names",
+        "on_close",
+        "over",
+        "pings",
+        "pumps",
+        "scopes",
+        "services",
+        "session",
+    )
+
+    def __init__(
+        self,
+        owner: object,
+        loop: Loop,
+        transport: Transport,
+        name: str,
+        limits: Limits,
+        policy: Policy | None,
+        auth: Any,
+        names: Registry | None,
+        bus: Bus | None,
+        hooks: CloseHooks | None,
+        capacity: Capacity | None,
+    ) -> None:
+        whole = None if capacity is None else capacity.ledger
+        unheard = Ledger(0, whole)
+        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), lambda: session.attestation.principal, loop)
+        engine = Engine(Hello(name, limits, auth=auth), loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
+        faults = Faults(publisher.bus, publisher.publish)
+        self.session = session = Session(loop, engine, transport.attestation, publisher, faults, unheard)
+        self.capacity = capacity
+        self.pings: dict[int, Waiter] = {}
+        """Of ours that have not come back."""
+        self.on_close: list[Callable[[CloseCause], object]] = []
+        """Told of the end."""
+        self.over: Signal | None = None
+        """Set at the end, if somebody waits for that."""
+        self._patience: TimerHandle | None = None
+        """Until handlers that do not end are waited for no longer."""
+        self.held = Held(session)
+        self.calls = Calls(session, self.held)
+        self.lineage = Lineage(session)
+        self.pumps = Pumps(session)
+        streams = Streams(session, self.held)
+        payloads = Payloads(session, self.calls, streams, self.pumps, self.lineage)
+        self.calls.payloads = streams.payloads = payloads
+        self.held.passing = self.forwarders = Forwarders(self.calls, self.lineage)
+        hook = hook_of(policy, "guard")
+        guard = None if hook is None else Guard(session, hook)
+        session.guarded = guard is not None
+        handlers = Handlers(session, payloads, self.lineage, guard)
+        self.dispatcher: Dispatcher = Dispatcher(session, handlers, self.forwarders, guard)
+        self.follower = Follower(session, self.lineage, self.dispatcher, self.pumps)
+        self.services = Services(
+            publisher.bus,
+            publisher.publish,
+            faults,
+            hooks or CloseHooks(),
+            self.follower.end_calls_on,
+            self.follower.is_handling,
+        )
+        self.services.loop = loop
+        self.scopes = Scopes(self.services)
+        registries = (self.services.registry,) if names is None else (self.services.registry, names)
+        self.names = Names(session, registries, policy, self.pumps.id_of, self.stats)
+        self.identification = Identification(session, policy, self.dispatcher.hold, self.dispatcher.let_go)
+        self.cleanup: Cleanup = Cleanup(session, self, _CLEANED_UP)
+        session.owner = owner
+        session.close_hosted = self.services.close_hosted
+        session.part_ended = self.finish_if_over
+        session.driver = Driver(
+            loop,
+            engine,
+            transport,
+            collected=self.held.collected,
+            let_go=self.held.release_collected,
+            cleanup=self.cleanup,
+            share=None if capacity is None else FairShare(capacity.shares),
+            crash=session.crash,
+            ended=self.finish_if_over,
+            target=self,
+            handlers=_HANDLERS,
+        )
+        if capacity is not None:
+            capacity.begun(session)
+        for registry in registries:
+            registry.subscribe(self.follower)
+
+    def stats(self) -> dict[str, int]:
+        """How much of each bounded thing there is now."""
+        return {
+            **stats(self.session.engine),
+            "backlog": self.session.driver.transport.backlog,
+            "names": len(self.services.registry),
+            **self.session.bus.stats(),
+        }
+
+    # Events of the engine
+
+    def call_follows(self, event: engine_events.CallFollows) -> None:
+        """A call is made on what will come of one that was passed on."""
+        passed: Call[Any] = event.source.forwarded
+        if goes_straight_on(self.session, passed.caller.session):
+            self.session.engine.answering.forward(event.source, passed)
+
+    def exports_ended(self, events: Iterable[engine_events.ExportEnded]) -> None:
+        """The peer holds capabilities of ours no longer."""
+        for event in events:
+            self.session.publisher.export_ended(event.export, event.reason)
+            self.lineage.ended(event.export)
+
+    def imports_broken(self, events: Iterable[engine_events.ImportBroken]) -> None:
+        """Capabilities of the peer's answer nothing any more."""
+        for event in events:
+            self.session.publisher.import_broken(event.imported, event.error)
+            self.held.broken(event.imported, event.error)
+
+    def imports_replaced(self, events: Iterable[engine_events.ImportReplaced]) -> None:
+        """The peer put new implementations behind capabilities that we hold, and may have passed on."""
+        imports = [event.imported for event in events]
+        for imported in imports:
+            self.session.publisher.import_replaced(imported)
+        self.forwarders.replaced(imports)
+
+    def stream_changed(self, event: engine_events.StreamChanged) -> None:
+        """There are items, there is room for some, or it has ended."""
+        publisher = self.session.publisher
+        if publisher.streams:
+            publisher.stream_changed(event.stream)
+        event.stream.token.changed(event.stream)
+
+    def peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
+        """The handshake is done."""
+        publisher = self.session.publisher
+        publisher.peer_name = event.hello.name
+        publisher.opened(self.session.attestation.transport, event.version)
+        self.identification.begin()
+
+    def pong_received(self, event: engine_events.PongReceived) -> None:
+        """A ping of ours came back."""
+        waiter = self.pings.get(event.number)
+        if waiter is not None:
+            self.session.loop.wake(waiter)
+
+    def limit_reached(self, event: engine_events.LimitReached) -> None:
+        """The peer ran into a limit, or found no room because of others."""
+        self.session.publisher.limit_hit(event.reason)
+        if event.reason == "max_host_charge" and self.capacity is not None:
+            self.capacity.relieve(self.session)
+
+    def engine_closed(self, event: engine_events.Closed) -> None:
+        """Nothing more will happen: end what is ours."""
+        session = self.session
+        session.publisher.closing(event.cause)
+        for registry in self.names.registries:
+            registry.unsubscribe(self.follower)
+        self.scopes.end()
+        self.services.end_all("the connection closed")
+        self.identification.stop()
+        self.dispatcher.stop()
+        if not (self.dispatcher.stopped and self.pumps.stopped):
+            self._patience = session.loop.call_at(session.loop.now() + STOP_TIMEOUT, self._leave_behind)
+
+    # The end
+
+    def _leave_behind(self) -> None:
+        """Handlers and producers that do not end, whatever they wait for, hold nobody up."""
+        for left in (*self.dispatcher.leave_behind(), *self.pumps.leave_behind()):
+            error = TimeoutError(f"it was cancelled, and has not ended within {STOP_TIMEOUT:g} s: it is left behind")
+            self.session.faults.unexpected(left, error)
+        self.finish_if_over()
+
+    def finish_if_over(self) -> None:
+        """When the transport has closed and no handler is left, everything has ended: say so, once."""
+        session = self.session
+        if session.over or not (session.driver.transport_closed and self.dispatcher.stopped and self.pumps.stopped):
+            return
+        if self.cleanup.due:
+            return
+        session.over = True
+        if self._patience is not None:
+            self._patience.cancel()
+        cause = session.engine.lifecycle.cause
+        assert cause is not None
+        for waiter in tuple(self.pings.values()):
+            session.loop.wake(waiter)
+        session.publisher.closed(cause)
+        session.unheard.clear()
+        if self.capacity is not None:
+            self.capacity.ended(session)
+        self.calls.dependent.end(cause.error())
+        for callback in self.on_close:
+            self.call_back(callback)
+        self.on_close.clear()
+        if self.over is not None:
+            self.over.set()
+
+    def call_back(self, callback: Callable[[CloseCause], object]) -> None:
+        """Tell somebody of the end."""
+        try:
+            callback(cast("CloseCause", self.session.engine.lifecycle.cause))
+        except EXITS:
+            raise
+        except BaseException as error:
+            self.session.faults.unexpected("on_close callback", error)
+
+
+def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
+    hosted = Hosted.of(implementation)
+    hosted.expose(contract_spec(contract))
+    hosted.hold()
+    return hosted
+
+
+_BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
+_RUNTIME: Final = _builtin(RuntimeService(), Runtime)
+_CLEANED_UP: Final[dict[type, Callable[[Parts, Sequence[Any]], None]]] = {
+    engine_events.ExportEnded: Parts.exports_ended,
+    engine_events.ImportBroken: Parts.imports_broken,
+    engine_events.ImportReplaced: Parts.imports_replaced,
+}
+_HANDLERS: Final[dict[type, Callable[[Parts, Any], None]]] = {
+    engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
+    engine_events.CallReturned: call_returned,
+    engine_events.CallFailed: call_failed,
+    engine_events.CallFollows: Parts.call_follows,
+    engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
+    engine_events.ExportEnded: lambda self, event: self.cleanup.see_to(event),
+    engine_events.ImportBroken: lambda self, event: self.cleanup.see_to(event),
+    engine_events.ImportReplaced: lambda self, event: self.cleanup.see_to(event),
+    engine_events.StreamChanged: Parts.stream_changed,
+    engine_events.PeerIntroduced: Parts.peer_introduced,
+    engine_events.PongReceived: Parts.pong_received,
+    engine_events.LimitReached: Parts.limit_reached,
+    engine_events.Draining: lambda self, event: None,  # nothing new starts: the engine refuses it
+    engine_events.Closed: Parts.engine_closed,
+}

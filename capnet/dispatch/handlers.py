@@ -1,0 +1,238 @@
+"""Handlers: one call of the peer, from its arguments to its reply (P-CALL-9, P-ERR-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any, Final
+from uuid import uuid4
+
+from capnet.calls.outgoing import calls_above
+from capnet.contract import CallContext, Handler
+from capnet.engine.answers import Answer, AnswerState
+from capnet.engine.exports import Export
+from capnet.errors import (
+    EXITS,
+    CallCancelled,
+    CapnetError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Unimplemented,
+)
+from capnet.forwarding.forwarder import Forwarder
+from capnet.policy.guard import Guard
+from capnet.references.payload import Payloads
+from capnet.registry import Hosted, Turns
+from capnet.revocation.lineage import Granted, Lineage, handling
+from capnet.session.disclosure import holds, told_of
+from capnet.session.session import Session
+from capnet.wire.frames import CHAIN
+from capnet.wire.references import Reference as WireReference
+from capnet.wire.references import kind_of
+from capnet.wire.values import Unencodable, is_plain
+
+from .runner import Runner, handled
+
+__all__ = ["Handlers", "name_of"]
+
+MAX_CHAIN: Final = 2048
+"""Characters of the calls above one that travel with it; of longer chains the nearest."""
+_PROCESS: Final = uuid4().hex
+_serial: Final = count(1)
+
+
+class Handlers:
+    """Runs the handlers of one connection.
+
+    Args:
+        guard: asks the policy about each call, if the policy wants that.
+    """
+
+    __slots__ = ("_context", "_guard", "_lineage", "_payloads", "_session", "stopping")
+
+    def __init__(self, session: Session, payloads: Payloads, lineage: Lineage, guard: Guard | None) -> None:
+        self._session = session
+        self._payloads = payloads
+        self._lineage = lineage
+        self._guard = guard
+        self._context = copy_context()
+        self.stopping = False
+        """The connection is over: whatever is cancelled now is cancelled for that."""
+
+    def start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Any, bool, Context]:
+        """The handler of a call, what it has given with the arguments in it, whether that is to be awaited, and where.
+
+        Raises:
+            CapnetError: there is no such method, or the arguments do not fit.
+        """
+        handler = hosted.handler(export.interface, export.contract, answer.method)
+        if handler is None:
+            self._session.engine.release_all(answer.references)
+            raise Unimplemented(f"{export.interface} has no method {answer.method!r} that can be called")
+        arguments = answer.arguments
+        if answer.references:
+            references, answer.references = answer.references, ()
+            arguments = self._payloads.lift(arguments, references)
+        answer.arguments = {}  # what the handler is given lives as long as it keeps it
+        guard, verdict = self._guard, None
+        if type(hosted) is Forwarder:
+            if guard is not None and (verdict := guard.ask(export, answer, arguments)) is not None:
+                relay = partial(hosted.relay, self._session, answer, arguments)
+                running = guard.begin(answer, verdict, relay, waits=True)
+            else:
+                running = hosted.relay(self._session, answer, arguments)
+            return handler, running, True, self._context_for(hosted, export, answer)
+        if handler.spec.growth:
+            self._session.engine.answering.rebuilt(answer, handler.spec.growth)
+        try:
+            positional, named = handler.spec.receive_arguments(arguments)
+        except InvalidArgument as error:
+            self._session.faults.refused(f"arguments of {answer.interface}.{answer.method}", error)
+            raise
+        if guard is not None:
+            verdict = guard.ask(export, answer, handler.spec.arguments_by_name(positional, named))
+        function, context_parameter = handler.on(hosted.implementation)
+        if context_parameter is not None:
+            named[context_parameter] = self._call_context(answer)
+        context, waits = self._context_for(hosted, export, answer), handler.spec.kind != "stream"
+        if guard is not None and verdict is not None:
+            start = partial(function, *positional, **named)
+            return handler, guard.begin(answer, verdict, start, waits=waits), True, context
+        # In its context from the first: what is no coroutine function makes calls before it is awaited.
+        return handler, context.run(function, *positional, **named), waits, context
+
+    def returned(self, answer: Answer, handler: Handler, value: Any) -> None:
+        """The handler has returned: reply with its value, or with why that cannot travel."""
+        session = self._session
+        references: Sequence[WireReference] = ()
+        result, leaving = value, handler.spec.leaving
+        try:
+            if handler.spec.checks_result or not is_plain(value, session.engine.bounds):
+                if answer.state is not AnswerState.RUNNING:
+                    self._payloads.dispose(result)
+                    value = None  # the caller has been answered already
+                else:
+                    value, references = self._payloads.lower_result(value, handler.spec)
+                    leaving.check(value)
+            elif kind_of(value) is not leaving.exact and answer.state is AnswerState.RUNNING:
+                leaving.check(value)
+            session.engine.reply(answer, value, references)
+        except BaseException as raised:  # also what the user's own classes raise when they are taken apart
+            ends = self.failed(answer, self._unfit(raised, handler))
+            self._payloads.dispose(result)
+            if ends:
+                raise
+            return
+        if references:
+            runner: Runner = answer.handler
+            self._payloads.queued(references, self._parent(runner.hosted, answer.export), runner.hosted)
+        self._end(answer, None)
+
+    def _unfit(self, error: BaseException, handler: Handler) -> BaseException:
+        """What is said of a result that cannot travel: no argument of the caller's is at fault."""
+        if not isinstance(error, InvalidArgument):
+            return error
+        object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
+        reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
+        details = self._session.faults.unexpected(
+            f"result of {handler.spec.contract}.{handler.spec.name}", error
+        ).details
+        text = f"the result cannot travel: {error}; {details['correlation']} finds it in the callee's log"
+        return FailedPrecondition(text, reason=reason, details=details)
+
+    def failed(self, answer: Answer, raised: BaseException) -> bool:
+        """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""
+        session = self._session
+        runner: Runner = answer.handler
+        ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
+        error = told_of(session, name_of(answer), raised)
+        if error is None and answer.deadline is not None and session.loop.now() >= answer.deadline:
+            error = DeadlineExceeded("the deadline that came with the call has passed")
+        error = error or CallCancelled("the handler was cancelled")
+        with session.must_succeed:
+            session.engine.fail(answer, error)
+        self._end(answer, error)
+        return holds(raised, EXITS) or (ours and holds(raised, session.loop.cancelled))
+
+    def _end(self, answer: Answer, error: CapnetError | None) -> None:
+        """The reply is on its way: let go of what ran."""
+        session = self._session
+        runner: Runner = answer.handler
+        answer.handler = runner.answer = None
+        hosted, runner.hosted = runner.hosted, None
+        assert hosted is not None
+        if answer.deadline is not None and runner.scope is not None:
+            runner.scope.deadline = inf
+        if hosted.turns is not None:
+            hosted.turns.leave(answer)
+        hosted.call_ends(session.close_hosted)
+        if runner.started is not None:
+            self.report_end(runner, answer, error)
+        if session.engine.happened:
+            session.driver.handle_events()
+
+    def report_end(self, runner: Runner, answer: Answer, error: CapnetError | None) -> None:
+        started, runner.started = runner.started, None
+        if started is not None:
+            session = self._session
+            session.publisher.handler_finished(answer, error, session.loop.now() - started)
+
+    def _call_context(self, answer: Answer) -> CallContext:
+        session = self._session
+        left = None if answer.deadline is None else answer.deadline - session.loop.now()
+        return CallContext(
+            session.peer_name, session.attestation, left, answer.id, answer.method, answer.context, session.owner
+        )
+
+    def _context_for(self, hosted: Hosted, export: Export, answer: Answer) -> Context:
+        """A context of the handler's own, which knows what the calls and exports it makes come of."""
+        context = self._context.copy()
+        context.run(handled.set, answer)
+        granted = self._parent(hosted, export)
+        if granted is not None:
+            context.run(handling.set, granted)
+        if hosted.turns is not None or CHAIN in answer.context:
+            context.run(_note_above, hosted.turns, answer)
+        return context
+
+    def _parent(self, hosted: Hosted | None, export: Export | None) -> Granted | None:
+        """What the exports come of that a call hands out, or makes calls with."""
+        granted = None if export is None else self._lineage.granted.get(export.id)
+        return hosted.parent if granted is None and type(hosted) is Forwarder else granted
+
+
+def _note_above(turns: Turns | None, answer: Answer) -> None:
+    """In the handler's context: the calls that it makes lead back to its own."""
+    above = answer.context.get(CHAIN, "")
+    if turns is not None:
+        turns.token = f"{next(_serial)}-{_PROCESS}"
+        above = f"{above} {turns.token}"
+    calls_above.set(above[-MAX_CHAIN:])
+
+
+def checked(given: Any, waits: bool) -> Any:
+    """What a handler has given: a stream, or a coroutine that awaits the task, future or what else can be awaited.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not waits and hasattr(kind_of(given), "__aiter__"):
+        return given
+    if waits and hasattr(kind_of(given), "__await__"):
+        return _await(given)
+    if isinstance(given, Coroutine):
+        given.close()
+    expected = "an awaitable" if waits else "a stream"
+    raise TypeError(f"it has returned `{kind_of(given).__qualname__}`, and {expected} is declared")
+
+
+async def _await(given: Awaitable[Any]) -> Any:
+    return await given
+
+
+def name_of(answer: Answer) -> str:
+    return f"handler of {answer.interface}.{answer.method}"
