@@ -290,8 +290,10 @@ Target: TypeAlias = EngineTarget | Late
 class Payloads(Protocol):
     """What turns values into plain data with references, and back: `capnet/references/payload.py`."""
 
-    value: Enrich
-    """Makes plain data and references of values, each at its position."""
+    @property
+    def value(self) -> Enrich:
+        """Makes plain data and references of values, each at its position."""
+        ...
 
     def lower_arguments(
         self, arguments: dict[str, Any], method: MethodSpec

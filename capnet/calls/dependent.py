@@ -111,7 +111,7 @@ class DependentCalls:
         self.lines.pop(target, None)
 
     def end(self, error: CapnetError) -> None:
-        """The connection is over: none of them will leave, also where what they wait for is of another that lives on."""
+        """The connection is over: none of them will leave, whatever they wait for; that may live on."""
         lines, self.lines = self.lines, {}
         for line in lines.values():
             for call, _, _ in line.calls:

@@ -1,4 +1,4 @@
-"""`Parts`: makes the parts of one connection, gives each what it uses, takes the engine's events to them, and ends them.
+"""`Parts`: makes the parts of one connection, gives each what it uses, takes events to them, and ends them.
 
 The only place that knows them all. An event of the engine goes to the part whose matter it is, through one table at the
 end of this file.

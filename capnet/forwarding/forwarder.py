@@ -141,9 +141,9 @@ class Forwarders:
             return forwarder.all_granted()
         return list(self._grants.get(target, ())) if isinstance(target, Import) else []
 
-    def forget(self, target: Import) -> None:
+    def forget(self, imported: Import) -> None:
         """Nobody here can name it any more."""
-        self._grants.pop(target, None)
+        self._grants.pop(imported, None)
 
     def of(self, target: Target) -> Forwarder:
         """The forwarder for what is held."""

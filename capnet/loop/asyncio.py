@@ -12,7 +12,7 @@ from anyio import current_effective_deadline
 
 from capnet.errors import elsewhere
 
-from . import LEAVE_TIMEOUT
+from .protocol import LEAVE_TIMEOUT
 
 __all__ = ["AsyncioLoop", "AsyncioWaiter"]
 

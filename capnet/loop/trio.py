@@ -13,7 +13,7 @@ import trio
 
 from capnet.errors import elsewhere
 
-from . import LEAVE_TIMEOUT
+from .protocol import LEAVE_TIMEOUT
 
 __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
 

@@ -3,8 +3,8 @@
     async iterable ──Producer──▶ OutStream ⇢ InStream ──▶ StreamReader        who mentions it produces: `out`
     Sink ◀──Consumer── StreamReader ◀── InStream ⇠ OutStream ◀── RemoteSink   who mentions it consumes: `in`
 
-`reader.py` and `sink.py` have the ends that users hold, `pump.py` the tasks, `Producer` and `Consumer`. Whoever waits is
-found through the stream's token, which refers to no object of a user's: a reader that nobody holds is collected, and
+`reader.py` and `sink.py` have the ends that users hold, `pump.py` the tasks, `Producer` and `Consumer`. Whoever waits
+is found through the stream's token, which refers to no object of a user's: a reader that nobody holds is collected, and
 that stops its stream.
 """
 

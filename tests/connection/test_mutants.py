@@ -31,7 +31,7 @@ from capnet.references import revoke
 from capnet.registry import Hosted, Registry, Replacement
 from capnet.revocation import lineage
 from capnet.revocation.lineage import Granted, Opened
-from capnet.serving import bootstrap, swap
+from capnet.serving import names, swap
 from capnet.testing import connected
 from tests.attenuation import test_membrane, test_restrict
 from tests.connection import test_cancel, test_guard, test_lifetime, test_lineage, test_policy
@@ -138,27 +138,27 @@ def detaching_does_nothing(patch: pytest.MonkeyPatch) -> None:
 def a_policy_that_raises_admits(patch: pytest.MonkeyPatch) -> None:
     """An error is as good as a yes."""
 
-    async def settled(owner: Any, where: str, seconds: float, ask: Callable[[], object]) -> object:
+    async def settled(loop: Any, faults: Any, where: str, seconds: float, ask: Callable[[], object]) -> object:
         try:
             answer = ask()
             return await answer if isawaitable(answer) else answer
         except Exception:
             return True
 
-    for module in (bootstrap, policy):
+    for module in (names, policy):
         patch.setattr(module, "settled", settled)
 
 
 def a_policy_that_hangs_admits(patch: pytest.MonkeyPatch) -> None:
     """Silence is as good as a yes."""
 
-    async def settled(owner: Any, where: str, seconds: float, ask: Callable[[], object]) -> object:
+    async def settled(loop: Any, faults: Any, where: str, seconds: float, ask: Callable[[], object]) -> object:
         answer = ask()
         with move_on_after(seconds):
             return await answer if isawaitable(answer) else answer
         return True
 
-    patch.setattr(bootstrap, "settled", settled)
+    patch.setattr(names, "settled", settled)
 
 
 def anything_true_admits(patch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def anything_true_admits(patch: pytest.MonkeyPatch) -> None:
         return original(True if verdict and not isinstance(verdict, policy.Denied) else verdict)
 
     original = policy.refusal_of
-    for module in (bootstrap, guarding):
+    for module in (names, guarding):
         patch.setattr(module, "refusal_of", refusal_of)
 
 

@@ -88,7 +88,7 @@ async def _tell(
 ) -> None:
     async with Host(name="server", limits=limits) as server, Host(name="client", limits=limits) as client:
         server.serve_all(*(make() for make in implementations))
-        here, there = weather_pair(client._services.loop, random, weather, log)
+        here, there = weather_pair(client._services.loop, random, weather, log)  # noqa: SLF001 - the clock of both
         ends = server.accept(there), client.accept(here)
         with anyio.fail_after(timeout):
             await story(ends[1])
