@@ -20,7 +20,6 @@ from capnet.revocation.lineage import Granted
 from capnet.session.held import Held
 from capnet.session.session import Session
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import Enrich
 
 __all__ = ["Call", "Caller", "Late", "NotYet", "Payloads", "Target"]
 
@@ -290,9 +289,8 @@ Target: TypeAlias = EngineTarget | Late
 class Payloads(Protocol):
     """What turns values into plain data with references, and back: `capnet/references/payload.py`."""
 
-    @property
-    def value(self) -> Enrich:
-        """Makes plain data and references of values, each at its position."""
+    def value(self, value: Any, place: Any, /) -> Any:
+        """Plain data or a reference for a value at its place; see `Enrich` in `capnet/wire/values.py`."""
         ...
 
     def lower_arguments(

@@ -56,7 +56,7 @@ References = Sequence[WireReference]
 class Payloads:
     """Lowers and lifts the values of one connection."""
 
-    __slots__ = ("_caller", "_functions", "_lineage", "_pumps", "_session", "_streams", "argument", "value")
+    __slots__ = ("_caller", "_functions", "_lineage", "_pumps", "_session", "_streams", "argument")
 
     def __init__(self, session: Session, caller: Caller, streams: Streams, pumps: Pumps, lineage: Lineage) -> None:
         self._session = session
@@ -64,13 +64,15 @@ class Payloads:
         self._streams = streams
         self._pumps = pumps
         self._lineage = lineage
-        self.value: Enrich = partial(self._enrich, False)
-        """Makes plain data and references of values, each at its position."""
         self.argument: Enrich = partial(self._enrich, True)
-        """The same for arguments, in which what is not there yet may travel as such."""
+        """See `value`: the same for arguments, in which what is not there yet may travel as such."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         # They are told apart by what they are, never by what their class says is equal.
         self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] = WeakValueDictionary()
+
+    def value(self, value: Any, position: Position, /) -> Any:
+        """Plain data or a reference for a value, at its position."""
+        return self._enrich(False, value, position)
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
