@@ -326,22 +326,23 @@ class Answering:
 
     def _route(self, answer: Answer, place: Place) -> None:
         """Start the call, or put it in line behind those that wait on the same capability."""
-        if answer.sources or place.line:
-            if place.line is None:
-                place.line = deque()
-            if answer not in place.line:
-                place.line.append(answer)
+        lines = self._engine.answers.lines
+        if answer.sources or place in lines:
+            line = lines.setdefault(place, deque())
+            if answer not in line:
+                line.append(answer)
             self._advance(place)
         else:
             self._enter(answer)
 
     def _advance(self, place: Place) -> None:
         """Start the calls at the head of the line that wait for nothing else."""
-        line = place.line
+        lines = self._engine.answers.lines
+        line = lines.get(place)
         while line and not line[0].sources:
             self._enter(line.popleft())
         if line is not None and not line:
-            place.line = None
+            del lines[place]
 
     def _enter(self, answer: Answer) -> None:
         """Nothing but a slot is missing."""
@@ -365,8 +366,9 @@ class Answering:
         del answers.waiting[answer.id or answer]
         for source in list(answer.sources or ()):
             _wait_no_more(answer, source)
-        if isinstance(answer.place, Place) and answer.place.line and answer in answer.place.line:
-            answer.place.line.remove(answer)
+        line = answers.lines.get(answer.place) if isinstance(answer.place, Place) else None
+        if line and answer in line:
+            line.remove(answer)
 
     def _settle(self, answer: Answer, kept: Kept) -> None:
         """The answer has ended like this: those that wait for it go on, and it is kept if that was asked for.

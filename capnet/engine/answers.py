@@ -134,6 +134,7 @@ class Answers:
         "_limit",
         "_owed_limit",
         "last_id",
+        "lines",
         "one_way_ended",
         "one_way_left",
         "owed",
@@ -151,6 +152,9 @@ class Answers:
         """Those that wait for a slot, in order."""
         self.waiting: dict[int | Answer, Answer] = {}
         """Those that wait for other answers, or behind one that does."""
+        self.lines: dict[Export | Import, deque[Answer]] = {}
+        """Where calls on one capability wait for their turn: those that may not start before one that waits for what
+        it needs, which is the first, in the order they came."""
         self.owed = 0
         """How many with an id there are in all."""
         self.one_way_left = limit
@@ -250,6 +254,7 @@ class Answers:
         self._active = {}
         self.queue.clear()
         self.waiting = {}
+        self.lines.clear()
         self.owed = 0
         self.one_way_left, self.one_way_ended = self._limit, 0
         return running
@@ -266,6 +271,8 @@ class Answers:
             assert answer.state is AnswerState.WAITING and (answer.sources or answer.place is not None), answer
             for source in answer.sources or ():
                 assert source.state is not AnswerState.GONE and source.dependents and answer in source.dependents
+        for place, line in self.lines.items():
+            assert line and all(answer.state is AnswerState.WAITING and answer.place is place for answer in line)
         assert self.owed == sum(answer.id > 0 for answer in self)
         assert self.owed <= self._owed_limit
         one_way = sum(not answer.id for answer in self)

@@ -12,18 +12,14 @@ more than it was given is refused before anything changes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
 from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.limits import NOT_YET_KNOWN
 from capnet.wire.references import CapRef, Reference
 
-if TYPE_CHECKING:
-    from .answers import Answer
-
-__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "ONWARD_ID", "RUNTIME_ID", "CapTable", "Export", "Line"]
+__all__ = ["BOOTSTRAP_ID", "FIRST_USER_ID", "ONWARD_ID", "RUNTIME_ID", "CapTable", "Export"]
 
 ONWARD_ID: Final = -1
 """Of what a call is made on that goes straight on to another peer: it is in no table."""
@@ -31,9 +27,6 @@ BOOTSTRAP_ID: Final = 0
 RUNTIME_ID: Final = 1
 FIRST_USER_ID: Final = 2
 _MAX_COUNT: Final = 2**31 - 1
-
-Line: TypeAlias = "deque[Answer]"
-"""Calls on one capability that wait behind each other."""
 
 
 class Export:
@@ -49,10 +42,9 @@ class Export:
         revoked: why it was revoked, or None.
         pins: what keeps it open also when the peer has dropped it: calls on it, streams of those calls, calls and items
             that bring it home, and answers that are kept and lead to it.
-        line: calls that may not start before one that waits for its arguments, in order; None when there are none.
     """
 
-    __slots__ = ("contract", "id", "interface", "line", "pins", "references", "revoked", "subject", "unsent", "version")
+    __slots__ = ("contract", "id", "interface", "pins", "references", "revoked", "subject", "unsent", "version")
 
     def __init__(self, id: int, subject: Any, interface: str, version: int, contract: Any = None) -> None:
         self.id = id
@@ -64,7 +56,6 @@ class Export:
         self.unsent = 0
         self.revoked: str | None = None
         self.pins = 0
-        self.line: Line | None = None
 
     @property
     def given(self) -> int:

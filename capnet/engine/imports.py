@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from capnet.errors import CapnetError, ProtocolViolation, Revoked
 
-from .exports import BOOTSTRAP_ID, FIRST_USER_ID, RUNTIME_ID, Line
+from .exports import BOOTSTRAP_ID, FIRST_USER_ID, RUNTIME_ID
 
 __all__ = ["Import", "ImportTable"]
 
@@ -35,10 +35,9 @@ class Import:
         named: calls that are held back and name it.
         broken: why it answers nothing any more, or None.
         generation: how often the peer has replaced the implementation behind it, as told.
-        line: calls of the peer on a promise of it that wait behind each other; None when there are none.
     """
 
-    __slots__ = ("broken", "generation", "holders", "id", "interface", "line", "named", "references", "version")
+    __slots__ = ("broken", "generation", "holders", "id", "interface", "named", "references", "version")
 
     def __init__(self, id: int, interface: str, version: int) -> None:
         self.id = id
@@ -48,7 +47,6 @@ class Import:
         self.holders = self.named = 0
         self.broken: CapnetError | None = None
         self.generation = 0
-        self.line: Line | None = None
 
     def __repr__(self) -> str:
         return f"<Import {self.id} {self.interface} refs={self.references}{' broken' if self.broken else ''}>"

@@ -160,7 +160,7 @@ class Inbound:
             answer.target = target
         if meta:
             self._take_meta(answer, meta[0])
-        if sources or full or export is None or export.line:
+        if sources or full or export is None or export in answers.lines:
             engine.answering.accept(answer, sources)
         else:
             if references:

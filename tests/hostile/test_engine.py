@@ -729,7 +729,7 @@ class TestPromises:
 
         assert_steady(call_and_cancel, range(3, 10_003))
         export = raw.engine.exports.find(0)
-        assert export is not None and export.line is not None and (len(export.line), export.pins) == (1, 2)
+        assert export is not None and (len(raw.engine.answers.lines[export]), export.pins) == (1, 2)
         assert len(raw.take(CallArrived)) == 1
 
     def test_the_longest_chain_that_can_be_made(self) -> None:

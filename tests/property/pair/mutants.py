@@ -260,8 +260,9 @@ def line_not_kept(patch: pytest.MonkeyPatch) -> None:
         if answer.sources:
             original(self, answer, place)
         else:
-            if place.line and answer in place.line:
-                place.line.remove(answer)
+            line = self._engine.answers.lines.get(place)
+            if line and answer in line:
+                line.remove(answer)
             self._enter(answer)
 
     original = Answering._route
