@@ -1,22 +1,19 @@
 """Shapes of contracts: every method as plain data, and what keeps two shapes from working together (P-CAP-3).
 
-`shape` makes `{method: [kind, {parameter: [type, required]}, result, since]}`; the forms of a type are listed in
-`annotation.py`. `differences` answers whether a client that declares one shape can use a server that offers another:
-each argument the client may send must fit what the server takes, and each result what the client expects. One of the
-two comes from the peer, so both are checked before they are read, and the work is bounded.
+The shape of a contract is `{method: [kind, {parameter: [type, required]}, result, since]}`, which `spec.py` makes; the
+forms of a type are listed in `annotation.py`. `differences` answers whether a client that declares one shape can use a
+server that offers another: each argument the client may send must fit what the server takes, and each result what the
+client expects. One of the two comes from the peer, so both are checked before they are read, and the work is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from capnet.errors import InvalidArgument
 
-if TYPE_CHECKING:
-    from capnet.contract.spec import ContractSpec, MethodSpec
-
-__all__ = ["differences", "shape"]
+__all__ = ["differences"]
 
 MAX_DEPTH: Final = 64
 """Nesting of one type, in types."""
@@ -32,16 +29,6 @@ LITERALS: Final = {type(None): "none", int: "int", str: "str"}
 
 _Scope: TypeAlias = "dict[str, Any]"
 """The structs that enclose a type, by label."""
-
-
-def shape(spec: ContractSpec) -> dict[str, Any]:
-    """`spec` as plain data: `{method: [kind, {parameter: [type, required]}, result, since]}`."""
-    return {name: _method_shape(method) for name, method in spec.methods.items()}
-
-
-def _method_shape(method: MethodSpec) -> list[Any]:
-    parameters = {name: [taken.annotation.shape, taken.required] for name, taken in method.parameters.items()}
-    return [method.kind, parameters, method.result.shape, method.since]
 
 
 def differences(needs: Any, offers: Any, *, offered_version: int | None = None) -> list[str]:

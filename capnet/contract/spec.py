@@ -32,7 +32,7 @@ from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position, position_of
-from capnet.contract.shape import differences, shape
+from capnet.contract.shape import differences
 from capnet.errors import ContractError
 
 __all__ = [
@@ -116,6 +116,11 @@ class MethodSpec:
 
     def __repr__(self) -> str:
         return f"<MethodSpec {self.contract}.{self.name}: {self.kind}>"
+
+    def shape(self) -> list[Any]:
+        """Plain data that describes it: kind, parameters by name, result, and since which version it is there."""
+        parameters = {name: [taken.annotation.shape, taken.required] for name, taken in self.parameters.items()}
+        return [self.kind, parameters, self.result.shape, self.since]
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by parameter name, as they travel; defaults that were not given are left out.
@@ -230,7 +235,7 @@ class ContractSpec:
     @cached_property
     def shape(self) -> dict[str, Shape]:
         """Plain data that describes every method, for `describe` and `differences`."""
-        return shape(self)
+        return {name: method.shape() for name, method in self.methods.items()}
 
     @cached_property
     def names(self) -> frozenset[str]:

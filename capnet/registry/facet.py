@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NoReturn, get_origin
+from typing import Any, NoReturn, cast, get_origin
 from weakref import WeakValueDictionary
 
 from capnet.contract import (
@@ -108,7 +108,7 @@ def facet_of(hosted: Hosted, spec: ContractSpec) -> Facet:
     facets = hosted.facets
     if facets is None:
         facets = hosted.facets = WeakValueDictionary()
-    facet: Facet | None = facets.get(spec)
+    facet = cast("Facet | None", facets.get(spec))
     if facet is None:
         hosted.expose(spec)
         facet = facets[spec] = object.__new__(_facet_class(spec))

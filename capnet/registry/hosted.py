@@ -7,7 +7,7 @@ once in the life of the implementation, whatever happens to it later (P-REF-3).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from weakref import WeakValueDictionary, ref
 
 from capnet.contract import (
@@ -19,11 +19,9 @@ from capnet.contract import (
     implementation_table,
     implemented_spec,
 )
+from capnet.contract.stand_in import StandIn
 
 from .turns import Turns
-
-if TYPE_CHECKING:
-    from .facet import Facet
 
 __all__ = ["Grants", "Hosted"]
 
@@ -140,7 +138,7 @@ class Hosted:
         self._spec: ContractSpec | None = None
         self._table = _NO_TABLE
         self._others = _NO_TABLES
-        self.facets: WeakValueDictionary[ContractSpec, Facet] | None = None
+        self.facets: WeakValueDictionary[ContractSpec, StandIn] | None = None
 
     @classmethod
     def of(cls, implementation: Cap) -> Hosted:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from capnet.contract import Cap, Sink, Stream, call, contract_spec, differences, options, stream
 from capnet.contract.annotation import read_annotation
-from capnet.contract.shape import MAX_DIFFERENCES, shape
+from capnet.contract.shape import MAX_DIFFERENCES
 from capnet.errors import InvalidArgument
 
 
@@ -112,7 +112,7 @@ def shape_of(hint: Any) -> Any:
 
 def test_a_shape_describes_every_method() -> None:
     """Kind, parameters with type and whether required, result, since."""
-    assert shape(contract_spec(New)) == {
+    assert contract_spec(New).shape == {
         "post": [
             "call",
             {"text": [["union", "str", "none"], True], "urgent": ["bool", False], "to": ["str", False]},
