@@ -19,42 +19,21 @@ from collections import abc
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    NewType,
-    NotRequired,
-    Required,
-    TypeAlias,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Final, Literal, NotRequired, Required, TypeAlias, Union, get_args, get_origin
 
 import msgspec
-from typing_extensions import Format, ReadOnly, get_annotations, is_typeddict
+from typing_extensions import is_typeddict
 
 from capnet.contract import growth
 from capnet.contract.callables import callable_contract, callable_parts
 from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
 from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
-from capnet.contract.generics import bindings_of, substitute
+from capnet.contract.hints import member_hints, stands_for
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
 
-__all__ = [
-    "Annotation",
-    "Shape",
-    "meant_by",
-    "member_hints",
-    "read_annotation",
-    "resolved_hints",
-    "stands_for",
-]
+__all__ = ["Annotation", "Shape", "read_annotation"]
 
 Shape: TypeAlias = Any
 """Plain data that describes a type; see the module's docstring."""
@@ -91,7 +70,6 @@ CONTAINERS: Final = ARRAYS | MAPS | {tuple}
 STREAMS: Final = frozenset({abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator})
 ENDS: Final = STREAMS | {Sink}
 """The ends of a stream; what they carry is converted item by item."""
-WRAPPERS: Final = frozenset({Annotated, Required, NotRequired, ReadOnly})
 KEYS: Final = ("any", "str", "int", "uuid", "date")
 FLAGS: Final = ("text_keys", "has_bytes", "has_custom", "may_lead")
 
@@ -142,27 +120,6 @@ def read_annotation(hint: Any, where: str) -> Annotation:
     item = read_annotation(_argument(hint, 0), where) if (get_origin(hint) or hint) in ENDS else None
     flags = {name: name in walk.flags for name in FLAGS}
     return Annotation(hint, shape, tuple(walk.contracts), item, **flags, growth=walk.growth)
-
-
-def resolved_hints(annotated: Any, where: str, **names: Any) -> dict[str, Any]:
-    """The annotations of a function or class, strings resolved.
-
-    Args:
-        annotated: the function or class.
-        where: what it is, for the error.
-        names: what the strings may name beside the globals of its module.
-
-    Raises:
-        ContractError: a name is unknown at run time, or a string is no type.
-    """
-    try:
-        return get_type_hints(annotated, localns=names or None, include_extras=True)
-    except NameError as error:
-        raise ContractError(
-            f"{where}: cannot resolve '{error.name}'", hint="import it at run time, not under TYPE_CHECKING"
-        ) from error
-    except (AttributeError, SyntaxError, TypeError) as error:
-        raise ContractError(f"{where}: cannot resolve an annotation: {error}") from error
 
 
 def _for_msgspec(hint: Any) -> Any:
@@ -389,41 +346,3 @@ def _way_out(cls: Any) -> str:
 
 def _is_custom(shape: Shape) -> bool:
     return shape[0] in ("cap", "callable", "stream", "sink")
-
-
-def stands_for(hint: Any) -> Any:
-    """What a wrapper (`Annotated`, `Required`, …), a `NewType` or a `type` alias is another word for, else `hint`."""
-    origin = get_origin(hint) or hint
-    if origin in WRAPPERS:
-        return get_args(hint)[0]
-    if isinstance(origin, NewType):
-        return origin.__supertype__
-    if hasattr(origin, "__value__"):  # `type X = …`, whose class differs between Python and typing_extensions
-        bindings = dict(zip(origin.__type_params__, get_args(hint), strict=False))
-        return substitute(origin.__value__, bindings)
-    return hint
-
-
-def meant_by(hint: Any) -> Any:
-    """What all wrappers, `NewType`s and aliases around a type are other words for."""
-    while (meant := stands_for(hint)) is not hint:
-        hint = meant
-    return hint
-
-
-def member_hints(hint: Any, where: str) -> dict[str, Any]:
-    """Annotations of a class with fields and its bases, each with the type arguments of the class that wrote it.
-
-    Args:
-        hint: the class, or the class with type arguments.
-        where: what it is part of, for the error.
-
-    Raises:
-        ContractError: a name in one is unknown at run time.
-    """
-    hints: dict[str, Any] = {}
-    for base, bindings in reversed(bindings_of(hint).items()):
-        if own := get_annotations(base, format=Format.FORWARDREF):
-            resolved = resolved_hints(base, where)
-            hints |= {name: substitute(resolved[name], bindings) for name in own}
-    return hints

@@ -16,9 +16,10 @@ from os import urandom
 from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
-from capnet.contract.annotation import ARRAYS, meant_by
+from capnet.contract.annotation import ARRAYS
 from capnet.contract.capability import Cap
 from capnet.contract.fields import fields_of
+from capnet.contract.hints import meant_by
 from capnet.contract.unfit import Unfit, judged
 
 __all__ = [

@@ -15,17 +15,11 @@ from typing import Any, Final, NotRequired, Required, Union, get_args, get_origi
 import msgspec
 from typing_extensions import ReadOnly
 
-from capnet.contract.annotation import (
-    ARRAYS,
-    MAPS,
-    Annotation,
-    member_hints,
-    read_annotation,
-    stands_for,
-)
+from capnet.contract.annotation import ARRAYS, MAPS, Annotation, read_annotation
 from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap
 from capnet.contract.fields import fields_of, is_array, tag_of
+from capnet.contract.hints import member_hints, stands_for
 from capnet.contract.plain import plain
 from capnet.errors import InvalidArgument, cut_text
 

@@ -19,18 +19,11 @@ from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin
 
-from capnet.contract.annotation import (
-    ARRAYS,
-    ENDS,
-    MAPS,
-    WORDS,
-    meant_by,
-    member_hints,
-    stands_for,
-)
+from capnet.contract.annotation import ARRAYS, ENDS, MAPS, WORDS
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import Cap
 from capnet.contract.fields import fields_of, is_array, tag_of
+from capnet.contract.hints import meant_by, member_hints, stands_for
 
 __all__ = ["ANYTHING", "NOTHING", "UNKNOWN", "Position", "position_of"]
 

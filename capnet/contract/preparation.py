@@ -17,10 +17,11 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
-from capnet.contract.annotation import ARRAYS, MAPS, meant_by, member_hints
+from capnet.contract.annotation import ARRAYS, MAPS
 from capnet.contract.capability import Cap
 from capnet.contract.construction import is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
+from capnet.contract.hints import meant_by, member_hints
 from capnet.contract.keys import (
     Prepare,
     bits_of,

@@ -16,7 +16,7 @@ from typing import Any, cast, get_origin
 
 import msgspec
 
-from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation, resolved_hints
+from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation
 from capnet.contract.callables import CallableCap, callable_contract
 from capnet.contract.capability import (
     DATA,
@@ -30,6 +30,7 @@ from capnet.contract.capability import (
 )
 from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
+from capnet.contract.hints import resolved_hints
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position, position_of
 from capnet.contract.shape import differences

@@ -42,7 +42,8 @@ import pytest
 from typing_extensions import TypeAliasType
 
 from capnet.contract import Cap, Sink, Stream, call, callable_contract
-from capnet.contract.annotation import _Walk, read_annotation, stands_for
+from capnet.contract.annotation import _Walk, read_annotation
+from capnet.contract.hints import stands_for
 from capnet.errors import ContractError
 
 T = TypeVar("T")
