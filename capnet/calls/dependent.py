@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-from capnet.contract.snapshot import snapshot
+from capnet.contract.copied import snapshot
 from capnet.errors import EXITS, CapnetError, DeadlineExceeded
 from capnet.session.held import Held
 from capnet.session.session import Session

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from capnet.contract import MethodSpec
-from capnet.contract.snapshot import snapshot
+from capnet.contract.copied import snapshot
 from capnet.engine.calls import PEER
 from capnet.engine.calls import Call as EngineCall
 from capnet.engine.events import CallFailed, CallReturned

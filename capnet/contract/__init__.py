@@ -8,7 +8,7 @@ Open `capability.py` first (what a user writes), then `spec.py` (what the rest o
 what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse
 (`keys.py` looks at what is put into sets and maps), `plain.py` takes apart what leaves, `path.py` says what will stand
 in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `reader.py` and `sink.py`
-are the two ends of a stream; `snapshot.py` keeps what is sent later as it is now; `callables.py`, `construction.py`,
+are the two ends of a stream; `copied.py` keeps what is sent later as it is now; `callables.py`, `construction.py`,
 `fields.py`, `generics.py`, `hints.py` and `unfit.py` serve these.
 """
 

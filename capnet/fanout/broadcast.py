@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from capnet.contract.snapshot import snapshot
+from capnet.contract.copied import snapshot
 from capnet.errors import ResourceExhausted
 
 from .subscription import Audience, BufferPolicy, Delivery, Subscription, check_buffer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from capnet.contract.snapshot import snapshot
+from capnet.contract.copied import snapshot
 
 from .subscription import Audience, Subscription
 

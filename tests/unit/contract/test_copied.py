@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from capnet.contract import Cap, Sink, call
+from capnet.contract.copied import MAX_DEPTH, snapshot
 from capnet.contract.plain import form_of
-from capnet.contract.snapshot import MAX_DEPTH, snapshot
 
 
 @dataclasses.dataclass
