@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-from capnet.contract.copied import snapshot
+from capnet.contract.copied import copied
 from capnet.errors import EXITS, CapnetError, DeadlineExceeded
 from capnet.session.held import Held
 from capnet.session.session import Session
@@ -58,7 +58,7 @@ class DependentCalls:
         engine = self._session.engine
         if not engine.lifecycle.accepts_calls:
             raise engine.closing.error()
-        arguments = snapshot(arguments)
+        arguments = copied(arguments)
         self._held.hold(target)  # the caller may let go of it before the call leaves
         line = self.lines.setdefault(target, _Line())
         line.calls.append((call, arguments, copy_context()))  # what it hands out came of where it was made

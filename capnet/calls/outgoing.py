@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from capnet.contract import MethodSpec
-from capnet.contract.copied import snapshot
+from capnet.contract.copied import copied
 from capnet.engine.calls import PEER
 from capnet.engine.calls import Call as EngineCall
 from capnet.engine.events import CallFailed, CallReturned
@@ -87,7 +87,7 @@ class Calls:
             raise
         if method.idempotent and call.again is None:
             until = None if timeout is None else loop.now() + timeout
-            call.again = (target, snapshot(arguments), until, handling.get())
+            call.again = (target, copied(arguments), until, handling.get())
         return call
 
     def notify(self, target: Target, method: MethodSpec, arguments: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots: a value as it is when it is sent, for what leaves later.
+"""Copies: a value as it is when it is sent, for what leaves later.
 
 Most values are taken apart at once. Some wait: arguments of a call that needs another's result, items for readers who
 are slow. Whoever has sent them may use the list, the buffer or the object again, so what waits is a copy. It has the
@@ -27,7 +27,7 @@ from capnet.contract.fields import is_attrs
 from capnet.contract.plain import is_numeric
 from capnet.contract.sink import Sink
 
-__all__ = ["snapshot"]
+__all__ = ["copied"]
 
 MAX_DEPTH: Final = 128
 """Containers in containers that are copied; what is nested deeper does not travel anyway."""
@@ -52,7 +52,7 @@ _kind: Callable[[Any], Any] = type
 """`type`, by another name: checkers leave the class alone."""
 
 
-def snapshot(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A copy of `value` that no later change of it reaches; what cannot change is returned as it is.
 
     Capabilities, functions, promises and the ends of streams are no data: they stay what they are.

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from capnet.contract.copied import snapshot
+from capnet.contract.copied import copied
 from capnet.errors import ResourceExhausted
 
 from .subscription import Audience, BufferPolicy, Delivery, Subscription, check_buffer
@@ -95,7 +95,7 @@ class Broadcast(Generic[T]):
             FailedPrecondition: with reason `closed`, after the end.
         """
         self._audience.check()
-        item = snapshot(item)
+        item = copied(item)
         await checkpoint()
         stalled = self._audience.put(item)
         if stalled:
@@ -110,7 +110,7 @@ class Broadcast(Generic[T]):
         """
         if self._audience.has_stalled():
             raise ResourceExhausted("a subscriber has no room", reason="buffer_full", hint="await send()")
-        self._audience.put(snapshot(item) if len(self._audience) else item)
+        self._audience.put(copied(item) if len(self._audience) else item)
 
     def close(self) -> None:
         """End all streams, each after the items it has still to read. Idempotent; does not wait for the readers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from capnet.contract.copied import snapshot
+from capnet.contract.copied import copied
 
 from .subscription import Audience, Subscription
 
@@ -31,7 +31,7 @@ class State(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self._value = value
-        self._sent = snapshot(value)
+        self._sent = copied(value)
         self._audience = Audience[T]()
 
     @property
@@ -52,7 +52,7 @@ class State(Generic[T]):
         Raises:
             FailedPrecondition: with reason `closed`, after the end; the value is as it was.
         """
-        sent = snapshot(value)
+        sent = copied(value)
         self._audience.put(sent)
         self._value, self._sent = value, sent
 

@@ -616,8 +616,8 @@ FAULTS: Final[dict[str, tuple[str, object, tuple[Any, ...]]]] = {
     "keys are lost": ("capnet.contract.position.Position.checks_keys", False, (Words,)),
     "moments move": ("capnet.contract.plain._is_whole", _yes, (dt.datetime,)),
     "zones are lost": ("capnet.contract.plain._is_whole", _yes, (dt.time,)),
-    "arguments change": ("capnet.calls.dependent.snapshot", _as_it_is, (Struct, Attrs, bytearray)),
-    "items change": ("capnet.fanout.broadcast.snapshot", _as_it_is, (Struct, Attrs, bytearray)),
+    "arguments change": ("capnet.calls.dependent.copied", _as_it_is, (Struct, Attrs, bytearray)),
+    "items change": ("capnet.fanout.broadcast.copied", _as_it_is, (Struct, Attrs, bytearray)),
 }
 
 

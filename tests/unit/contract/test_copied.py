@@ -1,4 +1,4 @@
-"""Snapshots: nothing that is done to a value afterwards is seen in them."""
+"""Copies: nothing that is done to a value afterwards is seen in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from capnet.contract import Cap, Sink, call
-from capnet.contract.copied import MAX_DEPTH, snapshot
+from capnet.contract.copied import MAX_DEPTH, copied
 from capnet.contract.plain import form_of
 
 
@@ -93,7 +93,7 @@ class Color(enum.Enum):
     RED = "r"
 
 
-class Room(Cap, name="test.snapshot.Room"):
+class Room(Cap, name="test.copied.Room"):
     @call
     async def say(self) -> None: ...
 
@@ -155,7 +155,7 @@ def test_what_is_done_to_a_value_afterwards_is_not_seen(name: str) -> None:
     """The copy is of the same type, and equal to what the value was."""
     make, change = CHANGES[name]
     value = make()
-    taken = snapshot(value)
+    taken = copied(value)
     assert taken == make() and type(taken) is type(value)
     change(value)
     assert taken == make() and value != taken
@@ -174,7 +174,7 @@ def test_a_container_of_another_class_is_taken_as_what_it_would_arrive_as(name: 
     """A copy of it may share what it holds."""
     make, change, expected = OTHERS[name]
     value = make()
-    taken = snapshot(value)
+    taken = copied(value)
     change(value)
     assert taken == expected
     forms = {form_of(cast("Any", type(one))) for one in (taken, value)}
@@ -206,23 +206,23 @@ FIXED: list[Any] = [
 @pytest.mark.parametrize("value", FIXED, ids=lambda value: type(value).__name__)
 def test_what_cannot_change_and_what_is_no_data_stays_what_it_is(value: object) -> None:
     """Also in something else."""
-    assert snapshot(value) is value
-    assert snapshot([value])[0] is value
+    assert copied(value) is value
+    assert copied([value])[0] is value
 
 
 def test_what_stands_in_two_places_is_copied_once() -> None:
     """So a value that unfolds without end does not, and one that holds itself comes to an end."""
     shared: list[Any] = [1]
-    taken = snapshot([shared, shared])
+    taken = copied([shared, shared])
     assert taken[0] is taken[1] and taken[0] is not shared
     knot: list[Any] = []
     knot.append(knot)
-    taken = snapshot(knot)
+    taken = copied(knot)
     assert taken is not knot and taken[0] is taken
     wide: Any = []
     for _ in range(100):
         wide = [wide, wide]
-    assert snapshot(wide) is not wide
+    assert copied(wide) is not wide
 
 
 def test_what_is_nested_too_deeply_to_travel_is_left() -> None:
@@ -230,7 +230,7 @@ def test_what_is_nested_too_deeply_to_travel_is_left() -> None:
     value: Any = 0
     for _ in range(100_000):
         value = [value]
-    taken, left = snapshot(value), value
+    taken, left = copied(value), value
     for _ in range(MAX_DEPTH):
         assert taken is not left
         taken, left = taken[0], left[0]
@@ -242,4 +242,4 @@ def test_other_attributes_of_an_object_stay() -> None:
     item = Item("a", [1])
     item.total = 5
     item.__dict__["note"] = "x"
-    assert vars(snapshot(item)) == vars(item)
+    assert vars(copied(item)) == vars(item)
