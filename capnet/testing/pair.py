@@ -15,7 +15,8 @@ Works on asyncio and on trio.
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from typing import Any, Final, TypeVar, overload
@@ -31,7 +32,7 @@ from capnet.host import Host
 from capnet.limits import Limits
 from capnet.policy.policy import Policy
 
-__all__ = ["assert_no_leaks", "connected", "pair"]
+__all__ = ["assert_no_leaks", "connected", "entries", "pair"]
 
 C = TypeVar("C")
 I = TypeVar("I", bound=Cap)  # noqa: E741 - an implementation
@@ -117,12 +118,16 @@ async def assert_no_leaks(*connections: Connection, timeout: float = 2.0) -> Non
     """
     gc.collect()  # a proxy in a cycle is given back when the cycle is found
     with move_on_after(timeout):
-        while any(map(_left, connections)):
+        while entries(connections):
             await checkpoint()
-    left = {repr(connection): found for connection in connections if (found := _left(connection))}
+    left = {repr(connection): found for connection in connections if (found := entries((connection,)))}
     assert not left, f"left in the tables: {left}"
 
 
-def _left(connection: Connection) -> dict[str, int]:
-    stats = connection.stats()
-    return {key: stats[key] for key in _COUNTED if stats[key]}
+def entries(connections: Iterable[Connection]) -> dict[str, int]:
+    """What is in the tables of connections together, those that are empty left out."""
+    total: Counter[str] = Counter()
+    for connection in connections:
+        stats = connection.stats()
+        total.update({key: stats[key] for key in _COUNTED})
+    return dict(+total)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 import anyio
@@ -16,26 +15,11 @@ import trio
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
-from capnet import Connection, Limits
+from capnet import Limits
 from tests.cost import HANGS
 
 CANCELLED_TIMERS = 1100
 """More than trio keeps, and more than asyncio does beside a few that will ring."""
-TABLES = (
-    "exports",
-    "export_references",
-    "imports",
-    "import_references",
-    "calls",
-    "calls_held",
-    "answers",
-    "answers_queued",
-    "answers_waiting",
-    "answers_kept",
-    "streams",
-    "backlog",
-)
-"""What of `Connection.stats` is nothing when nobody uses a connection."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,15 +57,6 @@ def open_descriptors() -> int:
         with suppress(OSError):
             found.append(os.readlink(f"/proc/self/fd/{number}"))
     return sum(target.startswith(("socket:", "pipe:")) for target in found)
-
-
-def entries(connections: Iterable[Connection]) -> dict[str, int]:
-    """What is in the tables of connections, those that are empty left out."""
-    total: Counter[str] = Counter()
-    for connection in connections:
-        stats = connection.stats()
-        total.update({name: stats[name] for name in TABLES})
-    return dict(+total)
 
 
 def forget_timers() -> None:

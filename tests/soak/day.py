@@ -41,8 +41,8 @@ from capnet import (
     notify,
     pipe,
 )
+from capnet.testing.pair import entries
 from tests.connection.desk import VALUE, Desk, Item, MemDesk, OwnItem, count, successor
-from tests.connection.leaks import entries
 from tests.soak.figures import Figures, on_loop, take
 from tests.soak.programs import running, say
 

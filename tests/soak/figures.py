@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from anyio import run
 
 from capnet import Connection
-from tests.connection.leaks import entries, forget_timers, open_descriptors, running_tasks
+from capnet.testing.pair import entries
+from tests.connection.leaks import forget_timers, open_descriptors, running_tasks
 
 __all__ = ["LOOPS", "Figures", "on_loop", "resident", "take"]
 

@@ -23,7 +23,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import convert
 
 from capnet import INJECT, CallContext, Cap, Connection, Host, HostLimits, call, connect
-from tests.connection.leaks import entries
+from capnet.testing.pair import entries
 from tests.soak.figures import Figures, on_loop, take
 from tests.soak.programs import running, say
 
