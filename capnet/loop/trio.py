@@ -86,6 +86,7 @@ class TrioScope:
 
     def __init__(self) -> None:
         self._block = trio.CancelScope()
+        self._held = trio.CancelScope()
         self._opened = trio.Event()
         self._ended = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -93,8 +94,12 @@ class TrioScope:
 
     async def __aenter__(self) -> TrioLoop:
         trio.lowlevel.spawn_system_task(self._hold, name="capnet", context=copy_context())
-        with trio.CancelScope(shield=True):
-            await self._opened.wait()
+        try:
+            with trio.CancelScope(shield=True):
+                await self._opened.wait()
+        except BaseException:  # nobody will leave what has not been entered
+            self._held.cancel()
+            raise
         assert self._nursery is not None
         self._block.__enter__()
         return TrioLoop(self._nursery)
@@ -102,19 +107,21 @@ class TrioScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.move_on_after(LEAVE_TIMEOUT):
-            await self._ended.wait()
-        self._block.__exit__(None, None, None)
+        self._held.cancel()
+        try:
+            with trio.CancelScope(shield=True), trio.move_on_after(LEAVE_TIMEOUT):
+                await self._ended.wait()
+        finally:
+            self._block.__exit__(None, None, None)
         if self._error is not None:
             raise self._error
 
     async def _hold(self) -> None:
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._opened.set()
-                await trio.sleep_forever()
+            with self._held:
+                async with trio.open_nursery() as self._nursery:
+                    self._opened.set()
+                    await trio.sleep_forever()
         except trio.Cancelled:  # the program ends
             raise
         except BaseException as error:
