@@ -273,14 +273,16 @@ class Dispatcher:
         try:
             paused = context.run(running.send, None)
         except StopIteration as stop:
-            handlers.returned(answer, handler, stop.value)
+            value = stop.value  # and no more in here: what is raised over the result would be told with all of it
         except BaseException as raised:
             if handlers.failed(answer, raised):
                 raise
+            return None
         else:
             if self._inbox and not self._waking:
                 self._wake_one()
             return self._finish(answer, handler, resume(context, running, paused))
+        handlers.returned(answer, handler, value)
         return None
 
     def _pass_over(self, answer: Answer, arrived_for: Hosted, waited_for: tuple[Turns, Hosted] | None) -> None:

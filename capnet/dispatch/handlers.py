@@ -28,7 +28,7 @@ from capnet.policy.guard import Guard
 from capnet.references.payload import Payloads
 from capnet.registry import Hosted, Turns
 from capnet.revocation.lineage import Granted, Lineage, handling
-from capnet.session.disclosure import holds, told_of
+from capnet.session.disclosure import cancelled, holds, told_of
 from capnet.session.session import Session
 from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
@@ -152,7 +152,7 @@ class Handlers:
         error = told_of(session, name_of(answer), raised)
         if error is None and answer.deadline is not None and session.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
-        error = error or CallCancelled("the handler was cancelled")
+        error = error or (CallCancelled("the handler was cancelled") if ours else cancelled(session, "handler"))
         with session.must_succeed:
             session.engine.fail(answer, error)
         self._end(answer, error)

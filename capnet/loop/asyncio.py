@@ -22,7 +22,7 @@ _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_context", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
+    __slots__ = ("_context", "_ending", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
 
     cancelled: type[BaseException] = asyncio.CancelledError
 
@@ -38,6 +38,7 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
+        self._ending = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,6 +64,14 @@ class AsyncioLoop:
         task = self.loop.create_task(_run(function, args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard, context=self._context)
+
+    @property
+    def ending(self) -> bool:
+        # The end of a loop cancels every task, and says so nowhere; one that is cancelled alone is somebody's matter.
+        if not self._ending and all(task.cancelling() or task.done() for task in self._tasks):
+            others = asyncio.all_tasks() - self._tasks
+            self._ending = not others or any(task.cancelling() for task in others)
+        return self._ending
 
     def waiter(self) -> AsyncioWaiter:
         return AsyncioWaiter(self.loop)

@@ -55,6 +55,11 @@ class Loop(Protocol):
         """Run a coroutine function in a task of its own; it must not raise."""
         ...
 
+    @property
+    def ending(self) -> bool:
+        """Whether all tasks are being cancelled, as when the program ends; for who sees a cancellation not of ours."""
+        ...
+
     def waiter(self) -> Waiter:
         """Something to wait for."""
         ...

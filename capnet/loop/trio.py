@@ -65,6 +65,10 @@ class TrioLoop:
         except RuntimeError:  # the nursery has ended, and with it everything the task was for
             return
 
+    @property
+    def ending(self) -> bool:
+        return self._nursery.cancel_scope.cancel_called
+
     def wake(self, waiter: TrioWaiter) -> None:
         waiter.wake()
 

@@ -12,13 +12,13 @@ from typing import Any, Final, cast
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
-from capnet.errors import EXITS, CapnetError, FailedPrecondition, Unavailable, told
+from capnet.errors import EXITS, CallCancelled, CapnetError, FailedPrecondition, Unavailable, told
 from capnet.loop import Loop
 from capnet.wire.values import Unencodable, lower
 
 from .session import Session
 
-__all__ = ["goes_on", "holds", "tellable", "told_of"]
+__all__ = ["cancelled", "goes_on", "holds", "tellable", "told_of"]
 
 _exceptions_in: Final[Callable[[Any], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _AROUND: Final = 2
@@ -39,10 +39,23 @@ def told_of(session: Session, where: str, raised: BaseException) -> CapnetError 
             return _not_sent(session, where, leaves[0])
         return tellable(session, cast("CapnetError", leaves[0]))
     if holds(raised, EXITS):
-        return Unavailable("the program that answers is ending", reason="peer_closing")
+        return _ending()
     if all(issubclass(type(leaf), session.loop.cancelled) for leaf in leaves):
         return None
     return session.faults.unexpected(where, raised)
+
+
+def cancelled(session: Session, what: str) -> CapnetError:
+    """What a peer is told when what runs for it was cancelled, and neither by the peer nor by the connection.
+
+    Args:
+        what: was cancelled.
+    """
+    return _ending() if session.loop.ending else CallCancelled(f"the {what} was cancelled")
+
+
+def _ending() -> Unavailable:
+    return Unavailable("the program that answers is ending", reason="peer_closing")
 
 
 def _not_sent(session: Session, where: str, error: Unencodable) -> CapnetError:

@@ -20,10 +20,10 @@ from capnet.contract.position import Position
 from capnet.engine.exports import Export
 from capnet.engine.streams import OutStream
 from capnet.engine.streams import Stream as EngineStream
-from capnet.errors import CallCancelled, CapnetError, Revoked
+from capnet.errors import CapnetError, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import Granted, Opened, handling
-from capnet.session.disclosure import goes_on, tellable, told_of
+from capnet.session.disclosure import cancelled, goes_on, tellable, told_of
 from capnet.session.session import Session
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
@@ -161,7 +161,7 @@ class Pump(Flow):
                 await self.move()
         except BaseException as raised:
             # A cancellation that is not by our scope: somebody else ends the task.
-            error = told_of(session, "stream", raised) or CallCancelled("the producer was cancelled")
+            error = told_of(session, "stream", raised) or cancelled(session, "producer")
             if goes_on(session.loop, raised):
                 raise
         finally:

@@ -123,7 +123,7 @@ class MemDesk(Desk):
         ("map", [1]),
         ("numbers", [1, "2"]),
         ("numbers", {"a": 1}),
-        ("point", {"y": 1}),
+        ("point", {}),
         ("point", Point(cast("int", "x"))),
         ("room", "tea"),
         ("flow", [1, 2]),
@@ -158,8 +158,10 @@ class Unnamed:
         ("number", MemRoom(), "unencodable_result"),
         ("room", MemDesk(), "unregistered_cap_return"),
         ("map", {1: 2}, "unencodable_result"),
+        ("number", {1}, "unencodable_result"),
+        ("point", {"x": 1, "y": 1}, "unencodable_result"),
     ],
-    ids=["object", "capability", "another contract", "keys"],
+    ids=["object", "capability", "another contract", "keys", "another form", "a key too many"],
 )
 async def test_what_cannot_travel_at_all_is_told_and_logged(method: str, given: object, reason: str) -> None:
     async with connected(MemDesk(given)) as (server, client):
@@ -171,6 +173,25 @@ async def test_what_cannot_travel_at_all_is_told_and_logged(method: str, given: 
         assert caught.value.reason == reason and f"failed_precondition/{reason}" in repr(caught.value)
         await until(lambda: len(failed) == 1)
         assert caught.value.details == {"correlation": failed[0].correlation}
+
+
+@pytest.mark.parametrize(
+    ("method", "given"), [("map", {"a": {1: "s3cret"}}), ("map", ["s3cret"] * 70_000), ("numbers", ["s3cret"])]
+)
+async def test_the_log_says_what_is_wrong_and_not_all_that_was_given(
+    method: str, given: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be large, and nobody's business."""
+    async with connected(MemDesk(given)) as (server, client):
+        failed: list[HandlerFailed] = []
+        server.on(HandlerFailed, failed.append)
+        desk = await client.bootstrap(Desk)
+        with pytest.raises(CapnetError):
+            await getattr(desk, method)()
+        await until(lambda: len(failed) == 1)
+        told = f"{failed[0].error.traceback}{capsys.readouterr().err}"
+        assert "dispatch" in told and "StopIteration" not in told
+        assert "s3cret" not in told
 
 
 async def test_a_sink_is_no_stream_and_a_stream_no_sink() -> None:
