@@ -33,7 +33,7 @@ from capnet.session.session import Session
 from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import kind_of
-from capnet.wire.values import Unencodable, is_plain
+from capnet.wire.values import Unencodable, is_plain, unencodable_text
 
 from .runner import Runner, handled
 
@@ -122,7 +122,7 @@ class Handlers:
                 leaving.check(value)
             session.engine.reply(answer, value, references)
         except BaseException as raised:  # also what the user's own classes raise when they are taken apart
-            ends = self.failed(answer, self._unfit(raised, handler))
+            ends = self.failed(answer, self._unfit(raised, handler, value))
             self._payloads.dispose(result)
             if ends:
                 raise
@@ -132,11 +132,13 @@ class Handlers:
             self._payloads.queued(references, self._parent(runner.hosted, answer.export), runner.hosted)
         self._end(answer, None)
 
-    def _unfit(self, error: BaseException, handler: Handler) -> BaseException:
+    def _unfit(self, error: BaseException, handler: Handler, value: Any) -> BaseException:
         """What is said of a result that cannot travel: no argument of the caller's is at fault."""
         if not isinstance(error, InvalidArgument):
             return error
         object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
+        if type(error) is InvalidArgument:
+            error = unencodable_text(value) or error  # the codec knows no place
         reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
         details = self._session.faults.unexpected(
             f"result of {handler.spec.contract}.{handler.spec.name}", error

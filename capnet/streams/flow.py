@@ -17,11 +17,12 @@ from capnet.calls.call import Payloads
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
 from capnet.engine.streams import OutStream
+from capnet.errors import InvalidArgument
 from capnet.revocation.lineage import handling
 from capnet.session.held import Held
 from capnet.session.session import Session
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import is_plain, lower
+from capnet.wire.values import is_plain, lower, unencodable_text
 
 __all__ = ["AROUND_ITEMS", "MAX_RUN", "Flow", "Streams"]
 
@@ -65,7 +66,10 @@ class Streams:
             item, references = lower(item, self.payloads.value, bounds, AROUND_ITEMS, position)
         if leaving is not None:
             leaving.check(item)
-        session.engine.streaming.send(stream, item, references)
+        try:
+            session.engine.streaming.send(stream, item, references)
+        except InvalidArgument as error:
+            raise unencodable_text(item) or error from None
         if references:
             self.payloads.queued(references, handling.get())
         if len(stream.batch) <= 1:

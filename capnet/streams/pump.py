@@ -20,7 +20,7 @@ from capnet.contract.position import Position
 from capnet.engine.exports import Export
 from capnet.engine.streams import OutStream
 from capnet.engine.streams import Stream as EngineStream
-from capnet.errors import CapnetError, Revoked
+from capnet.errors import CapnetError, InvalidArgument, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import Granted, Opened, handling
 from capnet.session.disclosure import cancelled, goes_on, tellable, told_of
@@ -28,7 +28,7 @@ from capnet.session.session import Session
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import StreamRef, kind_of
-from capnet.wire.values import is_plain
+from capnet.wire.values import is_plain, unencodable_text
 
 from .flow import AROUND_ITEMS, MAX_RUN, Flow, Streams
 from .reader import StreamReader
@@ -254,7 +254,10 @@ class Producer(Pump):
                 and (exact is None or kind_of(item) is exact)
                 and is_plain(item, engine.bounds, AROUND_ITEMS)
             ):
-                send(stream, item)
+                try:
+                    send(stream, item)
+                except InvalidArgument as error:
+                    raise unencodable_text(item) or error from None
             else:
                 self._streams.send(stream, item, position, leaving)
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet

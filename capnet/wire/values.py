@@ -137,7 +137,7 @@ def _steps_to_surrogate(data: Any) -> list[str] | None:
             steps = _steps_to_surrogate(item) if _shown(key) == key else []
             if steps is not None:
                 return [*steps, f".{_shown(key)}"[:100]]
-    elif kind is list:
+    elif kind is list or kind is tuple:
         for index, item in enumerate(data):
             steps = _steps_to_surrogate(item)
             if steps is not None:

@@ -28,6 +28,7 @@ from capnet import (
     stream,
 )
 from capnet.contract import contract_spec
+from capnet.observe import HandlerFailed
 from capnet.references.proxy import reference_of
 from capnet.references.reference import Reference
 from capnet.testing import assert_no_leaks, connected
@@ -146,6 +147,7 @@ async def test_in_a_result_it_is_the_callees_fault(where: str) -> None:
         with pytest.raises(FailedPrecondition) as caught:
             await clerk.anything(where)
         assert caught.value.reason == "unencodable_result"
+        assert f"surrogate cannot travel - at `${PLACES[where]}`" in caught.value.message
         del clerk
         await assert_no_leaks(server, client)
 
@@ -153,11 +155,12 @@ async def test_in_a_result_it_is_the_callees_fault(where: str) -> None:
 async def test_in_a_result_of_any_type() -> None:
     async with connected(MemClerk()) as (server, client):
         clerk = await client.bootstrap(Clerk)
-        for method in (clerk.text, clerk.label, clerk.numbered, clerk.labelled):
+        places = {"text": "$", "label": "$.text", "numbered": "$.1", "labelled": "$.text"}
+        for method, place in places.items():
             with pytest.raises(FailedPrecondition) as caught:
-                await method()
-            assert caught.value.reason == "unencodable_result"
-        del clerk, method
+                await getattr(clerk, method)()
+            assert caught.value.reason == "unencodable_result" and f"at `{place}`" in caught.value.message
+        del clerk
         await assert_no_leaks(server, client)
 
 
@@ -184,30 +187,41 @@ async def test_in_an_argument_it_is_the_callers(where: str) -> None:
 
 @pytest.mark.parametrize("where", VALUES)
 async def test_in_an_item_it_ends_the_stream(where: str) -> None:
-    """P-STREAM-3: what came before it counts, whoever produces."""
+    """P-STREAM-3: what came before it counts. It is told and logged where it was produced; the reader has no part."""
+    here: list[HandlerFailed] = []
+    there: list[HandlerFailed] = []
     async with connected(MemClerk()) as (server, client):
+        client.on(HandlerFailed, here.append)
+        server.on(HandlerFailed, there.append)
         clerk = await client.bootstrap(Clerk)
         reader = clerk.items(where)
         assert await anext(reader) == 1
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(Internal):
             await anext(reader)
+        await until(lambda: len(there) == 1)
+        assert f"surrogate cannot travel - at `${PLACES[where]}`" in str(there[0].error)
 
         async def values() -> AsyncIterator[Any]:
             yield VALUES[where]
 
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(Internal):
             await clerk.read(values())
+        await until(lambda: len(here) == 1)
+        assert f"surrogate cannot travel - at `${PLACES[where]}`" in str(here[0].error)
         del clerk, reader
         await assert_no_leaks(server, client)
 
 
 async def test_in_what_is_sent_into_a_sink_it_is_the_senders() -> None:
     sink = Collecting()
+    failed: list[HandlerFailed] = []
     async with connected(MemClerk()) as (server, client):
+        server.on(HandlerFailed, failed.append)
         clerk = await client.bootstrap(Clerk)
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(Internal):
             await clerk.write(sink)
-        await until(lambda: sink.error is not None)
+        await until(lambda: sink.error is not None and failed)
+        assert "surrogate cannot travel - at `$`" in str(failed[0].error)
         assert sink.came == [1] and type(sink.error) is CallCancelled
         del clerk
         await assert_no_leaks(server, client)
@@ -245,7 +259,7 @@ async def test_in_reasons_it_is_replaced() -> None:
         assert await anext(reader) == 1
         revoke(shop, reason=BAD)
         await until(partial(_is_broken, reference_of(theirs)))
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(Internal):
             await anext(reader)
         assert (await anext(told))["kind"] in ("CapRevoked", "StreamClosed")
         await told.aclose()

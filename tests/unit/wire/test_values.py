@@ -312,6 +312,7 @@ def test_a_key_that_would_be_lost_does_not_leave() -> None:
         ({"a": ["x", 1, b"", None, {"b": "y\udfff"}]}, "$.a[4].b"),
         ({"a": 1, 2: [], "\udc00": "z"}, "$.\\udc00"),
         ([["x"], ["x", "\ud800"], "\ud800"], "$[1][1]"),
+        ({"a": ("x", "\ud800")}, "$.a[1]"),
     ],
 )
 def test_where_text_stands_that_cannot_travel(data: Any, place: str) -> None:
