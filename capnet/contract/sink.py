@@ -30,7 +30,8 @@ class Sink(ABC, Generic[T_contra]):
         """Give the reader one item; waits until it has room.
 
         Raises:
-            StreamStopped: the reader wants no more.
+            StreamStopped: the reader wants no more. InvalidArgument: the item cannot travel, or is of another type than
+                declared; the stream goes on.
         """
 
     @abstractmethod

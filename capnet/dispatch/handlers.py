@@ -19,7 +19,6 @@ from capnet.errors import (
     CallCancelled,
     CapnetError,
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidArgument,
     Unimplemented,
 )
@@ -28,7 +27,7 @@ from capnet.policy.guard import Guard
 from capnet.references.payload import Payloads
 from capnet.registry import Hosted, Turns
 from capnet.revocation.lineage import Granted, Lineage, handling
-from capnet.session.disclosure import cancelled, holds, told_of
+from capnet.session.disclosure import cancelled, cannot_travel, holds, told_of
 from capnet.session.session import Session
 from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
@@ -139,12 +138,9 @@ class Handlers:
         object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
         if type(error) is InvalidArgument:
             error = unencodable_text(value) or error  # the codec knows no place
-        reason = error.reason or ("unregistered_cap_return" if object_in_it else "unencodable_result")
-        details = self._session.faults.unexpected(
-            f"result of {handler.spec.contract}.{handler.spec.name}", error
-        ).details
-        text = f"the result cannot travel: {error}; {details['correlation']} finds it in the callee's log"
-        return FailedPrecondition(text, reason=reason, details=details)
+        reason = "unregistered_cap_return" if object_in_it else "unencodable_result"
+        where = f"result of {handler.spec.contract}.{handler.spec.name}"
+        return cannot_travel(self._session, "result", where, error, reason)
 
     def failed(self, answer: Answer, raised: BaseException) -> bool:
         """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""

@@ -12,13 +12,22 @@ from typing import Any, Final, cast
 from capnet.contract import Cap
 from capnet.contract.plain import plain
 from capnet.engine.answering import MAX_ERROR_DETAILS
-from capnet.errors import EXITS, CallCancelled, CapnetError, FailedPrecondition, Unavailable, told
+from capnet.errors import (
+    EXITS,
+    CallCancelled,
+    CapnetError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    Unavailable,
+    told,
+)
 from capnet.loop import Loop
 from capnet.wire.values import Unencodable, lower
 
 from .session import Session
 
-__all__ = ["cancelled", "goes_on", "holds", "tellable", "told_of"]
+__all__ = ["cancelled", "cannot_travel", "goes_on", "holds", "tellable", "told_of"]
 
 _exceptions_in: Final[Callable[[Any], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _AROUND: Final = 2
@@ -35,9 +44,7 @@ def told_of(session: Session, where: str, raised: BaseException) -> CapnetError 
     """
     leaves = list(_leaves(raised))
     if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
-        if type(leaves[0]) is Unencodable:
-            return _not_sent(session, where, leaves[0])
-        return tellable(session, cast("CapnetError", leaves[0]))
+        return tellable(session, cast("CapnetError", leaves[0]), where)
     if holds(raised, EXITS):
         return _ending()
     if all(issubclass(type(leaf), session.loop.cancelled) for leaf in leaves):
@@ -58,16 +65,18 @@ def _ending() -> Unavailable:
     return Unavailable("the program that answers is ending", reason="peer_closing")
 
 
-def _not_sent(session: Session, where: str, error: Unencodable) -> CapnetError:
-    """What could not leave here is no fault of the peer's; at a limit it may know which."""
-    internal = session.faults.unexpected(where, error)
-    if error.reason is None:
-        return internal
-    return FailedPrecondition(
-        f"what was to be sent cannot travel: {error}; {internal.details['correlation']} finds it in the callee's log",
-        reason=error.reason,
-        details=internal.details,
-    )
+def cannot_travel(session: Session, what: str, where: str, error: InvalidArgument, reason: str) -> CapnetError:
+    """What is told of a result or an item that did not leave: whoever asked for it has no part in that.
+
+    Args:
+        what: it is, for the peer.
+        where: it comes from, for the log.
+        reason: unless a limit is one.
+    """
+    details = session.faults.unexpected(where, error).details
+    why = told(error) or Internal("its class has failed")
+    text = f"the {what} cannot travel: {why.message}; {details['correlation']} finds it in the callee's log"
+    return FailedPrecondition(text, reason=why.reason or reason, details=details)
 
 
 def holds(raised: BaseException, kinds: Any) -> bool:
@@ -94,8 +103,15 @@ def _leaves(raised: BaseException) -> Iterator[BaseException]:
             yield error
 
 
-def tellable(session: Session, error: CapnetError) -> CapnetError:
-    """The same, as it may leave. Details take what results take; what cannot travel is left out alone, and logged."""
+def tellable(session: Session, error: CapnetError, where: str = "end of a stream") -> CapnetError:
+    """The same, as it may leave. Details take what results take; what cannot travel is left out alone, and logged.
+
+    What user code could not send, and has let pass, is its own fault; of a limit in the way the peer is told which.
+    """
+    if type(error) is Unencodable:
+        if error.reason is not None:
+            return cannot_travel(session, "value", where, error, error.reason)
+        return session.faults.unexpected(where, error)
     plainer = told(error)
     if plainer is None:
         return session.faults.unexpected("class of an error", error)

@@ -23,12 +23,12 @@ from capnet.engine.streams import Stream as EngineStream
 from capnet.errors import CapnetError, InvalidArgument, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import Granted, Opened, handling
-from capnet.session.disclosure import cancelled, goes_on, tellable, told_of
+from capnet.session.disclosure import cancelled, cannot_travel, goes_on, tellable, told_of
 from capnet.session.session import Session
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import StreamRef, kind_of
-from capnet.wire.values import is_plain, unencodable_text
+from capnet.wire.values import is_plain
 
 from .flow import AROUND_ITEMS, MAX_RUN, Flow, Streams
 from .reader import StreamReader
@@ -247,19 +247,19 @@ class Producer(Pump):
         async for item in items:
             if stream.closed is not None:
                 return  # our cancellation is on its way
-            if (
-                as_is(item)
-                if as_is is not None
-                else any_keys
-                and (exact is None or kind_of(item) is exact)
-                and is_plain(item, engine.bounds, AROUND_ITEMS)
-            ):
-                try:
+            try:
+                if (
+                    as_is(item)
+                    if as_is is not None
+                    else any_keys
+                    and (exact is None or kind_of(item) is exact)
+                    and is_plain(item, engine.bounds, AROUND_ITEMS)
+                ):
                     send(stream, item)
-                except InvalidArgument as error:
-                    raise unencodable_text(item) or error from None
-            else:
-                self._streams.send(stream, item, position, leaving)
+                else:
+                    self._streams.send(stream, item, position, leaving)
+            except InvalidArgument as unfit:
+                raise cannot_travel(session, "item", "item of a stream", unfit, "unencodable_item") from unfit
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
                 session.driver.flush_soon()
             batch = len(stream.batch)

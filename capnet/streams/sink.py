@@ -15,6 +15,7 @@ from capnet.engine.streams import OutStream
 from capnet.errors import CapnetError, FailedPrecondition
 from capnet.session.disclosure import tellable
 from capnet.transport import HIGH_WATER
+from capnet.wire.values import Unencodable
 
 from .flow import MAX_RUN, Flow, Streams
 
@@ -87,7 +88,10 @@ class RemoteSink(StoppableSink[Any]):
             else:
                 await (self._flow.wait_observed(stream) if self._streams.session.bus.observed else self._flow.wait())
             stream = self._open_stream()
-        self._streams.send(stream, item, self._position, self._leaving)
+        try:
+            self._streams.send(stream, item, self._position, self._leaving)
+        except TypeError as unfit:  # who sends it is told as of any item that cannot travel
+            raise Unencodable(str(unfit)) from unfit
 
     async def aclose(self) -> None:
         """See `Sink`."""

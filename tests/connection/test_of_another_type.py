@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from capnet import Cap, CapnetError, FailedPrecondition, Internal, Sink, Stream, call, notify, pipe, stream
+from capnet import Cap, CapnetError, FailedPrecondition, Internal, Sink, Stream, call, channel, notify, pipe, stream
 from capnet.observe import HandlerFailed
+from capnet.observe.log import Account
 from capnet.testing import connected
 from tests.connection.shop import until
 
@@ -19,6 +20,11 @@ Ask = Callable[[int], Awaitable[int]]
 @dataclass
 class Point:
     x: int
+
+
+@dataclass
+class Further(Point):
+    y: int = 0
 
 
 class Room(Cap, name="types.Room"):
@@ -58,6 +64,9 @@ class Desk(Cap, name="types.Desk"):
 
     @call
     async def write(self, to: Sink[int]) -> None: ...
+
+    @call
+    async def write_all(self, to: Sink[int]) -> None: ...
 
     @call
     async def read(self, numbers: AsyncIterable[int]) -> list[int]: ...
@@ -102,6 +111,10 @@ class MemDesk(Desk):
     async def write(self, to: Sink[int]) -> None:
         await to.send(self.given)
 
+    async def write_all(self, to: Sink[int]) -> None:
+        async with to:
+            await to.send(self.given)
+
     async def read(self, numbers: AsyncIterable[int]) -> list[int]:
         return [number async for number in numbers]
 
@@ -131,8 +144,9 @@ class MemDesk(Desk):
     ids=str,
 )
 async def test_a_result_of_another_type_is_the_callees_fault(
-    method: str, given: object, capsys: pytest.CaptureFixture[str]
+    method: str, given: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("capnet.observe.log._common", Account(1))  # the tests before may have written all there is
     async with connected(MemDesk(given)) as (server, client):
         failed: list[HandlerFailed] = []
         server.on(HandlerFailed, failed.append)
@@ -160,8 +174,9 @@ class Unnamed:
         ("map", {1: 2}, "unencodable_result"),
         ("number", {1}, "unencodable_result"),
         ("point", {"x": 1, "y": 1}, "unencodable_result"),
+        ("point", Further(1), "unencodable_result"),
     ],
-    ids=["object", "capability", "another contract", "keys", "another form", "a key too many"],
+    ids=["object", "capability", "another contract", "keys", "another form", "a key too many", "a subclass"],
 )
 async def test_what_cannot_travel_at_all_is_told_and_logged(method: str, given: object, reason: str) -> None:
     async with connected(MemDesk(given)) as (server, client):
@@ -173,6 +188,30 @@ async def test_what_cannot_travel_at_all_is_told_and_logged(method: str, given: 
         assert caught.value.reason == reason and f"failed_precondition/{reason}" in repr(caught.value)
         await until(lambda: len(failed) == 1)
         assert caught.value.details == {"correlation": failed[0].correlation}
+        assert "invalid_argument" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [Unnamed(), MemRoom(), 2**64], ids=["object", "capability", "too wide"])
+async def test_so_it_is_with_an_item(given: object) -> None:
+    """Those before it arrive; who lets such an error of a sink pass has not meant it for anybody."""
+    async with connected(MemDesk(given)) as (server, client):
+        failed: list[HandlerFailed] = []
+        server.on(HandlerFailed, failed.append)
+        desk = await client.bootstrap(Desk)
+        items: Any = desk.items()
+        assert await anext(items) == 1
+        with pytest.raises(FailedPrecondition) as caught:
+            await anext(items)
+        assert caught.value.reason == "unencodable_item" and "at `$`" in caught.value.message
+        await until(lambda: len(failed) == 1)
+        assert caught.value.details == {"correlation": failed[0].correlation}
+        with pytest.raises(Internal):
+            await desk.write(Quiet())
+        sink, written = channel(int)
+        with pytest.raises(Internal):
+            await desk.write_all(sink)
+        with pytest.raises(Internal):
+            await anext(written)
 
 
 @pytest.mark.parametrize(

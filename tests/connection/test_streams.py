@@ -16,6 +16,7 @@ import pytest
 from capnet import (
     CallCancelled,
     Cap,
+    FailedPrecondition,
     Internal,
     Limits,
     NotFound,
@@ -227,7 +228,7 @@ async def test_an_item_that_cannot_travel_ends_the_stream_with_that() -> None:
     async with connected(implementation := Careless()) as (server, client):
         flows = await client.bootstrap(Flows)
         read: list[Any] = []
-        with pytest.raises(Internal):
+        with pytest.raises(FailedPrecondition, match="the item cannot travel"):
             await read_into(read, flows.anything([]))
         assert read == ["good"] and implementation.ended == ["GeneratorExit"]
         release(flows)

@@ -196,15 +196,16 @@ async def test_in_an_item_it_ends_the_stream(where: str) -> None:
         clerk = await client.bootstrap(Clerk)
         reader = clerk.items(where)
         assert await anext(reader) == 1
-        with pytest.raises(Internal):
+        with pytest.raises(FailedPrecondition) as caught:
             await anext(reader)
+        assert caught.value.reason == "unencodable_item"
         await until(lambda: len(there) == 1)
         assert f"surrogate cannot travel - at `${PLACES[where]}`" in str(there[0].error)
 
         async def values() -> AsyncIterator[Any]:
             yield VALUES[where]
 
-        with pytest.raises(Internal):
+        with pytest.raises(FailedPrecondition):
             await clerk.read(values())
         await until(lambda: len(here) == 1)
         assert f"surrogate cannot travel - at `${PLACES[where]}`" in str(here[0].error)
@@ -259,7 +260,7 @@ async def test_in_reasons_it_is_replaced() -> None:
         assert await anext(reader) == 1
         revoke(shop, reason=BAD)
         await until(partial(_is_broken, reference_of(theirs)))
-        with pytest.raises(Internal):
+        with pytest.raises(FailedPrecondition):
             await anext(reader)
         assert (await anext(told))["kind"] in ("CapRevoked", "StreamClosed")
         await told.aclose()

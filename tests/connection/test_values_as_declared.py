@@ -213,13 +213,14 @@ async def test_neither_do_items_nor_what_functions_take_and_give(name: str) -> N
         async def answer(drawing: Drawing) -> Drawing:
             return wrong
 
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(FailedPrecondition) as refused:
             await board.take(wrong_ones())
+        assert refused.value.reason == "unencodable_item"
         async with aclosing(board.follow(name)) as followed:
             assert await anext(followed) == Drawing()
-            with pytest.raises(InvalidArgument) as ended:
+            with pytest.raises(FailedPrecondition) as ended:
                 await anext(followed)
-        assert f"`${path}`" in ended.value.message
+        assert ended.value.reason == "unencodable_item" and f"`${path}`" in ended.value.message
         sink, drawings = channel(Drawing)
         assert f"`${path}`" in await board.fill(sink, name)
         assert [drawing async for drawing in drawings] == [Drawing()]

@@ -27,6 +27,8 @@ MARKED = re.compile(r"(?<!\w)@([a-z]\w*)")
 LIMITS: dict[str, type[Any]] = {"Limits": Limits, "HostLimits": HostLimits}
 BY_FIELD = {"bound": 0, "said": 0, "_time": 0, "_said": 1}
 """Functions that name a limit by its field, and which of their arguments that is."""
+OF_OTHERS = {"model_dump": "pydantic.BaseModel"}
+"""Methods of classes of packages that are not installed for this."""
 HAVE_METHODS = (capnet.Host, capnet.Connection, Scope, capnet.Cap, capnet.Sink, capnet.Broadcast, capnet.CapnetError)
 
 
@@ -84,7 +86,7 @@ def advice_in(text: str) -> Iterator[tuple[str, bool]]:
         yield f"{root}{rest}", resolves(root, rest.strip(".").split("."))
     for name in CALLED.findall(text):
         places = (capnet, capnet.testing, builtins, *HAVE_METHODS)
-        yield f"{name}()", any(hasattr(place, name) for place in places)
+        yield f"{name}()", name in OF_OTHERS or any(hasattr(place, name) for place in places)
     for name in MARKED.findall(text):
         yield f"@{name}", hasattr(capnet, name)
 

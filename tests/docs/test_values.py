@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from capnet import Cap, ContractError, FailedPrecondition, InvalidArgument, call
+from capnet import Cap, ContractError, FailedPrecondition, Internal, InvalidArgument, call
 from capnet.contract import contract_spec
 from capnet.testing import connected
 
@@ -86,8 +86,9 @@ async def test_a_row(row: tuple[str, str, str], names: dict[str, Any]) -> None:
             with pytest.raises(InvalidArgument) as caught:
                 await desk.take(read(sent, names))
             assert "`$.value" in str(caught.value) and not taken
-            with pytest.raises((InvalidArgument, FailedPrecondition)):
+            with pytest.raises((FailedPrecondition, Internal)) as failed:
                 await desk.give()
+            assert failed.value.details["correlation"] in str(failed.value)
         else:
             expected = read(sent if arrives == "the same" else arrives, names)
             found = await desk.take(read(sent, names)), await desk.give(), *taken

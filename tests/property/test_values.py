@@ -36,6 +36,7 @@ from capnet import (
     CapnetError,
     ContractError,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     Sink,
     Stream,
@@ -46,6 +47,7 @@ from capnet import (
 from capnet import stream as streaming
 from capnet.contract import contract_spec
 from capnet.contract.plain import form_of
+from capnet.observe import HandlerFailed
 from capnet.testing import connected
 from tests.connection.shop import until
 
@@ -487,7 +489,10 @@ class Trial:
 
     async def run(self) -> None:
         """Send it everywhere."""
-        async with connected(self.desk()) as (_, client):
+        async with connected(self.desk()) as (server, client):
+            failed: list[HandlerFailed] = []
+            server.on(HandlerFailed, failed.append)
+            client.on(HandlerFailed, failed.append)
             desk = await client.bootstrap(self.contract)
             ways: list[Callable[[Any], Awaitable[None]]] = [self.argument, self.late, self.result, self.items]
             for way in (*ways, self.news, self.channel, self.sink, self.function):
@@ -503,7 +508,14 @@ class Trial:
                     assert self.got
                     assert all(arrives(self.hint, self.was, got) for got in self.got), self._where(way, self.got)
                 else:
-                    told = isinstance(refused, (InvalidArgument, FailedPrecondition)) and "`$" in str(refused)
+                    if type(refused) is Internal:  # the path is in the log
+                        failure = next(one for one in failed if one.correlation in str(refused))
+                        told = "`$" in failure.error.text
+                    elif type(refused) is FailedPrecondition:
+                        told = "`$" in str(refused)
+                    else:  # only arguments are refused with that; the handler lets pass what is said of its own
+                        told = isinstance(refused, InvalidArgument) and "`$" in str(refused)
+                        told = told and way in (self.argument, self.late, self.function)
                     whole = arrives(self.hint, self.was, self.was) and not has_bounds_of_its_own(self.was)
                     assert told and not whole, self._where(way, refused)
                 assert await desk.alive() is True
