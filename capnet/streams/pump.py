@@ -28,7 +28,7 @@ from capnet.session.session import Session
 from capnet.transport import HIGH_WATER
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import StreamRef, kind_of
-from capnet.wire.values import is_plain
+from capnet.wire.values import is_plain, unencodable_text
 
 from .flow import AROUND_ITEMS, MAX_RUN, Flow, Streams
 from .reader import StreamReader
@@ -258,8 +258,9 @@ class Producer(Pump):
                     send(stream, item)
                 else:
                     self._streams.send(stream, item, position, leaving)
-            except InvalidArgument as unfit:
-                raise cannot_travel(session, "item", "item of a stream", unfit, "unencodable_item") from unfit
+            except InvalidArgument as error:
+                unfit = (unencodable_text(item) if type(error) is InvalidArgument else None) or error
+                raise cannot_travel(session, "item", "item of a stream", unfit, "unencodable_item") from error
             if len(stream.batch) <= batch:  # it was sent meanwhile, or this is the first: nobody has seen to it yet
                 session.driver.flush_soon()
             batch = len(stream.batch)
