@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
 
-from capnet.connection.connect import GRACE, begin, find_scheme
+from capnet.connection.connect import GRACE, begin, find_scheme, reach
 from capnet.connection.connection import Connection
 from capnet.errors import Replaced, Unavailable
 from capnet.limits import HostLimits, Limits
@@ -124,17 +124,21 @@ class Host(Serving):
         loop.spawn(self._serve_listener, listener)
         return listener
 
-    async def connect(self, url: str, **options: Any) -> Connection:
+    async def connect(self, url: str, *, wait: float | None = None, **options: Any) -> Connection:
         """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.
 
         The connection ends with the host; close it earlier with its `aclose`.
+
+        Args:
+            url: as for `capnet.connect`.
+            wait: seconds to wait for somebody to listen there.
+            options: for the transport.
 
         Raises:
             Unavailable: nobody answers there, or the host is not open. InvalidArgument: the URL makes no sense.
         """
         self._running()
-        scheme, rest = find_scheme(url)
-        return self.accept(await scheme.connect(rest, **options))
+        return self.accept(await reach(url, wait, options))
 
     def accept(self, transport: Transport) -> Connection:
         """Begin a connection on a transport that is connected and not started."""

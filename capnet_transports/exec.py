@@ -81,7 +81,7 @@ def spawn(
     except OSError as error:
         ours.close()
         cause = failure(error, "")
-        raise Unavailable(f"cannot start {list(argv)!r}{cause.message}", reason=cause.reason) from error
+        raise Unavailable(f"cannot start {list(argv)!r}{cause.message}", reason=cause.reason, retry="never") from error
     except BaseException:
         ours.close()
         raise
@@ -183,7 +183,9 @@ async def adopt() -> Transport:
     """
     sock = _inherited(os.environ.get("CAPNET_FD", "")) if os.environ.get("CAPNET_PLUGIN") == "1" else None
     if sock is None:
-        raise Unavailable("this program is a capnet plugin; start it from its host", reason="not_a_plugin")
+        raise Unavailable(
+            "this program is a capnet plugin; start it from its host", reason="not_a_plugin", retry="never"
+        )
     del os.environ["CAPNET_PLUGIN"], os.environ["CAPNET_FD"]
     sock.set_inheritable(False)
     host = credentials(sock)

@@ -9,7 +9,7 @@ from typing import Final
 
 from capnet.errors import AlreadyExists, CapnetError, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 
-__all__ = ["EXHAUSTED", "failure"]
+__all__ = ["EXHAUSTED", "failure", "unreached"]
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Error numbers that say that the system has no room just now."""
@@ -32,6 +32,22 @@ def failure(error: OSError, subject: str) -> CapnetError:
     return _BY_NUMBER.get(number, Unavailable)(f"{subject}: {words}", reason=reason)
 
 
+def unreached(error: OSError, address: str) -> CapnetError:
+    """The same for who wants to connect: where nobody listens, it asks the question that helps.
+
+    Args:
+        error: what the system said.
+        address: complete, so that it tells where was looked.
+    """
+    failed = failure(error, address)
+    if error.errno in _NOBODY:
+        hint = f"start it first, or wait for it: connect({address!r}, wait=5)"
+        return Unavailable(f"{failed.message}; is the server running?", reason=failed.reason, hint=hint)
+    return failed
+
+
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
+"""Error numbers that say that nobody listens there."""
 _BY_NUMBER: Final[Mapping[int, type[CapnetError]]] = {
     errno.EACCES: PermissionDenied,
     errno.EPERM: PermissionDenied,

@@ -22,7 +22,7 @@ import anyio
 from capnet.errors import AlreadyExists, CapnetError, FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports.credentials import credentials
-from capnet_transports.failures import failure
+from capnet_transports.failures import failure, unreached
 from capnet_transports.listeners import SocketListener
 from capnet_transports.sockets import attach
 from capnet_transports.way import check_way
@@ -68,7 +68,7 @@ async def connect(path: str, *, allow_uids: Collection[int] = ()) -> Transport:
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError) and not isinstance(error, CapnetError):  # some of ours are OSErrors too
-            raise failure(error, f"unix:{path}") from error
+            raise unreached(error, f"unix:{_absolute(path)}") from error
         raise
 
 
@@ -152,8 +152,15 @@ def _check(path: str) -> None:
 
 def _lasting(path: str) -> str:
     """`path` made absolute, so that it outlives a change of directory; as it is where that would be too long."""
-    absolute = os.path.abspath(path)
+    absolute = _absolute(path)
     return absolute if len(os.fsencode(absolute)) <= MAX_PATH else path
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:  # the working directory was removed
+        return path
 
 
 # --- binding and connecting ---

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time, sleep
+from anyio import Event as Signal
 
-from capnet.connection.connection import Connection
-from capnet.errors import InvalidArgument, MissingExtra
+from capnet.errors import InvalidArgument, MissingExtra, Unavailable
 from capnet.limits import Limits
-from capnet.loop import Loop, open_loop
+from capnet.loop import Loop, open_loop, spawn_detached
 from capnet.policy.policy import Policy
 from capnet.transport import Transport, TransportScheme
 
-__all__ = ["GRACE", "begin", "connect", "find_scheme"]
+from .connection import Connection
+
+__all__ = ["GRACE", "begin", "connect", "find_scheme", "reach"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
 """Seconds that calls in flight have when a block ends without an error."""
+SOONEST: Final = 0.01
+LATEST: Final = 0.25
+"""Seconds between two tries to reach somebody who does not listen yet: the first pause, and the longest."""
 
 
 class connect:
     """`async with connect("unix:chat.sock") as conn: …` opens a connection and closes it at the end of the block.
 
+    `conn = await connect("unix:chat.sock")` opens one that stays until `await conn.aclose()`, the peer, or the end of
+    the loop closes it: for notebooks, and where a block does not fit.
+
     Args:
         url: `unix:PATH`, `memory:NAME`, `exec:COMMAND`, or any scheme of an installed transport.
+        wait: seconds to wait for somebody to listen there; None fails at once when nobody does.
         name: what we call ourselves to the peer.
         limits: bounds that hold for the peer; the untrusted profile by default.
         policy: decides what the peer may bootstrap from us; without one it may have all that is served.
@@ -47,6 +58,7 @@ class connect:
         self,
         url: str,
         *,
+        wait: float | None = None,
         name: str = "",
         limits: Limits | None = None,
         policy: Policy | None = None,
@@ -54,17 +66,17 @@ class connect:
         **options: Any,
     ) -> None:
         self._url = url
+        self._wait = wait
         self._settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
         self._options = options
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Connection:
-        scheme, rest = find_scheme(self._url)
         self._scope = open_loop()
         loop = await self._scope.__aenter__()
         try:
-            transport = await scheme.connect(rest, **self._options)
+            transport = await reach(self._url, self._wait, self._options)
             self._connection = begin(loop, transport, **self._settings)
         except BaseException as error:
             await self._scope.__aexit__(type(error), error, error.__traceback__)
@@ -82,6 +94,66 @@ class connect:
             await services.hooks.ended()
             await self._scope.__aexit__(None, None, None)
             services.bus.attach(None)
+
+    def __await__(self) -> Generator[Any, Any, Connection]:
+        return self._outside_of_a_block().__await__()
+
+    async def _outside_of_a_block(self) -> Connection:
+        """The same block in a task of its own, which leaves it when the connection has ended."""
+        opened: list[Connection] = []
+        failure: BaseException | None = None
+        news, ended, scope = Signal(), Signal(), CancelScope()
+
+        async def stay() -> None:
+            nonlocal failure
+            try:
+                with scope:
+                    async with copy(self) as connection:
+                        opened.append(connection)
+                        news.set()
+                        await connection.wait_closed()
+            except Exception as error:
+                if opened:
+                    raise
+                failure = error
+            finally:
+                news.set()
+                ended.set()
+
+        spawn_detached(stay)
+        try:
+            await news.wait()
+        except BaseException:
+            scope.cancel()
+            with CancelScope(shield=True):
+                await ended.wait()
+            raise
+        try:
+            if failure is not None:
+                raise failure
+            return opened[0]
+        finally:
+            failure = None  # it would keep itself, by the frames it went through
+
+
+async def reach(url: str, wait: float | None, options: Mapping[str, Any]) -> Transport:
+    """A transport to whoever listens at a URL, connected and not started.
+
+    Args:
+        wait: seconds to try again while it is `Unavailable`, unless that says that it never helps; None tries once.
+    """
+    scheme, rest = find_scheme(url)
+    since = current_time()
+    pause = SOONEST
+    while True:
+        try:
+            return await scheme.connect(rest, **options)
+        except Unavailable as error:
+            left = 0.0 if wait is None else since + wait - current_time()
+            if left <= 0 or error.retry == "never":
+                raise
+        await sleep(min(pause, left))
+        pause = min(2 * pause, LATEST)
 
 
 def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:

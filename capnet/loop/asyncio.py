@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Self
@@ -14,7 +14,7 @@ from capnet.errors import elsewhere
 
 from .protocol import LEAVE_TIMEOUT
 
-__all__ = ["AsyncioLoop", "AsyncioWaiter"]
+__all__ = ["AsyncioLoop", "AsyncioWaiter", "spawn_detached"]
 
 _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_loop` raises where there is none
 
@@ -168,3 +168,14 @@ class AsyncioWaiter:
 
 async def _run(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
     await function(*args)
+
+
+_detached: set[asyncio.Task[None]] = set()
+"""Nobody else may have a reference to them."""
+
+
+def spawn_detached(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """See the package."""
+    task = asyncio.get_running_loop().create_task(function())
+    _detached.add(task)
+    task.add_done_callback(_detached.discard)

@@ -15,7 +15,7 @@ from capnet.errors import elsewhere
 
 from .protocol import LEAVE_TIMEOUT
 
-__all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter"]
+__all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter", "spawn_detached"]
 
 
 class TrioLoop:
@@ -133,6 +133,11 @@ class TrioScope:
             self._block.cancel()
         finally:
             self._ended.set()
+
+
+def spawn_detached(function: Callable[[], Awaitable[None]]) -> None:
+    """See the package."""
+    trio.lowlevel.spawn_system_task(function, name="capnet", context=copy_context())
 
 
 def _alone(error: BaseException) -> BaseException:

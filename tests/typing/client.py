@@ -8,7 +8,21 @@ from typing import assert_type
 
 from contract import Journal, Lobby, Member, Msg, Room, Topic
 
-from capnet import Cap, Membrane, Stream, channel, connect, dup, notify, on_broken, pipe, restrict, revocable
+from capnet import (
+    Cap,
+    Connection,
+    Host,
+    Membrane,
+    Stream,
+    channel,
+    connect,
+    dup,
+    notify,
+    on_broken,
+    pipe,
+    restrict,
+    revocable,
+)
 from capnet.contract import Sink
 
 
@@ -52,6 +66,17 @@ async def main() -> None:
         async with await journal.writer() as log:
             assert_type(log, Sink[str])
             await log.send("x")
+
+
+async def outside_of_a_block() -> None:
+    conn = await connect("unix:chat.sock", wait=5)
+    assert_type(conn, Connection)
+    assert_type(await conn.bootstrap(Lobby), Lobby)
+    await conn.aclose()
+    async with Host() as host:
+        assert_type(await host.connect("unix:chat.sock", wait=0.5), Connection)
+    async with connect("unix:chat.sock", wait=5) as conn:
+        assert_type(conn, Connection)
 
 
 async def write(numbers: Sink[int], anything: Sink[object], journal: Journal) -> None:
