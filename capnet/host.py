@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Self
 
 from anyio import CancelScope, create_task_group
+from anyio import Event as Signal
 
 from capnet.connection.connect import GRACE, begin, find_scheme, reach
 from capnet.connection.connection import Connection
@@ -23,6 +26,7 @@ from capnet.serving.services import Services
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
 from capnet.session.faults import Faults
+from capnet.signals import told_to_stop
 from capnet.transport import Attestation, Listener, Transport
 from capnet.wire.hello import Hello
 
@@ -35,7 +39,7 @@ class Host(Serving):
         async with Host() as host:
             host.serve(MemLobby())
             await host.listen("unix:chat.sock")
-            await sleep_forever()
+            await host.serve_forever()
 
     Args:
         name: what it calls itself to peers.
@@ -74,6 +78,8 @@ class Host(Serving):
         bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
         self._closing = False
+        self._ending: Signal | None = None
+        self._closed: Signal | None = None
 
     async def __aenter__(self) -> Self:
         prepare()
@@ -123,6 +129,40 @@ class Host(Serving):
         self._listeners.append(listener)
         loop.spawn(self._serve_listener, listener)
         return listener
+
+    async def serve_forever(self, *, announce: bool = False) -> None:
+        """Serve until the program is told to stop, by Ctrl-C (SIGINT) or SIGTERM; then close the host.
+
+        Returns when it is closed, also when it was closed in another way. So a program that has nothing else to do ends
+        with exit code 0. A second signal does what it does without this: it ends the program at once.
+
+        Args:
+            announce: write to standard error where the host listens.
+
+        Signals reach the main thread only, and all hosts that wait there. In another thread, or in a program that
+        handles these signals itself, use `wait_closed`.
+
+        Raises:
+            Unavailable: the host is not open.
+        """
+        loop = self._running()
+        ending = self._ending = self._ending or Signal()
+        with told_to_stop(partial(loop.call_soon_threadsafe, ending.set)):
+            if announce and sys.stderr is not None:
+                lines = [f"listening on {listener.url}; Ctrl-C ends it\n" for listener in self._listeners]
+                sys.stderr.write("".join(lines) or "listening nowhere; Ctrl-C ends it\n")
+                sys.stderr.flush()
+            await ending.wait()
+        if not self._closing:
+            await self.aclose()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the host is closed: its connections have ended, and so have the close hooks of what it served."""
+        self.check_loop()
+        self._closed = self._closed or Signal()
+        await self._closed.wait()
+        await self.hooks.ended()
 
     async def connect(self, url: str, *, wait: float | None = None, **options: Any) -> Connection:
         """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.
@@ -228,6 +268,8 @@ class Host(Serving):
         """
         self._services.check_loop()
         self._closing = True
+        if self._ending is not None:
+            self._ending.set()
         try:
             await self._scopes.aclose()
             for listener in self._listeners:
@@ -243,6 +285,8 @@ class Host(Serving):
     def _end_if_over(self) -> None:
         if not self._connections:
             self._services.end_all("the host is closing")
+            self._closed = self._closed or Signal()
+            self._closed.set()
 
     def _end_calls_on(self, hosted: Hosted, error: Replaced) -> tuple[int, int]:
         """See `Services`."""

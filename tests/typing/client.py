@@ -74,7 +74,9 @@ async def outside_of_a_block() -> None:
     assert_type(await conn.bootstrap(Lobby), Lobby)
     await conn.aclose()
     async with Host() as host:
+        await host.serve_forever(announce=True)
         assert_type(await host.connect("unix:chat.sock", wait=0.5), Connection)
+        await host.wait_closed()
     async with connect("unix:chat.sock", wait=5) as conn:
         assert_type(conn, Connection)
 
