@@ -286,7 +286,8 @@ def elsewhere(what: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"this {what} belongs to another thread or event loop, or to the process that this one was forked from",
         reason="another_loop",
-        hint="from a thread use anyio.from_thread.run(…); a loop or process of its own needs a connection of its own",
+        hint="from a thread use anyio.from_thread.run(…), or conn.call(proxy.method, …) with capnet.blocking; a loop "
+        "or process of its own needs a connection of its own",
     )
 
 

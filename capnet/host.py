@@ -159,10 +159,10 @@ class Host(Serving):
 
     async def wait_closed(self) -> None:
         """Wait until the host is closed: its connections have ended, and so have the close hooks of what it served."""
-        self.check_loop()
+        self._services.check_loop()
         self._closed = self._closed or Signal()
         await self._closed.wait()
-        await self.hooks.ended()
+        await self._services.hooks.ended()
 
     async def connect(self, url: str, *, wait: float | None = None, **options: Any) -> Connection:
         """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.

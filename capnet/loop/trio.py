@@ -48,6 +48,8 @@ class TrioLoop:
         return TrioWaiter()
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        if getpid() != self._process:  # where a finaliser runs in a forked child: nobody frees a lock of trio's there
+            return
         try:
             self._token.run_sync_soon(callback)
         except trio.RunFinishedError:

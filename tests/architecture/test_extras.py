@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXTRAS = ("sniffio", "trio", "uvloop", "rich")
 """`sniffio` is none of ours: it comes with trio, so whoever has trio would not notice that it is used."""
 
 WITHOUT = f"""
 import runpy, sys
+sys.path.insert(0, ".")
 sys.modules.update(dict.fromkeys({EXTRAS!r}))
 """
 
 
-def test_the_example_of_the_readme_runs_without_any_extra(tmp_path: Path) -> None:
+def test_the_files_of_the_readme_run_without_any_extra(tmp_path: Path) -> None:
     """Contract, host, connection and a transport, on plain asyncio."""
-    example = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    (tmp_path / "example.py").write_text(example)
-    done = run(f"{WITHOUT}\nrunpy.run_path('example.py', run_name='__main__')", tmp_path)
-    assert (done.stdout, done.stderr, done.returncode) == ("5\n", "", 0)
+    for name, text in re.findall(r"^```py\n# (\w+\.py)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    program = f"{WITHOUT}\nrunpy.run_path(%r, run_name='__main__')"
+    with subprocess.Popen(
+        [sys.executable, "-c", program % "server.py"], cwd=tmp_path, stderr=subprocess.PIPE
+    ) as server:
+        assert server.stderr is not None and server.stderr.readline()
+        done = run(program % "client.py", tmp_path)
+        server.terminate()
+        assert server.communicate()[1] == b""
+    assert (done.stdout, done.stderr, done.returncode, server.returncode) == ("1\n", "", 0, 0)
 
 
 def test_the_demo_runs_without_any_extra(tmp_path: Path) -> None:

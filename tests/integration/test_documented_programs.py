@@ -2,11 +2,14 @@
 
 A block ```` ```py ```` that begins with `# name.py` is a file. In a block ```` ```console ```` the lines behind a
 command `$ python name.py` are what it prints. One that says that it is listening is a server: it runs on until the page
-starts the next one, or ends; then it gets SIGINT or SIGTERM, and must end well.
+starts the next one, or ends; then it gets SIGINT or SIGTERM, and must end well. Blocks that begin with `# In [1]:` and
+so on are the cells of one notebook; the comment behind a `print` says what it prints.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +24,21 @@ from tests.cost import HANGS
 from tests.integration.programs import ROOT
 
 BLOCK = re.compile(r"^```(py|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"# In \[\d+\]:\n")
+PRINTED = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
+NOTEBOOK = """
+import ast, asyncio, inspect, json, sys
+
+async def run():
+    names = {}
+    for cell in json.load(sys.stdin):
+        running = eval(compile(cell, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.isawaitable(running):
+            await running
+
+asyncio.run(run())
+"""
+"""One loop for all cells, and `await` in each of them, as in Jupyter."""
 NAMED = re.compile(r"# (\w+\.py)\n")
 RUN = re.compile(r"\$ python (\w+\.py)\n((?:(?!\$ ).*\n)*)")
 FOLDER = re.compile(r"unix:/\S*/")
@@ -33,9 +51,16 @@ PAGES = [
 ]
 
 
+def cells(page: Path) -> list[str]:
+    """Of the notebook on a page."""
+    return [text for _, text in BLOCK.findall(page.read_text(encoding="utf-8")) if CELL.match(text)]
+
+
 def steps(page: Path) -> Iterator[tuple[str, str, bool]]:
     """Name and text of each file, and name and output of each command; which of the two, at the end."""
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if CELL.match(text):
+            continue
         if kind == "py":
             named = NAMED.match(text)
             assert named is not None, text
@@ -47,6 +72,21 @@ def steps(page: Path) -> Iterator[tuple[str, str, bool]]:
 def without_folder(text: str) -> str:
     """Where the reader keeps the files is not for the page to say."""
     return FOLDER.sub("unix:/…/", text)
+
+
+def run(folder: Path, *words: str, given: str = "") -> tuple[int, str, str]:
+    """Exit code, output and error output of a program."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        input=given,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((".", os.environ.get("PYTHONPATH", "")))},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=HANGS,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 @contextmanager
@@ -78,16 +118,11 @@ def test_the_files_of_a_page_run_as_they_stand(tmp_path: Path, page: str, number
                 servers.close()
                 servers.enter_context(serving(tmp_path, name, text, number))
             else:
-                done = subprocess.run(
-                    [sys.executable, name],
-                    cwd=tmp_path,
-                    capture_output=True,
-                    encoding="utf-8",
-                    timeout=HANGS,
-                    check=False,
-                )
-                assert (done.returncode, done.stdout, done.stderr) == (0, text, "")
+                assert run(tmp_path, name) == (0, text, "")
                 ran += 1
+        if notebook := cells(ROOT / page):  # with the server that was started last
+            shown = "".join(f"{line}\n" for cell in notebook for line in PRINTED.findall(cell))
+            assert run(tmp_path, "-c", NOTEBOOK, given=json.dumps(notebook)) == (0, shown, "")
     assert ran > 0
 
 
@@ -95,6 +130,10 @@ def test_the_files_of_a_page_run_as_they_stand(tmp_path: Path, page: str, number
 def test_a_page_for_beginners_begins_with_a_server_and_a_client(page: str) -> None:
     begin = [(name, is_file) for name, _, is_file in steps(ROOT / page)][:4]
     assert begin == [("server.py", True), ("client.py", True), ("server.py", False), ("client.py", False)]
+
+
+def test_cells_are_found() -> None:
+    assert len(cells(ROOT / "docs/how-to/blocking.md")) == 3
 
 
 def test_a_page_with_a_test_of_its_own_exists() -> None:

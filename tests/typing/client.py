@@ -14,6 +14,7 @@ from capnet import (
     Host,
     Membrane,
     Stream,
+    blocking,
     channel,
     connect,
     dup,
@@ -79,6 +80,29 @@ async def outside_of_a_block() -> None:
         await host.wait_closed()
     async with connect("unix:chat.sock", wait=5) as conn:
         assert_type(conn, Connection)
+
+
+def without_a_loop() -> None:
+    with blocking.connect("unix:chat.sock", wait=5, backend="trio") as conn:
+        lobby = conn.bootstrap(Lobby)
+        assert_type(lobby, Lobby)
+        room = conn.call(lobby.open, "x")
+        assert_type(room, Room)
+        assert_type(conn.call(room.post, "hi", urgent=True), int)
+        assert_type(conn.call(dup, room), Room)
+        assert_type(conn.call(lambda: pipe(lobby.open("x")).post("hi")), int)
+        conn.call(room.watch, listen)
+        for msg in conn.iterate(room.history, 10):
+            assert_type(msg, Msg)
+        for line in conn.iterate(room.translate, lines(), to="fr"):
+            assert_type(line, str)
+        for line in conn.iterate(lines()):
+            assert_type(line, str)
+        journal = conn.bootstrap(Journal)
+        log = conn.call(journal.writer)
+        conn.call(log.send, "x")
+        assert_type(conn.bootstrap(Topic[int]), Topic[int])
+        conn.call(conn.connection.serve, Me())
 
 
 async def write(numbers: Sink[int], anything: Sink[object], journal: Journal) -> None:

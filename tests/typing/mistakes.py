@@ -1,10 +1,11 @@
-"""Eighteen mistakes that a type checker must find, each on the line that is marked."""
+"""Twenty mistakes that a type checker must find, each on the line that is marked."""
 
 from __future__ import annotations
 
 from contract import Lobby, Member, Msg, Room
 
 from capnet import Cap, Stream, call, channel, notify, pipe
+from capnet.blocking import connect
 from capnet.contract import Sink
 
 
@@ -57,3 +58,10 @@ async def main(lobby: Lobby, room: Room, member: Member) -> None:
     notify(room.post)(5)  # mistake: wrong argument of a one-way call
     await write(channel(str)[0])  # mistake: a channel of another type
     print(text, number, member)
+
+
+def without_a_loop(room: Room) -> None:
+    conn = connect("unix:chat.sock")
+    conn.call(room.post, 5)  # mistake: wrong argument
+    text: str = conn.call(room.post, "hi")  # mistake: wrong result type
+    print(text)

@@ -1,0 +1,435 @@
+"""capnet for programs without an event loop: scripts, notebooks, tests of such programs.
+
+    from capnet import blocking
+
+    with blocking.connect("unix:chat.sock") as conn:
+        room = conn.bootstrap(Room)
+        print(conn.call(room.post, "hello"))
+        for line in conn.iterate(room.lines):
+            print(line)
+
+One thread runs the event loop of all blocking connections, so a capability of one may be passed on over another. It is
+there as long as one of them is open. What runs in that thread: functions and objects that are passed as arguments, when
+the peer calls them, and whatever is given to `call`. They must not block it; `capnet.in_thread` is for those that do.
+
+Each method here may be called by any thread but that one, also by several at once. Ctrl-C in one that waits cancels
+what it waits for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import isawaitable
+from threading import Lock, Thread, get_ident
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from weakref import WeakSet
+
+from anyio import CancelScope, Event, run
+from typing_extensions import TypeForm
+
+from capnet.connection.connect import GRACE
+from capnet.connection.connect import connect as connect_in_loop
+from capnet.connection.connection import Connection
+from capnet.connection.loop import Loop, open_loop
+from capnet.connection.policy import Policy
+from capnet.errors import FailedPrecondition, Unavailable, elsewhere
+from capnet.limits import Limits
+
+__all__ = ["BlockingConnection", "BlockingStream", "connect"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C")
+
+
+def connect(
+    url: str,
+    *,
+    wait: float | None = None,
+    name: str = "",
+    limits: Limits | None = None,
+    policy: Policy | None = None,
+    auth: Any = None,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    **options: Any,
+) -> BlockingConnection:
+    """Open a connection from a program that has no event loop.
+
+    Args:
+        url: as for `capnet.connect`, and so are all others but `backend`.
+        backend: the library whose loop runs in the background thread, for what you give to `call` and pass to peers.
+
+    Close it with `close`, or use it as a context manager. What is still open when the program ends is closed then.
+
+    Raises:
+        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
+        is not installed.
+    """
+    loop = _Background.of(backend)
+    try:
+        settings: dict[str, Any] = {"wait": wait, "name": name, "limits": limits, "policy": policy, "auth": auth}
+        connection: Connection = _Errand(lambda: connect_in_loop(url, **settings, **options)).result(loop)
+        return BlockingConnection(connection, loop)
+    except BaseException:
+        loop.leave()
+        raise
+
+
+class BlockingConnection:
+    """A connection of a background loop, made by `capnet.blocking.connect`.
+
+    Attributes:
+        connection: the same one for what runs in the loop. `call` its methods from outside:
+            `conn.call(conn.connection.serve, MyRoom())`.
+    """
+
+    def __init__(self, connection: Connection, loop: _Background) -> None:
+        self.connection = connection
+        self._loop = loop
+        self._process = os.getpid()
+        self._lock = Lock()
+        self._running: set[_Errand] = set()
+        """What threads wait for now; only the loop looks at it."""
+        self._closed = False
+        _open.add(self)
+
+    def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> C:
+        """A proxy of what the peer serves under a contract's name; `call` its methods.
+
+        Args:
+            wait: seconds to wait for the name to be served; None fails at once when it is not.
+            name: the name it is served under, when that is not the contract's.
+
+        Raises:
+            NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. DeadlineExceeded: it says
+            nothing. Unavailable: the connection is closed.
+        """
+        return self.call(partial(self.connection.bootstrap, contract, wait=wait, name=name))
+
+    @overload
+    def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of a proxy, or any other function, in the loop, and wait for what comes of it.
+
+        Args:
+            function: what is called in the loop, such as `room.post`; when it gives something to await, that is awaited
+                there.
+            args, kwargs: its arguments.
+
+        Raises:
+            Whatever the function raises. Unavailable: the connection is closed. FailedPrecondition: `in_loop`, called
+            in the loop, by a handler; `another_loop`, in a forked process.
+        """
+        return self._run(partial(function, *args, **kwargs) if args or kwargs else function)
+
+    @overload
+    def iterate(self, stream: AsyncIterable[T], /) -> BlockingStream[T]: ...
+    @overload
+    def iterate(
+        self,
+        stream: Callable[P, AsyncIterable[T] | Awaitable[AsyncIterable[T]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> BlockingStream[T]: ...
+
+    def iterate(self, stream: Any, /, *args: Any, **kwargs: Any) -> BlockingStream[Any]:
+        """The items of a stream: `for line in conn.iterate(room.lines, 10): …`.
+
+        Args:
+            stream: a method of a proxy that gives a stream, or a stream that came with a result.
+            args, kwargs: the arguments of the method.
+
+        Raises:
+            As `call` does.
+        """
+
+        async def begin() -> AsyncIterator[Any]:
+            source: Any = stream(*args, **kwargs) if callable(stream) else stream
+            if isawaitable(source):
+                source = await source
+            return aiter(source)
+
+        return BlockingStream(self._run, self._run(begin))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by either side."""
+        return self._closed or self.connection.closed
+
+    def close(self) -> None:
+        """Close the connection: calls that have left have a second to end. What other threads wait for ends too.
+
+        Closing twice does nothing.
+        """
+        self._close(GRACE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(GRACE if error is None else 0.0)
+
+    def __repr__(self) -> str:
+        return f"<Blocking{repr(self.connection)[1:]}"
+
+    def __del__(self) -> None:
+        # It may be the loop that collects us, or a thread that holds a lock: nobody can wait here.
+        if not getattr(self, "_closed", True) and os.getpid() == self._process:
+            with suppress(RuntimeError):  # the interpreter is about to end
+                Thread(target=_leave, args=(self._running, self.connection, self._loop, GRACE)).start()
+
+    def _close(self, grace: float) -> None:
+        if os.getpid() != self._process:
+            return  # it is the other process's
+        with self._lock:
+            if self._closed:
+                return
+            self._check()
+            self._closed = True
+        _open.discard(self)
+        _leave(self._running, self.connection, self._loop, grace)
+
+    def _check(self) -> None:
+        if os.getpid() != self._process:
+            raise elsewhere("connection")
+        if get_ident() == self._loop.thread.ident:
+            raise FailedPrecondition(
+                "this would block the loop that it waits for", reason="in_loop", hint="await it: this runs in the loop"
+            )
+
+    def _run(self, function: Callable[[], Any]) -> Any:
+        self._check()
+        if self._closed:
+            raise _gone()
+        return _Errand(function, self._running).result(self._loop)
+
+
+class BlockingStream(Iterator[T], Generic[T]):
+    """A stream as an iterator, made by `BlockingConnection.iterate`.
+
+    The peer is told to stop when it is closed, or when nobody holds it any more.
+    """
+
+    def __init__(self, run: Callable[[Callable[[], Any]], Any], items: AsyncIterator[T]) -> None:
+        self._run = run
+        self._items = items
+
+    def __next__(self) -> T:
+        try:
+            return cast("T", self._run(self._items.__anext__))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Want no more. Closing twice does nothing."""
+        aclose = getattr(self._items, "aclose", None)
+        if aclose is not None:
+            self._run(aclose)
+
+
+class _Errand:
+    """What one thread waits for while the loop does it.
+
+    Args:
+        function: called in the loop; what it gives is awaited if that can be.
+        running: where it is while it runs.
+    """
+
+    def __init__(self, function: Callable[[], Any], running: set[_Errand] | None = None) -> None:
+        self._function = function
+        self._running: set[_Errand] = set() if running is None else running
+        self._future: Future[Any] = Future()
+        self._scope: CancelScope | None = None
+        self._given_up = False
+
+    def result(self, loop: _Background) -> Any:
+        """Have it done, and wait. Who is interrupted gives it up."""
+        try:
+            loop.begin(self)
+            return self._future.result()
+        except Exception:
+            raise
+        except BaseException:
+            self._given_up = True  # it may not have begun: then it must not
+            loop.post(self.give_up)
+            raise
+
+    def give_up(self) -> None:
+        """Cancel it; in the loop."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self, loop: _Background) -> None:
+        """Do it; in the loop."""
+        self._running.add(self)
+        try:
+            with CancelScope() as self._scope:
+                if not self._given_up:
+                    done = self._function()
+                    self._future.set_result(await done if isawaitable(done) else done)
+            self.end()
+        except loop.cancelled:  # the loop ends; it tells us when it has ended
+            raise
+        except BaseException as error:
+            self._future.set_exception(error)
+        finally:
+            self._running.discard(self)
+        loop.over(self)
+
+    def end(self) -> None:
+        """Nothing comes of it any more."""
+        if not self._future.done():
+            self._future.set_exception(_gone())
+
+
+def _gone() -> Unavailable:
+    return Unavailable("this blocking connection is closed")
+
+
+def _leave(running: set[_Errand], connection: Connection, loop: _Background, grace: float) -> None:
+    """Close a connection, have all waits for it end, and let the loop go."""
+
+    async def close() -> None:
+        try:
+            await connection.aclose(grace=grace)
+        finally:
+            for errand in tuple(running):
+                errand.give_up()
+
+    try:
+        with suppress(Unavailable):  # the loop has ended
+            _Errand(close).result(loop)
+    finally:
+        loop.leave()
+
+
+class _Background:
+    """The loop of a backend in a thread of its own, for as long as there is a connection in it.
+
+    Args:
+        backend: as `anyio.run` takes it.
+    """
+
+    _stop: Event
+    _context: Context
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+        self._connections = 0
+        self._lock = Lock()
+        self._waiting: set[_Errand] | None = set()
+        """What threads wait for; None when the loop has ended."""
+        started: Future[Loop] = Future()
+        self.thread = Thread(target=self._run, args=(started,), name=f"capnet on {backend}", daemon=True)
+        self.thread.start()
+        try:
+            self._loop = started.result()
+        except BaseException:
+            started.cancel()  # we were interrupted: then it must not stay
+            raise
+        self.cancelled = self._loop.cancelled
+
+    @classmethod
+    def of(cls, backend: str) -> _Background:
+        """The one that runs, or a new one; `leave` it."""
+        with _lock:
+            loop = _loops.get(backend)
+            if loop is None or loop.ended:  # ended by what ends programs, such as SystemExit
+                loop = _loops[backend] = cls(backend)
+            loop._connections += 1
+            return loop
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is done there any more."""
+        return self._waiting is None
+
+    def leave(self) -> None:
+        """One connection less. The last one ends the loop, and all that runs in it."""
+        with _lock:
+            self._connections -= 1
+            if self._connections:
+                return
+            if _loops.get(self._backend) is self:
+                del _loops[self._backend]
+        self.post(self._stop.set)
+        self.thread.join()
+
+    def post(self, callback: Callable[[], object]) -> None:
+        """Have the loop call something soon; nothing, when it has ended."""
+        self._loop.call_soon_threadsafe(callback)
+
+    def begin(self, errand: _Errand) -> None:
+        """Have the loop do something.
+
+        Raises:
+            Unavailable: it has ended.
+        """
+        with self._lock:
+            if self._waiting is None:
+                raise _gone()
+            self._waiting.add(errand)
+        # In the loop's context: what is known of a call that the waiting thread works for is for that loop.
+        self.post(lambda: self._context.run(self._loop.spawn, errand.run, self))
+
+    def over(self, errand: _Errand) -> None:
+        """It is done."""
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.discard(errand)
+
+    def _run(self, started: Future[Loop]) -> None:
+        async def stay() -> None:
+            self._stop = Event()
+            self._context = copy_context()
+            async with open_loop() as loop:
+                if started.set_running_or_notify_cancel():
+                    started.set_result(loop)
+                    await self._stop.wait()
+
+        try:
+            run(stay, backend=self._backend)
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+        finally:
+            with self._lock:
+                left, self._waiting = self._waiting, None
+            for errand in left or ():
+                errand.end()
+
+
+_lock = Lock()
+_loops: Final[dict[str, _Background]] = {}
+_open: Final[WeakSet[BlockingConnection]] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for connection in tuple(_open):
+        connection.close()
+
+
+def _forget() -> None:
+    """A forked process has none of our threads."""
+    global _lock
+    _lock = Lock()
+    _loops.clear()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
