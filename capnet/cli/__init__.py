@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from capnet.cli.demo import demo
 
-    return demo(options.path, options.query, as_json=options.json)
+    return demo(options.path, options.query, as_json=options.json, verbose=options.verbose)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,8 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo = commands.add_parser("demo", help="see it work", description=f"See capnet work: {about}.")
     demo.add_argument(
-        "path", metavar="PATH", nargs="?", help="the folder to search; capnet's own documentation without"
+        "path", metavar="PATH", nargs="?", help="the folder to search; some notes made for the demo when none is named"
     )
     demo.add_argument("query", metavar="QUERY", nargs="?", default="capability", help="what to search for: %(default)s")
+    demo.add_argument("-v", "--verbose", action="store_true", help="show every event, of host and plugin")
     demo.add_argument("--json", action="store_true", help="print one JSON object a line, the summary last")
     return parser

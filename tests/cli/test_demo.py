@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +18,18 @@ import pytest
 from anyio import to_thread
 
 import capnet
-from capnet.cli.demo import default_folder, host
+from capnet import Connection, Host
+from capnet.cli.demo import contract, host
 from capnet.cli.demo.folder import MAX_FILE_BYTES, DirectoryFolder
 from capnet.cli.demo.host import Demo
 from capnet.cli.demo.show import JsonShow, PlainShow
 from tests.cli.processes import COMMAND, ROOT, environment, run, run_on_terminal
+
+MOST = 80
+"""Lines that it prints unless every event is wanted."""
+STEP = re.compile(r"^\d\. ")
+TIME = re.compile(r"^ +(\d+\.\d{3}) (?:host|plugin)", re.MULTILINE)
+TEXT = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -51,17 +61,32 @@ def summary(*words: str, scratch: Path) -> dict[str, Any]:
     return dict(lines[-1])
 
 
-def test_default_folder_is_our_documentation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert default_folder() == ROOT / "docs"
-    monkeypatch.setattr(capnet, "__file__", str(tmp_path / "site-packages" / "capnet" / "__init__.py"))
-    assert default_folder() == tmp_path / "site-packages" / "capnet"
-
-
-def test_plain_lines_without_a_terminal(scratch: Path) -> None:
+def test_it_tells_its_story_in_a_few_lines(scratch: Path) -> None:
     done = run(scratch, "demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
     assert "All of it went as it should." in done.stdout
+    lines = done.stdout.splitlines()
+    assert len(lines) <= MOST
+    steps = [number for number, line in enumerate(lines) if STEP.match(line)]
+    assert len(steps) == 9
+    for begin, end in itertools.pairwise([*steps, lines.index("All of it went as it should.")]):
+        assert any(line.startswith("   ✓ ") for line in lines[begin:end]), lines[begin]
+    assert list(scratch.iterdir()) == []
+
+
+def test_of_a_large_folder_it_tells_no_more(folder: Path, scratch: Path) -> None:
+    for number in range(50):
+        (folder / f"in{number}").mkdir()
+        (folder / f"in{number}" / "a.md").write_text("capability\n" * 50, "utf-8")
+    done = run(scratch, "demo", str(folder))
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= MOST
+
+
+def test_every_event_when_asked_for(scratch: Path) -> None:
+    done = run(scratch, "demo", "-v")
+    assert (done.returncode, done.stderr) == (0, "")
     assert " host   #1  denied demo.Vault: not_granted" in done.stdout
     assert " plugin #1  swap of demo.Search rolled back: generation 1" in done.stdout
     assert " plugin #1  swap of demo.Search committed: generation 2" in done.stdout
@@ -69,7 +94,39 @@ def test_plain_lines_without_a_terminal(scratch: Path) -> None:
         assert f" host   #1  revoked demo.Folder, capability {cap}: unserved" in done.stdout
         assert f" plugin #1  lost demo.Folder, capability {cap}: failed_precondition/revoked" in done.stdout
     assert " host   #1  demo.Search, capability 3, is now of generation 2" in done.stdout
-    assert list(scratch.iterdir()) == []
+    times = [float(time) for time in TIME.findall(done.stdout)]
+    assert len(times) > 100 and times == sorted(times)
+    assert "more, with -v" not in done.stdout
+
+
+def test_the_code_of_a_step_is_code(scratch: Path) -> None:
+    """Each is Python, and each name that it calls is there."""
+    done = run(scratch, "demo", "--json")
+    steps = [json.loads(line) for line in done.stdout.splitlines() if '"type": "step"' in line]
+    known = {*dir(capnet), *dir(Host), *dir(Connection), *dir(contract), "check", "find", "read"}
+    called: set[str] = set()
+    for step in steps:
+        tree = compile(step["code"], "code", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        called |= {call.attr if isinstance(call, ast.Attribute) else ast.unparse(call) for call in calls}
+    assert len(steps) == 9 and len(called) >= 9
+    assert called - known - {"RankedSearch"} == set()
+
+
+def normal(line: str) -> str:
+    """What is another number in every run."""
+    return re.sub(r"\d+(\.\d+)?", "#", line.strip())
+
+
+def test_the_page_shows_what_it_prints(scratch: Path) -> None:
+    page = (ROOT / "docs" / "tutorial" / "demo.md").read_text("utf-8")
+    shown = [line for block in TEXT.findall(page) for line in block.splitlines() if line.strip()]
+    plain, verbose = (
+        [normal(line) for line in run(scratch, "demo", *words).stdout.splitlines()] for words in ([], ["-v"])
+    )
+    assert len(shown) > 40
+    assert [line for line in shown if normal(line) not in plain + verbose] == []
+    assert [normal(line) for line in shown if STEP.match(line)] == [line for line in plain if re.match(r"#\. ", line)]
 
 
 def test_json_has_the_whole_story(folder: Path, scratch: Path) -> None:
@@ -110,7 +167,7 @@ def test_json_tells_of_every_denial_swap_and_revocation_once(folder: Path, scrat
 
 
 def test_coloured_lines_and_a_bar_on_a_terminal(folder: Path, scratch: Path) -> None:
-    code, seen = run_on_terminal(scratch, "demo", str(folder))
+    code, seen = run_on_terminal(scratch, "demo", "-v", str(folder))
     assert code == 0
     assert "\x1b[36m" in seen and "indexing" in seen and "2/2" in seen
     assert seen.rstrip().splitlines()[-1].lstrip().startswith("ended")
@@ -167,7 +224,7 @@ def many(folder: Path) -> Path:
 )
 def test_interrupt_leaves_nothing_behind(folder: Path, scratch: Path, moment: str) -> None:
     with subprocess.Popen(
-        [*COMMAND, "demo", str(many(folder))],
+        [*COMMAND, "demo", "-v", str(many(folder))],
         cwd=ROOT,
         env=environment(scratch),
         stdout=subprocess.PIPE,
@@ -187,7 +244,7 @@ def test_interrupt_leaves_nothing_behind(folder: Path, scratch: Path, moment: st
 
 def test_reader_that_goes_away(folder: Path, scratch: Path) -> None:
     with subprocess.Popen(
-        [*COMMAND, "demo", str(many(folder))],
+        [*COMMAND, "demo", "-v", str(many(folder))],
         cwd=ROOT,
         env=environment(scratch),
         stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from capnet import observe
 from capnet.cli.demo import show as show_module
 from capnet.cli.demo.contract import Report
 from capnet.cli.demo.report import concerns_console, report
-from capnet.cli.demo.show import JsonShow, PlainShow, RichShow, Show, clean, pick_show
+from capnet.cli.demo.show import DETAILS, JsonShow, PlainShow, RichShow, Show, clean, pick_show
 from capnet.observe.failure import failure_of
 
 HOSTILE = "a\x1b[2J\x9b\rb\u202e"
@@ -21,7 +21,7 @@ HOSTILE = "a\x1b[2J\x9b\rb\u202e"
 
 def tell(show: Show) -> None:
     """One of everything."""
-    show.step("begin")
+    show.step("begin", "do()")
     with show.indexing():
         show.progress(1, 2)
         show.event("plugin", Report(0.0, 1, "CallStarted", HOSTILE))
@@ -34,14 +34,35 @@ def tell(show: Show) -> None:
 def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     tell(PlainShow())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "1. begin"
-    assert lines[2].endswith("plugin #1  a�[2J��b�")
-    assert lines[3:6] == ["   ✓ good", "     more", "   ✗ bad"]
+    assert lines[1:6] == ["1. begin", "     do()", "   ✓ good", "     more", "   ✗ bad"]
     assert lines[-2:] == ["Something went wrong.", "   read      nothing"]
 
 
+def test_every_event_in_the_order_in_which_it_became_known(capsys: pytest.CaptureFixture[str]) -> None:
+    show = PlainShow(verbose=True)
+    for time in (5.0, 4.0, 6.0):
+        show.event("plugin", Report(time, 1, "CallStarted", HOSTILE))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("plugin #1  a�[2J��b�") for line in lines)
+    times = [float(line.split()[0]) for line in lines]
+    assert len(times) == 3 and times == sorted(times) and times[0] < 4.0
+
+
+def test_of_many_details_the_first_few(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in (False, True):
+        show = PlainShow(verbose=verbose)
+        for number in range(DETAILS + 2):
+            show.detail(str(number))
+        show.result("good")
+        show.detail("another")
+        show.step("next", "")
+    plain, verbose_lines = capsys.readouterr().out.split("1. next\n")[:2]
+    assert plain.split() == ["0", "1", "2", *["…", "2", "more,", "with", "-v"], "✓", "good", "another"]
+    assert verbose_lines.split() == ["0", "1", "2", "3", "4", "✓", "good", "another"]
+
+
 def test_coloured_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(RichShow())
+    tell(RichShow(verbose=True))
     out = capsys.readouterr().out
     assert "\x1b[2J" not in out and "✓ good" in out
 
@@ -65,16 +86,16 @@ class Terminal(io.StringIO):
 
 
 def test_picks_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(pick_show(as_json=True)) is JsonShow
-    assert type(pick_show(as_json=False)) is PlainShow
+    assert type(pick_show(as_json=True, verbose=False)) is JsonShow
+    assert type(pick_show(as_json=False, verbose=False)) is PlainShow
     monkeypatch.setattr(sys, "stdout", Terminal())
-    assert type(pick_show(as_json=False)) is RichShow
+    assert type(pick_show(as_json=False, verbose=False)) is RichShow
 
     def nothing_installed(name: str) -> None:
         return None
 
     monkeypatch.setattr(show_module, "find_spec", nothing_installed)
-    assert type(pick_show(as_json=False)) is PlainShow
+    assert type(pick_show(as_json=False, verbose=False)) is PlainShow
 
 
 def test_what_the_output_cannot_encode_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

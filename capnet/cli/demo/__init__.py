@@ -2,6 +2,7 @@
 
     contract.py   what the two agree on: Folder, Vault, Search, Console, Plugin
     policy.py     who the plugin is, and what it may have
+    sample.py     a few notes, for who names no folder
     folder.py     a directory as a Folder, from which nobody gets out
     search.py     three searches, two of them to replace the first
     plugin.py     the plugin: a program of its own
@@ -16,38 +17,36 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from anyio import run
 
-import capnet
 from capnet.cli.demo.folder import DirectoryFolder
 from capnet.cli.demo.host import Demo
-from capnet.cli.demo.show import pick_show
+from capnet.cli.demo.sample import sample_folder
+from capnet.cli.demo.show import Show, pick_show
 
-__all__ = ["default_folder", "demo"]
+__all__ = ["demo"]
 
 
-def demo(path: str | None, query: str, *, as_json: bool = False) -> int:
+def demo(path: str | None, query: str, *, as_json: bool = False, verbose: bool = False) -> int:
     """Run the demo and show it on standard output.
 
     Args:
-        path: the folder to lend; the project's documentation when None.
+        path: the folder to lend; some notes that are made for the demo when None.
         query: what to search for.
         as_json: show it as lines of JSON.
+        verbose: show every event, and all that the steps tell.
 
     Returns the exit code of the command (see `capnet.cli`).
     """
-    chosen = Path(path) if path is not None else default_folder()
     if not query.strip():
         return _usage("the query is empty")
+    show = pick_show(as_json=as_json, verbose=verbose)
     try:
-        folder = DirectoryFolder(chosen)
-    except (OSError, ValueError) as error:
-        return _usage(f"{str(chosen)!r} is no folder that can be read: {getattr(error, 'strerror', None) or error}")
-    show = pick_show(as_json=as_json)
-    try:
-        return 0 if run(Demo(str(chosen), folder, query, show).run) else 1
+        with sample_folder() if path is None else nullcontext(Path(path)) as chosen:
+            return _demo(chosen, "notes" if path is None else path, query, show)
     except KeyboardInterrupt:
         show.problem("interrupted")
         return 130
@@ -56,11 +55,12 @@ def demo(path: str | None, query: str, *, as_json: bool = False) -> int:
         return 1
 
 
-def default_folder() -> Path:
-    """`docs/` of the checkout that capnet runs from, or the installed package when there is none."""
-    package = Path(capnet.__file__).parent
-    docs = package.parent / "docs"
-    return docs if docs.is_dir() and (package.parent / "pyproject.toml").is_file() else package
+def _demo(chosen: Path, called: str, query: str, show: Show) -> int:
+    try:
+        folder = DirectoryFolder(chosen)
+    except (OSError, ValueError) as error:
+        return _usage(f"{str(chosen)!r} is no folder that can be read: {getattr(error, 'strerror', None) or error}")
+    return 0 if run(Demo(called, folder, query, show).run) else 1
 
 
 def _usage(text: str) -> int:

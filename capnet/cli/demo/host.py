@@ -240,7 +240,7 @@ class Demo:
             await self._revoke(host)
             await self._end()
         self._tally.expect_ends()
-        self.show.result("whatever began on the host has ended, say its events")
+        self.show.result("each call, capability and connection has ended once, say the events of the host")
 
     def _count(self, event: Event) -> None:
         """Counting takes no time, so none is missed, however slow the terminal is."""
@@ -250,12 +250,15 @@ class Demo:
         if not concerns_console(event):
             self.note("host", report(event))
 
-    async def _step(self, text: str) -> None:
+    async def _step(self, text: str, code: str) -> None:
         await checkpoint()  # the events of the step before are on their way
-        self.show.step(text)
+        self.show.step(text, code)
 
     async def _start(self, host: Host, token: str) -> None:
-        await self._step(f"serve the folder {self.summary.folder}, and start a plugin that is known by a token")
+        await self._step(
+            f"lend the folder {self.summary.folder} to a plugin, a process that gets this folder and nothing else",
+            'host.serve(folder)\nplugin = await host.connect("exec:", argv=COMMAND)',
+        )
         self._lent = host.serve(self._folder)
         host.serve_all(HostConsole(self), self._vault)
         # Standard output is ours: what the plugin prints goes where errors go.
@@ -267,11 +270,14 @@ class Demo:
         self.summary.principal, self.summary.grants = known.principal, sorted(known.grants)
         expect(known.principal == PRINCIPAL, f"the plugin is {known.principal}")
         expect(known.grants == GRANTED | DERIVED, f"it was granted {self.summary.grants}")
-        self.show.result(f"process {known.pid} is {known.principal!r}, and holds a typed proxy of the folder")
+        self.show.result(f"process {known.pid} is known by its token as {known.principal!r}, and holds the folder")
         self.show.detail(f"granted: {', '.join(self.summary.grants)}")
 
     async def _overreach(self) -> None:
-        await self._step("the plugin asks for what it was not granted")
+        await self._step(
+            "the plugin asks for what it was not granted: the answer does not tell whether it exists",
+            "await host.bootstrap(Vault)  # in the plugin",
+        )
         attempts = await self._plugin.overreach()
         self._show_attempts(attempts)
         denied = [attempt for attempt in attempts if attempt.outcome == "permission_denied/not_granted"]
@@ -282,10 +288,13 @@ class Demo:
         expect([name.served for name in told] == [True, False], "what is served is not what should be")
         await self._tally.expect("host", "PolicyDenied", len(denied))
         self.summary.denied = len(denied)
-        self.show.result(f"denied, {len(denied)} times; that {vault} is served and {NOBODY} is not does not show")
+        self.show.result(f"denied {len(denied)} times: {vault}, which is served, looks like {NOBODY}, which is not")
 
     async def _index(self) -> None:
-        await self._step("the plugin reads the files through its proxy")
+        await self._step(
+            "the plugin reads the files: each is a call on the folder that it holds",
+            "content = await folder.read(path)  # in the plugin",
+        )
         with self.show.indexing():
             indexed = await self._plugin.index()
         summary, folder = self.summary, self._folder
@@ -299,7 +308,10 @@ class Demo:
         self.show.result(f"{summary.files} files, {summary.bytes} bytes" + (f"; skipped: {why}" if why else ""))
 
     async def _trespass(self) -> None:
-        await self._step("the plugin tries to get out of another folder, which has links to a secret beside it")
+        await self._step(
+            "the plugin tries to get out of another folder, which has links to a secret beside it",
+            'await folder.read("../secret.txt")  # in the plugin',
+        )
         with baited_folder() as folder:
             allowed, *attempts = await self._plugin.trespass(folder)
         expect(allowed.outcome == "ok", f"{allowed.what} is there to be read: {allowed.outcome}")
@@ -310,7 +322,10 @@ class Demo:
         self.show.result(f"all {len(attempts)} attempts were refused")
 
     async def _restrict(self) -> None:
-        await self._step(f"lend a restricted folder: {USES} calls, none of them open, nothing that is private")
+        await self._step(
+            f"lend less of a folder: {USES} calls, none of them open, nothing that is private",
+            f'restrict(folder, methods={{"files", "read"}}, where=not_private, uses={USES})',
+        )
         with baited_folder() as folder:
             seen = await self._plugin.overstep(
                 restrict(folder, methods={"files", "read"}, where=not_private, uses=USES)
@@ -328,7 +343,10 @@ class Demo:
         self.show.result(f"{self.summary.restricted} calls were refused before they reached the folder")
 
     async def _ask(self) -> None:
-        await self._step(f"search for {self.summary.query!r}")
+        await self._step(
+            "now the other way round: the host calls what the plugin serves",
+            "search = await plugin.bootstrap(Search)\nanswer = await search.find(query)",
+        )
         self._search = await self._connection.bootstrap(Search)
         answer = await self._search.find(self.summary.query)
         expect(answer.by == "plain", f"answered by {answer.by}")
@@ -336,7 +354,10 @@ class Demo:
         self._show_answer(answer)
 
     async def _swap(self) -> None:
-        await self._step(f"swap the search for a hasty one, then for a better one, while {CALLERS} callers use it")
+        await self._step(
+            f"swap the search while {CALLERS} callers use it, for a bad one and then for a better one",
+            "async with host.swap(RankedSearch()) as swap:  # in the plugin\n    await check(swap.candidate)",
+        )
         load = Load(self._search, self.summary.query)
         async with create_task_group() as tasks:
             for _ in range(CALLERS):
@@ -366,13 +387,15 @@ class Demo:
         self._show_answer(answer)
 
     async def _revoke(self, host: Host) -> None:
-        await self._step("take the folder back, with the folders that were opened in it")
+        await self._step(
+            "take the folder back, and with it the folders that the plugin has opened in it", "host.unserve(folder)"
+        )
         opened = await self._plugin.explore()
-        for folder in opened:
-            self.show.detail(f"the plugin opened {folder.path} with {folder.files} files")
+        if opened:
+            self.show.detail(f"the plugin opened {', '.join(folder.path for folder in opened)}")
         listed = sorted(revoke(self._folder, dry_run=True), key=lambda one: one.cap)
         for one in listed:
-            self.show.detail(f"would take capability {one.cap} from {one.peer}: {one.contract}")
+            self.show.detail(f"this takes capability {one.cap} from {one.peer}: {one.contract}")
         expect(len(listed) == 1 + len(opened), f"{len(listed)} capabilities would be taken, not {1 + len(opened)}")
         host.unserve(self._lent)
         losses = await self._plugin.aftermath()
@@ -386,7 +409,7 @@ class Demo:
         self.show.result(f"the plugin was told of each, and its next calls failed: {REVOKED}")
 
     async def _end(self) -> None:
-        await self._step("end the plugin")
+        await self._step("end the plugin: nothing of it is left", "await plugin.aclose()")
         await self._connection.aclose("the demo is over")
         await self._exited.wait()
         expect(self.summary.plugin_exit == 0, f"the plugin ended with exit code {self.summary.plugin_exit}")

@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from importlib.util import find_spec
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.cli.demo.contract import Report
@@ -28,12 +28,16 @@ _BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "PolicyDe
 """Kinds of events that stand out."""
 
 
+DETAILS: Final = 3
+"""Lines that a step tells before a result, unless all are wanted."""
+
+
 class Show(ABC):
     """Where the demo tells what happens."""
 
     @abstractmethod
-    def step(self, text: str) -> None:
-        """Something begins."""
+    def step(self, text: str, code: str) -> None:
+        """Something begins, and this is how one writes it."""
 
     @abstractmethod
     def event(self, source: str, report: Report) -> None:
@@ -66,40 +70,60 @@ class Show(ABC):
 
 
 class PlainShow(Show):
-    """Lines of text."""
+    """Lines of text.
 
-    def __init__(self) -> None:
+    Args:
+        verbose: show every event, and every detail of a step instead of the first few.
+    """
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._began = monotonic()
         self._steps = 0
+        self._details = 0
 
-    def step(self, text: str) -> None:
+    def step(self, text: str, code: str) -> None:
         """See `Show`."""
+        self._close_details()
         self._steps += 1
         self._line(f"\n{self._steps}. {text}", "bold")
+        for line in code.splitlines():
+            self._line(f"     {line}", "blue")
 
     def event(self, source: str, report: Report) -> None:
-        """See `Show`."""
-        time = datetime.fromtimestamp(report.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        where = f"#{report.connection}" if report.connection else ""
-        style = "red" if report.kind in _BAD else _COLOURS[source]
-        self._line(f"   {time} {source:6} {where:3} {report.text}", style)
+        """See `Show`; with the seconds since the beginning at which we heard of it."""
+        if self._verbose:
+            where = f"#{report.connection}" if report.connection else ""
+            style = "red" if report.kind in _BAD else _COLOURS[source]
+            self._line(f"   {monotonic() - self._began:7.3f} {source:6} {where:3} {report.text}", style)
 
     def progress(self, done: int, total: int) -> None:
         """Not shown: the events say as much."""
 
     def result(self, text: str) -> None:
         """See `Show`."""
+        self._close_details()
         self._line(f"   ✓ {text}", "green")
 
     def detail(self, text: str) -> None:
-        """See `Show`."""
-        self._line(f"     {text}", "")
+        """See `Show`; of many only the first."""
+        self._details += 1
+        if self._verbose or self._details <= DETAILS:
+            self._line(f"     {text}", "")
+
+    def _close_details(self) -> None:
+        if not self._verbose and self._details > DETAILS:
+            self._line(f"     … {self._details - DETAILS} more, with -v", "")
+        self._details = 0
 
     def problem(self, text: str) -> None:
         """See `Show`."""
+        self._close_details()
         self._line(f"   ✗ {text}", "bold red")
 
     def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
         """See `Show`."""
+        self._close_details()
         ok = bool(facts["ok"])
         self._line(
             "\nAll of it went as it should." if ok else "\nSomething went wrong.", "bold green" if ok else "bold red"
@@ -114,8 +138,8 @@ class PlainShow(Show):
 class RichShow(PlainShow):
     """The same lines in colour, and a bar below them while the plugin indexes."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, verbose: bool = False) -> None:
+        super().__init__(verbose=verbose)
         from rich.console import Console
 
         self._console = Console(highlight=False)
@@ -151,9 +175,9 @@ class RichShow(PlainShow):
 class JsonShow(Show):
     """One JSON object a line; the field `type` says which."""
 
-    def step(self, text: str) -> None:
+    def step(self, text: str, code: str) -> None:
         """See `Show`."""
-        self._line("step", text=text)
+        self._line("step", text=text, code=code)
 
     def event(self, source: str, report: Report) -> None:
         """See `Show`."""
@@ -183,13 +207,13 @@ class JsonShow(Show):
         print(json.dumps({"type": type_, **fields}), flush=True)
 
 
-def pick_show(*, as_json: bool) -> Show:
+def pick_show(*, as_json: bool, verbose: bool) -> Show:
     """What suits standard output: JSON when asked for, colour on a terminal if `rich` is there, else plain lines."""
     if as_json:
         return JsonShow()
     if sys.stdout.isatty() and find_spec("rich") is not None:
-        return RichShow()
-    return PlainShow()
+        return RichShow(verbose=verbose)
+    return PlainShow(verbose=verbose)
 
 
 def clean(text: str) -> str:
