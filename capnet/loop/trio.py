@@ -94,6 +94,7 @@ class TrioScope:
         self._block = trio.CancelScope()
         self._held = trio.CancelScope()
         self._opened = trio.Event()
+        self._left = trio.Event()
         self._ended = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._error: BaseException | None = None
@@ -104,7 +105,7 @@ class TrioScope:
             with trio.CancelScope(shield=True):
                 await self._opened.wait()
         except BaseException:  # nobody will leave what has not been entered
-            self._held.cancel()
+            self._leave()
             raise
         assert self._nursery is not None
         self._block.__enter__()
@@ -113,7 +114,7 @@ class TrioScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held.cancel()
+        self._leave()
         try:
             with trio.CancelScope(shield=True), trio.move_on_after(LEAVE_TIMEOUT):
                 await self._ended.wait()
@@ -122,12 +123,16 @@ class TrioScope:
         if self._error is not None:
             raise self._error
 
+    def _leave(self) -> None:
+        self._left.set()
+        self._held.cancel()
+
     async def _hold(self) -> None:
         try:
             with self._held:
                 async with trio.open_nursery() as self._nursery:
                     self._opened.set()
-                    await trio.sleep_forever()
+                    await self._until_left(self._nursery)
         except trio.Cancelled:  # the program ends
             raise
         except BaseException as error:
@@ -135,6 +140,25 @@ class TrioScope:
             self._block.cancel()
         finally:
             self._ended.set()
+
+    async def _until_left(self, nursery: trio.Nursery) -> None:
+        """Keep the nursery open: also when a task has failed, what the block begins while it is left must begin."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not self._left.is_set():
+                nursery.cancel_scope.cancel()
+                self._block.cancel()
+                trio.lowlevel.spawn_system_task(self._leave_with_program)
+                with trio.CancelScope(shield=True):
+                    await self._left.wait()
+
+    async def _leave_with_program(self) -> None:
+        """A program that ends without leaving the block is not held up."""
+        try:
+            await self._left.wait()
+        finally:
+            self._left.set()
 
 
 def spawn_detached(function: Callable[[], Awaitable[None]]) -> None:
