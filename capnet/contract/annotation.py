@@ -142,8 +142,15 @@ def _check_msgspec(where: str, hint: Any) -> None:
     try:
         msgspec.msgpack.Decoder(hint)
     except TypeError as error:
-        hint_text = "wrap them in tagged msgspec structs, or declare one of them" if "union" in str(error) else None
-        raise ContractError(f"{where}: {error}", hint=hint_text) from error
+        ways_out = (way_out for word, way_out in _WAYS_OUT.items() if word in str(error))
+        raise ContractError(f"{where}: {error}", hint=next(ways_out, None)) from error
+
+
+_WAYS_OUT: Final = {
+    "unions": "wrap them in tagged msgspec structs, or declare one of them",
+    "Enums": "declare text or whole numbers, or give the members such values and keep in a dict what they stand for",
+}
+"""What to do instead, by a word of what msgspec says."""
 
 
 def _argument(hint: Any, index: int) -> Any:

@@ -345,6 +345,8 @@ Json = TypeAliasType("Json", "dict[str, Json] | None")
         (Endless[int], "Any"),
         (str | bytes, "tagged"),
         (int | enum.Enum("Number", {"ONE": 1}), "tagged"),
+        (enum.Enum("Pair", {"ONE": (1, 2)}), "members"),
+        (int | enum.Enum("Mixed", {"ONE": 1, "TWO": "2"}), "members"),
     ],
     ids=str,
 )
