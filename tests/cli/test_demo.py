@@ -213,8 +213,11 @@ def test_folder_with_everything_in_it(folder: Path, tmp_path: Path, scratch: Pat
 
 
 def many(folder: Path) -> Path:
-    """So many files that the events do not fit into a pipe: the demo waits for its reader, and cannot end before."""
-    for number in range(400):
+    """So many files that the events do not fit into a pipe: the demo waits for its reader, and cannot end before.
+
+    Not so many that any of them is dropped meanwhile.
+    """
+    for number in range(300):
         (folder / f"{number}.md").touch()
     return folder
 
