@@ -234,7 +234,7 @@ class Driver:
             self.loop.call_soon(self._scheduled_flush)
 
     def flush(self) -> None:
-        """Send what is ready now."""
+        """Send what is ready now, and set the clock for what is not."""
         if self._collected:
             self._let_go()
         try:
@@ -246,6 +246,8 @@ class Driver:
             self.transport.send(chunks)
             if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
                 self._wait_for_reader()
+        if self.engine.timers.changed:
+            self._set_clock()
 
     def _yield_turn(self, rest: float, *, owes: bool) -> None:
         """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""

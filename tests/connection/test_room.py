@@ -664,7 +664,8 @@ async def test_a_burst_of_streams_leaves_room_once_it_is_known_what_the_method_b
 # Calls that wait for each other
 
 
-NESTED = Limits(max_calls=16, nested_timeout=0.05)
+NESTED = Limits(max_calls=16, nested_timeout=0.05, handshake_timeout=3600, keepalive=3600)
+"""No other clock rings in time."""
 
 
 @asynccontextmanager
