@@ -90,6 +90,7 @@ class MemDesk(Desk):
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for seconds is waited for shortly."""
+    monkeypatch.setattr("capnet.connection.connect.GRACE", 0.05)
     monkeypatch.setattr("capnet.connection.parts.STOP_TIMEOUT", 0.05)
     monkeypatch.setattr("capnet.loop.asyncio.LEAVE_TIMEOUT", 0.05)
     monkeypatch.setattr("capnet.loop.trio.LEAVE_TIMEOUT", 0.05)
@@ -209,6 +210,7 @@ class Oops(Exception):
     """What leaves the block."""
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("side", ["client", "host"])
 async def test_an_error_that_leaves_a_block_ends_what_runs(side: str, tmp_path: Path) -> None:
     """At once: nobody waits until the handlers have what they wait for, which never comes."""

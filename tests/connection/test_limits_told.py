@@ -148,6 +148,7 @@ async def test_calls_that_wait_too_many_name_both_limits() -> None:
         with pytest.raises(ResourceExhausted, match=r"Limits\.max_outgoing_calls of the caller is 3") as caught:
             stuck()
         assert caught.value.retry == "after-cooldown"
+        await client.aclose(grace=0)
 
 
 async def test_what_every_peer_may_send_cannot_be_forbidden() -> None:
@@ -221,7 +222,7 @@ async def test_a_host_knows_who_speaks_something_else(says: bytes, words: str, t
             with anyio.fail_after(60):
                 while b"\r\n" not in heard[-2:]:
                     heard += await line.receive()
-            await until(lambda: bool(causes))
+        await until(lambda: bool(causes))
         assert b"capnet/1" in heard
         assert causes[0].clause == "P-FRAME-2"
         assert words in causes[0].message and "this is not capnet" in causes[0].message

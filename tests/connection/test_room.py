@@ -513,7 +513,7 @@ async def test_what_waits_can_be_cancelled_or_lose_its_guest() -> None:
             one.cancel()
         calls = [cast("Any", leaving.hold("leaving")) for _ in range(20)]
         await until(lambda: len(made.owner.gate.entered) == ALONE + 1 and bool(made.near._session.engine.calls.held))
-        await made.connections[5].aclose()
+        await made.connections[5].aclose(grace=0)
         for one in calls:
             with pytest.raises(CapnetError):
                 await one

@@ -228,6 +228,7 @@ async def test_items_of_a_broadcast_and_changes_of_a_state() -> None:
         assert [await anext(news) for _ in range(4)] == [*GROWING, Order([0, 1, 2, 7])]
         assert [await anext(changes) for _ in range(4)] == [Order([0]), *GROWING]
         assert await anext(shop.changes()) == GROWING[-1]
+        await client.aclose(grace=0)
 
 
 async def test_a_result_that_is_kept() -> None:
