@@ -37,10 +37,10 @@ from typing_extensions import TypeForm
 from capnet.connection.connect import GRACE
 from capnet.connection.connect import connect as connect_in_loop
 from capnet.connection.connection import Connection
-from capnet.loop import Loop, open_loop
-from capnet.policy.policy import Policy
 from capnet.errors import FailedPrecondition, Unavailable, elsewhere
 from capnet.limits import Limits
+from capnet.loop import Loop, open_loop
+from capnet.policy.policy import Policy
 
 __all__ = ["BlockingConnection", "BlockingStream", "connect"]
 
