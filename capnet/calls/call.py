@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from anyio import get_current_task
 
@@ -136,7 +136,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         if self._error is not None:
             # A new one each time: an error that is kept and raised would keep the frames it went through.
             raise self._error.again()
-        return cast("T", self._value)
+        return self._value  # type: ignore[no-any-return]
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call back when it has ended, before anybody who awaits it goes on. It must not raise."""

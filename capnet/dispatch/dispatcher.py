@@ -14,7 +14,6 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Final
 
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from capnet.calls.outgoing import calls_above
@@ -101,8 +100,8 @@ class Dispatcher:
     def end(self, answer: Answer) -> None:
         """Its caller has been answered: stop the handler. One that has not started will not."""
         runner: Runner | None = answer.handler
-        if runner is not None and runner.scope is not None:
-            runner.scope.cancel()
+        if runner is not None:
+            runner.cancel()
 
     def hosted_of(self, answer: Answer) -> Hosted | None:
         """The implementation that runs for an answer, None when its handler has not started."""
@@ -121,8 +120,7 @@ class Dispatcher:
             arrived_for.release(self._session.close_hosted)
             turns.leave(answer)
         for runner in tuple(self._runners):
-            if runner.scope is not None:
-                runner.scope.cancel()
+            runner.cancel()
 
     def leave_behind(self) -> list[str]:
         """Wait no longer for runners whose handlers do not end; gives what these are."""
@@ -168,8 +166,8 @@ class Dispatcher:
         try:
             while not self._handlers.stopping:
                 # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
-                with CancelScope() as runner.scope:
-                    if not await self._work(runner, runner.scope):
+                with runner.begin_scope():
+                    if not await self._work(runner):
                         break
         except Exception as error:
             self._session.crash(error)
@@ -180,11 +178,11 @@ class Dispatcher:
                 self._idle.remove(runner)
             self._session.part_ended()
 
-    async def _work(self, runner: Runner, scope: CancelScope) -> bool:
+    async def _work(self, runner: Runner) -> bool:
         """Take calls until the scope is used up; False when the runner is not needed any more."""
         inbox = self._inbox
         driver, now = self._session.driver, self._session.loop.now
-        while not _used_up(scope):
+        while not (runner.in_doubt and runner.used_up):
             self._waking = False
             began, first = driver.began if driver.receiving else now(), True
             while inbox:
@@ -193,7 +191,7 @@ class Dispatcher:
                     driver.flush_soon()
                     await checkpoint()  # others have their turn
                     began, first = now(), True
-                    if _used_up(scope):
+                    if runner.in_doubt and runner.used_up:
                         break
                     continue
                 first = False
@@ -205,7 +203,7 @@ class Dispatcher:
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
                     began, first = now(), True
-                if _used_up(scope):
+                if runner.in_doubt and runner.used_up:
                     driver.worked(began)
                     break
             else:
@@ -244,8 +242,8 @@ class Dispatcher:
         arrived_for.release(session.close_hosted)
         answer.handler = runner
         runner.answer, runner.hosted = answer, hosted
-        if answer.deadline is not None and runner.scope is not None:
-            runner.scope.deadline = answer.deadline  # so nested calls inherit what is left (P-CALL-5)
+        if answer.deadline is not None:
+            runner.expire_at(answer.deadline)
         runner.started = None
         if session.bus.observed:
             runner.started = session.loop.now()
@@ -331,11 +329,6 @@ def _waits_for_itself(turns: Turns, answer: Answer) -> bool:
     """Whether the call whose turn it is has led to this one, and waits for it."""
     # Every token has a space before it; the first of a chain that was cut has not, and may be a part of one.
     return answer.id > 0 and turns.token != "" and f" {turns.token} " in f"{answer.context.get(CHAIN, '')} "
-
-
-def _used_up(scope: CancelScope) -> bool:
-    """A function, because a checker takes a property that it has seen for one that stays."""
-    return scope.cancel_called
 
 
 def _waits_for_ever(answer: Answer) -> FailedPrecondition:

@@ -146,7 +146,7 @@ class Handlers:
         """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""
         session = self._session
         runner: Runner = answer.handler
-        ours = self.stopping or (runner.scope is not None and runner.scope.cancel_called)
+        ours = self.stopping or runner.used_up
         error = told_of(session, name_of(answer), raised)
         if error is None and answer.deadline is not None and session.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
@@ -163,8 +163,8 @@ class Handlers:
         answer.handler = runner.answer = None
         hosted, runner.hosted = runner.hosted, None
         assert hosted is not None
-        if answer.deadline is not None and runner.scope is not None:
-            runner.scope.deadline = inf
+        if answer.deadline is not None:
+            runner.expire_at(inf)
         if hosted.turns is not None:
             hosted.turns.leave(answer)
         hosted.call_ends(session.close_hosted)

@@ -19,16 +19,49 @@ handled: Final[ContextVar[Answer | None]] = ContextVar("capnet.handled", default
 
 
 class Runner:
-    """One task that runs handlers, one after the other."""
+    """One task that runs handlers, one after the other.
 
-    __slots__ = ("answer", "hosted", "scope", "started", "waiter")
+    Attributes:
+        answer: the call whose handler runs.
+        hosted: the implementation that it runs on.
+        started: when it began, while somebody observes.
+        scope: around the handlers; there while the task runs.
+        in_doubt: the scope may have been cancelled: then, and only then, `used_up` is worth a look.
+        waiter: what it waits for when there is nothing to do.
+    """
+
+    __slots__ = ("answer", "hosted", "in_doubt", "scope", "started", "waiter")
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
         self.hosted: Hosted | None = None
         self.started: float | None = None
         self.scope: CancelScope | None = None
+        self.in_doubt = False
         self.waiter: Any = None
+
+    def begin_scope(self) -> CancelScope:
+        """A new scope, for when there is none or the one before is used up."""
+        self.in_doubt = False
+        self.scope = CancelScope()
+        return self.scope
+
+    def cancel(self) -> None:
+        """Cancel the handler that runs."""
+        if self.scope is not None:
+            self.in_doubt = True
+            self.scope.cancel()
+
+    def expire_at(self, when: float) -> None:
+        """Cancel it at that time; calls that it makes inherit what is left (P-CALL-5). `inf` is never."""
+        if self.scope is not None:
+            self.in_doubt = True
+            self.scope.deadline = when
+
+    @property
+    def used_up(self) -> bool:
+        """Whether nothing more can run in the scope."""
+        return self.scope is not None and self.scope.cancel_called
 
 
 @coroutine

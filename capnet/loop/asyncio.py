@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Final, Self
 
 from anyio import current_effective_deadline
+from anyio._backends import _asyncio
 
 from capnet.errors import elsewhere
 
@@ -16,6 +18,10 @@ from .protocol import LEAVE_TIMEOUT
 
 __all__ = ["AsyncioLoop", "AsyncioWaiter", "spawn_detached"]
 
+# What anyio's function of this name comes to on asyncio: it asks each time anew which library runs.
+_deadline: Final[Callable[[], float]] = getattr(
+    getattr(_asyncio, "AsyncIOBackend", None), "current_effective_deadline", current_effective_deadline
+)
 _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_loop` raises where there is none
 
 
@@ -28,7 +34,9 @@ class AsyncioLoop:
 
     def __init__(self) -> None:
         self.loop = loop = asyncio.get_running_loop()
-        self.now = loop.time
+        # asyncio's own loop answers with this clock, by way of a function in Python; other loops may have another.
+        own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        self.now = monotonic if own else loop.time
         # Callbacks run in the context in which the connection was opened: one that was made during a call must not keep
         # that call's context, and all that hangs on it, until it runs.
         context = copy_context()
@@ -94,11 +102,11 @@ class AsyncioLoop:
             self.in_callback = False
 
     def time_left(self) -> float | None:
-        deadline = current_effective_deadline()
-        return None if deadline == _NEVER else deadline - self.loop.time()
+        deadline = _deadline()
+        return None if deadline == _NEVER else deadline - self.now()
 
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 class AsyncioWaiter:
@@ -120,11 +128,12 @@ class AsyncioWaiter:
         self.woken = False
         self.cancelled = False
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        if not self.woken:
-            self._asyncio_future_blocking = True
-            yield self
-        self.result()
+    def __await__(self) -> Any:
+        # An iterator of one, which costs less than a generator. For what it ends with the task asks `result`.
+        if self.woken:
+            return iter(())
+        self._asyncio_future_blocking = True
+        return iter((self,))
 
     def resume(self) -> None:
         """Run the task that waits until it waits again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 __all__ = ["LEAVE_TIMEOUT", "Loop", "TimerHandle", "Waiter"]
@@ -18,7 +18,7 @@ class TimerHandle(Protocol):
 class Waiter(Protocol):
     """One task's wait for one thing: awaited by the task, woken once by somebody else."""
 
-    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __await__(self) -> Any: ...
 
 
 class Loop(Protocol):

@@ -15,13 +15,13 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import CancelScope, move_on_after
+from anyio import move_on_after
 
 from capnet import PermissionDenied, pipe
 from capnet.attenuation import crossing, gate, membrane, restriction
 from capnet.connection import follower
 from capnet.contract.position import Position
-from capnet.dispatch import dispatcher as dispatch
+from capnet.dispatch.runner import Runner
 from capnet.engine.answers import Answer
 from capnet.engine.exports import Export
 from capnet.policy import guard as guarding
@@ -342,10 +342,7 @@ def close_hooks_run_again(patch: pytest.MonkeyPatch) -> None:
 def a_used_up_scope_serves_on(patch: pytest.MonkeyPatch) -> None:
     """A runner takes calls, or waits for some, in the scope of a call that was ended."""
 
-    def used_up(scope: CancelScope) -> bool:
-        return False
-
-    patch.setattr(dispatch, "_used_up", used_up)
+    patch.setattr(Runner, "used_up", False)
 
 
 def _does_nothing(*_: object) -> None:
