@@ -35,13 +35,28 @@ class Attestation:
 
     A transport fills in what the operating system or the TLS layer told it; a host may add `level`, `principal` and
     `grants`. The default is an untrusted stranger.
+
+    Attributes:
+        transport: name of the transport.
+        level: how far the peer is trusted.
+        uid: user that the peer's process ran as when it connected.
+        pid: that process.
+        address: where the peer is in the network, `HOST:PORT`. It says where to answer, not who is there.
+        tls_subject: subject of the peer's certificate, where an authority that we trust has signed it.
+        tls_key: `spki-sha256:` and the hash, in hexadecimal, of the public key that the peer has shown to have the
+            private one of.
+        origin: the web page that has made the connection, as its browser says; a program may say what it likes.
+        principal: the peer's name in the host's own terms.
+        grants: what it may do, in words of the host's own.
     """
 
     transport: str = ""
     level: Literal["untrusted", "trusted", "internal"] = "untrusted"
     uid: int | None = None
     pid: int | None = None
+    address: str | None = None
     tls_subject: str | None = None
+    tls_key: str | None = None
     origin: str | None = None
     principal: str | None = None
     grants: frozenset[str] = frozenset()

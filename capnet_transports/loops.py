@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-__all__ = ["Schedule", "in_trio", "running", "soon", "soon_from_thread"]
+__all__ = ["Schedule", "in_trio", "later", "running", "soon", "soon_from_thread"]
 
 Schedule: TypeAlias = Callable[[Callable[[], object]], object]
 """Has a callback run in a loop, after those that were given to it before."""
@@ -36,6 +36,24 @@ def soon() -> Schedule:
 
         return trio.lowlevel.current_trio_token().run_sync_soon
     return asyncio.get_running_loop().call_soon
+
+
+def later(seconds: float, callback: Callable[[], object]) -> Callable[[], object]:
+    """Have the running loop run a callback in `seconds`, unless what is returned is called before."""
+    if not in_trio():
+        return asyncio.get_running_loop().call_later(seconds, callback).cancel
+    import trio
+
+    scope = trio.CancelScope()
+
+    async def wait() -> None:
+        with scope:
+            await trio.sleep(seconds)
+        if not scope.cancelled_caught:
+            callback()
+
+    trio.lowlevel.spawn_system_task(wait)
+    return scope.cancel
 
 
 def soon_from_thread() -> Schedule:

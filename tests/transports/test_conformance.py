@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from capnet.testing.transports import check_transport
 from capnet.transport import Listener, Transport
 from capnet_transports import exec as exec_transport
-from capnet_transports import memory, unix
+from capnet_transports import memory, tcp, unix
 from tests.transports.door import Door
 
 ROOT = str(Path(__file__).parents[2])
+TOKEN = "correct-horse-battery-staple"
 RELAY = Path(__file__).with_name("relay.py")
 
 
@@ -40,6 +44,14 @@ async def test_memory_pair() -> None:
 async def test_unix(tmp_path: Path) -> None:
     door = Door()
     await check(unix.scheme.listen(str(tmp_path / "s"), door.accept), unix.scheme.connect, door)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN], ids=["open", "token"])
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0"])
+async def test_tcp(address: str, token: str | None) -> None:
+    door = Door()
+    connect = partial(tcp.scheme.connect, token=token)
+    await check(tcp.scheme.listen(address, door.accept, token=token), connect, door)
 
 
 async def test_exec(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_a_peer_is_a_stranger_until_something_is_proven() -> None:
     assert stranger.level == "untrusted"
     assert (stranger.transport, stranger.principal, stranger.origin, stranger.tls_subject) == ("", None, None, None)
     assert (stranger.uid, stranger.pid, stranger.grants) == (None, None, frozenset())
+    assert (stranger.address, stranger.tls_key) == (None, None)
 
 
 def test_what_was_proven_does_not_change() -> None:
