@@ -4,12 +4,15 @@
     unix.py         a socket file, peers known by uid and pid      unix:PATH
     exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
+    tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
 
     sockets.py      what they share: a connected socket as a `Transport`
     listeners.py    and a bound one as a `Listener`, after a handshake where there is one
     handshakes.py   how a handshake is run
     tokens.py       that of two sides with the same secret
+    layers.py       a codec between a transport and its receiver
     inet.py         addresses of the network
+    certificates.py made on the spot
     credentials.py  who the system says is at the other end of a socket
     failures.py     what an `OSError` becomes
     loops.py        which loop runs, and how to reach it

@@ -31,17 +31,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Receiver, Transport
 from capnet_transports.failures import failure
-from capnet_transports.loops import in_trio
+from capnet_transports.loops import in_trio, running
 
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["LINGER", "AsyncioSocketTransport", "SocketTransport", "TrioSocketTransport", "attach"]
+__all__ = ["LINGER", "AsyncioSocketTransport", "SocketTransport", "TrioSocketTransport", "attach", "shared_buffer"]
 
 LINGER = 2.0
 """Seconds a closing transport waits for the peer to take a byte or to end its side."""
@@ -474,6 +474,12 @@ class TrioSocketTransport(SocketTransport):
 
     def _announce_end(self) -> None:
         """Nothing: `pump` tells it, last of all."""
+
+
+def shared_buffer() -> memoryview:
+    """The buffer that all transports of the running loop read into. Whoever was handed a part of it and has not
+    returned yet may use it again, once it has looked at that part."""
+    return _buffer_of(cast("asyncio.AbstractEventLoop | trio.lowlevel.TrioToken", running()))
 
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop | trio.lowlevel.TrioToken, memoryview] = WeakKeyDictionary()

@@ -12,7 +12,8 @@ import pytest
 from capnet.testing.transports import check_transport
 from capnet.transport import Listener, Transport
 from capnet_transports import exec as exec_transport
-from capnet_transports import memory, tcp, unix
+from capnet_transports import memory, tcp, tls, unix
+from capnet_transports.certificates import make
 from tests.transports.door import Door
 
 ROOT = str(Path(__file__).parents[2])
@@ -52,6 +53,13 @@ async def test_tcp(address: str, token: str | None) -> None:
     door = Door()
     connect = partial(tcp.scheme.connect, token=token)
     await check(tcp.scheme.listen(address, door.accept, token=token), connect, door)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN], ids=["open", "token"])
+async def test_tls(token: str | None) -> None:
+    host, peer, door = make("host"), make("peer"), Door()
+    connect = partial(tls.scheme.connect, certificate=peer, ca=host, token=token)
+    await check(tls.scheme.listen("127.0.0.1:0", door.accept, certificate=host, ca=peer, token=token), connect, door)
 
 
 async def test_exec(tmp_path: Path) -> None:
