@@ -5,6 +5,7 @@
     exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
+    websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
 
     sockets.py      what they share: a connected socket as a `Transport`
     listeners.py    and a bound one as a `Listener`, after a handshake where there is one

@@ -1,17 +1,24 @@
-"""T28 to T30: other users of the machine, and what no transport offers yet."""
+"""T28 to T30: other users of the machine, TLS that is talked down, and compression."""
 
 from __future__ import annotations
 
 import os
 import socket
+import ssl
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
+from capnet import Cap, Host, Unauthenticated, call, connect
 from capnet.wire.frames import Op
+from capnet_transports.certificates import Certificate, make
+from tests.cost import HANGS
 from tests.hostile.jail import Jail, jailed
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 from tests.integration.programs import ROOT
@@ -59,8 +66,8 @@ async def test_t28_another_user_of_this_machine() -> None:
         assert await ours.frame() == [Op.PONG, 1]
 
 
-TRANSPORTS = {"exec", "fd", "memory", "unix"}
-"""Every one that is offered: none of them leaves this machine."""
+TRANSPORTS = {"exec", "fd", "memory", "tcp", "tls", "unix", "ws", "wss"}
+"""Every one that is offered. Whoever adds one has to say here what it does against T29 and T30."""
 
 
 def offered() -> set[str]:
@@ -68,25 +75,84 @@ def offered() -> set[str]:
     return {point.name for point in entry_points(group="capnet.transports") if point.value.startswith("capnet")}
 
 
-async def test_t29_there_is_no_tls_to_downgrade() -> None:
-    """T29: no transport offers TLS, or leaves the machine, so there is no handshake of one to attack yet.
+class Echo(Cap, name="test.Echo"):
+    @call
+    async def echo(self, text: str) -> str: ...
 
-    Whoever adds one has to change this test, and to show the eight bad handshakes of the threat table. What speaks TLS
-    to a host of today gets a line of text and is closed.
-    """
+
+class PlainEcho(Echo):
+    async def echo(self, text: str) -> str:
+        return text
+
+
+HOST, PEER, OTHER = make("host"), make("peer"), make("other")
+
+
+def spoken(port: int, identity: Certificate | None, highest: ssl.TLSVersion) -> None:
+    """Speak TLS with a host, as somebody who takes every certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode, context.maximum_version = False, ssl.CERT_NONE, highest
+    if identity is not None:
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(identity.private + identity.public)
+            file.flush()
+            context.load_cert_chain(file.name)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as sock,
+        context.wrap_socket(sock) as secure,
+        pytest.raises(ssl.SSLError),
+    ):
+        secure.recv(1)
+
+
+def plainly(port: int, words: bytes) -> None:
+    """Say something to a host that is no TLS, or not all of it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        sock.sendall(words)
+        sock.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            while sock.recv(4096):
+                pass
+
+
+async def test_t29_tls_is_not_talked_down() -> None:
+    """T29: of eight bad handshakes none becomes a connection; more are in tests/transports/test_tls.py."""
     assert offered() == TRANSPORTS
-    async with jailed() as jail:
-        raw = jail.stranger()
-        await raw.send(bytes.fromhex("16030100c8010000c40303") + bytes(200))
-        assert b"capnet/1" in await raw.closed()
-        figures = await jail.when(lambda figures: figures.connections == 1)
-        assert [clause for _, clause in figures.violations] == ["P-FRAME-2"]
+    new, old = ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2
+    async with Host() as host:
+        host.serve(PlainEcho())
+        listener = await host.listen("tls:127.0.0.1:0", certificate=HOST, ca=PEER)
+        port = int(listener.url.rpartition(":")[2])
+        async with connect(listener.url, certificate=PEER, ca=HOST) as conn:
+            echo = await conn.bootstrap(Echo)
+            with anyio.fail_after(HANGS):
+                async with anyio.create_task_group() as tasks:
+                    for words in (
+                        b"\x00\x00\x00\x1c\x84\x00fcapnet",  # capnet without TLS
+                        b"GET / HTTP/1.1\r\n\r\n",
+                        bytes.fromhex("802e0100020015000000100100800200800300800700c0"),  # SSL 2
+                        bytes.fromhex("16030100050100000100"),  # a hello cut short
+                    ):
+                        tasks.start_soon(anyio.to_thread.run_sync, plainly, port, words)
+                    tasks.start_soon(anyio.to_thread.run_sync, spoken, port, None, new)
+                    tasks.start_soon(anyio.to_thread.run_sync, spoken, port, OTHER, new)
+                    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+                        await anyio.to_thread.run_sync(spoken, port, PEER, old)
+                    with pytest.raises(Unauthenticated):
+                        async with connect(listener.url, certificate=PEER, pins=[OTHER.pin]) as deceived:
+                            await deceived.bootstrap(Echo)
+            while len(host.connections) > 1:  # the one that has looked at our key, and left
+                await checkpoint()
+            assert await echo.echo("still here") == "still here"
+            assert [connection.attestation.tls_key for connection in host.connections] == [PEER.pin]
 
 
 async def test_t30_nothing_is_compressed() -> None:
     """T30: no transport compresses, no option asks for it, and no hello says so: there is nothing to unfold.
 
-    Whoever adds a compression has to change this test, and to show that what comes out of it is bounded.
+    What WebSocket offers of it is not agreed on, and what comes all the same is refused: tests/transports/
+    test_websocket.py. Whoever adds a compression has to change this test, and to show that what comes out of it is
+    bounded.
     """
     assert offered() == TRANSPORTS
     sources = [path for room in ("capnet", "capnet_transports") for path in (ROOT / room).rglob("*.py")]

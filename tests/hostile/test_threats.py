@@ -96,8 +96,19 @@ THREATS: dict[str, list[str]] = {
         "tests/transports/test_unix.py::test_another_user_is_turned_away",
         "tests/transports/test_unix.py::test_socket_and_its_directories_are_private",
     ],
-    "T29": ["tests/hostile/test_t28_strangers.py::test_t29_there_is_no_tls_to_downgrade"],
-    "T30": ["tests/hostile/test_t28_strangers.py::test_t30_nothing_is_compressed"],
+    "T29": [
+        "tests/hostile/test_t28_strangers.py::test_t29_tls_is_not_talked_down",
+        "tests/transports/test_tls.py::test_refusals_are_told_at_once",
+        "tests/transports/test_tls.py::test_older_tls_is_refused",
+        "tests/transports/test_tls.py::test_a_listener_of_older_tls",
+        "tests/transports/test_tls.py::test_time_for_a_handshake_is_bounded",
+        "tests/transports/test_tls.py::test_a_cut_is_no_end",
+    ],
+    "T30": [
+        "tests/hostile/test_t28_strangers.py::test_t30_nothing_is_compressed",
+        "tests/transports/test_websocket.py::test_no_compression_is_agreed_on",
+        "tests/transports/test_websocket.py::test_what_breaks_it",
+    ],
 }
 
 

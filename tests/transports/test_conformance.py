@@ -12,7 +12,7 @@ import pytest
 from capnet.testing.transports import check_transport
 from capnet.transport import Listener, Transport
 from capnet_transports import exec as exec_transport
-from capnet_transports import memory, tcp, tls, unix
+from capnet_transports import memory, tcp, tls, unix, websocket
 from capnet_transports.certificates import make
 from tests.transports.door import Door
 
@@ -60,6 +60,19 @@ async def test_tls(token: str | None) -> None:
     host, peer, door = make("host"), make("peer"), Door()
     connect = partial(tls.scheme.connect, certificate=peer, ca=host, token=token)
     await check(tls.scheme.listen("127.0.0.1:0", door.accept, certificate=host, ca=peer, token=token), connect, door)
+
+
+async def test_websocket() -> None:
+    door = Door()
+    connect = partial(websocket.scheme.connect, token=TOKEN)
+    await check(websocket.scheme.listen("//127.0.0.1:0/capnet", door.accept, token=TOKEN), connect, door)
+
+
+async def test_websocket_over_tls() -> None:
+    host, peer, door = make("host"), make("peer"), Door()
+    connect = partial(websocket.secure_scheme.connect, certificate=peer, ca=host)
+    listening = websocket.secure_scheme.listen("//localhost:0", door.accept, certificate=host, ca=peer)
+    await check(listening, connect, door)
 
 
 async def test_exec(tmp_path: Path) -> None:

@@ -1,0 +1,475 @@
+"""`ws://HOST:PORT/PATH` and `wss://…`: through what speaks HTTP, and to pages in a browser. Needs the extra `ws`.
+
+A browser lets every page on the web connect to every port of this machine; it says in `Origin` which page that is. A
+name of the page's own can lead here (DNS rebinding), which shows in `Host`. So both are checked against lists. A
+program may say in both what it likes: that it may come in, its token shows.
+
+The protocol is that of the package `websockets`, which does no input or output here: it is a codec between the socket,
+or TLS, and the receiver (`layers.py`). Messages are pieces of one stream of bytes; nothing is compressed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import http
+import logging
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from websockets.client import ClientProtocol
+from websockets.datastructures import MultipleValuesError
+from websockets.exceptions import InvalidStatus
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from capnet.errors import (
+    CapnetError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from capnet.transport import Attestation, Listener, Transport, TransportScheme
+from capnet_transports import inet, tls, tokens
+from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
+from capnet_transports.layers import Codec, Layer, through
+from capnet_transports.listeners import HandshakeListener
+from capnet_transports.sockets import attach
+from capnet_transports.tcp import attest
+from capnet_transports.tokens import Token
+
+if TYPE_CHECKING:
+    import os
+
+    from websockets.typing import Origin, Subprotocol
+
+__all__ = ["WebSocketCodec", "connect", "listen", "scheme", "secure_scheme"]
+
+SUBPROTOCOL: Final = "capnet.1"
+TOKEN: Final = "capnet.token."  # noqa: S105 (what stands before one)
+"""A client offers its token as a subprotocol of this name: pages can send no headers, and addresses get into logs."""
+MESSAGE: Final = 256 * 1024
+"""Bytes in a message that we send: servers in between may take whole ones only, and hold them until they are whole."""
+_FRAME: Final = 1024 * 1024
+"""Bytes in a frame of WebSocket that we take; messages may have any number of them."""
+_SLICE: Final = 16 * 1024
+"""Bytes that are parsed at once: what a peer makes of one read, thousands of empty frames, is taken in portions."""
+_PATH: Final = re.compile(r"/[!-\"$-~]*")
+_SILENT: Final = logging.Logger("capnet.transports.websocket", logging.CRITICAL + 1)
+"""The package would log all that comes and goes, tokens among it."""
+_CLEAN: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD})
+_DENIED: Final[dict[int, tuple[type[CapnetError], str]]] = {
+    401: (Unauthenticated, "token"),
+    403: (PermissionDenied, "origin"),
+    404: (NotFound, "path"),
+    421: (PermissionDenied, "host"),
+}
+"""What the answers mean by which a listener turns a client away."""
+
+
+class WebSocketCodec(Codec):
+    """WebSocket between two streams of bytes; the two sides differ in their handshake. Made by its subclasses."""
+
+    awaits_farewell: ClassVar[bool] = True
+
+    def __init__(self, core: ClientProtocol | ServerProtocol) -> None:
+        self._core = core
+        self._frames: deque[Frame] = deque()
+        self._unread = memoryview(b"")
+
+    def encode(self, chunks: Sequence[bytes]) -> list[bytes]:
+        if self._core.state is State.OPEN:
+            for message in _messages(chunks):
+                self._core.send_binary(message)
+        return self.answer()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        if len(data) <= _SLICE and not self._unread:
+            self._parse(data)
+        else:
+            self._unread = memoryview(b"".join((self._unread, data)))
+
+    def take(self, most: int = READ) -> bytes | bytearray | None:
+        while not self._frames and self._unread and not self.ended:
+            slice_, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
+            self._parse(slice_)
+        if self._frames and not self.ended:
+            return self._piece(self._frames.popleft())
+        if self._core.parser_exc is not None:
+            raise Unavailable(f"the peer breaks WebSocket: {self._core.parser_exc}", reason="websocket")
+        return None
+
+    def answer(self, *, crowded: bool = False) -> list[bytes]:
+        writes = [data for data in self._core.data_to_send() if data]
+        if crowded and self._core.close_sent is None:
+            return []  # pongs, which need not be said to who does not listen
+        return writes
+
+    def farewell(self) -> list[bytes]:
+        if self._core.state is State.OPEN:
+            self._core.send_close(CloseCode.NORMAL_CLOSURE)
+        return self.answer()
+
+    def _parse(self, data: bytes | bytearray | memoryview) -> None:
+        self._core.receive_data(cast("bytes", data))
+        self._frames.extend(cast("list[Frame]", self._core.events_received()))
+
+    def _piece(self, frame: Frame) -> bytes | bytearray:
+        if frame.opcode in (Opcode.BINARY, Opcode.CONT):
+            return cast("bytes | bytearray", frame.data)
+        if frame.opcode is Opcode.TEXT:
+            self._core.fail(CloseCode.UNSUPPORTED_DATA, "capnet speaks in binary messages")
+            raise Unavailable("the peer has sent a text message", reason="websocket")
+        if frame.opcode is Opcode.CLOSE:
+            close = self._core.close_rcvd
+            if close is not None and close.code not in _CLEAN:
+                raise Unavailable(f"the peer has closed with {close}", reason="websocket_close")
+            self.ended = True
+        return b""
+
+
+class ConnectingCodec(WebSocketCodec):
+    """The side that connects.
+
+    Args:
+        url: whole, beginning with `ws:` or `wss:`.
+        token: that of the listener, or None.
+        origin: the page that connects, or None.
+    """
+
+    def __init__(self, url: str, token: str | None, origin: str | None) -> None:
+        offered = [SUBPROTOCOL] if token is None else [SUBPROTOCOL, TOKEN + token]
+        self._client = ClientProtocol(
+            parse_uri(url),
+            origin=cast("Origin | None", origin),
+            subprotocols=cast("list[Subprotocol]", offered),
+            max_size=(None, _FRAME),
+            logger=_SILENT,
+        )
+        super().__init__(self._client)
+
+    def handshake(self) -> Steps:
+        client = self._client
+        client.send_request(client.connect())
+        out = b"".join(client.data_to_send())
+        while client.state is State.CONNECTING:
+            client.receive_data((yield out, READ))
+            out = b""
+            if client.handshake_exc is not None:
+                raise _turned_away(client.handshake_exc) from client.handshake_exc
+        _response, *frames = client.events_received()
+        self._frames.extend(cast("list[Frame]", frames))
+
+
+class ListeningCodec(WebSocketCodec):
+    """The side that listens.
+
+    Args:
+        path: the one that is served.
+        hosts: names under which we are known.
+        origins: pages that may connect; None in it stands for whoever names none.
+        token: what a peer must have, or None.
+    """
+
+    def __init__(self, path: str, hosts: frozenset[str], origins: Sequence[str | None], token: str | None) -> None:
+        self._path = path
+        self._hosts = hosts
+        self._token = token
+        self._server = ServerProtocol(
+            origins=cast("Sequence[Origin | None]", origins),
+            select_subprotocol=_select,
+            max_size=(None, _FRAME),
+            logger=_SILENT,
+        )
+        super().__init__(self._server)
+
+    @property
+    def origin(self) -> str | None:
+        """The page that has connected, as its browser says."""
+        return self._server.origin
+
+    def handshake(self) -> Steps:
+        server = self._server
+        received = yield b"", READ
+        if not received[:1].isalpha():
+            raise Refusal(
+                FailedPrecondition("the peer does not speak HTTP", reason="not_http"),
+                b"capnet: this port speaks WebSocket: connect to ws://HOST:PORT/\n",
+            )
+        server.receive_data(received)
+        while not (events := server.events_received()):
+            if server.handshake_exc is not None:
+                raise self._refusal(str(server.handshake_exc))
+            server.receive_data((yield b"", READ))
+        early = len(events) > 1 or server.reader.buffer or server.data_to_send()
+        request = cast("Request", events[0])
+        response = server.reject(400, "frames come after the handshake\n") if early else self._judge(request)
+        if server.state is State.CONNECTING and not server.eof_sent:
+            server.send_response(response)
+        if response.status_code != 101:
+            raise self._refusal(response.body.decode().strip())
+        yield b"".join(server.data_to_send()), 0
+
+    def _judge(self, request: Request) -> Response:
+        server = self._server
+        response = server.accept(request)
+        if response.status_code != 101:
+            return response
+        try:
+            host = _host_name(request.headers.get("Host", ""))
+        except MultipleValuesError:
+            return server.reject(400, "one Host is enough\n")
+        if host not in self._hosts:
+            return server.reject(http.HTTPStatus.MISDIRECTED_REQUEST, "this host has another name\n")
+        if request.path != self._path:
+            return server.reject(404, "nothing is served at this path\n")
+        if self._token is not None and not self._is_shown(request):
+            response = server.reject(401, "this port wants a token: connect(url, token=...)\n")
+            response.headers["WWW-Authenticate"] = "capnet"
+            return response
+        return response
+
+    def _is_shown(self, request: Request) -> bool:
+        assert self._token is not None
+        expected = (TOKEN + self._token).encode()
+        lines = request.headers.get_all("Sec-WebSocket-Protocol")
+        offered = [one.strip().encode() for line in lines for one in line.split(",")]
+        return any(hmac.compare_digest(one, expected) for one in offered)
+
+    def _refusal(self, words: str) -> Refusal:
+        return Refusal(
+            PermissionDenied(f"not let in: {words}"[:300], reason="websocket"),
+            b"".join(data for data in self._server.data_to_send() if data),
+        )
+
+
+def _select(_server: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Never the token: it would be said back."""
+    return next((one for one in offered if one == SUBPROTOCOL), None)
+
+
+def _messages(chunks: Sequence[bytes]) -> list[bytes | memoryview]:
+    """Chunks as messages, which end where chunks end unless one is larger than a message may be."""
+    messages: list[bytes | memoryview] = []
+    together: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        if size + len(chunk) > MESSAGE and together:
+            messages.append(b"".join(together))
+            together, size = [], 0
+        if len(chunk) > MESSAGE:
+            view = memoryview(chunk)
+            messages.extend(view[start : start + MESSAGE] for start in range(0, len(chunk), MESSAGE))
+        elif chunk:
+            together.append(chunk)
+            size += len(chunk)
+    if together:
+        messages.append(b"".join(together) if len(together) > 1 else together[0])
+    return messages
+
+
+def _host_name(header: str) -> str:
+    """The name in a `Host` header, without the port: that of a page's own can be any."""
+    name = header.strip().lower()
+    return name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
+
+
+def _turned_away(error: Exception) -> CapnetError:
+    if not isinstance(error, InvalidStatus):
+        return Unavailable(f"what answers does not speak WebSocket: {error}"[:300], reason="websocket")
+    status = error.response.status_code
+    kind, reason = _DENIED.get(status, (Unavailable, f"http_{status}"))
+    lines = error.response.body.decode("ascii", "replace").splitlines()
+    words = "".join(letter for letter in "".join(lines[:1])[:200] if letter.isprintable())
+    retry = "never" if status in _DENIED else None
+    return kind(f"not let in: HTTP {status} {words}".rstrip(), reason=reason, retry=retry)
+
+
+# --- the transport ---
+
+
+def _split(scheme: str, rest: str, *, listening: bool = False) -> tuple[inet.Address, str]:
+    """Address and path of a URL."""
+    authority, slash, path = rest.removeprefix("//").partition("/")
+    if not _PATH.fullmatch(slash + path or "/"):
+        raise InvalidArgument(f"{scheme}: a path has no spaces, no # and nothing but ASCII"[:300])
+    default = 443 if scheme == "wss" else 80
+    return inet.parse(scheme, authority, port=None if listening else default, listening=listening), slash + path or "/"
+
+
+async def connect(
+    rest: str,
+    *,
+    token: Token = ...,
+    origin: str | None = None,
+    secure: bool = False,
+    certificate: tls.Identity | None = None,
+    key: str | os.PathLike[str] | None = None,
+    ca: tls.Trust | None = None,
+    pins: Collection[str] = (),
+    server_name: str | None = None,
+) -> Transport:
+    """A transport to the listener at `//HOST:PORT/PATH`.
+
+    Args:
+        rest: the URL without its scheme; without a port that is 80, or 443 with TLS.
+        token: that of the listener; None for one that lets anybody in. Without TLS whoever has the port, or sits in
+            between, can read it.
+        origin: the page that we say we are, for a listener that lets in certain pages only.
+        secure: whether it is spoken over TLS, to which the other options belong; see `tls.connect`.
+
+    Raises:
+        InvalidArgument: no such URL, or no token. Unavailable: nobody answers there, or not in WebSocket.
+        Unauthenticated: the listener wants another token (`token`), or see `tls.connect`. PermissionDenied: it does not
+        let us in as that page (`origin`) or under that name (`host`). NotFound: it serves another path (`path`).
+    """
+    scheme = "wss" if secure else "ws"
+    where, path = _split(scheme, rest)
+    url = f"{scheme}://{where}{path}"
+    shown = tokens.checked(None if secure and token is ... else token, url, "for a listener that lets anybody in")
+    side = None
+    if secure:
+        side = tls.connecting(
+            where.host,
+            url,
+            certificate=certificate,
+            key=key,
+            ca=ca,
+            pins=pins,
+            server_name=server_name,
+            alpn="http/1.1",
+        )
+    codec = ConnectingCodec(url, shown, origin)
+    sock = await inet.reach(where, url)
+    try:
+        attestation = replace(attest(sock), transport=scheme)
+        if side is None:
+            await within(PATIENCE, sock, codec.handshake())
+            return Layer(attach(sock, attestation), codec, attestation)
+        below, attestation = await side.secure(sock, attestation, last=False)
+        await within(PATIENCE, sock, through(below, codec.handshake()))
+        return Layer(Layer(attach(sock, attestation), below, attestation), codec, attestation)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def listen(
+    rest: str,
+    accept: Callable[[Transport], object],
+    *,
+    token: Token = ...,
+    origins: Sequence[str | None] = (None,),
+    hosts: Collection[str] | None = None,
+    backlog: int = 128,
+    secure: bool = False,
+    certificate: tls.Identity | None = None,
+    key: str | os.PathLike[str] | None = None,
+    ca: tls.Trust | None = None,
+) -> Listener:
+    """A listener at `//HOST:PORT/PATH`, at all addresses of a name.
+
+    Args:
+        rest: the URL without its scheme; port 0 takes one that is free.
+        accept: takes each new transport, not yet started, after its handshake.
+        token: what a peer must have; None to let anybody in who can reach the port. Need not be given with `ca`.
+        origins: pages that may connect, such as `https://example.org`; None in it stands for programs, which name no
+            page.
+        hosts: names under which this host is known. Those of the loopback, or the one in the URL, when None.
+        backlog: connections the system keeps until they are accepted.
+        secure: whether it is spoken over TLS.
+        certificate: ours; see `tls.listen`.
+        key: the file of its key.
+        ca: whom we let in.
+
+    Raises:
+        InvalidArgument: no such URL, no token, no `hosts` where they are needed; a certificate that is none.
+        AlreadyExists: somebody listens there (`eaddrinuse`). Unavailable: it is no address of this machine.
+    """
+    scheme = "wss" if secure else "ws"
+    where, path = _split(scheme, rest, listening=True)
+    subject = f"{scheme}://{where}{path}"
+    if ca is not None and token is ...:
+        token = None
+    secret = tokens.checked(token, subject, "to let anybody in who can reach the port")
+    known = _hosts(where, hosts, subject)
+    if isinstance(origins, str) or not origins:
+        raise InvalidArgument(f"{subject}: origins is a list, and where it is empty nobody can come")
+    context = None
+    if secure:
+        if certificate is None:
+            raise InvalidArgument(f"{subject}: to listen needs a certificate", hint="certificate=PATH")
+        context = tls.listening(subject, certificate=certificate, key=key, ca=ca, alpn="http/1.1")
+    sockets = await inet.bind(where, subject, backlog)
+    greet = partial(_greet, partial(ListeningCodec, path, known, tuple(origins), secret), context)
+    return HandshakeListener(sockets, f"{scheme}://{inet.bound(where, sockets)}{path}", accept, attest, greet)
+
+
+def _hosts(where: inet.Address, hosts: Collection[str] | None, subject: str) -> frozenset[str]:
+    if isinstance(hosts, str):
+        raise InvalidArgument(f"{subject}: hosts is a list of names")
+    if hosts is not None:
+        return frozenset(
+            host.lower() if host.count(":") > 1 and "[" not in host else _host_name(host) for host in hosts
+        )
+    if inet.is_loopback(where.host):
+        return frozenset({"localhost", "127.0.0.1", "::1", where.host})
+    if where.host in ("0.0.0.0", "::"):  # noqa: S104 (the question is whether it is)
+        raise InvalidArgument(
+            f"{subject}: under which names is this host known?",
+            reason="hosts_needed",
+            hint="hosts=['example.org', …]: a page whose own name leads here must not come in",
+        )
+    return frozenset({where.host.lower()})
+
+
+async def _greet(
+    new_codec: Callable[[], ListeningCodec],
+    context: ssl.SSLContext | None,
+    sock: socket.socket,
+    attestation: Attestation,
+) -> Transport:
+    codec = new_codec()
+    if context is None:
+        await converse(sock, codec.handshake())
+        attestation = replace(attestation, transport="ws", origin=codec.origin)
+        return Layer(attach(sock, attestation), codec, attestation)
+    below = tls.TlsCodec(context)
+    await converse(sock, below.handshake())
+    await converse(sock, through(below, codec.handshake()))
+    attestation = below.proven(replace(attestation, transport="wss", origin=codec.origin))
+    return Layer(Layer(attach(sock, attestation), below, attestation), codec, attestation)
+
+
+class _WebSocketScheme:
+    def __init__(self, *, secure: bool) -> None:
+        self._secure = secure
+
+    async def connect(self, rest: str, /, **options: Any) -> Transport:
+        return await connect(rest, secure=self._secure, **self._checked(options))
+
+    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
+        return await listen(rest, accept, secure=self._secure, **self._checked(options))
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        of_tls = sorted(options.keys() & {"certificate", "key", "ca", "pins", "server_name"})
+        if of_tls and not self._secure:
+            raise InvalidArgument(f"ws: has no {', '.join(of_tls)}", hint="use wss:")
+        return options
+
+
+scheme: TransportScheme = _WebSocketScheme(secure=False)
+"""Entry point `ws` of the group `capnet.transports`."""
+secure_scheme: TransportScheme = _WebSocketScheme(secure=True)
+"""Entry point `wss`."""
