@@ -3,6 +3,7 @@
     memory.py       two ends in one process                        memory:NAME
     unix.py         a socket file, peers known by uid and pid      unix:PATH
     exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
+    stdio.py        the same over its standard input and output    stdio:COMMAND LINE; stdio: in that program
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:

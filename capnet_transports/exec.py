@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, Literal, TypeAlias
 
 import anyio
 
@@ -32,7 +32,7 @@ from capnet_transports.failures import failure
 from capnet_transports.loops import Schedule, soon_from_thread
 from capnet_transports.sockets import SocketTransport, attach
 
-__all__ = ["GRACE", "Child", "adopt", "inherited_scheme", "scheme", "spawn"]
+__all__ = ["GRACE", "Child", "adopt", "inherited_scheme", "scheme", "spawn", "split_line"]
 
 GRACE = 2.0
 """Seconds a program has to exit after its transport has ended, and again after SIGTERM."""
@@ -53,6 +53,7 @@ def spawn(
     stdout: _Output = None,
     stderr: _Output = None,
     on_exit: Callable[[int], object] | None = None,
+    name: Literal["exec", "stdio"] = "exec",
 ) -> Child:
     """Start a program at the other end of a new transport. Must be called in the loop that will use the transport.
 
@@ -63,6 +64,7 @@ def spawn(
         stdout: what `subprocess.Popen` takes, but no pipe; ours when None.
         stderr: the same.
         on_exit: called in the loop, once, with the `returncode` when it has exited; must not raise.
+        name: the transport's. With `stdio` the socket is its standard input and output, and it is not told of one.
 
     Raises:
         InvalidArgument: `argv` is empty or has a NUL in it; an output is a pipe, which nobody would read.
@@ -76,8 +78,8 @@ def spawn(
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            process = _start(argv, theirs.fileno(), _environment(env), cwd, stdout, stderr)
-            return Child(process, ours, in_loop, on_exit)
+            process = _start(argv, theirs.fileno(), _environment(env), cwd, stdout, stderr, name)
+            return Child(process, ours, in_loop, on_exit, name)
     except OSError as error:
         ours.close()
         cause = failure(error, "")
@@ -94,6 +96,8 @@ class Child:
     """Our end, not yet started; attests the program's process and our own user."""
     pid: int
     """Its process, which leads its own session and process group."""
+    end: socket.socket
+    """Our end; belongs to the transport."""
 
     def __init__(
         self,
@@ -101,15 +105,17 @@ class Child:
         ours: socket.socket,
         in_loop: Schedule,
         on_exit: Callable[[int], object] | None = None,
+        name: str = "exec",
     ) -> None:
         self.pid = process.pid
+        self.end = ours
         self._process = process
         self._on_exit = on_exit
         self._lock = threading.Lock()
         """Held to send a signal and to reap: so no signal can reach a stranger that got the number afterwards."""
         self._exited = threading.Event()
         self._news = anyio.Event()
-        attestation = Attestation(transport="exec", pid=process.pid, uid=os.geteuid())
+        attestation = Attestation(transport=name, pid=process.pid, uid=os.geteuid())
         self._transport = attach(ours, attestation, self._dismiss)
         self.transport = self._transport
         _thread(self._reap, in_loop, name=f"capnet-exec-{self.pid}", daemon=True)
@@ -217,7 +223,7 @@ class _ExecScheme:
     async def connect(self, rest: str, /, *, argv: Sequence[str] | None = None, **options: Any) -> Transport:
         if rest and argv is not None:
             raise InvalidArgument("exec: takes a command line or argv, not both")
-        return spawn(_split(rest) if argv is None else argv, **options).transport
+        return spawn(split_line(rest) if argv is None else argv, **options).transport
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument(f"exec:{rest}: a program can be started but not listened at")
@@ -239,7 +245,12 @@ inherited_scheme: TransportScheme = _InheritedScheme()
 """Entry point `fd`: the other end of `exec`."""
 
 
-def _split(line: str) -> list[str]:
+def split_line(line: str) -> list[str]:
+    """The words of a command line, as a shell would have them.
+
+    Raises:
+        InvalidArgument: a quotation without end.
+    """
     try:
         return shlex.split(line)
     except ValueError as error:
@@ -258,15 +269,17 @@ def _start(
     cwd: str | os.PathLike[str] | None,
     stdout: _Output,
     stderr: _Output,
+    name: str,
 ) -> subprocess.Popen[Any]:
+    plain = name == "stdio"
     return subprocess.Popen(  # noqa: S603 (starting the program it is told is what this transport is for)
         list(argv),
-        env=env | {"CAPNET_FD": str(fd), "CAPNET_PLUGIN": "1"},
+        env=env if plain else env | {"CAPNET_FD": str(fd), "CAPNET_PLUGIN": "1"},
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
+        stdin=fd if plain else subprocess.DEVNULL,
+        stdout=fd if plain else stdout,
         stderr=stderr,
-        pass_fds=(fd,),
+        pass_fds=() if plain else (fd,),
         start_new_session=True,
     )
 

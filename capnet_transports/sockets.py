@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import socket
+import stat
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +43,15 @@ from capnet_transports.loops import in_trio, running
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["LINGER", "AsyncioSocketTransport", "SocketTransport", "TrioSocketTransport", "attach", "shared_buffer"]
+__all__ = [
+    "LINGER",
+    "AsyncioSocketTransport",
+    "Pipes",
+    "SocketTransport",
+    "TrioSocketTransport",
+    "attach",
+    "shared_buffer",
+]
 
 LINGER = 2.0
 """Seconds a closing transport waits for the peer to take a byte or to end its side."""
@@ -67,8 +77,10 @@ class _State(enum.Enum):
     CLOSED = enum.auto()
 
 
-def attach(sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None = None) -> SocketTransport:
-    """A transport over a connected stream socket, for the loop that runs now.
+def attach(
+    sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
+) -> SocketTransport:
+    """A transport over a connected stream socket, or two pipes, for the loop that runs now.
 
     Args:
         sock: belongs to the transport from here on; becomes non-blocking. Nothing is read from it before `start`.
@@ -82,18 +94,99 @@ def attach(sock: socket.socket, attestation: Attestation, on_end: Callable[[], N
     return AsyncioSocketTransport(sock, attestation, on_end)
 
 
+class Pipes:
+    """Two descriptors, to read from and to write to, with as much of a socket's methods as `SocketTransport` needs.
+
+    Each is a pipe or a socket that other processes may have open as well. Whether such a thing blocks is the same for
+    all of them, and one that does not expect it fails: so sockets are left as they are, and pipes are opened anew
+    where the system can.
+
+    Args:
+        reading_end: descriptor of the first; both belong to the object.
+        writing_end: of the second.
+    """
+
+    def __init__(self, reading_end: int, writing_end: int) -> None:
+        self._coming = _end_of_ours(reading_end, os.O_RDONLY)
+        self._going = _end_of_ours(writing_end, os.O_WRONLY)
+        self.writing_end = self._going if isinstance(self._going, int) else self._going.fileno()
+        self._open = [self._coming, self._going]
+
+    def fileno(self) -> int:
+        return self._coming if isinstance(self._coming, int) else self._coming.fileno()
+
+    def setblocking(self, flag: bool, /) -> None:
+        for end in self._open:
+            if isinstance(end, int):
+                os.set_blocking(end, flag)
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        if isinstance(self._coming, int):
+            return os.readv(self._coming, [buffer])
+        return self._coming.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+
+    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+        if isinstance(self._going, int):
+            return os.write(self._going, data)
+        return self._going.send(data, socket.MSG_DONTWAIT)
+
+    def sendmsg(self, chunks: Sequence[bytes | bytearray | memoryview], /) -> int:
+        if isinstance(self._going, int):
+            return os.writev(self._going, chunks)
+        return self._going.sendmsg(chunks, (), socket.MSG_DONTWAIT)
+
+    def shutdown(self, _how: int, /) -> None:
+        """End our side, whoever else may hold it."""
+        if isinstance(self._going, socket.socket):
+            with suppress(OSError):
+                self._going.shutdown(socket.SHUT_WR)
+        self._close(self._going)
+
+    def close(self) -> None:
+        for end in tuple(self._open):
+            self._close(end)
+
+    def _close(self, end: int | socket.socket) -> None:
+        if end not in self._open:
+            return
+        self._open.remove(end)
+        if in_trio():
+            from trio.lowlevel import notify_closing
+
+            notify_closing(end)
+        if isinstance(end, socket.socket):
+            end.close()
+        else:
+            os.close(end)
+
+
+def _end_of_ours(end: int, mode: int) -> int | socket.socket:
+    if stat.S_ISSOCK(os.fstat(end).st_mode):
+        return socket.socket(fileno=end)
+    with suppress(OSError):  # only Linux opens a pipe anew
+        again = os.open(f"/proc/self/fd/{end}", mode | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.close(end)
+        return again
+    return end
+
+
 class SocketTransport(Transport):
     """What both loops share. Made by `attach`."""
 
     def __init__(
-        self, sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None, buffer: memoryview
+        self,
+        sock: socket.socket | Pipes,
+        attestation: Attestation,
+        on_end: Callable[[], None] | None,
+        buffer: memoryview,
     ) -> None:
         sock.setblocking(False)
-        if sock.family == socket.AF_UNIX:  # TCP finds its own size
+        if isinstance(sock, socket.socket) and sock.family == socket.AF_UNIX:  # TCP finds its own size
             with suppress(OSError):  # some systems refuse when the peer has gone; reading will tell
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.attestation = attestation
         self._socket = sock
+        self._writing_end = sock.writing_end if isinstance(sock, Pipes) else sock.fileno()
         self._receive_into = sock.recv_into
         self._buffer = buffer
         self._on_end = on_end
@@ -325,7 +418,9 @@ class SocketTransport(Transport):
 class AsyncioSocketTransport(SocketTransport):
     """On asyncio and uvloop; the loop calls it directly, there is no task."""
 
-    def __init__(self, sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         super().__init__(sock, attestation, on_end, _buffer_of(self._loop))
         self._fd = sock.fileno()
@@ -341,9 +436,9 @@ class AsyncioSocketTransport(SocketTransport):
     def _await_room(self, on: bool, /) -> None:
         self._writing = on
         if on:
-            self._loop.add_writer(self._fd, self._writable)
+            self._loop.add_writer(self._writing_end, self._writable)
         else:
-            self._loop.remove_writer(self._fd)
+            self._loop.remove_writer(self._writing_end)
 
     def _start_timer(self) -> None:
         self._timer = self._loop.call_later(LINGER, self._lingered_enough)
@@ -364,7 +459,9 @@ class UvloopSocketTransport(AsyncioSocketTransport):
     included: so a peer that dies with bytes unread would be missed. It is asked again a moment after it has told of
     something."""
 
-    def __init__(self, sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(sock, attestation, on_end)
         self._reminder: asyncio.TimerHandle | None = None
 
@@ -382,7 +479,8 @@ class UvloopSocketTransport(AsyncioSocketTransport):
     def _remind(self) -> None:
         self._reminder = None
         if self._reading:
-            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # reading it takes the error away
+            if isinstance(self._socket, socket.socket):
+                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # reading it takes the error away
             self._read(False)
             self._read(True)
 
@@ -396,7 +494,9 @@ class UvloopSocketTransport(AsyncioSocketTransport):
 class TrioSocketTransport(SocketTransport):
     """On trio; `pump` waits for the socket and delivers `Receiver.closed`, also when it is cancelled."""
 
-    def __init__(self, sock: socket.socket, attestation: Attestation, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
+    ) -> None:
         import trio
 
         super().__init__(sock, attestation, on_end, _buffer_of(trio.lowlevel.current_trio_token()))
@@ -446,7 +546,7 @@ class TrioSocketTransport(SocketTransport):
                 if not self._writing:
                     await self._writers.park()
                     continue
-                await wait_writable(self._socket)
+                await wait_writable(self._writing_end)
                 if self._writing:
                     self._writable()
 

@@ -7,7 +7,7 @@ import sys
 
 from capnet.transport import HIGH_WATER, Transport
 from capnet_transports import exec as exec_transport
-from capnet_transports import unix
+from capnet_transports import stdio, unix
 
 
 class Pipe:
@@ -32,7 +32,8 @@ class Pipe:
 
 
 async def main() -> None:
-    host = await exec_transport.inherited_scheme.connect("")
+    by_stdio = sys.argv[2:] == ["stdio"]
+    host = await (stdio.scheme if by_stdio else exec_transport.inherited_scheme).connect("")
     other = await unix.scheme.connect(sys.argv[1])
     pipes = Pipe(host, other), Pipe(other, host)
     for pipe in pipes:

@@ -12,7 +12,7 @@ import pytest
 from capnet.testing.transports import check_transport
 from capnet.transport import Listener, Transport
 from capnet_transports import exec as exec_transport
-from capnet_transports import memory, tcp, tls, unix, websocket
+from capnet_transports import memory, stdio, tcp, tls, unix, websocket
 from capnet_transports.certificates import make
 from tests.transports.door import Door
 
@@ -82,6 +82,19 @@ async def test_exec(tmp_path: Path) -> None:
         return await exec_transport.scheme.connect(
             "", argv=[sys.executable, str(RELAY), path], env={"PYTHONPATH": ROOT}
         )
+
+    door = Door()
+    await check(unix.scheme.listen(str(tmp_path / "s"), door.accept), start_relay, door)
+
+
+@pytest.mark.parametrize("shell", [None, "exec $0 $1 $2 stdio", "echo motd; $0 $1 $2 stdio | cat"])
+async def test_stdio(shell: str | None, tmp_path: Path) -> None:
+    """The same, over its standard input and output: one socket, the same behind a shell, and with a pipe."""
+
+    async def start_relay(path: str) -> Transport:
+        argv = [sys.executable, str(RELAY), path]
+        whole = [*argv, "stdio"] if shell is None else ["sh", "-c", shell, *argv]
+        return await stdio.scheme.connect("", argv=whole, env={"PYTHONPATH": ROOT})
 
     door = Door()
     await check(unix.scheme.listen(str(tmp_path / "s"), door.accept), start_relay, door)

@@ -73,6 +73,7 @@ async def test_messages_leave_at_once_and_the_system_looks_after_the_peer() -> N
         for transport in (await tcp.connect(rest(url), token=TOKEN), await door.next()):
             assert isinstance(transport, SocketTransport)
             sock = transport._socket
+            assert isinstance(sock, socket.socket)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert not sock.get_inheritable()
