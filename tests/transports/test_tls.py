@@ -176,7 +176,7 @@ async def test_server_name() -> None:
         {"key": "/no/such/file.key"},
         {"token": "short"},
     ],
-    ids=repr,
+    ids=lambda options: ",".join(options),
 )
 async def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
