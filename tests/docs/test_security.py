@@ -94,7 +94,7 @@ def imported(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_nothing_encrypts_and_nothing_compresses() -> None:
+def test_nothing_compresses() -> None:
     """T29, T30: TLS is the standard library's, and where it is spoken; as nothing compresses, nothing swells."""
     files = [file for room in ("capnet", "capnet_transports") for file in (ROOT / room).rglob("*.py")]
     used = {name for file in files for name in imported(file)}
