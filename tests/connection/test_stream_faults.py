@@ -679,7 +679,7 @@ async def test_fault_37_a_generator_is_closed_when_its_item_cannot_be_sent() -> 
         flows = await client.bootstrap(Flows)
         values = flows.anything([1])
         assert await anext(values) == 1
-        with pytest.raises(Internal):
+        with pytest.raises(FailedPrecondition):
             await anext(values)
         assert closed == ["here"]
         await until(lambda: len(seen) == 1)

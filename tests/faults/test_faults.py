@@ -12,8 +12,11 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
+import trio.testing
 
 from capnet import Cap, Limits, call
+from capnet.connection.loop.trio import TrioScope
 from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows
 from tests.connection.shop import MemShop, Shop, until
@@ -92,3 +95,30 @@ async def test_a_cancelled_handler_lets_go_of_its_arguments_without_the_collecto
             await until(lambda: not server.stats()["imports"])
         finally:
             gc.enable()
+
+
+def test_what_a_trio_block_begins_after_a_failed_task_begins() -> None:
+    """Cancelled, as in any nursery that ends; and a program that never leaves the block ends all the same."""
+    begun: list[str] = []
+
+    async def fail() -> None:
+        raise RuntimeError("failed")
+
+    async def late() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            begun.append("late")
+
+    async def enter_and_fail() -> None:
+        loop = await TrioScope().__aenter__()
+        loop.spawn(fail)
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+        loop.spawn(late)
+        with trio.CancelScope(shield=True), trio.fail_after(60):
+            while not begun:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    trio.run(enter_and_fail)
+    assert begun == ["late"]
