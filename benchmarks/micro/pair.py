@@ -41,6 +41,6 @@ class Pair:
 
 def _carry(source: Engine, target: Engine) -> None:
     target.receive_data(b"".join(source.data_to_send()), 0.0)
-    while target.unread:
+    while target.turn.unread:
         target.receive_data(b"", 0.0)
     source.next_deadline()

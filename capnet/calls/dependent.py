@@ -57,7 +57,7 @@ class DependentCalls:
         """
         engine = self._session.engine
         if not engine.lifecycle.accepts_calls:
-            raise engine.closing.error()
+            raise engine.lifecycle.error()
         arguments = copied(arguments)
         self._held.hold(target)  # the caller may let go of it before the call leaves
         line = self.lines.setdefault(target, _Line())

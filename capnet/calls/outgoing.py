@@ -158,7 +158,7 @@ class Calls:
         references: Sequence[WireReference] = ()
         if isinstance(target, Late):
             target = self.payloads.target_of(target)
-        if method.checks_arguments or not is_plain(arguments, engine.bounds):
+        if method.checks_arguments or not is_plain(arguments, engine.outbox.bounds):
             arguments, references = self.payloads.lower_arguments(arguments, method)
         may_keep = bool(method.result_contracts)
         granted = handling.get()

@@ -159,7 +159,7 @@ class Connection(Serving):
         """
         self._session.loop.check()
         started = self._session.loop.now()
-        number = self._session.engine.ping()
+        number = self._session.engine.keepalive.ping()
         waiter = self._parts.pings[number] = self._session.loop.waiter()
         self._session.driver.flush_soon()
         try:

@@ -29,7 +29,7 @@ class Follower:
         """What was bootstrapped from it answers with the new implementation."""
         exports = self.exports_of(registration, old)
         granted = self._granted_from(old, registration.spec.name)
-        self._session.engine.replace(exports, registration.hosted, registration.generation)
+        self._session.engine.exporting.replace(exports, registration.hosted, registration.generation)
         self._lineage.replaced(exports, registration.hosted)
         for one in granted:
             if not one.live:
@@ -46,7 +46,7 @@ class Follower:
     def exports_of(self, registration: Registration, hosted: Hosted) -> list[Export]:
         """What the peer holds of an implementation under the contract that it is served under."""
         name = registration.spec.name
-        return [export for export in self._session.engine.exports_of(hosted) if export.interface == name]
+        return [export for export in self._session.engine.exporting.of(hosted) if export.interface == name]
 
     def end_calls_on(self, hosted: Hosted, error: CapnetError) -> tuple[int, int]:
         """See `Services`."""

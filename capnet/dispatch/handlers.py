@@ -110,7 +110,7 @@ class Handlers:
         references: Sequence[WireReference] = ()
         result, leaving = value, handler.spec.leaving
         try:
-            if handler.spec.checks_result or not is_plain(value, session.engine.bounds):
+            if handler.spec.checks_result or not is_plain(value, session.engine.outbox.bounds):
                 if answer.state is not AnswerState.RUNNING:
                     self._payloads.dispose(result)
                     value = None  # the caller has been answered already

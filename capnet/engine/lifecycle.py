@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final, Literal
 
 from capnet.errors import CapnetError, Unauthenticated, Unavailable
+from capnet.wire.hello import Hello
 
 __all__ = ["CloseCause", "Lifecycle", "State"]
 
@@ -68,15 +69,19 @@ class CloseCause:
 
 
 class Lifecycle:
-    """The state, and why it is what it is."""
+    """The state, why it is what it is, and what the peer has said to get there."""
 
-    __slots__ = ("accepts_calls", "cause", "state")
+    __slots__ = ("accepts_calls", "cause", "greeted", "peer", "state")
 
     def __init__(self) -> None:
         self.state: State = State.OPENING
         self.accepts_calls = True
         """Whether new calls may start, in either direction."""
         self.cause: CloseCause | None = None
+        self.greeted = False
+        """Whether the peer has begun with something that looks like capnet."""
+        self.peer: Hello | None = None
+        """What the peer said of itself, once the handshake is done."""
 
     def move(self, state: State, cause: CloseCause | None = None) -> None:
         """Go to `state`. The first cause given stays: it is why the connection ends."""
@@ -90,3 +95,7 @@ class Lifecycle:
     def closed(self) -> bool:
         """Whether it is over."""
         return self.state is State.CLOSED
+
+    def error(self) -> CapnetError:
+        """What an intent raises that comes too late, and whatever was in flight at the end fails with."""
+        return (self.cause or CloseCause("local")).error()

@@ -8,21 +8,24 @@ window.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from capnet.errors import CapnetError, ResourceExhausted, Revoked, StreamStopped, cut_text
 from capnet.limits import Limits, bound
 from capnet.wire.frames import Op, items_frame
-from capnet.wire.references import Reference, StreamRef
+from capnet.wire.references import CapRef, Reference, StreamRef
 
-from . import events as event
-from .answering import homes_in
+from .conduct import Conduct
+from .ending import Ending
+from .error_fields import error_fields
+from .events import LimitReached, StreamChanged
 from .exports import Export
+from .importing import Importing
+from .imports import Import
 from .ledger import host_charge
+from .pins import homes_in
 from .streams import Batch, InStream, OutStream, Stream
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .tables import Tables
 
 __all__ = ["Streaming"]
 
@@ -38,13 +41,13 @@ credit never shrinks when it leaves."""
 class Streaming:
     """The streams of one connection."""
 
-    __slots__ = ("_encode", "_engine", "ready")
+    __slots__ = ("_conduct", "_ending", "_importing", "_tables")
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._encode = engine.codec.encode
-        self.ready: list[OutStream] = []
-        """Streams with items that wait for company."""
+    def __init__(self, tables: Tables, importing: Importing, conduct: Conduct, ending: Ending) -> None:
+        self._tables = tables
+        self._importing = importing
+        self._conduct = conduct
+        self._ending = ending
 
     # Intents of a producer
 
@@ -57,10 +60,10 @@ class Streaming:
         assert stream.items > 0 and stream.bytes > 0 and stream.closed is None, "an item needs credit"
         if references:
             if stream.party is not None:
-                self._engine.streams.admit(references, stream.party)
-            item = self._engine.outbox.encode(value, references)
+                self._tables.streams.admit(references, stream.party)
+            item = self._tables.outbox.encode(value, references)
         else:
-            item = self._encode(value)
+            item = self._tables.codec.encode(value)
         size = len(item)
         batch_bytes = stream.batch_bytes + size
         if references or batch_bytes > BATCH_BYTES:
@@ -70,7 +73,7 @@ class Streaming:
             self.flush(stream)
             batch_bytes = size
         if batch_bytes == size:
-            self.ready.append(stream)
+            self._tables.streams.ready.append(stream)
             stream.bytes -= _LONGEST_HEAD
         stream.batch.append(item)
         stream.batch_bytes = batch_bytes
@@ -84,29 +87,28 @@ class Streaming:
             stream.bytes += _LONGEST_HEAD + stream.batch_bytes - len(payload)
             stream.batch = []
             stream.batch_bytes = 0
-            self._engine.outbox.put(payload)
+            self._tables.outbox.put(payload)
 
     def flush_all(self) -> None:
         """Let all items leave."""
-        ready, self.ready = self.ready, []
+        ready, self._tables.streams.ready = self._tables.streams.ready, []
         for stream in ready:
             self.flush(stream)
 
     def end(self, stream: OutStream, error: CapnetError | None = None) -> None:
         """Say that no more will come, and why if that is an error. Once; then, or after the close, it does nothing."""
-        engine = self._engine
-        if stream.farewell is not None or not engine.streams.has(stream):
+        if stream.farewell is not None or not self._tables.streams.has(stream):
             return
         self.flush(stream)
         frame: list[Any] = [Op.END, stream.id]
         if error is not None:
-            frame += engine.answering.error_fields(error)
+            frame += error_fields(self._tables.outbox, error)
         if stream.unsent:
             stream.farewell = frame
         else:
-            engine.outbox.send(frame)
+            self._tables.outbox.send(frame)
             self._remove(stream)
-            self._check_drained()
+            self._ending.check_drained()
 
     # Intents of a consumer
 
@@ -115,7 +117,7 @@ class Streaming:
 
         Those that were taken before have been used up.
         """
-        ledger = self._engine.held_charge
+        ledger = self._tables.held_charge
         ledger.give(stream.in_use)
         stream.in_use = 0
         if not stream.batches:
@@ -123,7 +125,7 @@ class Streaming:
             return None
         batch = stream.batches.popleft()
         stream.in_use = batch[3]
-        self._engine.answering.unpin(homes_in(batch[1]))
+        self._tables.pins.unpin_all(homes_in(batch[1]))
         return batch
 
     def rebuilt(self, stream: InStream, charge: int) -> None:
@@ -133,7 +135,7 @@ class Streaming:
             ResourceExhausted: there is no room for that; the stream is to be stopped. It is no strike: the peer does
                 not know what its items become here.
         """
-        if not self._engine.held_charge.take(charge):
+        if not self._tables.held_charge.take(charge):
             raise ResourceExhausted(
                 f"items that are in use take too much memory: {self._held_charge()}", reason="max_held_charge"
             )
@@ -145,16 +147,15 @@ class Streaming:
             return
         stream.owed_items += items
         stream.owed_bytes += size
-        limits = self._engine.limits
+        limits = self._tables.limits
         if stream.owed_items * 2 >= limits.stream_items or stream.owed_bytes * 2 >= limits.stream_bytes:
-            self._engine.outbox.send([Op.CREDIT, stream.id, stream.owed_items, stream.owed_bytes])
+            self._tables.outbox.send([Op.CREDIT, stream.id, stream.owed_items, stream.owed_bytes])
             stream.items += stream.owed_items
             stream.bytes += stream.owed_bytes
             stream.owed_items = stream.owed_bytes = 0
 
     def stop(self, stream: InStream, reason: str = "") -> None:
         """Want no more of it; what has come and was not taken is let go. Once it has ended it does only that."""
-        engine = self._engine
         self._let_go(stream)
         self._end_was_read(stream)
         if stream.stopped or stream.ended:
@@ -164,7 +165,7 @@ class Streaming:
         if stream.unsent:
             stream.farewell = frame
         else:
-            engine.outbox.send(frame)
+            self._tables.outbox.send(frame)
 
     # What the peer says
 
@@ -178,24 +179,23 @@ class Streaming:
             charge: what it takes up.
             count: how many values it has.
         """
-        engine = self._engine
         if stream.stopped:
-            engine.release_all(references)
+            self.release_all(references)
             return
-        if not engine.held_charge.take(charge):
-            engine.release_all(references)
+        if not self._tables.held_charge.take(charge):
+            self.release_all(references)
             self.spoil(stream, self._no_room(charge, "items that nobody has read take too much memory"))
             return
-        self._engine.answering.pin(homes_in(references))
+        self._tables.pins.pin_all(homes_in(references))
         if references and stream.export is not None:
             self.belong_to(stream.export, references)
         stream.batches.append((values, references, size, charge, count))
         if stream.token is not None:
-            engine.happened.append(event.StreamChanged(stream))
+            self._tables.emit(StreamChanged(stream))
 
     def credit(self, id: int, items: int, size: int) -> None:
         """The consumer has room for more; late credit for a stream that has ended means nothing."""
-        stream = self._engine.streams.produced(id)
+        stream = self._tables.streams.produced(id)
         if stream is not None:
             had_room = stream.room
             stream.grant(items, size)
@@ -208,30 +208,30 @@ class Streaming:
         Args:
             charge: of the frame that it came in.
         """
-        stream = self._engine.streams.consumed(id)
+        stream = self._tables.streams.consumed(id)
         self._remove(stream)
         if error is not None and not stream.ended:
             if stream.stopped:  # nobody will read it
                 error = type(error)(reason=error.reason)
             elif charge > SHORT_END:
-                if self._engine.held_charge.take(charge):
+                if self._tables.held_charge.take(charge):
                     stream.end_charge = charge
                 else:
                     error = self._no_room(charge, "ends of streams that nobody has read take too much memory")
         self._end(stream, error)
-        self._check_drained()
+        self._ending.check_drained()
 
     def stopped(self, id: int, reason: str) -> None:
         """The consumer wants no more; the producer is told and ends. For a stream that has ended it means nothing."""
-        stream = self._engine.streams.produced(id)
-        if stream is not None and stream.closed is None:
+        stream = self._tables.streams.produced(id)
+        if stream is not None:
             self._close(stream, StreamStopped(reason or "the reader wants no more"))
 
     # For the parts of the engine
 
     def widen(self, announced: Limits) -> None:
         """The peer's hello is in: there may be room on streams that had none."""
-        streams = self._engine.streams
+        streams = self._tables.streams
         full = [stream for stream in streams if type(stream) is OutStream and not stream.room]
         streams.widen(announced)
         for stream in full:
@@ -240,10 +240,9 @@ class Streaming:
 
     def left(self, references: Iterable[Reference]) -> None:
         """The frame that mentions these streams is on its way."""
-        engine = self._engine
-        for stream in engine.streams.left(references):
+        for stream in self._tables.streams.left(references):
             if stream.farewell is not None:
-                engine.outbox.send(stream.farewell)
+                self._tables.outbox.send(stream.farewell)
                 if type(stream) is OutStream:
                     self._remove(stream)
             else:
@@ -252,14 +251,22 @@ class Streaming:
     def undone(self, streams: Iterable[Stream], error: CapnetError) -> None:
         """The frame that mentions them will never leave."""
         for stream in streams:
-            self._lose(stream, error)
+            self._close(stream, error)
 
     def belong_to(self, export: Export, references: Iterable[Reference]) -> None:
         """These streams were handed out, or taken, by a call on a capability: they end with it."""
         for reference in references:
-            if type(reference) is StreamRef and self._engine.streams.has(reference.subject):
+            if type(reference) is StreamRef and self._tables.streams.has(reference.subject):
                 reference.subject.export = export
                 export.pins += 1
+
+    def release_all(self, references: Iterable[Reference]) -> None:
+        """Release what references in a value that nobody will see brought along."""
+        for reference in references:
+            if type(reference) is CapRef and type(reference.subject) is Import:
+                self._importing.release(reference.subject)
+            elif type(reference) is StreamRef:
+                self.release(reference.subject)
 
     def release(self, stream: Stream) -> None:
         """Nobody here will use a stream that the peer has opened."""
@@ -270,7 +277,7 @@ class Streaming:
 
     def revoke(self) -> None:
         """End the streams of capabilities that are revoked now; the error overtakes what is on its way."""
-        for stream in list(self._engine.streams):
+        for stream in list(self._tables.streams):
             if stream.export is None or stream.export.revoked is None:
                 continue
             error = Revoked(stream.export.revoked)
@@ -288,15 +295,9 @@ class Streaming:
             stream.ended, stream.error = True, error
             self._changed(stream)
 
-    def clear(self, error: CapnetError) -> None:
-        """The connection is over."""
-        self.ready.clear()
-        for stream in self._engine.streams.clear():
-            self._lose(stream, error)
-
     def _send_alone(self, stream: OutStream, item: bytes, references: Sequence[Reference]) -> None:
         """An item with references leaves at once: what is said of these references must not overtake it."""
-        outbox = self._engine.outbox
+        outbox = self._tables.outbox
         self.flush(stream)
         payload = items_frame(stream.id, (item,))
         if len(payload) > outbox.limit:
@@ -309,60 +310,46 @@ class Streaming:
             self.left(references)
 
     def _remove(self, stream: Stream) -> None:
-        self._engine.streams.remove(stream)
+        self._tables.streams.remove(stream)
         if stream.export is not None:
-            self._engine.answering.unpin((stream.export,))
+            self._tables.pins.unpin(stream.export)
 
     def _changed(self, stream: Stream) -> None:
         if stream.token is not None:
-            self._engine.emit(event.StreamChanged(stream))
+            self._tables.emit(StreamChanged(stream))
 
-    def _close(self, stream: OutStream, error: CapnetError) -> None:
-        stream.closed = error
-        self._changed(stream)
+    def _close(self, stream: Stream, error: CapnetError) -> None:
+        if stream.end(error):
+            self._changed(stream)
 
     def _end(self, stream: InStream, error: CapnetError | None) -> None:
-        if stream.ended:
-            return
-        stream.ended = True
-        stream.error = error
-        if type(error) is Revoked:
-            self._let_go(stream)
-        self._changed(stream)
-
-    def _lose(self, stream: Stream, error: CapnetError) -> None:
-        if type(stream) is InStream:
-            self._end(stream, error)
-        elif type(stream) is OutStream and stream.closed is None:
-            self._close(stream, error)
+        if stream.end(error):
+            if type(error) is Revoked:
+                self._let_go(stream)
+            self._changed(stream)
 
     def _let_go(self, stream: InStream) -> None:
         charge, stream.in_use = stream.in_use, 0
         while stream.batches:
             _, references, _, batch_charge, _ = stream.batches.popleft()
             charge += batch_charge
-            self._engine.answering.unpin(homes_in(references))
-            self._engine.release_all(references)
-        self._engine.held_charge.give(charge)
+            self._tables.pins.unpin_all(homes_in(references))
+            self.release_all(references)
+        self._tables.held_charge.give(charge)
 
     def _end_was_read(self, stream: InStream) -> None:
-        self._engine.held_charge.give(stream.end_charge)
+        self._tables.held_charge.give(stream.end_charge)
         stream.end_charge = 0
 
     def _no_room(self, charge: int, what: str) -> ResourceExhausted:
         """What a stream ends with when there is no room for what has come."""
-        engine = self._engine
-        if engine.held_charge.crowded(charge):
-            reason, most = "max_host_charge", host_charge(engine.held_charge)
-            engine.emit(event.LimitReached(reason))
+        if self._tables.held_charge.crowded(charge):
+            reason, most = "max_host_charge", host_charge(self._tables.held_charge)
+            self._tables.emit(LimitReached(reason))
         else:
             reason, most = "max_held_charge", self._held_charge()
-            engine.count_strike(reason)
+            self._conduct.count_strike(reason)
         return ResourceExhausted(f"{what}: {most}", reason=reason)
 
     def _held_charge(self) -> str:
-        return bound("max_held_charge", self._engine.held_charge.limit, "reader")
-
-    def _check_drained(self) -> None:
-        if not self._engine.lifecycle.accepts_calls:
-            self._engine.closing.check_drained()
+        return bound("max_held_charge", self._tables.held_charge.limit, "reader")

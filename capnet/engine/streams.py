@@ -83,6 +83,13 @@ class OutStream:
         """Whether an item may be sent now."""
         return self.items > 0 and self.bytes > 0 and self.closed is None
 
+    def end(self, error: CapnetError) -> bool:
+        """Nothing more may be sent, for this reason. Whether that is news."""
+        news = self.closed is None
+        if news:
+            self.closed = error
+        return news
+
     @property
     def sent(self) -> int:
         """Items that were sent."""
@@ -155,6 +162,13 @@ class InStream:
         self.party: Hashable = None
         self.token = token
 
+    def end(self, error: CapnetError | None) -> bool:
+        """The last word has come, or never will. Whether that is news."""
+        news = not self.ended
+        if news:
+            self.ended, self.error = True, error
+        return news
+
     def charge(self, items: int, size: int) -> None:
         """A frame has come.
 
@@ -193,6 +207,7 @@ class Streams:
         "_their_next",
         "limit",
         "opened",
+        "ready",
         "window",
     )
 
@@ -207,6 +222,8 @@ class Streams:
         """How many of ours there are."""
         self.window = (EARLY.stream_items, EARLY.stream_bytes)
         """First credit on a stream that the peer consumes; set from its hello."""
+        self.ready: list[OutStream] = []
+        """Those with items that wait for company."""
         self._portions = Portions()  # of ours
         self._lent = Portions()  # of the peer's that there are for parties, and of those that are expected
         self._expected: set[Call] = set()
@@ -384,6 +401,7 @@ class Streams:
         """Forget every stream; returns them."""
         streams = list(self._by_id.values())
         self._by_id = {}
+        self.ready.clear()
         self.opened = 0
         self._portions.clear()
         self._lent.clear()

@@ -1,13 +1,19 @@
-"""The clockwork: when the engine next wants to be told the time."""
+"""The clockwork: what time it is, and when the engine next wants to be told."""
 
 from __future__ import annotations
 
 from enum import Enum
 from heapq import heapify, heappop, heappush
+from typing import Final
+
+from capnet.limits import Limits, bound
 
 from .answers import Answer, AnswerState
 
-__all__ = ["Timer", "Timers"]
+__all__ = ["LONGEST", "Timer", "Timers", "time_of"]
+
+LONGEST: Final = 1e9
+"""Seconds of grace or deadline that are told apart; longer ones count as this."""
 
 
 class Timer(Enum):
@@ -30,9 +36,11 @@ class Timers:
     anew, so memory follows the answers that are still owed.
     """
 
-    __slots__ = ("_deadlines", "_live", "_serial", "_set", "changed")
+    __slots__ = ("_deadlines", "_live", "_serial", "_set", "changed", "now")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.now = now
+        """The time, as it was told last: in seconds, on any clock that does not run backwards."""
         self.changed = True
         """Whether `next` may give another time than before; the driver resets it."""
         self._set: dict[Timer, float] = {}
@@ -102,6 +110,11 @@ class Timers:
             if _owed(answer):
                 overdue.append(answer)
         return overdue
+
+
+def time_of(field: str, limits: Limits) -> str:
+    """What is said where a time of ours has run out."""
+    return bound(field, f"{getattr(limits, field):g} s", "receiver")
 
 
 def _owed(answer: Answer) -> bool:

@@ -177,8 +177,8 @@ class Forwarders:
                 if granted.live and session is not None:
                     told.setdefault((session, imported.generation), []).append(granted.export)
         for (session, generation), exports in told.items():
-            self._caller.session.engine.spend(LIKE_VALUES * len(exports))
-            session.engine.tell_replaced(exports, generation)
+            self._caller.session.engine.turn.spend(LIKE_VALUES * len(exports))
+            session.engine.exporting.tell_replaced(exports, generation)
             session.driver.flush_soon()
 
     def onward(self, answer: Answer) -> Export:

@@ -76,12 +76,12 @@ class Payloads:
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        lowered = lower(arguments, self.argument, self._session.engine.bounds, place=method.arguments_position)
+        lowered = lower(arguments, self.argument, self._session.engine.outbox.bounds, place=method.arguments_position)
         return _apart(lowered)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
-        return _apart(lower(value, self.value, self._session.engine.bounds, place=method.result_position))
+        return _apart(lower(value, self.value, self._session.engine.outbox.bounds, place=method.result_position))
 
     def dispose(self, result: Any) -> None:
         """Nobody gets a result: what was made for it and is used nowhere else is closed, as if it was given back."""

@@ -321,7 +321,7 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
             by_session.setdefault(session, []).append(one.export)
     for session, exports in by_session.items():
         with session.must_succeed:
-            session.engine.revoke(exports, reason)
+            session.engine.exporting.revoke(exports, reason)
     _Telling(by_session).turn()
 
 

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from capnet.calls.call import Caller
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
-from capnet.engine.engine import VALUES_LIKE_A_FRAME
+from capnet.engine.turn import VALUES_LIKE_A_FRAME
 from capnet.references.proxy import Proxy, make_proxy, reference_of
 from capnet.references.reference import Reference
 from capnet.registry import Facet, implementation_of
@@ -97,8 +97,8 @@ async def _description(names: Names) -> dict[str, Any]:
     """The names that the peer may have. Each costs it as much as a small frame: it waits for its pace (P-LIMIT-5)."""
     known = tuple(names)
     engine = names.session.engine
-    wait = engine.work_pace.wait(names.session.loop.now())
-    engine.spend(len(known) * VALUES_LIKE_A_FRAME)
+    wait = engine.turn.work_pace.wait(names.session.loop.now())
+    engine.turn.spend(len(known) * VALUES_LIKE_A_FRAME)
     if wait:
         await sleep(wait)
     served: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from capnet.contract import Cap
 from capnet.contract.plain import plain
-from capnet.engine.answering import MAX_ERROR_DETAILS
+from capnet.engine.error_fields import MAX_ERROR_DETAILS
 from capnet.errors import (
     EXITS,
     CallCancelled,
@@ -128,7 +128,7 @@ def _lowered(session: Session, details: dict[str, Any]) -> dict[str, Any]:
         try:
             if type(name) is not str:
                 raise TypeError(f"a detail has a name, and not a key of type {type(name).__qualname__}")
-            plainer = lower(value, _data, session.engine.bounds, _AROUND)[0]
+            plainer = lower(value, _data, session.engine.outbox.bounds, _AROUND)[0]
             size = len(session.engine.codec.encode([name, plainer]))
             if size > room:
                 raise ValueError(f"{size} bytes are more than is left of {MAX_ERROR_DETAILS} for details")

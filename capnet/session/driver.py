@@ -142,7 +142,7 @@ class Driver:
         loop, engine, share = self.loop, self.engine, self._share
         self.began = started = loop.now()
         if share is not None:
-            engine.turn = share.begin(started, engine.limits.frames_per_turn)
+            engine.turn.frames = share.begin(started, engine.limits.frames_per_turn)
         self._cleanup.left = PER_TURN
         self.receiving = True
         loop.in_callback = self._direct
@@ -161,13 +161,13 @@ class Driver:
         self.receiving = False
         self.drain()
         owes = share is not None and share.end(loop.now())
-        if engine.unread or owes or engine.paced or self._cleanup.due:
+        if engine.turn.unread or owes or engine.turn.paced or self._cleanup.due:
             self._yield_turn(engine.rest(loop.now()), owes=owes)
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
         if self._end_stall() and not self._going_on:
-            if self.engine.unread:
+            if self.engine.turn.unread:
                 self._going_on = True
                 self.loop.call_soon(self._go_on)
             else:
@@ -251,7 +251,7 @@ class Driver:
 
     def _yield_turn(self, rest: float, *, owes: bool) -> None:
         """Let others have their turn, for `rest` seconds if that is not 0, and read nothing meanwhile."""
-        if self._going_on or not (rest or owes or self.engine.unread or self._cleanup.due):
+        if self._going_on or not (rest or owes or self.engine.turn.unread or self._cleanup.due):
             return
         self._going_on = True
         self.transport.pause()
@@ -274,7 +274,7 @@ class Driver:
         self._going_on = False
         if self._stall is not None and not self.transport_closed:
             return  # what it has sent waits as well until it has read; `writable` goes on
-        if self.engine.unread:
+        if self.engine.turn.unread:
             self.data_received(b"")
             if self._going_on:
                 return

@@ -61,7 +61,7 @@ class Streams:
         """
         session = self.session
         references: Sequence[WireReference] = ()
-        bounds = session.engine.bounds
+        bounds = session.engine.outbox.bounds
         if position.checks_keys or not is_plain(item, bounds, AROUND_ITEMS):
             item, references = lower(item, self.payloads.value, bounds, AROUND_ITEMS, position)
         if leaving is not None:

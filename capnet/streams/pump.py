@@ -253,7 +253,7 @@ class Producer(Pump):
                     if as_is is not None
                     else any_keys
                     and (exact is None or kind_of(item) is exact)
-                    and is_plain(item, engine.bounds, AROUND_ITEMS)
+                    and is_plain(item, engine.outbox.bounds, AROUND_ITEMS)
                 ):
                     send(stream, item)
                 else:

@@ -329,7 +329,7 @@ class EnginePair:
         data = side.incoming.take(count)
         if data:
             side.engine.receive_data(data, self.now)
-            while side.engine.unread:
+            while side.engine.turn.unread:
                 self.step()
                 side.engine.receive_data(b"", self.now)
         if side.incoming.ended and not side.incoming.waiting:
@@ -427,7 +427,7 @@ class EnginePair:
 
 def _left_over(engine: Engine) -> dict[str, int]:
     counts = {**stats(engine), "kept for us": engine.calls.kept, "promised": engine.pipelines.promised}
-    counts["lingering"] = len(engine.lingering)
+    counts["lingering"] = len(engine.pins.lingering)
     return {key: count for key, count in counts.items() if count and key != "strikes"}
 
 
@@ -470,7 +470,7 @@ class RawPeer:
         """Send bytes to the engine; returns the frames it says to them."""
         before = len(self.heard)
         self.engine.receive_data(data, self.now)
-        while self.engine.unread:
+        while self.engine.turn.unread:
             self.collect()
             self.engine.receive_data(b"", self.now)
         self.collect()

@@ -283,7 +283,7 @@ def revoked_stream(play: Play) -> None:
     play.move()
     play.sent.clear()
     assert consumed.batches
-    play.b.engine.revoke(play.b.engine.exports_of("lobby"), "session over")
+    play.b.engine.exporting.revoke(play.b.engine.exporting.of("lobby"), "session over")
     play.move()
     assert use(play.a, consumed) == []
     assert consumed.error is not None and consumed.error.reason == "revoked"

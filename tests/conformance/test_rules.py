@@ -126,7 +126,7 @@ def test_streams_that_a_call_has_taken_end_with_its_capability(dropped: bool) ->
     if dropped:
         peer.say([11, [[2, 1]]])
     engine = peer.engine
-    engine.revoke(engine.exports_of("lobby"), "over")
+    engine.exporting.revoke(engine.exporting.of("lobby"), "over")
     said = peer.collect()
     ends = [[10, -1, "revoked"], [9, -2, "failed_precondition", "over", {"reason": "revoked"}]]
     assert said == (ends if dropped else [[12, [2], "over"], *ends])
@@ -142,7 +142,7 @@ def test_streams_of_a_call_that_had_to_wait_end_with_its_capability() -> None:
     reference = capability("room")
     peer.reply(open_call, reference, [reference])
     peer.reply(arrived(peer), None)
-    peer.engine.revoke(peer.engine.exports_of("room"), "over")
+    peer.engine.exporting.revoke(peer.engine.exporting.of("room"), "over")
     assert peer.collect() == [[12, [2], "over"], [10, -1, "revoked"]]
 
 

@@ -101,7 +101,7 @@ def in_portions(portions: list[int]) -> bool:
 async def test_what_was_passed_on_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-CAP-5: whoever has it from us is told, of many at once in few frames."""
     async with street(monkeypatch, "imports_replaced") as here:
-        here.owner._session.engine.tell_replaced(list(here.owner._session.engine.exports), 7)
+        here.owner._session.engine.exporting.tell_replaced(list(here.owner._session.engine.exports), 7)
         here.owner._session.driver.drain()
         await until(lambda: all(generation(door) == 7 for door in here.doors))
         assert in_portions(here.portions)

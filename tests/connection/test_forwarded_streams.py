@@ -201,7 +201,7 @@ async def test_a_revocation_at_the_host_ends_the_streams() -> None:
         items = peers.node.count(10**9)
         assert await anext(items) == 0
         server = peers.hops[0][0]
-        server._session.engine.revoke(
+        server._session.engine.exporting.revoke(
             [export for export in server._session.engine.exports if export.interface == "test.Node"], "taken"
         )
         server._session.driver.drain()

@@ -264,7 +264,7 @@ async def test_descriptions_have_a_pace(monkeypatch: pytest.MonkeyPatch) -> None
         assert turns == 50 * 2
         # The first is free, and each other waits for those before it: what they cost, less what has passed.
         assert len(waited) >= 48 and waited == sorted(waited) and 30 < waited[-1] < 50
-        server._session.engine.work_pace.spend(server._session.loop.now(), -100 * rate)
+        server._session.engine.turn.work_pace.spend(server._session.loop.now(), -100 * rate)
 
 
 async def test_observers_hear_of_denials_and_of_a_broken_policy() -> None:

@@ -411,8 +411,8 @@ async def test_calls_that_were_given_up_count_until_the_owner_has_answered() -> 
     """P-CALL-6: to cancel and call again does not get more of it."""
     async with hub(2) as made:
         engine = made.near._session.engine
-        engine.own_pace = Pace(1, 1e-6, engine.now)
-        engine.own_pace.spend(engine.now)  # the news of cancels has to wait
+        engine.tables.own_pace = Pace(1, 1e-6, engine.timers.now)
+        engine.tables.own_pace.spend(engine.timers.now)  # the news of cancels has to wait
         greedy, other = made.guests
         for _ in range(3):
             calls = [cast("Any", greedy.hold("x")) for _ in range(20)]

@@ -31,6 +31,9 @@ import capnet_transports.unix
 from capnet.engine.answering import Answering
 from capnet.engine.calling import Calling
 from capnet.engine.engine import Engine
+from capnet.engine.exporting import Exporting
+from capnet.engine.importing import Importing
+from capnet.engine.keepalive import Keepalive
 from capnet.engine.streaming import Streaming
 from capnet.wire.codec import Codec
 
@@ -155,10 +158,13 @@ ERRORS: Final = {
 }
 """What may come of each operation, in turn."""
 INTENTS: Final = {
-    Engine: "hold release release_all revoke replace ping strike close finish",
-    Calling: "call cancel keep release",
+    Engine: "strike close finish",
+    Calling: "call cancel keep",
     Answering: "reply fail end_answer forward",
-    Streaming: "send flush end take consumed stop release",
+    Streaming: "send flush end take consumed stop release release_all",
+    Importing: "hold release release_call",
+    Exporting: "revoke replace",
+    Keepalive: "ping",
 }
 """What the driver and the other parts of a connection tell the engine."""
 INPUTS: Final = "receive_data receive_eof handle_timeout data_to_send"

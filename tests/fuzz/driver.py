@@ -248,13 +248,13 @@ class Driver:
     def _revoke(self) -> None:
         exports = [export for export in self.exports if export not in self.ended]
         if exports:
-            self._engine.revoke([self._one_export(exports)], "on purpose")
+            self._engine.exporting.revoke([self._one_export(exports)], "on purpose")
 
     def _replace(self) -> None:
         exports = list(self._engine.exports)
         if exports:
             self.subjects.append(f"subject {len(self.subjects)}")
-            self._engine.replace([self._one_export(exports)], self.subjects[-1], self._choices.below(4))
+            self._engine.exporting.replace([self._one_export(exports)], self.subjects[-1], self._choices.below(4))
 
     def _one_export(self, exports: list[Export]) -> Export:
         return self._choices.one_of(sorted(exports, key=lambda export: export.id))
@@ -286,7 +286,7 @@ class Driver:
             self._engine.streaming.stop(self._choices.one_of(self.consuming), "enough")
 
     def _ping(self) -> None:
-        self._engine.ping()
+        self._engine.keepalive.ping()
 
     def _close(self) -> None:
         match self._choices.below(4):

@@ -73,7 +73,7 @@ def _bound_frames(engine: Engine) -> None:
     """As if a frame could hold less than any side may announce."""
     engine.limits = LIMITS
     Codec.__init__(engine.codec, LIMITS)
-    engine.bounds = FrameBounds(LIMITS, LIMITS)
+    engine.outbox.bounds = FrameBounds(LIMITS, LIMITS)
 
 
 def _narrow(engine: Engine) -> None:

@@ -149,7 +149,7 @@ def the_hello_may_be_said_twice(patch: pytest.MonkeyPatch) -> str:
     """A violation is said without ending anything."""
 
     def by_violation(self: Closing, violation: ProtocolViolation) -> None:
-        self._engine.outbox.send([16, violation.clause, violation.message])
+        self._tables.outbox.send([16, violation.clause, violation.message])
 
     patch.setattr(Closing, "by_violation", by_violation)
     return "hello"
@@ -187,7 +187,7 @@ def an_abort_is_said_twice(patch: pytest.MonkeyPatch) -> str:
     """A violation is named, and named again."""
 
     def by_violation(self: Closing, violation: ProtocolViolation) -> None:
-        self._engine.outbox.send([16, violation.clause, violation.message])
+        self._tables.outbox.send([16, violation.clause, violation.message])
         original(self, violation)
 
     original = Closing.by_violation

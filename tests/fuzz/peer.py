@@ -211,7 +211,7 @@ class Peer:
         return [Op.PING, self._choices.below(256)]
 
     def _pong(self) -> list[Any]:
-        asked = self._raw.engine.ping_number
+        asked = self._raw.engine.keepalive.number
         return [Op.PONG, self._one(range(1, asked + 1))]
 
     def _goaway(self) -> list[Any]:

@@ -112,7 +112,7 @@ class Encounter:
             took = time.thread_time() - began
             if took > self.slowest:
                 self.slowest = took
-            data, more = b"", engine.unread
+            data, more = b"", engine.turn.unread
         self._settle(verdict)
 
     def _act(self, name: str, which: int, shape: int, choice: int) -> None:
@@ -181,7 +181,7 @@ class Encounter:
         said = ["stranger"] if stranger else self.referee.aborts
         assert said == ([] if not by_peer else ["stranger"] if stranger else [cause.clause]), (said, cause)
         if by_peer:
-            assert stranger is (not self.referee.introduced and not engine.inbound.greeted)
+            assert stranger is (not self.referee.introduced and not engine.lifecycle.greeted)
         if verdict:
             right = by_peer and (cause.clause in verdict or self._too_much(cause.clause))
             assert right, f"{cause} for what breaks {verdict}"
@@ -235,7 +235,9 @@ class Encounter:
             self._give_back()
         if not self.over:
             left = {key: count for key, count in stats(engine).items() if count and key != "strikes"}
-            assert not left and not engine.lingering and not engine.calls.kept, f"I12: {left} {engine.lingering}"
+            assert not left and not engine.pins.lingering and not engine.calls.kept, (
+                f"I12: {left} {engine.pins.lingering}"
+            )
             referee.ends.add("local")
             self._act("close", 0, 0, 100)
             if referee.one_way_asked:

@@ -12,13 +12,16 @@ from capnet.engine.answers import Answer, Answers
 from capnet.engine.calling import Calling
 from capnet.engine.calls import Call, Calls
 from capnet.engine.closing import Closing
+from capnet.engine.conduct import Conduct
 from capnet.engine.engine import Engine
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import, ImportTable
 from capnet.engine.inbound import Inbound
 from capnet.engine.lifecycle import CloseCause
 from capnet.engine.pipelines import Pipelines, Place
+from capnet.engine.resolving import _home, resolve
 from capnet.engine.streams import InStream, OutStream, Streams
+from capnet.engine.tables import Tables
 from capnet.engine.timers import Timer, Timers
 from capnet.errors import CallCancelled, CapnetError, ProtocolViolation
 from capnet.wire.frames import Op
@@ -31,7 +34,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def strikes_never_counted(patch: pytest.MonkeyPatch) -> None:
     """Limit errors are free."""
-    patch.setattr(Engine, "count_strike", _does_nothing)
+    patch.setattr(Conduct, "count_strike", _does_nothing)
 
 
 def strikes_never_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -166,7 +169,7 @@ def streams_in_the_wrong_direction(patch: pytest.MonkeyPatch) -> None:
 
 def controls_without_bound(patch: pytest.MonkeyPatch) -> None:
     """Cancels and pings cost nothing, however many come."""
-    patch.setattr(Engine, "count_control", _does_nothing)
+    patch.setattr(Conduct, "count_control", _does_nothing)
 
 
 def goes_on_after_a_violation(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +181,7 @@ def closes_without_a_word(patch: pytest.MonkeyPatch) -> None:
     """No abort is sent."""
 
     def by_violation(self: Closing, violation: ProtocolViolation) -> None:
-        self.finish(CloseCause("violation", violation.message, violation.clause))
+        self._ending.finish(CloseCause("violation", violation.message, violation.clause))
 
     patch.setattr(Closing, "by_violation", by_violation)
 
@@ -233,55 +236,52 @@ def cancelled_calls_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def promises_in_results_accepted(patch: pytest.MonkeyPatch) -> None:
     """An unanswered result travels where it cannot be followed."""
 
-    def resolve(self: Inbound, references: Any, *, promises: bool = False) -> CapnetError | None:
-        return original(self, [ref for ref in references if promises or type(ref) is not AnswerRef], promises=promises)
+    def resolving(tables: Tables, references: Any, *, promises: bool = False) -> CapnetError | None:
+        known = [ref for ref in references if promises or type(ref) is not AnswerRef]
+        return resolve(tables, known, promises=promises)
 
-    original = Inbound._resolve
-    patch.setattr(Inbound, "_resolve", resolve)
+    patch.setattr("capnet.engine.inbound.resolve", resolving)
 
 
 def what_comes_home_may_say_it_is_more(patch: pytest.MonkeyPatch) -> None:
     """A peer sends home what it was given, as something else."""
 
-    def home(self: Inbound, reference: CapRef) -> Export | None:
-        export = self._engine.exports.named(-reference.id)
+    def home(tables: Tables, reference: CapRef) -> Export | None:
+        export = tables.exports.named(-reference.id)
         if export is not None and export.id > 1:
             reference.interface, reference.version = export.interface, export.version
-        return original(self, reference)
+        return _home(tables, reference)
 
-    original = Inbound._home
-    patch.setattr(Inbound, "_home", home)
+    patch.setattr("capnet.engine.resolving._home", home)
 
 
 def built_in_capabilities_come_home(patch: pytest.MonkeyPatch) -> None:
     """A peer gets hold of what answers for the connection itself."""
 
-    def home(self: Inbound, reference: CapRef) -> Export | None:
-        return self._engine.exports.named(-reference.id)
+    def home(tables: Tables, reference: CapRef) -> Export | None:
+        return tables.exports.named(-reference.id)
 
-    patch.setattr(Inbound, "_home", home)
+    patch.setattr("capnet.engine.resolving._home", home)
 
 
 def what_comes_home_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """A peer brings home what was never given to it."""
 
-    def resolve(self: Inbound, references: list[Reference], *, promises: bool = False) -> CapnetError | None:
-        known = [
-            ref for ref in references if type(ref) is not CapRef or ref.id > 0 or -ref.id in self._engine.exports._by_id
-        ]
-        return original(self, known, promises=promises)
+    def resolving(tables: Tables, references: list[Reference], *, promises: bool = False) -> CapnetError | None:
+        exports = tables.exports._by_id
+        known = [ref for ref in references if type(ref) is not CapRef or ref.id > 0 or -ref.id in exports]
+        return resolve(tables, known, promises=promises)
 
-    original = Inbound._resolve
-    patch.setattr(Inbound, "_resolve", resolve)
+    patch.setattr("capnet.engine.inbound.resolve", resolving)
 
 
 def one_way_credit_from_nothing(patch: pytest.MonkeyPatch) -> None:
     """A peer says that calls have ended which were never made."""
 
     def one_way_credit(self: Calling, calls: int) -> None:
-        table = self._engine.calls
+        table = self._tables.calls
         table.one_way_room = min(table.one_way_room + calls, table.limit)
-        self.answered()
+        self._held.answered()
 
     patch.setattr(Calling, "one_way_credit", one_way_credit)
 

@@ -374,14 +374,16 @@ class Honest:
         exports = list(self._live)
         if exports:
             some = exports[which % len(exports) :][: 1 + choice % 4]
-            self.engine.revoke(some, "taken back")
+            self.engine.exporting.revoke(some, "taken back")
 
     def _replace(self, which: int, shape: int, choice: int) -> None:
         exports = list(self._live)
         if exports:
             subject = Subject()
             self.subjects.append(subject)
-            self.engine.replace(self.engine.exports_of(exports[which % len(exports)].subject), subject, choice)
+            self.engine.exporting.replace(
+                self.engine.exporting.of(exports[which % len(exports)].subject), subject, choice
+            )
 
     def _send(self, which: int, shape: int, choice: int) -> None:
         with_room = [stream for stream in self.producing if stream.room and not stream.unsent]
@@ -428,7 +430,7 @@ class Honest:
     def _ping(self, which: int, shape: int, choice: int) -> None:
         if not self.engine.lifecycle.closed:
             with suppress(ResourceExhausted):  # there have been many
-                self.engine.ping()
+                self.engine.keepalive.ping()
 
     def _close(self, which: int, shape: int, choice: int) -> None:
         self.engine.close("bye", choice / 100, self.now)

@@ -353,7 +353,7 @@ class TestForgedIds:
     def test_forged_pongs(self) -> None:
         """P-ID-4: only numbers that were sent; a repeated one is heard and means nothing."""
         raw = RawPeer()
-        number = raw.engine.ping()
+        number = raw.engine.keepalive.ping()
         raw.collect()
         raw.say([15, number], [15, number])
         assert len(raw.take(PongReceived)) == 2 and raw.clause is None
@@ -576,7 +576,7 @@ class TestStreams:
             assert stats(raw.engine)["streams"] == 0
 
         assert_steady(open_and_end_two, range(1, 10_001, 2))
-        assert not raw.engine.streaming.ready and serves(raw)
+        assert not raw.engine.streams.ready and serves(raw)
 
     def test_references_where_none_belong(self) -> None:
         """P-REF: in the last word of a stream nobody could give them back; the reader is told all the same."""
@@ -880,7 +880,7 @@ class TestFloods:
         thing = capability("thing")
         raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": thing}, [thing], "t")
         raw.collect()
-        raw.engine.revoke(list(raw.engine.exports), "gone")
+        raw.engine.exporting.revoke(list(raw.engine.exports), "gone")
         raw.collect()
         said = raw.say(*[call(number, 2) for number in range(1, 1001)])
         assert {(frame[0], frame[2], frame[4]["reason"]) for frame in said} == {(4, "failed_precondition", "revoked")}

@@ -350,7 +350,7 @@ def busy() -> RawPeer:
         [Op.CALL, 2, 0, "m", {}, {"keep": True}],
         [Op.CALL, 3, 0, "m", {"x": StreamRef("out", id=1), "y": StreamRef("in", id=3)}],
     )
-    engine.ping()
+    engine.keepalive.ping()
     raw.collect()
     raw.events.clear()
     return raw

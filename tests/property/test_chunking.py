@@ -52,9 +52,9 @@ def conversation() -> bytes:
         if imported is not None and imported.holders:
             pair.left.call("back", homeward(imported))
             pair.left.engine.release(imported)
-        pair.left.engine.ping()
+        pair.left.engine.keepalive.ping()
         flush()
-    pair.left.engine.revoke([next(iter(pair.left.engine.exports))], "enough")
+    pair.left.engine.exporting.revoke([next(iter(pair.left.engine.exports))], "enough")
     pair.left.engine.call(pair.left.engine.imports.bootstrap, "large", {"blob": bytes(70_000)}, token="large")
     flush()
     pair.left.engine.close("done", 0.0, pair.now)

@@ -57,7 +57,7 @@ def test_what_is_piped_on_a_call_without_time_fails_with_it(pair: EnginePair) ->
     pair.flush()
     assert [type(pair.left.failed()) for _ in range(2)] == [DeadlineExceeded] * 2
     assert not pair.right.take(CallArrived)
-    pair.left.engine.calling.release(source)
+    pair.left.engine.importing.release_call(source)
     pair.finish()
 
 

@@ -37,7 +37,7 @@ def test_a_waiter_that_comes_afterwards_is_told_too() -> None:
         with pytest.raises(Unavailable):
             pair.right.call("m", target=target)
     with pytest.raises(Unavailable):
-        engine.ping()
+        engine.keepalive.ping()
 
 
 def test_after_the_end_nothing_happens() -> None:
@@ -54,8 +54,8 @@ def test_after_the_end_nothing_happens() -> None:
         side.events.clear()
     left, right = pair.left.engine, pair.right.engine
     left.cancel(call)
-    left.revoke([export], "late")
-    left.replace([export], "late", 1)
+    left.exporting.revoke([export], "late")
+    left.exporting.replace([export], "late", 1)
     left.strike("late")
     left.close("late", 1.0, pair.now)
     left.receive_data(b"\x00\x00\x00\x01\xff", pair.now)
@@ -117,8 +117,8 @@ def test_fault_26_what_is_over_stays_over() -> None:
     imported = pair.give(pair.left, "thing")
     exports = list(pair.left.engine.exports)
     pair.cut()
-    pair.left.engine.revoke(exports, "late")
-    pair.left.engine.replace(exports, "late", 2)
+    pair.left.engine.exporting.revoke(exports, "late")
+    pair.left.engine.exporting.replace(exports, "late", 2)
     pair.right.engine.release(imported)
     pair.right.engine.close("late", 0.0, pair.now)
     pair.step()

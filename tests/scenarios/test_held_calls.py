@@ -130,7 +130,7 @@ def test_a_revoked_export_in_a_held_call_ends_once() -> None:
     engine = pair.left.engine
     engine.call(engine.imports.bootstrap, "large", {"blob": bytes(EARLY.max_frame)}, token="large")
     held = pair.left.call("give", capability("thing"))
-    engine.revoke(list(engine.exports), "gone")
+    engine.exporting.revoke(list(engine.exports), "gone")
     engine.cancel(held)
     pair.step()
     assert [event.reason for event in pair.left.take(ExportEnded)] == ["revoked"]
@@ -146,8 +146,8 @@ def test_news_of_an_export_do_not_overtake_its_first_mention() -> None:
         pair.left.call("run")
     pair.left.call("give", capability("revoked"), capability("replaced"))
     first, second = pair.left.engine.exports
-    pair.left.engine.revoke([first], "changed my mind")
-    pair.left.engine.replace([second], "better", 1)
+    pair.left.engine.exporting.revoke([first], "changed my mind")
+    pair.left.engine.exporting.replace([second], "better", 1)
     pair.flush()
     pair.right.reply(pair.right.arrived())
     pair.flush()
@@ -166,7 +166,7 @@ def test_who_has_let_go_meanwhile_is_told_again() -> None:
         pair.left.call("run")
     pair.left.call("give", capability("thing"))
     pair.flush()
-    pair.left.engine.revoke(list(pair.left.engine.exports), "gone")
+    pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "gone")
     pair.right.engine.release(imported)
     pair.flush()
     pair.right.reply(pair.right.arrived())

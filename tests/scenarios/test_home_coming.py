@@ -38,7 +38,7 @@ def test_it_becomes_the_original_in_arguments_and_results(pair: EnginePair) -> N
 def test_one_that_was_revoked_refuses_the_value(pair: EnginePair) -> None:
     """P-CAP-6, P-ERR-3: what an honest peer can send while a revocation is on its way is an error for that call."""
     imported = pair.give(pair.left, "thing")
-    pair.left.engine.revoke(list(pair.left.engine.exports), "no more")
+    pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "no more")
     pair.right.call("back", homeward(imported), capability("fresh"))
     pair.flush()
     error = pair.right.failed()

@@ -73,7 +73,7 @@ def test_traffic_needs_no_pings(pair: EnginePair) -> None:
         for side in pair.sides:
             side.reply(side.arrived())
         pair.flush()
-    assert pair.left.engine.ping_number == pair.right.engine.ping_number == 0
+    assert pair.left.engine.keepalive.number == pair.right.engine.keepalive.number == 0
 
 
 def test_it_can_be_turned_off() -> None:

@@ -114,7 +114,7 @@ def test_revoked_capabilities_count_until_they_are_dropped(narrow: EnginePair) -
     """P-CAP-1: a peer that drops nothing cannot make the table grow through revocation (threat T16)."""
     for number in range(16):
         narrow.give(narrow.left, f"thing {number}")
-    narrow.left.engine.revoke(list(narrow.left.engine.exports), "gone")
+    narrow.left.engine.exporting.revoke(list(narrow.left.engine.exports), "gone")
     with pytest.raises(ResourceExhausted):
         narrow.left.call("give", capability("another"))
     for imported in list(narrow.right.engine.imports):

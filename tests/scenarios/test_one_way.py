@@ -107,7 +107,7 @@ class TestCredit:
         pair = narrow()
         imported = pair.give(pair.right, "thing")
         if how == "refused":
-            pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "gone")
+            pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "gone")
         if how == "queued":
             for _ in range(16):
                 pair.left.call("run")
@@ -125,7 +125,7 @@ class TestCredit:
             end(pair, running)
         elif how == "queued":
             assert len(pair.right.engine.answers.queue) == 16
-            pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "gone")
+            pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "gone")
             end(pair, running)
         pair.flush()
         assert pair.left.engine.calls.one_way_room == 16 and not pair.left.take(CallFailed)

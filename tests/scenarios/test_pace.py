@@ -51,7 +51,7 @@ class TestCancels:
                 pair.right.reply(pair.right.arrived())
             pair.advance(0.01)
             pair.flush()
-        assert not pair.right.closed and pair.right.engine.control_pace.wait(pair.now) == 0
+        assert not pair.right.closed and pair.right.engine.conduct.control_pace.wait(pair.now) == 0
         pair.advance(60.0)
         pair.flush()
         assert not left.engine.calls.cancelled
@@ -66,7 +66,7 @@ class TestCancels:
         pair.flush()
         first, second, third = (right.arrived() for _ in range(3))
         for _ in range(HONEST_BURST):
-            left.engine.own_pace.take(0.0)
+            left.engine.tables.own_pace.take(0.0)
         for call in calls:
             left.engine.cancel(call, "enough")
         pair.flush()
@@ -90,7 +90,7 @@ class TestCancels:
         call = pair.left.call("m")
         pair.flush()
         for _ in range(HONEST_BURST):
-            pair.left.engine.own_pace.take(0.0)
+            pair.left.engine.tables.own_pace.take(0.0)
         pair.left.engine.cancel(call)
         pair.cut()
         assert not pair.left.engine.calls.cancelled and pair.left.engine.next_deadline() is None
@@ -103,15 +103,15 @@ class TestPings:
         """P-LIMIT-4: an error that says why; after a while there is room again."""
         pair = EnginePair().open()
         engine = pair.left.engine
-        numbers = [engine.ping() for _ in range(HONEST_BURST)]
+        numbers = [engine.keepalive.ping() for _ in range(HONEST_BURST)]
         with pytest.raises(ResourceExhausted) as raised:
-            engine.ping()
+            engine.keepalive.ping()
         assert raised.value.reason == "rate_limited"
         pair.flush()
         pair.advance(1.0)
         pair.flush()
         engine.handle_timeout(pair.now)
-        assert engine.ping() == numbers[-1] + 1
+        assert engine.keepalive.ping() == numbers[-1] + 1
         pair.left.events.clear()
         pair.flush()
         pair.left.events.clear()
@@ -126,7 +126,7 @@ class TestRefusedCalls:
         raw = RawPeer()
         thing = capability("thing")
         raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": thing}, [thing])
-        raw.engine.revoke(list(raw.engine.exports), "gone")
+        raw.engine.exporting.revoke(list(raw.engine.exports), "gone")
         raw.collect()
         number = 0
         while raw.clause is None:
@@ -167,7 +167,7 @@ class TestTurns:
         right = pair.right.engine
         right.receive_data(data[:-3], pair.now)
         arrived = [len(pair.right.engine.answers)]
-        while right.unread:
+        while right.turn.unread:
             right.receive_data(b"", pair.now)
             arrived.append(len(right.answers))
         assert arrived == [10, 20, 24] and right.reader.partial
@@ -180,7 +180,7 @@ class TestTurns:
         """T3: what counts is how long they take: a turn ends behind the first that is large."""
         raw = RawPeer()
         raw.engine.receive_data(raw.pack(*[[2, number, 0, "m", {"x": [0] * 60_000}] for number in (1, 2, 3)]), 0.0)
-        assert (len(raw.engine.answers), raw.engine.unread) == (1, True)
+        assert (len(raw.engine.answers), raw.engine.turn.unread) == (1, True)
         raw.engine.receive_data(b"", 0.0)
         raw.engine.receive_data(b"", 0.0)
         assert len(raw.engine.answers) == 3
@@ -189,7 +189,7 @@ class TestTurns:
         """T8: nothing is left, nothing is waited for."""
         raw = RawPeer(Hello("engine", Limits(frames_per_turn=2)))
         raw.engine.receive_data(raw.pack([14, 1], [14, 2]), 0.0)
-        assert not raw.engine.unread and len(raw.collect()) == 2
+        assert not raw.engine.turn.unread and len(raw.collect()) == 2
 
     def test_the_end_in_the_middle(self) -> None:
         """P-ERR-3: behind a violation nothing is acted on."""
@@ -197,7 +197,7 @@ class TestTurns:
         raw.engine.receive_data(raw.pack([14, 1], [14, 2], [63], [14, 3]), 0.0)
         assert [frame[0] for frame in raw.collect()] == [15, 15]
         raw.engine.receive_data(b"", 0.0)
-        assert [frame[0] for frame in raw.collect()] == [16] and not raw.engine.unread
+        assert [frame[0] for frame in raw.collect()] == [16] and not raw.engine.turn.unread
         raw.engine.receive_data(b"", 0.0)
 
     def test_a_rate_of_calls(self) -> None:
@@ -259,7 +259,7 @@ class TestWork:
         frames = raw.pack(*[[2, number, 0, "m", {"x": AnswerRef(1)}] for number in (2, 3, 4)])
         for number in (2, 3, 4):
             raw.engine.receive_data(frames if number == 2 else b"", raw.now)
-            assert (raw.engine.answers.last_id, raw.engine.unread) == (number, number < 4)
+            assert (raw.engine.answers.last_id, raw.engine.turn.unread) == (number, number < 4)
 
     def test_what_is_counted_ends_it_too(self) -> None:
         """P-LIMIT-5: part of a result is counted before it is known to be too much."""
@@ -268,7 +268,7 @@ class TestWork:
         frames = raw.pack(*[[2, number, 0, "m", value] for number in (2, 3)])
         for number in (2, 3):
             raw.engine.receive_data(frames if number == 2 else b"", raw.now)
-            assert (raw.engine.answers.last_id, raw.engine.unread) == (number, number < 3)
+            assert (raw.engine.answers.last_id, raw.engine.turn.unread) == (number, number < 3)
 
     def test_it_has_a_pace(self) -> None:
         """P-LIMIT-5: after so many values nothing is read for a while; nobody gets an error."""
@@ -283,7 +283,7 @@ class TestWork:
         assert 0.49 < raw.engine.rest(raw.now) < 0.51
         raw.now += 1.0
         assert raw.engine.rest(raw.now) == 0 and raw.engine.strikes.count == 0
-        raw.engine.spend(10_000_000)
+        raw.engine.turn.spend(10_000_000)
         assert raw.engine.rest(raw.now) == 5.0 == raw.engine.rest(raw.now + 50.0), "it is heard now and then"
         raw.engine.abort(ProtocolViolation("P-OP", "nothing"))
         assert raw.engine.rest(raw.now) == 0
@@ -356,7 +356,7 @@ class TestManyCapabilities:
         ids = list(range(2, 1002))
         frame = {11: [11, [[id, 1] for id in ids]], 12: [12, ids, "gone"], 13: [13, ids, 1]}[op]
         raw.engine.receive_data(raw.pack(frame, [14, 1]), raw.now)
-        assert raw.engine.unread and not raw.collect()
+        assert raw.engine.turn.unread and not raw.collect()
         raw.engine.receive_data(b"", raw.now)
         assert [frame[0] for frame in raw.collect()] == [15]
 

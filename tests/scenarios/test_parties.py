@@ -134,8 +134,8 @@ class TestCalls:
         """P-CALL-6."""
         pair = middle()
         engine = pair.left.engine
-        engine.own_pace = Pace(1, 1e-6, pair.now)
-        engine.own_pace.spend(pair.now)  # the news of cancels has to wait
+        engine.tables.own_pace = Pace(1, 1e-6, pair.now)
+        engine.tables.own_pace.spend(pair.now)  # the news of cancels has to wait
         calls = [pair.left.call("m", party="a") for _ in range(20)]
         answers = reached(pair)
         for call in calls[:ALONE]:
@@ -200,7 +200,7 @@ class TestCalls:
         running = reached(pair)
         pair.left.engine.release(named)
         pair.left.engine.release(other)
-        pair.left.engine.calling.release(kept)
+        pair.left.engine.importing.release_call(kept)
         pair.flush()
         assert [export.subject for export in pair.right.engine.exports] == ["named"]
         assert not stats(pair.right.engine)["answers_kept"]

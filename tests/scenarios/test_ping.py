@@ -11,7 +11,7 @@ from capnet.testing.engines import EnginePair, RawPeer
 
 def test_each_ping_has_its_pong(pair: EnginePair) -> None:
     """P-OP, P-ID-1: numbers go upwards and come back."""
-    numbers = [pair.left.engine.ping() for _ in range(3)]
+    numbers = [pair.left.engine.keepalive.ping() for _ in range(3)]
     pair.flush()
     assert numbers == [1, 2, 3] == [event.number for event in pair.left.take(PongReceived)]
 
@@ -21,14 +21,14 @@ def test_a_ping_is_answered_while_draining(pair: EnginePair) -> None:
     pair.left.call("run")
     pair.flush()
     pair.right.engine.close("bye", 10.0, pair.now)
-    pair.left.engine.ping()
-    pair.right.engine.ping()
+    pair.left.engine.keepalive.ping()
+    pair.right.engine.keepalive.ping()
     pair.flush()
     assert all(side.take(PongReceived) for side in pair.sides)
     pair.right.reply(pair.right.arrived())
     pair.flush()
     with pytest.raises(Unavailable):
-        pair.left.engine.ping()
+        pair.left.engine.keepalive.ping()
 
 
 def test_a_pong_that_nobody_asked_for_is_a_violation() -> None:

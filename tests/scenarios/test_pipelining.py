@@ -76,7 +76,7 @@ def failures(side: EngineSide) -> list[tuple[object, str]]:
 def give_back(pair: EnginePair, *calls: Call) -> None:
     """Nothing more is asked of these results; what came with them is let go."""
     for call in calls:
-        pair.left.engine.calling.release(call)
+        pair.left.engine.importing.release_call(call)
     pair.flush()
     for event in pair.left.take(CallReturned):
         pair.left.engine.release_all(event.references)
@@ -258,7 +258,7 @@ class TestArguments:
         pair.flush()
         use = pair.right.arrived()
         (both, alone), found = (reference.subject for reference in use.references[:2]), use.references[2:]
-        assert [reference.subject for reference in both] == [pair.right.engine.exports_of("thing")[0], imported]
+        assert [reference.subject for reference in both] == [pair.right.engine.exporting.of("thing")[0], imported]
         assert alone.subject is imported and len(found) == 3 and imported.holders == 4
         pair.right.engine.release_all(use.references)
         pair.right.reply(use)
@@ -578,7 +578,7 @@ class TestKeeping:
         assert len(frames[0]) == len(frames[2]) == 5
         pair.flush()
         assert arrived(pair.right) == ["before", "get", "after"]
-        engine.calling.release(call)
+        engine.importing.release_call(call)
         pair.flush()
         assert stats(pair.right.engine)["answers_kept"] == 1, "it has another user"
         give_back(pair, call)
@@ -643,12 +643,12 @@ class TestKeeping:
         pair.left.engine.release_all(event.references)
         pair.flush()
         assert not pair.right.engine.exports and not pair.right.take(ExportEnded)
-        assert [export.subject for export in pair.right.engine.exports_of("thing")] == ["thing"]
+        assert [export.subject for export in pair.right.engine.exporting.of("thing")] == ["thing"]
         pair.left.call("use", target=on(get, 0))
         pair.flush()
         use = pair.right.arrived()
         assert made_on(use) == "thing"
-        pair.left.engine.calling.release(get)
+        pair.left.engine.importing.release_call(get)
         pair.flush()
         assert not pair.right.take(ExportEnded)
         pair.right.reply(use)
@@ -663,7 +663,7 @@ class TestKeeping:
             pair.left.call("run")
         pair.left.call("use", target=on(get, 0))
         assert pair.left.engine.calls.waiting == 1
-        pair.left.engine.calling.release(get)
+        pair.left.engine.importing.release_call(get)
         pair.flush()
         assert answer.keep
         pair.right.reply(answer, capability("thing"))
@@ -682,7 +682,7 @@ class TestKeeping:
         for _ in range(16):
             pair.left.call("run")
         held = pair.left.call("get", keep=True)
-        pair.left.engine.calling.release(held)
+        pair.left.engine.importing.release_call(held)
         pair.flush()
         assert pair.left.engine.calls.finished == [held]
         pair.left.engine.cancel(held)
@@ -726,7 +726,7 @@ class TestKeeping:
         pair.left.call("in line", promised(slow), target=on(get, 0))
         pair.left.call("behind", target=on(get, 0))
         pair.flush()
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "rights were taken")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "rights were taken")
         pair.left.call("late", target=on(get, 0))
         pair.left.call("argument", promised(get))
         pair.left.call("other", promised(get, 1), target=on(get, 1))
@@ -839,7 +839,7 @@ class TestHeld:
         pair.left.call("third", promised(second), promised(get))
         pair.left.call("unrelated")
         if finished:
-            pair.left.engine.calling.release(get)
+            pair.left.engine.importing.release_call(get)
         pair.left.engine.cancel(get)
         pair.step()
         assert failures(pair.left) == [("second", "cancelled"), ("third", "cancelled")]
@@ -848,7 +848,7 @@ class TestHeld:
         with pytest.raises(CallCancelled):
             pair.left.call("late", target=on(second))
         for call in (second,) if finished else (get, second):
-            pair.left.engine.calling.release(call)
+            pair.left.engine.importing.release_call(call)
         assert len(arrived(pair.right)) == 16
         pair.flush()
         assert arrived(pair.right) == ["unrelated"]
@@ -1018,11 +1018,11 @@ class TestTheConnection:
         pair = EnginePair().open()
         get, answer = asked(pair)
         finished, _ = asked(pair, "finished")
-        pair.left.engine.calling.release(finished)
+        pair.left.engine.importing.release_call(finished)
         pair.cut()
         with pytest.raises(Unavailable):
             pair.left.call("use", target=on(get))
-        pair.left.engine.calling.release(get)
+        pair.left.engine.importing.release_call(get)
         assert not pair.left.engine.pending
         pair.right.reply(answer)
         pair.finish()

@@ -13,7 +13,7 @@ def test_ids_and_proxies_stay_and_new_calls_go_to_the_new_one(pair: EnginePair) 
     pair.flush()
     before = pair.left.arrived()
     assert made_on(before) == "old"
-    pair.left.engine.replace(list(pair.left.engine.exports), "new", 7)
+    pair.left.engine.exporting.replace(list(pair.left.engine.exports), "new", 7)
     pair.right.call("after", target=imported)
     pair.flush()
     (replaced,) = pair.right.take(ImportReplaced)
@@ -30,7 +30,7 @@ def test_ids_and_proxies_stay_and_new_calls_go_to_the_new_one(pair: EnginePair) 
 def test_the_new_subject_goes_out_under_the_old_id(pair: EnginePair) -> None:
     """P-REF-1: the table knows the replaced export by its new subject; the old subject gets an id of its own."""
     imported = pair.give(pair.left, "old")
-    pair.left.engine.replace(list(pair.left.engine.exports), "new", 1)
+    pair.left.engine.exporting.replace(list(pair.left.engine.exports), "new", 1)
     assert pair.give(pair.left, "new") is imported
     other = pair.give(pair.left, "old")
     assert other.id != imported.id
@@ -43,7 +43,7 @@ def test_a_subject_that_is_exported_already_keeps_both_ids(pair: EnginePair) -> 
     old = pair.give(pair.left, "old")
     new = pair.give(pair.left, "new")
     first, second = pair.left.engine.exports
-    pair.left.engine.replace([first], "new", 1)
+    pair.left.engine.exporting.replace([first], "new", 1)
     assert first.subject == second.subject == "new"
     assert pair.left.engine.exports.of("new", "test.Thing") is second
     pair.right.engine.release(new)
@@ -63,12 +63,12 @@ def test_what_is_gone_is_not_replaced(pair: EnginePair) -> None:
     """P-CAP-5: revoked and dropped exports stay as they are, and nobody is told."""
     imported = pair.give(pair.left, "old")
     (export,) = pair.left.engine.exports
-    pair.left.engine.revoke([export], "gone")
+    pair.left.engine.exporting.revoke([export], "gone")
     pair.flush()
-    pair.left.engine.replace([export], "new", 1)
+    pair.left.engine.exporting.replace([export], "new", 1)
     pair.right.engine.release(imported)
     pair.flush()
-    pair.left.engine.replace([export], "new", 2)
+    pair.left.engine.exporting.replace([export], "new", 2)
     pair.flush()
     assert export.subject is None and not pair.right.take(ImportReplaced)
 

@@ -18,7 +18,7 @@ def test_running_calls_are_answered_and_later_ones_do_not_arrive(pair: EnginePai
     pair.flush()
     running, spared = (event.answer for event in pair.left.take(CallArrived))
     export, _ = pair.left.engine.exports
-    pair.left.engine.revoke([export], "maintenance")
+    pair.left.engine.exporting.revoke([export], "maintenance")
     assert export.subject is None and export.revoked == "maintenance"
     pair.right.call("crossing", target=imported)
     pair.flush()
@@ -40,7 +40,7 @@ def test_running_calls_are_answered_and_later_ones_do_not_arrive(pair: EnginePai
 def test_a_broken_import_fails_here_without_asking(pair: EnginePair) -> None:
     """P-CAP-6: state lives on the importing side; each raise is a new error."""
     imported = pair.give(pair.left, "thing")
-    pair.left.engine.revoke(list(pair.left.engine.exports), "gone")
+    pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "gone")
     pair.flush()
     errors: list[Revoked] = []
     for _ in range(2):
@@ -56,13 +56,13 @@ def test_revoking_twice_tells_once(pair: EnginePair) -> None:
     """P-CAP-6: what is revoked or gone already stays as it is; the importer is told exactly once (I4)."""
     imported = pair.give(pair.left, "thing")
     (export,) = pair.left.engine.exports
-    pair.left.engine.revoke([export, export], "first")
-    pair.left.engine.revoke([export], "second")
+    pair.left.engine.exporting.revoke([export, export], "first")
+    pair.left.engine.exporting.revoke([export], "second")
     pair.flush()
     assert export.revoked == "first" and len(pair.right.take(ImportBroken)) == len(pair.left.take(ExportEnded)) == 1
     pair.right.engine.release(imported)
     pair.flush()
-    pair.left.engine.revoke([export], "third")
+    pair.left.engine.exporting.revoke([export], "third")
     pair.step()
     assert not pair.right.incoming.waiting and not pair.left.take(ExportEnded)
 
@@ -71,12 +71,12 @@ def test_an_object_that_was_revoked_can_go_out_again(pair: EnginePair) -> None:
     """P-ID-1, P-CAP-1: under a new id; revoking the old export again does not touch the new one."""
     first = pair.give(pair.left, "thing")
     (old,) = pair.left.engine.exports
-    pair.left.engine.revoke([old], "once")
+    pair.left.engine.exporting.revoke([old], "once")
     second = pair.give(pair.left, "thing")
     assert second.id != first.id and second.broken is None
     pair.right.engine.release(first)
     pair.flush()
-    pair.left.engine.revoke([old], "again")
+    pair.left.engine.exporting.revoke([old], "again")
     pair.right.call("m", target=second)
     pair.flush()
     answer = pair.left.arrived()
@@ -96,7 +96,7 @@ def test_calls_that_wait_for_a_slot_are_answered_too() -> None:
     pair.right.engine.calls.limit = 100
     pair.right.call("wait", capability("carried"), target=imported)
     pair.flush()
-    pair.left.engine.revoke(list(pair.left.engine.exports), "gone")
+    pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "gone")
     pair.flush()
     assert isinstance(pair.right.failed(), Revoked)
     for event in pair.left.take(CallArrived):
@@ -111,8 +111,8 @@ def test_the_built_in_capabilities_cannot_be_revoked(pair: EnginePair) -> None:
     pair.flush()
     answer = pair.right.arrived()
     assert answer.export is not None
-    pair.right.engine.revoke([answer.export], "no")
-    pair.right.engine.replace([answer.export], "other", 1)
+    pair.right.engine.exporting.revoke([answer.export], "no")
+    pair.right.engine.exporting.replace([answer.export], "other", 1)
     assert answer.export.revoked is None and answer.export.subject == "right bootstrap"
     pair.right.reply(answer)
     pair.flush()
@@ -129,7 +129,7 @@ def test_a_storm_of_revocations_is_told_in_frames_that_every_peer_takes() -> Non
         raw.engine.call(raw.engine.imports.bootstrap, "give", {"refs": references}, references, "token")
     raw.collect()
     raw.engine.outbox.limit = 64 * 1024
-    raw.engine.revoke(list(raw.engine.exports), "x" * 5000)
+    raw.engine.exporting.revoke(list(raw.engine.exports), "x" * 5000)
     frames = raw.collect()
     assert [frame[0] for frame in frames] == [12] * 3 and sum(len(frame[1]) for frame in frames) == 10_000
 

@@ -72,7 +72,7 @@ class Game:
         if kind != "one-way":
             self.outcomes[self.calls] += 0
         if kind == "kept":
-            self.right.engine.calling.release(call)
+            self.right.engine.importing.release_call(call)
 
     def return_one(self) -> None:
         """A handler returns, some with another capability."""
@@ -107,7 +107,7 @@ class Game:
             if turn == moment:
                 self.pair.step()
                 self.look()
-                self.left.engine.revoke([export], "gone")
+                self.left.engine.exporting.revoke([export], "gone")
                 self.revoked.add(export)
             action = self.random.random()
             if action < 0.4 and held:

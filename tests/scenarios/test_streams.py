@@ -378,7 +378,7 @@ class TestFrames:
         send(pair.right, out, 1)
         pair.right.engine.streaming.send(out, thing := capability("thing"), [thing])
         send(pair.right, out, 3)
-        pair.right.engine.revoke(list(pair.right.engine.exports), "gone")
+        pair.right.engine.exporting.revoke(list(pair.right.engine.exports), "gone")
         assert [op for op, _ in self.sent(pair)] == [Op.ITEMS, Op.ITEMS, Op.CAP_REVOKED, Op.ITEMS]
         pair.flush()
         first, named, third = pair.left.read(into)
@@ -543,7 +543,7 @@ class TestClosing:
     def test_a_call_that_is_refused_stops_the_streams_it_brought(self, pair: EnginePair) -> None:
         """P-CAP-6, P-STREAM-4: the arguments never reach anybody (fault 34, rule R9)."""
         imported = pair.give(pair.left, "thing")
-        pair.left.engine.revoke(list(pair.left.engine.exports), "gone")
+        pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "gone")
         pair.right.call("m", produced := stream_out("producer"), asked := stream_in("consumer"), target=imported)
         pair.flush()
         assert isinstance(pair.right.failed(), Revoked)
@@ -715,7 +715,7 @@ class TestItems:
             pair.right.engine.release(imported)
             pair.flush()
         else:
-            pair.left.engine.revoke(list(pair.left.engine.exports), "gone")
+            pair.left.engine.exporting.revoke(list(pair.left.engine.exports), "gone")
         pair.right.engine.streaming.send(out, [home := homeward(imported), other := capability("x")], [home, other])
         pair.flush()
         assert into.ended and into.error is not None and into.error.reason == how
@@ -806,7 +806,7 @@ class TestRevocation:
         pair.flush()
         send(pair.right, out, "waits for company")
         changed(pair.left)
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "rights were taken")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "rights were taken")
         pair.flush()
         assert changed(pair.right) == ["producer"] and isinstance(out.closed, Revoked)
         assert changed(pair.left) == ["consumer"] and isinstance(into.error, Revoked)
@@ -818,7 +818,7 @@ class TestRevocation:
         """P-CAP-6: streams of other capabilities, and those whose calls have nothing to do with it."""
         imported, out, into = self.handed_out(pair)
         (other, _), (mine, _) = ends = handed_out(pair), pair.stream(pair.left)
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "gone")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "gone")
         pair.flush()
         assert into.ended and not pair.right.engine.streams.has(out) and other.room and mine.room
         end(pair, pair.right, *ends[0])
@@ -835,8 +835,8 @@ class TestRevocation:
         out = pair.left.returned().references[0].subject
         send(pair.left, out, "unread")
         pair.flush()
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "gone")
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "again")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "gone")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "again")
         pair.flush()
         assert isinstance(asked.subject.error, Revoked) and pair.right.read(asked.subject) == []
         assert isinstance(out.closed, StreamStopped) and out.closed.message == "revoked"
@@ -855,7 +855,7 @@ class TestRevocation:
         pair.right.engine.streaming.stop(asked.subject)
         pair.flush()
         changed(pair.right)
-        pair.right.engine.revoke(pair.right.engine.exports_of("thing"), "gone")
+        pair.right.engine.exporting.revoke(pair.right.engine.exporting.of("thing"), "gone")
         pair.step()
         assert changed(pair.right) == [] and type(out.closed) is StreamStopped and asked.subject.error is None
         pair.right.engine.streaming.end(out)

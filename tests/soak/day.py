@@ -446,7 +446,7 @@ async def live(path: str, day: Day) -> None:
             noon = await half(0)
             night = await half(day.rounds // 2)
             assert not any(connection.closed for connection in lasting), [one.close_cause for one in lasting]
-            seconds, pings = monotonic() - started, quiet._session.engine.ping_number
+            seconds, pings = monotonic() - started, quiet._session.engine.keepalive.number
         end = await _rest(warden, [], morning)
         seen = await warden.seen()
     say(asdict(Evening(dict(done), seen, seconds, pings, morning, noon, night, end)))

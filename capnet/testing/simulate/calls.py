@@ -195,7 +195,7 @@ class CallRules(Asking):
             chosen = {(index + number) % len(slots) for number in range(count)}
             exports = [export for number in chosen if (export := slots[number].export) is not None]
             self.steps += 1
-            shadow.side.engine.revoke(exports, "on purpose")
+            shadow.side.engine.exporting.revoke(exports, "on purpose")
             self.settle()
             assert all(shadow.slots[export.id].ended for export in exports)
             assert not any(a.state is AnswerState.RUNNING and a.export in exports for a in shadow.running)
@@ -216,4 +216,4 @@ class CallRules(Asking):
             slot.subject = slots[index // 7 % len(slots)].subject if known else self.fresh(shadow)
             slot.history.add(slot.subject)
             self.steps += 1
-            shadow.side.engine.replace([slot.export], slot.subject, index)
+            shadow.side.engine.exporting.replace([slot.export], slot.subject, index)

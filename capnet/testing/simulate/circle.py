@@ -129,7 +129,7 @@ class CircleModel(Passing):
             self.revoked.add(subject.number)
             for side in host.sides:
                 self.steps += 1
-                side.engine.revoke(side.engine.exports_of(subject), "on purpose")
+                side.engine.exporting.revoke(side.engine.exporting.of(subject), "on purpose")
             self.settle()
 
     def produce(self, index: int, count: int, last: bool, arrives: bool) -> None:

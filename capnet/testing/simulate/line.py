@@ -15,7 +15,7 @@ class LineRules(Asking):
         shadow = self.shadows[name]
         if not shadow.side.closed:
             self.steps += 1
-            shadow.pings.add(shadow.side.engine.ping())
+            shadow.pings.add(shadow.side.engine.keepalive.ping())
 
     def goaway(self, name: str, grace: float) -> None:
         """One side closes."""

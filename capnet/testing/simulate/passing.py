@@ -125,7 +125,7 @@ class Passing:
                 relay = peer.relays.get(happened.imported)
                 if relay is not None:
                     for export, there in list(relay.exports.items()):
-                        there.engine.revoke([export], happened.error.message)
+                        there.engine.exporting.revoke([export], happened.error.message)
             case event.StreamChanged():
                 token = happened.stream.token
                 if isinstance(token, Pump):

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from capnet.engine import events as event
 from capnet.engine.answering import Answering
 from capnet.engine.answers import Answer, AnswerState
-from capnet.engine.calling import Calling
 from capnet.engine.calls import Call, Calls, Pipelined, Target
-from capnet.engine.engine import Engine
+from capnet.engine.exporting import Exporting
 from capnet.engine.exports import CapTable, Export
+from capnet.engine.importing import Importing
 from capnet.engine.imports import Import, ImportTable
+from capnet.engine.lines import Lines
 from capnet.engine.outbox import Outbox
 from capnet.engine.pipelines import Kept, Pipelines, Place
 from capnet.engine.streaming import Streaming
@@ -53,7 +53,7 @@ def two_terminals(patch: pytest.MonkeyPatch) -> None:
 
     def reply(self: Answering, answer: Answer, value: Any, references: Any = ()) -> None:
         if answer.id and answer.state is AnswerState.ENDED:
-            self._engine.outbox.send([3, answer.id, None])
+            self._tables.outbox.send([3, answer.id, None])
         original(self, answer, value, references)
 
     original = Answering.reply
@@ -85,14 +85,15 @@ def rollback_lost(patch: pytest.MonkeyPatch) -> None:
 def revocation_not_told(patch: pytest.MonkeyPatch) -> None:
     """The importer hears nothing of a revocation."""
 
-    def revoke(self: Engine, exports: Any, reason: str) -> None:
-        chunks, self.outbox.chunks = self.outbox.chunks, []
-        live = list(self.answers)
+    def revoke(self: Exporting, exports: Any, reason: str) -> None:
+        outbox = self._tables.outbox
+        chunks, outbox.chunks = outbox.chunks, []
+        live = list(self._tables.answers)
         original(self, exports, reason)
-        self.outbox.chunks = chunks + (self.outbox.chunks[2:] if live else [])
+        outbox.chunks = chunks + (outbox.chunks[2:] if live else [])
 
-    original = Engine.revoke
-    patch.setattr(Engine, "revoke", revoke)
+    original = Exporting.revoke
+    patch.setattr(Exporting, "revoke", revoke)
 
 
 def ids_used_again(patch: pytest.MonkeyPatch) -> None:
@@ -111,10 +112,10 @@ def ids_used_again(patch: pytest.MonkeyPatch) -> None:
 def late_results_keep_their_references(patch: pytest.MonkeyPatch) -> None:
     """References in results that nobody waits for, and in calls that are refused, are not given back."""
 
-    def release_all(self: Engine, references: object) -> None:
+    def release_all(self: Streaming, references: object) -> None:
         """Nothing."""
 
-    patch.setattr(Engine, "release_all", release_all)
+    patch.setattr(Streaming, "release_all", release_all)
 
 
 def replacement_does_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -146,14 +147,12 @@ def the_end_forgets_waiters(patch: pytest.MonkeyPatch) -> None:
 def taken_back_exports_end_silently(patch: pytest.MonkeyPatch) -> None:
     """An export whose only mention was never sent goes without a word, so its close hook never runs."""
 
-    def take_back(self: Calling, call: Call, error: CapnetError, *, silently: bool = False) -> None:
-        engine = self._engine
-        said, engine.happened = engine.happened, []
-        original(self, call, error, silently=silently)
-        engine.happened = said + [new for new in engine.happened if not isinstance(new, event.ExportEnded)]
+    def uncount(self: CapTable, references: Iterable[Reference]) -> list[Export]:
+        original(self, references)
+        return []
 
-    original = Calling.take_back
-    patch.setattr(Calling, "take_back", take_back)
+    original = CapTable.uncount
+    patch.setattr(CapTable, "uncount", uncount)
 
 
 def credit_not_enforced(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +177,7 @@ def credit_returned_twice(patch: pytest.MonkeyPatch) -> None:
         owed = stream.owed_items + items
         original(self, stream, items, size)
         if owed and not stream.owed_items:
-            self._engine.outbox.send([8, stream.id, owed, 0])
+            self._tables.outbox.send([8, stream.id, owed, 0])
 
     original = Streaming.consumed
     patch.setattr(Streaming, "consumed", consumed)
@@ -256,17 +255,17 @@ def unread_streams_stay_open(patch: pytest.MonkeyPatch) -> None:
 def line_not_kept(patch: pytest.MonkeyPatch) -> None:
     """A call overtakes one on the same capability that waits for an argument."""
 
-    def route(self: Answering, answer: Answer, place: Place) -> None:
+    def route(self: Lines, answer: Answer, place: Place) -> None:
         if answer.sources:
             original(self, answer, place)
         else:
-            line = self._engine.answers.lines.get(place)
+            line = self._tables.answers.lines.get(place)
             if line and answer in line:
                 line.remove(answer)
-            self._enter(answer)
+            self.enter(answer)
 
-    original = Answering._route
-    patch.setattr(Answering, "_route", route)
+    original = Lines.route
+    patch.setattr(Lines, "route", route)
 
 
 def kept_is_not_released(patch: pytest.MonkeyPatch) -> None:
@@ -310,22 +309,22 @@ def finish_overtakes_held_calls(patch: pytest.MonkeyPatch) -> None:
 def _name_only(patch: pytest.MonkeyPatch, kind: type[Target]) -> None:
     """A call that waits holds open only what is of one kind."""
 
-    def name(self: Engine, named: Iterable[Target]) -> None:
+    def name(self: Importing, named: Iterable[Target]) -> None:
         begin(self, [one for one in named if isinstance(one, kind)])
 
-    def name_no_more(self: Engine, named: Iterable[Target]) -> None:
+    def name_no_more(self: Importing, named: Iterable[Target]) -> None:
         end(self, [one for one in named if isinstance(one, kind)])
 
-    begin, end = Engine.name, Engine.name_no_more
-    patch.setattr(Engine, "name", name)
-    patch.setattr(Engine, "name_no_more", name_no_more)
+    begin, end = Importing.name, Importing.name_no_more
+    patch.setattr(Importing, "name", name)
+    patch.setattr(Importing, "name_no_more", name_no_more)
 
 
 def one_way_credit_lost(patch: pytest.MonkeyPatch) -> None:
     """The caller is not told that one-way calls have ended."""
 
     def give_one_way_credit(self: Answering) -> None:
-        self._engine.answers.one_way_credit(now=not self._engine.lifecycle.accepts_calls)
+        self._tables.answers.one_way_credit(now=not self._tables.lifecycle.accepts_calls)
 
     patch.setattr(Answering, "give_one_way_credit", give_one_way_credit)
 

@@ -130,9 +130,9 @@ class TestKeeping:
         assert raw.engine.calling.keep(call)
         ((_, _, _, _, _, meta),) = raw.collect()
         assert meta == {"keep": True} and raw.engine.calling.keep(call), "late, but it is kept already"
-        raw.engine.calling.release(call)
+        raw.engine.importing.release_call(call)
         assert raw.collect() == [] and call.users == 1
-        raw.engine.calling.release(call)
+        raw.engine.importing.release_call(call)
         assert raw.engine.pending and raw.collect() == [[6, 1]] and not call.kept
         assert raw.engine.calls.kept == 0 and isinstance(call.failure, CallCancelled)
 
@@ -145,7 +145,7 @@ class TestKeeping:
         raw.say([4, 1, "not_found", "no"])
         promise = Pipelined(call, (), "test.Thing", 1)
         assert isinstance(promise.broken, NotFound)
-        raw.engine.calling.release(call)
+        raw.engine.importing.release_call(call)
         assert isinstance(promise.broken, NotFound)
 
     def test_after_the_result(self) -> None:
@@ -171,7 +171,7 @@ class TestKeeping:
         """P-CALL-8: the frame of that call and no other, also between larger and smaller ones."""
         raw = RawPeer()
         calls = [made(raw, "m" * (number + 1), timeout=number or None) for number in range(5)]
-        raw.engine.ping()
+        raw.engine.keepalive.ping()
         for number in (3, 0):
             assert raw.engine.calling.keep(calls[number])
         frames = raw.collect()

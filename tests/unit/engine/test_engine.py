@@ -87,15 +87,15 @@ def test_a_subjects_exports_are_found_also_when_they_were_given_back() -> None:
     first = pair.give(pair.left, "old")
     second = pair.give(pair.left, "new")
     old, new = pair.left.engine.exports
-    pair.left.engine.replace([old], "new", 1)
-    assert pair.left.engine.exports_of("new") == [old, new]
+    pair.left.engine.exporting.replace([old], "new", 1)
+    assert pair.left.engine.exporting.of("new") == [old, new]
     pair.right.call("run", target=first)
     pair.right.engine.release(first)
     pair.right.engine.release(second)
     pair.flush()
-    assert pair.left.engine.exports_of("new") == [old] and len(pair.left.engine.exports) == 0
+    assert pair.left.engine.exporting.of("new") == [old] and len(pair.left.engine.exports) == 0
     pair.left.reply(pair.left.arrived())
-    assert pair.left.engine.exports_of("new") == []
+    assert pair.left.engine.exporting.of("new") == []
     pair.finish()
 
 
@@ -108,7 +108,7 @@ def test_revoking_what_was_given_back_still_ends_its_calls() -> None:
     pair.flush()
     answer = pair.left.arrived()
     assert not pair.left.take(ExportEnded)
-    pair.left.engine.revoke(pair.left.engine.exports_of("thing"), "gone")
+    pair.left.engine.exporting.revoke(pair.left.engine.exporting.of("thing"), "gone")
     pair.flush()
     (ended,) = pair.left.take(AnswerEnded)
     assert ended.answer is answer and isinstance(pair.right.failed(), Revoked)
@@ -161,15 +161,15 @@ def test_an_export_ends_after_the_last_stream_of_it() -> None:
         pair.left.reply(pair.left.arrived(), opened := stream_out("producer"))
         pair.right.engine.release(imported)
         pair.flush()
-        (export,) = pair.left.engine.lingering
+        (export,) = pair.left.engine.pins.lingering
         assert not pair.left.take(ExportEnded) and export.pins == 1
         if end == "end":
             pair.left.engine.streaming.end(opened.subject)
         else:
-            pair.left.engine.revoke([export, export], "gone")
+            pair.left.engine.exporting.revoke([export, export], "gone")
         pair.flush()
         assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped" if end == "end" else "revoked"]
-        assert not pair.left.engine.lingering and not pair.left.engine.streams
+        assert not pair.left.engine.pins.lingering and not pair.left.engine.streams
         pair.right.returned()
         pair.finish()
 
@@ -178,7 +178,7 @@ def test_what_lingers_is_replaced_too() -> None:
     """P-CAP-5: a call that waits on what was given back starts on the new one, which is not exported by that."""
     pair = narrow()
     waiting_on(pair)
-    pair.left.engine.replace(pair.left.engine.exports_of("thing"), "new", 2)
+    pair.left.engine.exporting.replace(pair.left.engine.exporting.of("thing"), "new", 2)
     assert pair.left.engine.exports.of("new", "test.Thing") is None
     for _ in range(17):
         pair.step()
@@ -194,7 +194,7 @@ def test_an_export_that_is_waited_for_ends_with_the_call_or_the_connection() -> 
         pair = narrow()
         waiting_on(pair)
         if end == "revoked":
-            pair.left.engine.revoke(pair.left.engine.exports_of("thing"), "gone")
+            pair.left.engine.exporting.revoke(pair.left.engine.exporting.of("thing"), "gone")
         elif end == "deadline":
             pair.left.engine.answering.end_answer(pair.left.engine.answers.queue[0], Revoked("x"))
         else:

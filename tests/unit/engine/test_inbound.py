@@ -53,7 +53,7 @@ def test_news_and_signs_of_life() -> None:
     reference = capability(None)
     reference.id = 2
     raw.say([2, 1, 0, "m", {"x": reference}])
-    raw.engine.ping()
+    raw.engine.keepalive.ping()
     raw.collect()
     assert raw.say([13, [2], 5], [14, 9], [15, 1]) == [[15, 9]]
     assert raw.take(ImportReplaced)[0].imported.generation == 5 and raw.take(PongReceived)[0].number == 1

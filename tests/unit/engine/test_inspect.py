@@ -60,7 +60,7 @@ def test_a_snapshot_is_plain_data() -> None:
     pair.right.engine.codec.encode([right])
     pair.cut()
     assert snapshot(pair.left.engine)["cause"] is not None
-    assert snapshot(Engine(RawPeer().engine.inbound._ours, 0.0))["peer"] is None
+    assert snapshot(Engine(RawPeer().engine.inbound._handshake.ours, 0.0))["peer"] is None
 
 
 def test_a_broken_import_is_shown() -> None:

@@ -59,7 +59,7 @@ class TestProducer:
             raw.engine.streaming.send(stream, bytes(BATCH_BYTES // 2 - 10))
         assert len(raw.engine.outbox.chunks) == 2 and len(stream.batch) == 1
         assert [len(frame[2]) for frame in raw.collect()] == [2, 1]
-        assert not raw.engine.streaming.ready and not stream.batch
+        assert not raw.engine.streams.ready and not stream.batch
 
     def test_flushing_what_is_empty(self) -> None:
         """P-STREAM-6: no frames without items."""
@@ -199,5 +199,5 @@ def test_streams_in_items_belong_to_what_the_stream_belongs_to() -> None:
     raw.say([7, 1, [StreamRef("out", id=3), StreamRef("in", id=4)]], [7, 2, [StreamRef("out", id=5)]])
     owners = {stream.id: stream.export.id for stream in raw.engine.streams if stream.export is not None}
     assert owners == {-1: 2, -2: 0, -3: 2, -4: 2, -5: 0}
-    raw.engine.revoke(list(raw.engine.exports), "gone")
+    raw.engine.exporting.revoke(list(raw.engine.exports), "gone")
     assert sorted(frame[:2] for frame in raw.collect() if frame[0] in (9, 10)) == [[9, -4], [10, -3], [10, -1]]

@@ -20,7 +20,7 @@ def watched(timers: Timers, id: int, deadline: float) -> Answer:
 
 def test_the_earliest_comes_first() -> None:
     """Timers and deadlines together; setting a timer again moves it."""
-    timers = Timers()
+    timers = Timers(0.0)
     assert timers.next() is None
     timers.set(Timer.KEEPALIVE, 20.0)
     timers.set(Timer.GRACE, 5.0)
@@ -34,7 +34,7 @@ def test_the_earliest_comes_first() -> None:
 
 def test_due_timers_are_cleared() -> None:
     """Each rings once."""
-    timers = Timers()
+    timers = Timers(0.0)
     timers.set(Timer.HANDSHAKE, 5.0)
     timers.set(Timer.KEEPALIVE, 20.0)
     assert timers.due(5.0) == [Timer.HANDSHAKE] and not timers.is_set(Timer.HANDSHAKE)
@@ -46,7 +46,7 @@ def test_due_timers_are_cleared() -> None:
 
 def test_overdue_answers_come_earliest_first_without_those_that_have_ended() -> None:
     """P-CALL-5: equal deadlines come in the order of the calls."""
-    timers = Timers()
+    timers = Timers(0.0)
     answers = [watched(timers, id, deadline) for id, deadline in [(1, 3.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 9.0)]]
     answers[3].state = AnswerState.ENDED
     timers.unwatch(answers[3])
@@ -56,7 +56,7 @@ def test_overdue_answers_come_earliest_first_without_those_that_have_ended() -> 
 
 def test_ended_answers_do_not_ring() -> None:
     """P-CALL-5: what has ended is passed over."""
-    timers = Timers()
+    timers = Timers(0.0)
     answer = watched(timers, 1, 1.0)
     answer.state = AnswerState.GONE
     timers.unwatch(answer)
@@ -65,14 +65,14 @@ def test_ended_answers_do_not_ring() -> None:
 
 def test_an_answer_without_a_deadline_is_nothing_to_the_clock() -> None:
     """P-CALL-5: most calls have none."""
-    timers = Timers()
+    timers = Timers(0.0)
     timers.unwatch(Answer(1, EXPORT, "m", {}, ()))
     assert timers.next() is None
 
 
 def test_leavings_are_swept() -> None:
     """Memory follows the answers that are owed, not those that were."""
-    timers = Timers()
+    timers = Timers(0.0)
     kept = watched(timers, 1, 100.0)
     for id in range(2, 1000):
         answer = watched(timers, id, 50.0 + id)
@@ -83,7 +83,7 @@ def test_leavings_are_swept() -> None:
 
 def test_clear_all_stops_the_clock() -> None:
     """P-CONN-6: nothing rings after the end."""
-    timers = Timers()
+    timers = Timers(0.0)
     timers.set(Timer.GRACE, 1.0)
     watched(timers, 1, 1.0)
     timers.clear_all()
@@ -92,7 +92,7 @@ def test_clear_all_stops_the_clock() -> None:
 
 def test_the_driver_learns_that_the_next_time_may_have_changed() -> None:
     """`changed` is set by whatever can move `next`, so a driver need not ask after each input."""
-    timers = Timers()
+    timers = Timers(0.0)
     for change in (
         lambda: timers.set(Timer.GRACE, 1.0),
         lambda: timers.clear(Timer.GRACE),

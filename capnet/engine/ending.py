@@ -1,0 +1,67 @@
+"""The end of a connection, and of everything in it with it: each thing once, the connection last (P-CONN-6)."""
+
+from __future__ import annotations
+
+from capnet.errors import CapnetError
+
+from .events import AnswerEnded, CallFailed, Closed, ExportEnded, ImportBroken, StreamChanged
+from .lifecycle import CloseCause, State
+from .tables import Tables
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """Empties the tables. Whatever leads to the end of a connection comes here last."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def check_drained(self) -> None:
+        """While draining: end when nothing is in flight any more."""
+        if self._tables.lifecycle.state is State.DRAINING:
+            cause = self._tables.lifecycle.cause
+            assert cause is not None
+            if not (self._tables.answers or self._tables.calls.outstanding or self._tables.streams):
+                self.finish(cause)
+
+    def finish(self, cause: CloseCause) -> None:
+        """End everything, each thing once, and the connection last. Later calls do nothing."""
+        if self._tables.lifecycle.closed:
+            return
+        self._tables.lifecycle.move(State.CLOSED, cause)
+        self._tables.turn.unread = False
+        self._end_calls()
+        self._end_streams(self._tables.lifecycle.error())
+        self._end_capabilities()
+        self._tables.outbox.forget_drops()
+        self._tables.timers.clear_all()
+        self._tables.emit(Closed(self._tables.lifecycle.cause or cause))
+
+    def _end_calls(self) -> None:
+        for call in self._tables.calls.clear():
+            if call.token is not None:
+                self._tables.emit(CallFailed(call.token, self._tables.lifecycle.error()))
+        for answer in self._tables.answers.clear():
+            self._tables.emit(AnswerEnded(answer, self._tables.lifecycle.error()))
+        self._tables.pipelines.clear()
+        self._tables.call_charge.clear()
+        self._tables.held_charge.clear()
+
+    def _end_streams(self, error: CapnetError) -> None:
+        for stream in self._tables.streams.clear():
+            if stream.end(error) and stream.token is not None:
+                self._tables.emit(StreamChanged(stream))
+
+    def _end_capabilities(self) -> None:
+        for export in [*self._tables.exports.clear(), *self._tables.pins.lingering]:
+            self._tables.emit(ExportEnded(export, "closed"))
+        self._tables.pins.lingering.clear()
+        error = self._tables.lifecycle.error()
+        for imported in self._tables.imports.clear():
+            imported.broken = error
+            self._tables.emit(ImportBroken(imported, error))
+        for builtin in (self._tables.imports.bootstrap, self._tables.imports.runtime):
+            builtin.broken = self._tables.lifecycle.error()

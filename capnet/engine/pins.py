@@ -1,0 +1,72 @@
+"""Pins: what keeps an export open that the peer has given back.
+
+Each call on it is one, and each stream of those calls, each call and each item that brings it home, and each result
+that is kept and leads to it. What the peer has dropped lingers until its last pin is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from capnet.wire.references import CapRef, Reference
+
+from .answers import Answer
+from .events import Event, ExportEnded
+from .exports import Export
+
+__all__ = ["Pins", "homes_in"]
+
+
+class Pins:
+    """Keeps exports open."""
+
+    __slots__ = ("_emit", "lingering")
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self.lingering: dict[Export, None] = {}
+        """Exports that were given back while something here still leads to them."""
+
+    def pin(self, export: Export | None) -> None:
+        """Keep an export open, if there is one."""
+        if export is not None:
+            export.pins += 1
+
+    def pin_all(self, exports: Iterable[Export]) -> None:
+        """The same for each."""
+        for export in exports:
+            export.pins += 1
+
+    def unpin(self, export: Export | None) -> None:
+        """Undo one `pin`: one that the peer has dropped meanwhile ends with its last."""
+        if export is not None:
+            export.pins -= 1
+            if not export.pins and export in self.lingering:
+                del self.lingering[export]
+                self._emit(ExportEnded(export, "dropped"))
+
+    def unpin_all(self, exports: Iterable[Export]) -> None:
+        """The same for each."""
+        for export in exports:
+            self.unpin(export)
+
+    def hold_homes(self, answer: Answer, references: Iterable[Reference]) -> None:
+        """Exports of ours that come with a call stay open until it is done, whatever the peer drops meanwhile."""
+        homes = homes_in(references)
+        if homes:
+            answer.homes = (answer.homes or []) + homes
+            self.pin_all(homes)
+
+    def dropped(self, export: Export) -> None:
+        """Say that the peer has given an export back; not while something here still leads to it."""
+        if export.pins:
+            self.lingering[export] = None
+        else:
+            self._emit(ExportEnded(export, "dropped"))
+
+
+def homes_in(references: Iterable[Reference]) -> list[Export]:
+    """The exports that have come home among what has arrived."""
+    return [
+        reference.subject for reference in references if type(reference) is CapRef and type(reference.subject) is Export
+    ]

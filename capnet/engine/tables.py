@@ -1,0 +1,90 @@
+"""What one side of a connection keeps count of, and what of it is told: all that the parts of the engine share.
+
+There is no behaviour here. A part is given the tables and the parts that it has others do something with, never the
+engine; so each can be read with those that stand below it, and nothing leads back up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capnet.limits import HONEST_BURST, HONEST_RATE, Limits
+from capnet.wire.codec import Codec
+
+from .answers import Answers
+from .calls import Calls
+from .events import Event
+from .exports import CapTable
+from .imports import ImportTable
+from .ledger import Ledger
+from .lifecycle import Lifecycle
+from .outbox import Outbox
+from .pace import Pace
+from .pins import Pins
+from .pipelines import Pipelines
+from .streams import Streams
+from .strikes import Strikes
+from .timers import Timers
+from .turn import Turn
+
+__all__ = ["Tables"]
+
+
+class Tables:
+    """The state of one connection.
+
+    Args:
+        limits: ours.
+        now: the time at which the handshake begins.
+        bootstrap: subject of cap-id 0, opaque here.
+        runtime: subject of cap-id 1, opaque here.
+        whole: counts what all connections of a host hold.
+    """
+
+    __slots__ = (
+        "answers",
+        "call_charge",
+        "calls",
+        "codec",
+        "emit",
+        "exports",
+        "happened",
+        "held_charge",
+        "imports",
+        "lifecycle",
+        "limits",
+        "outbox",
+        "own_pace",
+        "pins",
+        "pipelines",
+        "streams",
+        "strikes",
+        "timers",
+        "turn",
+    )
+
+    def __init__(self, limits: Limits, now: float, bootstrap: Any, runtime: Any, whole: Ledger | None) -> None:
+        self.limits = limits
+        self.happened: list[Event] = []
+        """Events that the driver has not drained."""
+        self.emit = self.happened.append
+        """Put an event before the driver."""
+        self.lifecycle = Lifecycle()
+        self.timers = timers = Timers(now)
+        self.turn = Turn(limits, timers)
+        self.strikes = Strikes(limits)
+        self.own_pace = Pace(HONEST_BURST, HONEST_RATE, now)
+        """How many more cancels and pings we may send (P-LIMIT-4); of the peer's `Conduct` knows."""
+        self.exports = exports = CapTable(bootstrap, runtime)
+        self.pins = Pins(self.emit)
+        self.imports = ImportTable(limits.max_caps)
+        self.call_charge = Ledger(limits.max_call_charge, whole)
+        """What the peer's calls take up that wait or run."""
+        self.held_charge = held_charge = Ledger(limits.max_held_charge, whole)
+        """What its items that nobody has read take up, and results that are kept for it."""
+        self.calls = Calls()
+        self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
+        self.pipelines = Pipelines(answers, exports, held_charge, limits.max_kept_bytes, limits.max_calls)
+        self.streams = streams = Streams(limits)
+        self.codec = codec = Codec(limits)
+        self.outbox = Outbox(codec, exports, streams)
