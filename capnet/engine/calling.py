@@ -162,15 +162,15 @@ class Calling:
 
     def say_cancelled(self) -> None:
         """Tell the peer of cancels that had to wait, as many as it takes now; calls that were answered need none."""
-        cancelled = self._tables.calls.cancelled
-        while cancelled:
-            call, reason = cancelled[0]
-            if self._tables.calls.find(call.id) is call:
-                if not self._tables.own_pace.take(self._tables.timers.now):
+        calls, pace, now = self._tables.calls, self._tables.own_pace, self._tables.timers.now
+        cancelled, calls.cancelled = calls.cancelled, []
+        for index, (call, reason) in enumerate(cancelled):
+            if calls.find(call.id) is call:
+                if not pace.take(now):
+                    calls.cancelled = cancelled[index:]
                     self._cancel_later()
                     return
                 self._say_cancelled(call, reason)
-            cancelled.popleft()
 
     def _say_cancelled(self, call: Call, reason: str) -> None:
         self._tables.outbox.send([Op.CANCEL, call.id, cut_text(reason)] if reason else [Op.CANCEL, call.id])

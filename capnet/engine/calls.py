@@ -178,7 +178,7 @@ class Calls:
         """Those that wait, by party; lines are not empty. Of parties, the first has waited longest for its turn."""
         self._portions = Portions()
         self._charges = Portions()
-        self.cancelled: deque[tuple[Call, str]] = deque()
+        self.cancelled: list[tuple[Call, str]] = []
         """Calls that were cancelled, and why, which the peer will be told when there were fewer cancels."""
         self.kept = 0
         """How many answers the peer keeps for us, or will."""
