@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +18,6 @@ MODULES = [
     for package in ("capnet", "capnet_transports", "benchmarks")
     for path in sorted((ROOT / package).rglob("*.py"))
 ]
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
-# Where there are circles still, if anywhere.
-UNTIDY = tuple(
-    folder.replace(".", "/") + "/"
-    for contract in CONTRACTS
-    if contract["id"] == "circles"
-    for folder in contract.get("skip_descendants", ())
-)
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -52,9 +43,7 @@ def test_rooms_do_not_import_the_front_door(name: str) -> None:
     assert "capnet" not in set(imported(tree))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODULES if not name.endswith("__init__.py") and not name.startswith(UNTIDY)]
-)
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__init__.py")])
 def test_files_do_not_import_their_own_folder(name: str) -> None:
     """A folder gives out what its files define: to ask it for that is a circle that import-linter does not see."""
     path = ROOT / name
