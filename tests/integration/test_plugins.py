@@ -117,7 +117,7 @@ async def test_plugin_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch
     from capnet_transports import exec as exec_transport
 
     monkeypatch.setattr(exec_transport, "GRACE", 0.1)
-    monkeypatch.setattr("capnet.connection.driver.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("capnet.session.driver.CLOSE_TIMEOUT", 0.1)
     async with plugin() as (_, connection, worker, exit_):
         os.kill(await worker.pid(), signal.SIGSTOP)
         with anyio.fail_after(HANGS):
