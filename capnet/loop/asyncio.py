@@ -35,8 +35,9 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self.loop = loop = asyncio.get_running_loop()
         # asyncio's own loop answers with this clock, by way of a function in Python; other loops may have another.
-        own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        self.now = monotonic if own else loop.time
+        self.now = loop.time
+        if getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time:
+            self.now = monotonic
         # Callbacks run in the context in which the connection was opened: one that was made during a call must not keep
         # that call's context, and all that hangs on it, until it runs.
         context = copy_context()
