@@ -170,7 +170,7 @@ class Handlers:
         hosted.call_ends(session.close_hosted)
         if runner.started is not None:
             self.report_end(runner, answer, error)
-        if session.engine.happened:
+        if session.engine.tables.happened:
             session.driver.handle_events()
 
     def report_end(self, runner: Runner, answer: Answer, error: CapnetError | None) -> None:

@@ -24,6 +24,7 @@ from .imports import Import
 from .ledger import call_charge
 from .lifecycle import State
 from .lines import Lines, is_on, wait_for, wait_no_more
+from .pins import pin, unpin, unpin_all
 from .pipelines import MOST_TAKEN, Kept, Place
 from .streaming import Streaming
 from .tables import Tables
@@ -90,7 +91,7 @@ class Answering:
             self.send_error(answer.id, error)
             self._streaming.release_all(answer.references)
             self._settle(answer, Kept(None, error))
-            self._tables.pins.unpin(answer.export)
+            unpin(self._tables, answer.export)
             if isinstance(answer.place, Place):
                 self._lines.advance(answer.place)
             self._let_go_of_what_it_held(answer)
@@ -139,7 +140,7 @@ class Answering:
         answer.state = AnswerState.WAITING
         answer.place = answer.export
         self._tables.answers.waiting[answer.id or answer] = answer
-        self._tables.pins.pin(answer.export)
+        pin(answer.export)
         kept = {id: source for id, source in sources.items() if isinstance(source, Kept)}
         for result in kept.values():
             result.budget = MOST_TAKEN
@@ -231,24 +232,25 @@ class Answering:
             self._tables.turn.spend(kept.whole.count)  # a copy of it was made
             for place in self._tables.pipelines.keep(answer.id, kept):
                 if isinstance(place, Export):
-                    self._tables.pins.pin(place)
+                    pin(place)
                 else:
                     self._importing.hold(place)
 
     def _finish(self, answer: Answer) -> None:
+        tables = self._tables
         if answer.state is AnswerState.RUNNING:
-            self._tables.timers.unwatch(answer)
+            tables.timers.unwatch(answer)
         elif answer.state is not AnswerState.ENDED:
             return  # the connection closed meanwhile
-        answers = self._tables.answers
+        answers = tables.answers
         answers.finish(answer)
         self._no_longer_owed(answer)
-        self._tables.pins.unpin(answer.export)
+        unpin(tables, answer.export)
         self._let_go_of_what_it_held(answer)
         waiting = answers.next_queued() if answers.queue else None
         if waiting is not None:
-            self._tables.emit(CallArrived(waiting))
-        elif self._tables.lifecycle.state is State.DRAINING:
+            tables.emit(CallArrived(waiting))
+        elif tables.lifecycle.state is State.DRAINING:
             self._ending.check_drained()
 
     def _no_longer_owed(self, answer: Answer) -> None:
@@ -269,10 +271,10 @@ class Answering:
             self._importing.release(answer.place)
         if answer.homes is not None:
             homes, answer.homes = answer.homes, None
-            self._tables.pins.unpin_all(homes)
+            unpin_all(self._tables, homes)
 
     def _let_go(self, place: Place) -> None:
         if isinstance(place, Export):
-            self._tables.pins.unpin(place)
+            unpin(self._tables, place)
         else:
             self._importing.release(place)

@@ -66,23 +66,24 @@ class Calling:
             Unavailable: the connection is closing. The target's own error: it is broken. InvalidArgument,
             ResourceExhausted: the frame cannot be sent.
         """
-        if not self._tables.lifecycle.accepts_calls:
-            raise self._tables.lifecycle.error()
+        tables = self._tables
+        if not tables.lifecycle.accepts_calls:
+            raise tables.lifecycle.error()
         if target.broken is not None:
             raise target.broken.again()
-        calls = self._tables.calls
+        calls = tables.calls
         id = 0 if one_way else calls.next_id()
         frame: list[Any] = [Op.CALL, id, target.id, method, arguments]
         call = Call(id, target, None if one_way else token)
         if timeout is not None or context:
             call.meta = meta_of(timeout, context)
             frame.append(call.meta)
-        outbox = self._tables.outbox
+        outbox = tables.outbox
         # There is room whatever it takes up, so it need not be known before it is sent.
         room = len(calls.by_id) < calls.limit and calls.charge * ROOMY <= calls.max_charge
         if party is not None:
             room = self._made_for(call, party, method, references) and room
-        if room and id and not calls.held and self._tables.lifecycle.peer is not None:
+        if room and id and not calls.held and tables.lifecycle.peer is not None:
             if may_keep:
                 call.position = (outbox.turn, len(outbox.chunks))
             size = outbox.send(frame, references)

@@ -56,9 +56,9 @@ class Ending:
                 self._tables.emit(StreamChanged(stream))
 
     def _end_capabilities(self) -> None:
-        for export in [*self._tables.exports.clear(), *self._tables.pins.lingering]:
+        for export in [*self._tables.exports.clear(), *self._tables.exports.lingering]:
             self._tables.emit(ExportEnded(export, "closed"))
-        self._tables.pins.lingering.clear()
+        self._tables.exports.lingering.clear()
         error = self._tables.lifecycle.error()
         for imported in self._tables.imports.clear():
             imported.broken = error

@@ -75,7 +75,6 @@ class Engine:
         "exporting",
         "exports",
         "fail",
-        "happened",
         "held_calls",
         "held_charge",
         "hold",
@@ -86,7 +85,6 @@ class Engine:
         "lifecycle",
         "limits",
         "outbox",
-        "pins",
         "pipelines",
         "reader",
         "release",
@@ -126,9 +124,9 @@ class Engine:
 
     def _have_at_hand(self, tables: Tables) -> None:
         """What drivers look into is found without another step."""
-        self.limits, self.lifecycle, self.happened = tables.limits, tables.lifecycle, tables.happened
+        self.limits, self.lifecycle = tables.limits, tables.lifecycle
         self.timers, self.turn, self.strikes = tables.timers, tables.turn, tables.strikes
-        self.exports, self.imports, self.pins = tables.exports, tables.imports, tables.pins
+        self.exports, self.imports = tables.exports, tables.imports
         self.calls, self.answers, self.pipelines = tables.calls, tables.answers, tables.pipelines
         self.call_charge, self.held_charge = tables.call_charge, tables.held_charge
         self.streams, self.codec, self.outbox = tables.streams, tables.codec, tables.outbox
@@ -230,9 +228,10 @@ class Engine:
 
     def events(self) -> list[Event]:
         """What has happened since the last drain, in order."""
-        happened = self.happened
-        drained = happened.copy()
-        happened.clear()
+        tables = self.tables
+        drained = tables.happened
+        if drained:
+            tables.happened = []
         return drained
 
     def data_to_send(self) -> list[bytes]:

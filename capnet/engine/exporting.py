@@ -32,7 +32,9 @@ class Exporting:
 
         It looks at every entry: for replacement, not for calls.
         """
-        return [export for export in (*self._tables.exports, *self._tables.pins.lingering) if export.subject is subject]
+        return [
+            export for export in (*self._tables.exports, *self._tables.exports.lingering) if export.subject is subject
+        ]
 
     def revoke(self, exports: Iterable[Export], reason: str) -> None:
         """Take capabilities of ours back: calls on them are answered, the peer is told, later calls do not arrive.
@@ -41,8 +43,8 @@ class Exporting:
         """
         told: list[int] = []
         for export in exports:
-            if export in self._tables.pins.lingering:
-                del self._tables.pins.lingering[export]  # it ends here, not when what leads to it is gone
+            if export in self._tables.exports.lingering:
+                del self._tables.exports.lingering[export]  # it ends here, not when what leads to it is gone
                 export.subject, export.revoked = None, reason
             elif not self._tables.exports.revoke(export, reason):
                 continue
@@ -59,7 +61,7 @@ class Exporting:
         for export in replaced:
             self._tables.exports.replace(export, subject)
         for export in exports:
-            if export in self._tables.pins.lingering:
+            if export in self._tables.exports.lingering:
                 export.subject = subject
         self.tell_replaced(replaced, generation)
 

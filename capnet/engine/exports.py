@@ -69,7 +69,7 @@ class Export:
 class CapTable:
     """Exports by id, and by subject and contract. Finding "already exported?" is one look-up."""
 
-    __slots__ = ("_by_id", "_by_subject", "_next", "bounds", "limit")
+    __slots__ = ("_by_id", "_by_subject", "_next", "bounds", "limit", "lingering")
 
     def __init__(self, bootstrap: Any, runtime: Any) -> None:
         self.bounds = NOT_YET_KNOWN
@@ -81,6 +81,8 @@ class CapTable:
         }
         self._by_subject: dict[tuple[int, Any], Export] = {}
         self._next = FIRST_USER_ID
+        self.lingering: dict[Export, None] = {}
+        """Those that the peer has given back while something here still leads to them (`pins.py`)."""
 
     def __len__(self) -> int:
         """User exports; the two built in do not count (P-ID-3)."""

@@ -18,6 +18,7 @@ from .calls import Call, Pipelined
 from .ending import Ending
 from .events import CallFailed
 from .importing import Importing
+from .pins import dropped
 from .streaming import Streaming
 from .tables import Tables
 from .timers import Timer
@@ -153,7 +154,7 @@ class HeldCalls:
         self._tables.exports.let_go(call.references)
         for export in self._tables.exports.uncount(call.references):
             if export.revoked is None:
-                self._tables.pins.dropped(export)
+                dropped(self._tables, export)
         self._streaming.undone(self._tables.streams.undo(call.references), error)
         if call.kept or call in self._tables.calls.finished:
             self._never_kept(call)

@@ -63,7 +63,7 @@ class ImportTable:
         self._by_id: dict[int, Import] = {}
         self._limit = limit
         self._next = FIRST_USER_ID
-        self._reasons: WeakValueDictionary[str, Revoked] = WeakValueDictionary()
+        self._reasons: WeakValueDictionary[str, Revoked] | None = None  # most peers take nothing back
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -114,11 +114,14 @@ class ImportTable:
 
     def revoked(self, reason: str) -> Revoked:
         """What capabilities that the peer takes back are broken with: one error for all that have this reason."""
-        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
+        reasons = self._reasons
+        if reasons is None:
+            reasons = self._reasons = WeakValueDictionary()
+        if reason not in reasons and len(reasons) >= MAX_REASONS:
             reason = ""
-        error = self._reasons.get(reason)
+        error = reasons.get(reason)
         if error is None:
-            error = self._reasons[reason] = Revoked(reason)
+            error = reasons[reason] = Revoked(reason)
         return error
 
     def clear(self) -> list[Import]:

@@ -26,6 +26,7 @@ from .handshake import Handshake
 from .held_calls import HeldCalls
 from .keepalive import Keepalive
 from .lifecycle import CloseCause
+from .pins import dropped, hold_homes
 from .pipelines import promises_in
 from .resolving import refers, resolve
 from .streaming import Streaming
@@ -57,7 +58,6 @@ class Inbound:
         "_closing",
         "_codec",
         "_conduct",
-        "_emit",
         "_handshake",
         "_held",
         "_keepalive",
@@ -79,7 +79,7 @@ class Inbound:
         closing: Closing,
     ) -> None:
         self._tables = tables
-        self._emit, self._codec, self._answers, self._calls = tables.emit, tables.codec, tables.answers, tables.calls
+        self._codec, self._answers, self._calls = tables.codec, tables.answers, tables.calls
         self._admission = Admission(tables, conduct)
         self._conduct = conduct
         self._handshake = handshake
@@ -130,7 +130,7 @@ class Inbound:
 
     def call(self, frame: _Frame, references: _References) -> None:
         """The peer asks for something (P-CALL)."""
-        answers = self._answers
+        tables, answers = self._tables, self._answers
         _, id, target, method, arguments, *meta = frame
         if references and meta and refers(meta[0]):
             raise ProtocolViolation("P-REF", "a reference in the meta of a call")
@@ -143,15 +143,15 @@ class Inbound:
         refusal: CapnetError | None = None
         if meta:
             if meta[0].get("keep") and id:
-                self._tables.pipelines.promise()
+                tables.pipelines.promise()
             if meta[0].get("deadline") == 0:
                 refusal = DeadlineExceeded("the deadline had passed when the call was sent")
         direct = type(target) is int
-        export = self._tables.exports.named(target) if direct else None
+        export = tables.exports.named(target) if direct else None
         promises = promises_in(references) if references else None
         sources = _NO_SOURCES if direct and not promises else self._admission.sources(id, target, promises)
         if references:
-            refusal = resolve(self._tables, references, promises=True) or refusal
+            refusal = resolve(tables, references, promises=True) or refusal
         full = answers.full
         if refusal is None and (
             export is None
@@ -159,14 +159,15 @@ class Inbound:
             or full
             or answers.waiting
             or sources
-            or not self._tables.lifecycle.accepts_calls
+            or not tables.lifecycle.accepts_calls
         ):
             refusal = self._admission.refusal(id, target, export, sources)
         charge = self._codec.charge
-        if refusal is None and not self._tables.call_charge.take(charge):
+        if refusal is None and not tables.call_charge.take(charge):
             refusal = self._admission.overcharged(id, charge)
-        if self._tables.turn.call_pace is not None:
-            self._tables.turn.call_pace.spend(self._tables.timers.now)
+        pace = tables.turn.call_pace
+        if pace is not None:
+            pace.spend(tables.timers.now)
         if refusal is not None:
             if type(refusal) is not DeadlineExceeded:  # time runs out for honest callers, too, and not by their doing
                 self._conduct.count_control("calls that are refused")
@@ -178,7 +179,7 @@ class Inbound:
         answer.values = self._codec.values
         if references:
             answer.promises = promises
-            self._tables.pins.hold_homes(answer, references)
+            hold_homes(answer, references)
         if id:
             answers.owed += 1
         if not direct:
@@ -192,7 +193,7 @@ class Inbound:
                 self._streaming.belong_to(export, references)
             export.pins += 1
             answers.start(answer)
-            self._emit(CallArrived(answer))
+            tables.happened.append(CallArrived(answer))
 
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:
         answer.context = meta.get("context", answer.context)
@@ -212,9 +213,9 @@ class Inbound:
             self._streaming.release_all(references)
         if call.token is not None:
             if refusal is not None:
-                self._emit(CallFailed(call.token, refusal))
+                self._tables.emit(CallFailed(call.token, refusal))
             else:
-                self._emit(CallReturned(call.token, frame[2], references))
+                self._tables.happened.append(CallReturned(call.token, frame[2], references))
             if not call.kept:  # else what it brought goes back with the promise of it
                 call.token = None
         if self._calls.held or not self._tables.lifecycle.accepts_calls:
@@ -232,7 +233,7 @@ class Inbound:
             if call.kept:
                 call.failure = call.failure or error
             if call.token is not None:
-                self._emit(CallFailed(call.token, error))
+                self._tables.emit(CallFailed(call.token, error))
         self._held.answered()
 
     def cancel(self, frame: _Frame, references: _References) -> None:
@@ -289,7 +290,7 @@ class Inbound:
         for id, count in frame[1]:
             export = self._tables.exports.drop(id, count)
             if export is not None and export.revoked is None:
-                self._tables.pins.dropped(export)
+                dropped(self._tables, export)
         self._tables.turn.work += len(frame[1]) / CAPS_LIKE_A_FRAME
 
     def cap_revoked(self, frame: _Frame, references: _References) -> None:
@@ -299,7 +300,7 @@ class Inbound:
         for imported in told:
             if imported is not None and imported.broken is None:
                 imported.broken = error
-                self._emit(ImportBroken(imported, error))
+                self._tables.emit(ImportBroken(imported, error))
         self._tables.turn.work += len(told) / CAPS_LIKE_A_FRAME
 
     def cap_replaced(self, frame: _Frame, references: _References) -> None:
@@ -308,7 +309,7 @@ class Inbound:
         for imported in told:
             if imported is not None and imported.generation != frame[2]:
                 imported.generation = frame[2]
-                self._emit(ImportReplaced(imported))
+                self._tables.emit(ImportReplaced(imported))
         self._tables.turn.spend(len(told) * VALUES_LIKE_A_CAP)
 
     def ping(self, frame: _Frame, references: _References) -> None:

@@ -6,63 +6,59 @@ that is kept and leads to it. What the peer has dropped lingers until its last p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from capnet.wire.references import CapRef, Reference
 
 from .answers import Answer
-from .events import Event, ExportEnded
+from .events import ExportEnded
 from .exports import Export
+from .tables import Tables
 
-__all__ = ["Pins", "homes_in"]
+__all__ = ["dropped", "hold_homes", "homes_in", "pin", "pin_all", "unpin", "unpin_all"]
 
 
-class Pins:
-    """Keeps exports open."""
+def pin(export: Export | None) -> None:
+    """Keep an export open, if there is one."""
+    if export is not None:
+        export.pins += 1
 
-    __slots__ = ("_emit", "lingering")
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
-        self._emit = emit
-        self.lingering: dict[Export, None] = {}
-        """Exports that were given back while something here still leads to them."""
+def pin_all(exports: Iterable[Export]) -> None:
+    """The same for each."""
+    for export in exports:
+        export.pins += 1
 
-    def pin(self, export: Export | None) -> None:
-        """Keep an export open, if there is one."""
-        if export is not None:
-            export.pins += 1
 
-    def pin_all(self, exports: Iterable[Export]) -> None:
-        """The same for each."""
-        for export in exports:
-            export.pins += 1
+def unpin(tables: Tables, export: Export | None) -> None:
+    """Undo one `pin`: one that the peer has dropped meanwhile ends with its last."""
+    if export is not None:
+        export.pins -= 1
+        if not export.pins and export in tables.exports.lingering:
+            del tables.exports.lingering[export]
+            tables.emit(ExportEnded(export, "dropped"))
 
-    def unpin(self, export: Export | None) -> None:
-        """Undo one `pin`: one that the peer has dropped meanwhile ends with its last."""
-        if export is not None:
-            export.pins -= 1
-            if not export.pins and export in self.lingering:
-                del self.lingering[export]
-                self._emit(ExportEnded(export, "dropped"))
 
-    def unpin_all(self, exports: Iterable[Export]) -> None:
-        """The same for each."""
-        for export in exports:
-            self.unpin(export)
+def unpin_all(tables: Tables, exports: Iterable[Export]) -> None:
+    """The same for each."""
+    for export in exports:
+        unpin(tables, export)
 
-    def hold_homes(self, answer: Answer, references: Iterable[Reference]) -> None:
-        """Exports of ours that come with a call stay open until it is done, whatever the peer drops meanwhile."""
-        homes = homes_in(references)
-        if homes:
-            answer.homes = (answer.homes or []) + homes
-            self.pin_all(homes)
 
-    def dropped(self, export: Export) -> None:
-        """Say that the peer has given an export back; not while something here still leads to it."""
-        if export.pins:
-            self.lingering[export] = None
-        else:
-            self._emit(ExportEnded(export, "dropped"))
+def hold_homes(answer: Answer, references: Iterable[Reference]) -> None:
+    """Exports of ours that come with a call stay open until it is done, whatever the peer drops meanwhile."""
+    homes = homes_in(references)
+    if homes:
+        answer.homes = (answer.homes or []) + homes
+        pin_all(homes)
+
+
+def dropped(tables: Tables, export: Export) -> None:
+    """Say that the peer has given an export back; not while something here still leads to it."""
+    if export.pins:
+        tables.exports.lingering[export] = None
+    else:
+        tables.emit(ExportEnded(export, "dropped"))
 
 
 def homes_in(references: Iterable[Reference]) -> list[Export]:

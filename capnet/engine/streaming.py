@@ -23,7 +23,7 @@ from .exports import Export
 from .importing import Importing
 from .imports import Import
 from .ledger import host_charge
-from .pins import homes_in
+from .pins import homes_in, pin_all, unpin, unpin_all
 from .streams import Batch, InStream, OutStream, Stream
 from .tables import Tables
 
@@ -125,7 +125,7 @@ class Streaming:
             return None
         batch = stream.batches.popleft()
         stream.in_use = batch[3]
-        self._tables.pins.unpin_all(homes_in(batch[1]))
+        unpin_all(self._tables, homes_in(batch[1]))
         return batch
 
     def rebuilt(self, stream: InStream, charge: int) -> None:
@@ -186,7 +186,7 @@ class Streaming:
             self.release_all(references)
             self.spoil(stream, self._no_room(charge, "items that nobody has read take too much memory"))
             return
-        self._tables.pins.pin_all(homes_in(references))
+        pin_all(homes_in(references))
         if references and stream.export is not None:
             self.belong_to(stream.export, references)
         stream.batches.append((values, references, size, charge, count))
@@ -312,7 +312,7 @@ class Streaming:
     def _remove(self, stream: Stream) -> None:
         self._tables.streams.remove(stream)
         if stream.export is not None:
-            self._tables.pins.unpin(stream.export)
+            unpin(self._tables, stream.export)
 
     def _changed(self, stream: Stream) -> None:
         if stream.token is not None:
@@ -333,7 +333,7 @@ class Streaming:
         while stream.batches:
             _, references, _, batch_charge, _ = stream.batches.popleft()
             charge += batch_charge
-            self._tables.pins.unpin_all(homes_in(references))
+            unpin_all(self._tables, homes_in(references))
             self.release_all(references)
         self._tables.held_charge.give(charge)
 

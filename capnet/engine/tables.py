@@ -1,6 +1,6 @@
 """What one side of a connection keeps count of, and what of it is told: all that the parts of the engine share.
 
-There is no behaviour here. A part is given the tables and the parts that it has others do something with, never the
+There is next to no behaviour here. A part is given the tables and those parts that it has do something, never the
 engine; so each can be read with those that stand below it, and nothing leads back up.
 """
 
@@ -20,7 +20,6 @@ from .ledger import Ledger
 from .lifecycle import Lifecycle
 from .outbox import Outbox
 from .pace import Pace
-from .pins import Pins
 from .pipelines import Pipelines
 from .streams import Streams
 from .strikes import Strikes
@@ -46,7 +45,6 @@ class Tables:
         "call_charge",
         "calls",
         "codec",
-        "emit",
         "exports",
         "happened",
         "held_charge",
@@ -55,7 +53,6 @@ class Tables:
         "limits",
         "outbox",
         "own_pace",
-        "pins",
         "pipelines",
         "streams",
         "strikes",
@@ -67,8 +64,6 @@ class Tables:
         self.limits = limits
         self.happened: list[Event] = []
         """Events that the driver has not drained."""
-        self.emit = self.happened.append
-        """Put an event before the driver."""
         self.lifecycle = Lifecycle()
         self.timers = timers = Timers(now)
         self.turn = Turn(limits, timers)
@@ -76,7 +71,6 @@ class Tables:
         self.own_pace = Pace(HONEST_BURST, HONEST_RATE, now)
         """How many more cancels and pings we may send (P-LIMIT-4); of the peer's `Conduct` knows."""
         self.exports = exports = CapTable(bootstrap, runtime)
-        self.pins = Pins(self.emit)
         self.imports = ImportTable(limits.max_caps)
         self.call_charge = Ledger(limits.max_call_charge, whole)
         """What the peer's calls take up that wait or run."""
@@ -88,3 +82,7 @@ class Tables:
         self.streams = streams = Streams(limits)
         self.codec = codec = Codec(limits)
         self.outbox = Outbox(codec, exports, streams)
+
+    def emit(self, event: Event) -> None:
+        """Put an event before the driver."""
+        self.happened.append(event)

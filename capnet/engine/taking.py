@@ -14,6 +14,7 @@ from .exports import Export
 from .importing import Importing
 from .imports import Import
 from .ledger import call_charge
+from .pins import hold_homes, pin
 from .pipelines import MOST_TAKEN, Found, Kept, Place
 from .tables import Tables
 
@@ -48,7 +49,7 @@ class Taking:
         answer.place = place
         if isinstance(place, Export):
             answer.export = place
-            self._tables.pins.pin(place)
+            pin(place)
         else:
             self._importing.hold(place)  # until the call has ended: its driver makes it again there
 
@@ -71,7 +72,7 @@ class Taking:
                 self._importing.hold(reference.subject)
         if references:
             answer.references = [*answer.references, *references]
-            self._tables.pins.hold_homes(answer, references)
+            hold_homes(answer, references)
 
     def _look(self, answer: Answer, kept: Mapping[int, Kept]) -> list[tuple[AnswerRef, Found]]:
         """What the arguments ask for that come of these results, when there is room for it.

@@ -148,7 +148,7 @@ class Driver:
         loop.in_callback = self._direct
         try:
             engine.receive_data(data, started)
-            if engine.happened:
+            if engine.tables.happened:
                 self.handle_events()
         except Exception as error:
             self._crash(error)
@@ -208,7 +208,7 @@ class Driver:
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock: after inputs, and intents that cause events."""
         engine = self.engine
-        if engine.happened:
+        if engine.tables.happened:
             self.handle_events()
         if engine.pending or self._collected:
             self.flush()
@@ -218,7 +218,7 @@ class Driver:
     def handle_events(self) -> None:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
         engine, target, handlers = self.engine, self._target, self._handlers
-        while engine.happened:
+        while engine.tables.happened:
             for event in engine.events():
                 kind = type(event)
                 handlers[kind](target, event)

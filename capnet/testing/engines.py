@@ -427,7 +427,7 @@ class EnginePair:
 
 def _left_over(engine: Engine) -> dict[str, int]:
     counts = {**stats(engine), "kept for us": engine.calls.kept, "promised": engine.pipelines.promised}
-    counts["lingering"] = len(engine.pins.lingering)
+    counts["lingering"] = len(engine.exports.lingering)
     return {key: count for key, count in counts.items() if count and key != "strikes"}
 
 

@@ -235,8 +235,8 @@ class Encounter:
             self._give_back()
         if not self.over:
             left = {key: count for key, count in stats(engine).items() if count and key != "strikes"}
-            assert not left and not engine.pins.lingering and not engine.calls.kept, (
-                f"I12: {left} {engine.pins.lingering}"
+            assert not left and not engine.exports.lingering and not engine.calls.kept, (
+                f"I12: {left} {engine.exports.lingering}"
             )
             referee.ends.add("local")
             self._act("close", 0, 0, 100)

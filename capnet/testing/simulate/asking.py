@@ -88,7 +88,7 @@ class Asking(Following):
         subject: Subject = reference.subject
         engine = shadow.side.engine
         # Given back already, and not ended only for its calls and streams; or the last of these has ended just now.
-        gone = {*engine.pins.lingering, *_dropped(engine.happened)}
+        gone = {*engine.exports.lingering, *_dropped(engine.tables.happened)}
         slots = [slot for slot in shadow.slots.items() if slot[1].export not in gone and slot[1].ended is None]
         live = {id for id, slot in slots if slot.subject is subject}
         if reference.id not in shadow.slots:

@@ -98,7 +98,7 @@ class PairModel(CallRules, StreamRules, LineRules):
         imports = Counter(one for one in named if isinstance(one, Import) and one.id > 1)
         assert {one: one.named for one in engine.imports if one.named} == dict(imports)
         assert {one: one.holders for one in engine.imports if one.holders} == dict(holders)
-        live = {export.id for export in [*engine.exports, *engine.pins.lingering] if export.revoked is None}
+        live = {export.id for export in [*engine.exports, *engine.exports.lingering] if export.revoked is None}
         assert live == {id for id, slot in shadow.slots.items() if slot.ended is None}
         users = Counter(asked.call for asked in shadow.promises)
         users.update(one.call for one in named if isinstance(one, Pipelined))

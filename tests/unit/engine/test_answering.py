@@ -131,7 +131,7 @@ class TestTheWay:
             raw.engine.call(raw.engine.imports.bootstrap, "give", {"cap": (thing := capability("thing"))}, [thing], "t")
             source = kept(raw, 1)
             raw.say([2, 2, 2, "first", {"x": AnswerRef(1)}], [2, 3, 2, "second", {}], [11, [[2, 1]]])
-            (export,) = raw.engine.pins.lingering
+            (export,) = raw.engine.exports.lingering
             assert export.pins == 2 and not raw.take(ExportEnded)
             if last == "start":
                 raw.reply(source, 7)
@@ -142,7 +142,7 @@ class TestTheWay:
                 raw.reply(second)
             else:
                 raw.say([5, 3], [5, 2])
-            assert [event.reason for event in raw.take(ExportEnded)] == ["dropped"] and not raw.engine.pins.lingering
+            assert [event.reason for event in raw.take(ExportEnded)] == ["dropped"] and not raw.engine.exports.lingering
 
     def test_a_cancelled_wait_gives_all_back(self) -> None:
         """P-CALL-6: what it was sent and what it took; the answers it waited for forget it."""

@@ -161,7 +161,7 @@ def test_an_export_ends_after_the_last_stream_of_it() -> None:
         pair.left.reply(pair.left.arrived(), opened := stream_out("producer"))
         pair.right.engine.release(imported)
         pair.flush()
-        (export,) = pair.left.engine.pins.lingering
+        (export,) = pair.left.engine.exports.lingering
         assert not pair.left.take(ExportEnded) and export.pins == 1
         if end == "end":
             pair.left.engine.streaming.end(opened.subject)
@@ -169,7 +169,7 @@ def test_an_export_ends_after_the_last_stream_of_it() -> None:
             pair.left.engine.exporting.revoke([export, export], "gone")
         pair.flush()
         assert [event.reason for event in pair.left.take(ExportEnded)] == ["dropped" if end == "end" else "revoked"]
-        assert not pair.left.engine.pins.lingering and not pair.left.engine.streams
+        assert not pair.left.engine.exports.lingering and not pair.left.engine.streams
         pair.right.returned()
         pair.finish()
 
