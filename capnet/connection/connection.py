@@ -6,8 +6,7 @@ The words that users have for it, and nothing else: what they ask goes to the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import count
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
@@ -35,11 +34,7 @@ from .parts import Parts
 
 __all__ = ["Connection"]
 
-STOP_TIMEOUT: Final = 5.0
-"""Seconds that handlers and producers have to end once they are cancelled; who closes waits for them no longer."""
-
 C = TypeVar("C")
-_numbers: Final = count(1)
 
 
 class Connection(Serving):

@@ -1,4 +1,4 @@
-"""Fallbacks: the handlers that are asked for names that nobody serves. Who asks them is `connection/claim.py`."""
+"""Fallbacks: the handlers that are asked for names that nobody serves; who asks is `capnet/serving/fallback.py`."""
 
 from __future__ import annotations
 
