@@ -107,7 +107,11 @@ class Parts:
     ) -> None:
         whole = None if capacity is None else capacity.ledger
         unheard = Ledger(0, whole)
-        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), lambda: session.attestation.principal, loop)
+
+        def who() -> tuple[str, str | None]:
+            return session.peer_name, session.attestation.principal
+
+        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), who, loop)
         engine = Engine(Hello(name, limits, auth=auth), loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
         self.session = session = Session(loop, engine, transport.attestation, publisher, faults, unheard)
@@ -215,7 +219,6 @@ class Parts:
     def peer_introduced(self, event: engine_events.PeerIntroduced) -> None:
         """The handshake is done."""
         publisher = self.session.publisher
-        publisher.peer_name = event.hello.name
         publisher.opened(self.session.attestation.transport, event.version)
         self.identification.begin()
 

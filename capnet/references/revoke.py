@@ -57,7 +57,7 @@ def revoke(capability: object, *, reason: str = "revoked", dry_run: bool = False
     for one in fallen:
         session = one.session_ref() if isinstance(one, Granted) and one.live else None
         if session is not None and isinstance(one, Granted):
-            taken.append(Revocation(session.number, session.publisher.peer_name, one.export.id, one.interface))
+            taken.append(Revocation(session.number, session.peer_name, one.export.id, one.interface))
     if not dry_run:
         take_back(fallen, reason)
     return sorted(taken, key=lambda one: (one.connection, one.cap))

@@ -52,19 +52,17 @@ class Publisher:
     Args:
         bus: where they go.
         number: of the connection, for the envelope.
-        principal: tells who the peer is, as far as that is known now.
+        who: tells what the peer calls itself and who it is, as far as that is known now.
         loop: whose clock tells how long things took.
     """
 
-    __slots__ = ("_loop", "_opened", "_principal", "bus", "event_streams", "number", "peer_name", "streams")
+    __slots__ = ("_loop", "_opened", "_who", "bus", "event_streams", "number", "streams")
 
-    def __init__(self, bus: Bus, number: int, principal: Callable[[], str | None], loop: Loop) -> None:
+    def __init__(self, bus: Bus, number: int, who: Callable[[], tuple[str, str | None]], loop: Loop) -> None:
         self._loop = loop
-        self._principal = principal
+        self._who = who
         self.bus = bus
         self.number = number
-        self.peer_name = ""
-        """What the peer calls itself, once it has said so."""
         self._opened = False
         self.event_streams = 0
         """Streams of events that the peer has."""
@@ -73,7 +71,8 @@ class Publisher:
 
     def publish(self, kind: type[Event], **fields: object) -> None:
         """Publish one event with the connection's envelope."""
-        self.bus.publish(kind, connection=self.number, peer=self.peer_name, principal=self._principal(), **fields)
+        peer, principal = self._who()
+        self.bus.publish(kind, connection=self.number, peer=peer, principal=principal, **fields)
 
     def opened(self, transport: str, version: int) -> None:
         """The handshake is done."""
