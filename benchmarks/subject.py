@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.workload import Row, Shape
 
-__all__ = ["SUBJECTS", "Opening", "Subject", "Unit", "consume", "subject_named"]
+__all__ = ["SUBJECTS", "Opening", "Subject", "Unit", "blocking", "consume", "subject_named"]
 
 Unit = Callable[[], Awaitable[object]]
 """One repetition of a workload; what it returns must equal the answer of its row."""
@@ -17,6 +17,15 @@ Serving = Callable[[str, Row], AbstractAsyncContextManager[str]]
 """Listens inside the block. Takes the path that a unix socket may have; gives the address it listens on."""
 Opening = Callable[[str, Row], AbstractAsyncContextManager[Unit]]
 """Takes the server's address and prepares what a unit needs."""
+
+
+def blocking(call: Callable[[], object]) -> Unit:
+    """A unit of a library that blocks: nothing else runs meanwhile, as in a program that uses it."""
+
+    async def unit() -> object:
+        return call()
+
+    return unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

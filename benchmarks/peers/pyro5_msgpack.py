@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ import Pyro5.api
 from Pyro5 import config
 
 from benchmarks.address import host_and_port, path_of
-from benchmarks.subject import Opening, Subject, Unit
+from benchmarks.subject import Opening, Subject, Unit, blocking
 from benchmarks.workload import CHAIN, TEXT, Row
 
 __all__ = ["SUBJECT"]
@@ -85,18 +85,11 @@ def _dial(address: str) -> Any:
     return Pyro5.api.Proxy(f"PYRO:{NAME}@{host}:{port}")
 
 
-def _blocking(call: Callable[[], object]) -> Unit:
-    async def unit() -> object:
-        return call()
-
-    return unit
-
-
 @asynccontextmanager
 async def echo(address: str, row: Row) -> AsyncGenerator[Unit]:
     argument = row.argument
     with _dial(address) as proxy:
-        yield _blocking(lambda: proxy.echo(argument))
+        yield blocking(lambda: proxy.echo(argument))
 
 
 @asynccontextmanager
@@ -108,7 +101,7 @@ async def callback(address: str, row: Row) -> AsyncGenerator[Unit]:
         _daemon(str(Path(folder) / "back.sock"), back, "back"),
         _dial(address) as proxy,
     ):
-        yield _blocking(lambda: proxy.callback(back, argument))
+        yield blocking(lambda: proxy.callback(back, argument))
 
 
 @asynccontextmanager
@@ -119,7 +112,7 @@ async def connect(address: str, row: Row) -> AsyncGenerator[Unit]:
         with _dial(address) as proxy:
             return proxy.echo(argument)
 
-    yield _blocking(unit)
+    yield blocking(unit)
 
 
 @asynccontextmanager
@@ -133,14 +126,14 @@ async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
                 letters += len(text)
             return numbers, letters
 
-        yield _blocking(unit)
+        yield blocking(unit)
 
 
 @asynccontextmanager
 async def blob(address: str, row: Row) -> AsyncGenerator[Unit]:
     argument = row.argument
     with _dial(address) as proxy:
-        yield _blocking(lambda: proxy.blob(argument))
+        yield blocking(lambda: proxy.blob(argument))
 
 
 @asynccontextmanager
@@ -154,7 +147,7 @@ async def chain(address: str, _: Row) -> AsyncGenerator[Unit]:
                 node = proxy.next(node)
             return node
 
-        yield _blocking(unit)
+        yield blocking(unit)
 
 
 @asynccontextmanager
@@ -166,7 +159,7 @@ async def idle(address: str, row: Row) -> AsyncGenerator[Unit]:
         opened.append(_dial(address))
         return opened[-1].echo(argument)
 
-    yield _blocking(unit)
+    yield blocking(unit)
     for proxy in opened:
         proxy._pyroRelease()  # noqa: SLF001 - its public name for this
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from rpyc.utils.helpers import buffiter
 from rpyc.utils.server import ThreadedServer
 
 from benchmarks.address import host_and_port, path_of
-from benchmarks.subject import Opening, Subject, Unit
+from benchmarks.subject import Opening, Subject, Unit, blocking
 from benchmarks.workload import CHAIN, TEXT, Row
 
 __all__ = ["SUBJECT"]
@@ -60,19 +60,12 @@ def _dial(address: str) -> Any:
     return rpyc.connect(*host_and_port(address))
 
 
-def _blocking(call: Callable[[], object]) -> Unit:
-    async def unit() -> object:
-        return call()
-
-    return unit
-
-
 @asynccontextmanager
 async def echo(address: str, row: Row) -> AsyncGenerator[Unit]:
     with _dial(address) as connection:
         call, items = connection.root.echo, tuple(row.argument.items())
         if row.in_flight == 1:
-            yield _blocking(lambda: dict(call(items)))
+            yield blocking(lambda: dict(call(items)))
             return
         start = rpyc.async_(call)
         under_way: deque[Any] = deque()
@@ -82,7 +75,7 @@ async def echo(address: str, row: Row) -> AsyncGenerator[Unit]:
                 under_way.append(start(items))
             return dict(under_way.popleft().value)
 
-        yield _blocking(oldest)
+        yield blocking(oldest)
 
 
 @asynccontextmanager
@@ -93,7 +86,7 @@ async def callback(address: str, row: Row) -> AsyncGenerator[Unit]:
         def back(value: tuple[Any, ...]) -> tuple[Any, ...]:
             return value
 
-        yield _blocking(lambda: dict(call(back, items)))
+        yield blocking(lambda: dict(call(back, items)))
 
 
 @asynccontextmanager
@@ -104,7 +97,7 @@ async def connect(address: str, row: Row) -> AsyncGenerator[Unit]:
         with _dial(address) as connection:
             return dict(connection.root.echo(items))
 
-    yield _blocking(unit)
+    yield blocking(unit)
 
 
 @asynccontextmanager
@@ -119,14 +112,14 @@ async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
                 letters += len(text)
             return numbers, letters
 
-        yield _blocking(unit)
+        yield blocking(unit)
 
 
 @asynccontextmanager
 async def blob(address: str, row: Row) -> AsyncGenerator[Unit]:
     with _dial(address) as connection:
         call, argument = connection.root.blob, row.argument
-        yield _blocking(lambda: call(argument))
+        yield blocking(lambda: call(argument))
 
 
 @asynccontextmanager
@@ -141,7 +134,7 @@ async def chain(address: str, _: Row) -> AsyncGenerator[Unit]:
                 node = call(node)
             return node
 
-        yield _blocking(unit)
+        yield blocking(unit)
 
 
 @asynccontextmanager
@@ -153,7 +146,7 @@ async def idle(address: str, row: Row) -> AsyncGenerator[Unit]:
         opened.append(_dial(address))
         return dict(opened[-1].root.echo(items))
 
-    yield _blocking(unit)
+    yield blocking(unit)
     for connection in opened:
         connection.close()
 
