@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -270,24 +271,29 @@ async def test_a_token_for_a_listener_that_wants_none() -> None:
         assert caught.value.reason == "token"
 
 
+@asynccontextmanager
+async def deceived_client() -> AsyncGenerator[tuple[socket.socket, bytes]]:
+    """Somebody else has the port, and a client shows what it knows: that one's end, and what it was shown."""
+
+    async def deceived(port: int) -> None:
+        with pytest.raises(Unauthenticated):
+            await tcp.connect(f"127.0.0.1:{port}", token=TOKEN)
+
+    with impostor() as (sock, port):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deceived, port)
+            with await accepted(sock) as peer:
+                peer.send(b"capnet-token/1 " + b"0" * 32 + b"\n")
+                yield peer, await heard(peer, 98)
+
+
 async def test_whoever_has_taken_the_port_learns_nothing() -> None:
     """Neither the token, nor anything with which to come in at the real listener."""
     door = Door()
-    proof = b""
     async with door.open(await tcp.listen("127.0.0.1:0", door.accept, token=TOKEN)) as url:
-        with impostor() as (sock, port):
-            async with anyio.create_task_group() as tasks:
-
-                async def deceived() -> None:
-                    with pytest.raises(Unauthenticated):
-                        await tcp.connect(f"127.0.0.1:{port}", token=TOKEN)
-
-                tasks.start_soon(deceived)
-                with await accepted(sock) as peer:
-                    peer.send(b"capnet-token/1 " + b"0" * 32 + b"\n")
-                    proof = await heard(peer, 98)
-                    assert TOKEN.encode() not in proof
-                    peer.send(b"f" * 64 + b"\n")
+        async with deceived_client() as (peer, proof):
+            assert TOKEN.encode() not in proof
+            peer.send(b"f" * 64 + b"\n")
         with stranger(url) as again:
             await heard(again, 48)
             again.send(proof)  # for a challenge that was another
@@ -296,18 +302,8 @@ async def test_whoever_has_taken_the_port_learns_nothing() -> None:
 
 
 async def test_what_the_client_has_shown_is_no_proof_of_a_listener() -> None:
-    with impostor() as (sock, port):
-        async with anyio.create_task_group() as tasks:
-
-            async def deceived() -> None:
-                with pytest.raises(Unauthenticated):
-                    await tcp.connect(f"127.0.0.1:{port}", token=TOKEN)
-
-            tasks.start_soon(deceived)
-            with await accepted(sock) as peer:
-                peer.send(b"capnet-token/1 " + b"0" * 32 + b"\n")
-                proof = await heard(peer, 98)
-                peer.send(proof[33:])
+    async with deceived_client() as (peer, proof):
+        peer.send(proof[33:])
 
 
 @pytest.mark.parametrize(
