@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, create_task_group, move_on_after
 
 from capnet.connection.capacity import Capacity
 from capnet.connection.connect import GRACE, begin, find_scheme
-from capnet.connection.connection import Connection
+from capnet.connection.connection import STOP_TIMEOUT, Connection
 from capnet.connection.loop import Loop, open_loop
 from capnet.connection.policy import Admission, Explanation, Policy, explain
 from capnet.connection.serving import Serving
@@ -19,7 +19,7 @@ from capnet.limits import HostLimits, Limits
 from capnet.observe import Bus
 from capnet.observe.log import prepare
 from capnet.registry import Hosted
-from capnet.transport import Attestation, Listener, Transport
+from capnet.transport import Attestation, Listener, Process, Transport
 from capnet.wire.hello import Hello
 
 __all__ = ["Host"]
@@ -65,6 +65,8 @@ class Host(Serving):
         self._capacity = Capacity(host_limits or HostLimits(), self._connections, self.bus)
         self.bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
+        self._processes: list[Process] = []
+        """Programs that were started for connections, some of which have gone."""
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -142,6 +144,8 @@ class Host(Serving):
             capacity=self._capacity,
         )
         self._connections[connection.number] = connection
+        if connection.process is not None:
+            self._processes = [*filter(_runs, self._processes), connection.process]
         connection.on_close(lambda _: self._connections.pop(connection.number, None))
         return connection
 
@@ -210,8 +214,9 @@ class Host(Serving):
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent.
 
-        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds. A handler cannot wait
-        for its own end: there the close only begins, and goes on when it has returned.
+        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds, and with a grace so
+        are programs that were started for connections. A handler cannot wait for its own end: there the close only
+        begins, and goes on when it has returned.
         """
         self.check_loop()
         self._closing = True
@@ -221,6 +226,10 @@ class Host(Serving):
                 await listener.aclose()
             self._listeners.clear()
             await self.close_all(reason="the host is closing", grace=grace)
+            if grace:
+                with move_on_after(STOP_TIMEOUT):
+                    for process in self._processes:  # of connections that had ended before
+                        await process.wait()
         finally:
             for connection in self.connections:  # a handler of which has asked for this; its answer is still to leave
                 connection.on_close(lambda _: self._end_if_over())
@@ -261,6 +270,10 @@ class Host(Serving):
             await listener.serve()
         except Exception as error:
             self.unexpected(f"listener {listener.url}", error)
+
+
+def _runs(process: Process) -> bool:
+    return process.running
 
 
 async def _close(connection: Connection, reason: str, grace: float) -> None:

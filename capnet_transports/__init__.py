@@ -2,10 +2,15 @@
 
     memory.py       two ends in one process                        memory:NAME
     unix.py         a socket file, peers known by uid and pid      unix:PATH
-    exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
+    exec.py         a program started for it, over a socket pair   exec:COMMAND LINE
+    inherited.py    the other end of that, in the program          fd:
 
     sockets.py      what they share: a connected socket as a `Transport`
     listeners.py    and a bound one as a `Listener`
+    starting.py     how a program is started
+    process.py      how it lives and ends
+    guard.py        who ends it when we are gone
+    words.py        what it writes to its standard error
     credentials.py  who the system says is at the other end of a socket
     failures.py     what an `OSError` becomes
     loops.py        which loop runs, and how to reach it

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-__all__ = ["Schedule", "in_trio", "running", "soon", "soon_from_thread"]
+__all__ = ["Schedule", "in_trio", "later", "running", "soon", "soon_from_thread"]
 
 Schedule: TypeAlias = Callable[[Callable[[], object]], object]
 """Has a callback run in a loop, after those that were given to it before."""
@@ -45,6 +45,23 @@ def soon_from_thread() -> Schedule:
 
         return _until(trio.RunFinishedError, trio.lowlevel.current_trio_token().run_sync_soon)
     return _until(RuntimeError, asyncio.get_running_loop().call_soon_threadsafe)
+
+
+def later(seconds: float, callback: Callable[[], object]) -> Callable[[], object]:
+    """Have a callback run in the running loop after so many seconds. Returns what prevents it."""
+    if in_trio():
+        import trio
+
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await trio.sleep(seconds)
+                callback()
+
+        trio.lowlevel.spawn_system_task(wait)
+        return scope.cancel
+    return asyncio.get_running_loop().call_later(seconds, callback).cancel
 
 
 def _until(ended: type[Exception], schedule: Schedule) -> Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
@@ -87,10 +88,16 @@ class connect:
 def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:
     """A connection on a transport that is connected and not started; the transport is closed when that fails.
 
+    A peer that has to start first has that time, and then as long as any other for its hello.
+
     Raises:
         InvalidArgument: our hello does not fit into the frame that every peer takes.
     """
     try:
+        if transport.start_timeout is not None:
+            limits = settings.get("limits") or Limits()
+            patience = limits.handshake_timeout + transport.start_timeout
+            settings["limits"] = replace(limits, handshake_timeout=patience)
         return Connection(loop, transport, **settings)
     except BaseException:
         transport.abort()

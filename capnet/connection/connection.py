@@ -26,7 +26,7 @@ from capnet.errors import EXITS, CapnetError
 from capnet.limits import Limits
 from capnet.observe import Bus, Event
 from capnet.registry import Fallback, Hosted, Registration, Registry
-from capnet.transport import Attestation, Transport
+from capnet.transport import Attestation, Process, Transport
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference as WireReference
 
@@ -214,6 +214,11 @@ class Connection(Serving):
         return self.loop.now() - started
 
     @property
+    def process(self) -> Process | None:
+        """The program at the other end, when it was started for this connection (`exec:`); there also after its end."""
+        return self.driver.transport.process
+
+    @property
     def closed(self) -> bool:
         """Whether everything of the connection has ended."""
         return self._over
@@ -254,9 +259,10 @@ class Connection(Serving):
             grace: seconds that calls in flight have, both ways; 0 ends them at once.
 
         Returns when everything has ended; handlers and producers that do not end when they are cancelled are waited for
-        no longer than 5 seconds, and told of as `HandlerFailed`. Cancelling the wait ends the grace. A handler of this
-        connection cannot wait for its own end: there the close only begins, and goes on when the handler has returned
-        or the grace is over.
+        no longer than 5 seconds, and told of as `HandlerFailed`. With a grace it also waits for the program that was
+        started for this connection, which has four seconds to go before it is killed. Cancelling the wait ends the
+        grace. A handler of this connection cannot wait for its own end: there the close only begins, and goes on when
+        the handler has returned or the grace is over.
         """
         self.loop.check()
         try:
@@ -266,6 +272,9 @@ class Connection(Serving):
             self.driver.drain()
             if self.dispatcher.running_here is None:
                 await self.wait_closed()
+                if grace and self.process is not None:
+                    with move_on_after(STOP_TIMEOUT):  # the system may be stuck in it
+                        await self.process.wait()
         except self.loop.cancelled:
             with self.contained:
                 self.engine.close(reason, 0, self.loop.now())
