@@ -1,4 +1,4 @@
-"""The transports that come with capnet: one file each, found by URL scheme through entry points (`capnet.transports`).
+"""The transports that come with capnet: one file each; `capnet.connection.connect` has the table.
 
     memory.py       two ends in one process                        memory:NAME
     unix.py         a socket file, peers known by uid and pid      unix:PATH

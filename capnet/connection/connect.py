@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import lru_cache
@@ -18,7 +19,7 @@ from .connection import Connection
 from .loop import Loop, open_loop
 from .policy import Policy
 
-__all__ = ["GRACE", "begin", "connect", "find_scheme"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -41,8 +42,8 @@ class connect:
     wait here for room are lost. An error that leaves the block ends them at once.
 
     Raises:
-        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
-        is not installed.
+        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: what an
+        installed transport needs is not.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class connect:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None and self._connection is not None
         try:
-            # An error on its way out does not wait for what is in flight.
-            with CancelScope(shield=exc_info[0] is not None):
-                await self._connection.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
+            if exc_info[0] is None:
+                await self._connection.aclose(grace=GRACE)
+            else:  # an error on its way out does not wait for what is in flight
+                with CancelScope(shield=True):
+                    await self._connection.end("closed", 0.0)
         finally:
             await self._connection.hooks.ended()
             await self._scope.__aexit__(None, None, None)
@@ -111,13 +114,51 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
         InvalidArgument: no scheme, or one that nothing installed provides. MissingExtra: it lacks its dependency.
     """
     name, separator, rest = url.partition(":")
+    if separator and name in OWN:
+        return OWN[name](), rest
     points = _points()
     if not separator or name not in points:
+        known = sorted({*OWN, *points})
         raise InvalidArgument(
             f"no transport for {url!r}"[:300],
-            hint=f"known: {', '.join(sorted(points)) or 'none'}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+            hint=f"known: {', '.join(known)}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
         )
     return _load(points[name]), rest
+
+
+# Those that come with capnet are there also where no metadata is installed, and tools that freeze a program see them.
+
+
+def _memory() -> TransportScheme:
+    from capnet_transports.memory import scheme
+
+    return scheme
+
+
+def _unix() -> TransportScheme:
+    from capnet_transports.unix import scheme
+
+    return scheme
+
+
+def _exec() -> TransportScheme:
+    from capnet_transports.exec import scheme
+
+    return scheme
+
+
+def _fd() -> TransportScheme:
+    from capnet_transports.inherited import inherited_scheme
+
+    return inherited_scheme
+
+
+OWN: Final[Mapping[str, Callable[[], TransportScheme]]] = {
+    "exec": _exec,
+    "fd": _fd,
+    "memory": _memory,
+    "unix": _unix,
+}
 
 
 @lru_cache(maxsize=1)
@@ -131,6 +172,5 @@ def _load(point: EntryPoint) -> TransportScheme:
         return cast("TransportScheme", point.load())
     except ImportError as error:
         raise MissingExtra(
-            f"the transport {point.name!r} needs {error.name or error}, which is not installed; "
-            f'pip install "capnet[{point.name}]"'
+            f"the transport {point.name!r} of {point.value!r} needs {error.name or error}, which is not installed"
         ) from error
