@@ -79,8 +79,11 @@ class Host(Serving):
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None
         try:
-            with CancelScope(shield=exc_info[0] is not None):
-                await self.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
+            if exc_info[0] is None:
+                await self.aclose(grace=GRACE)
+            else:
+                with CancelScope(shield=True):
+                    await self._shut(0.0)
         finally:
             self.bus.attach(None)
             await self._scope.__aexit__(None, None, None)
@@ -214,10 +217,17 @@ class Host(Serving):
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent.
 
-        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds, and with a grace so
-        are programs that were started for connections. A handler cannot wait for its own end: there the close only
-        begins, and goes on when it has returned.
+        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds, and so are programs
+        that were started for connections. A handler cannot wait for its own end: there the close only begins, and goes
+        on when it has returned.
         """
+        await self._shut(grace)
+        if not self._connections:
+            with move_on_after(STOP_TIMEOUT):
+                for process in self._processes:
+                    await process.wait()
+
+    async def _shut(self, grace: float) -> None:
         self.check_loop()
         self._closing = True
         try:
@@ -225,11 +235,9 @@ class Host(Serving):
             for listener in self._listeners:
                 await listener.aclose()
             self._listeners.clear()
-            await self.close_all(reason="the host is closing", grace=grace)
-            if grace:
-                with move_on_after(STOP_TIMEOUT):
-                    for process in self._processes:  # of connections that had ended before
-                        await process.wait()
+            async with create_task_group() as tasks:
+                for connection in self.connections:
+                    tasks.start_soon(connection.end, "the host is closing", grace)
         finally:
             for connection in self.connections:  # a handler of which has asked for this; its answer is still to leave
                 connection.on_close(lambda _: self._end_if_over())

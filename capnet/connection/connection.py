@@ -259,11 +259,18 @@ class Connection(Serving):
             grace: seconds that calls in flight have, both ways; 0 ends them at once.
 
         Returns when everything has ended; handlers and producers that do not end when they are cancelled are waited for
-        no longer than 5 seconds, and told of as `HandlerFailed`. With a grace it also waits for the program that was
-        started for this connection, which has four seconds to go before it is killed. Cancelling the wait ends the
-        grace. A handler of this connection cannot wait for its own end: there the close only begins, and goes on when
-        the handler has returned or the grace is over.
+        no longer than 5 seconds, and told of as `HandlerFailed`. So is a program started for this connection:
+        it has two seconds to exit, gets SIGTERM, and two seconds later SIGKILL. Cancelling the wait ends the grace. A
+        handler of this connection cannot wait for its own end: there the close only begins, and goes on when the
+        handler has returned or the grace is over.
         """
+        await self.end(reason, grace)
+        if self.process is not None and self.dispatcher.running_here is None:
+            with move_on_after(STOP_TIMEOUT):  # it may be stuck in the system
+                await self.process.wait()
+
+    async def end(self, reason: str, grace: float) -> None:
+        """What `aclose` does, without the wait for a program: that goes by itself, also when nobody has time for it."""
         self.loop.check()
         try:
             await self.scopes.aclose()
@@ -272,9 +279,6 @@ class Connection(Serving):
             self.driver.drain()
             if self.dispatcher.running_here is None:
                 await self.wait_closed()
-                if grace and self.process is not None:
-                    with move_on_after(STOP_TIMEOUT):  # the system may be stuck in it
-                        await self.process.wait()
         except self.loop.cancelled:
             with self.contained:
                 self.engine.close(reason, 0, self.loop.now())
