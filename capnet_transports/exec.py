@@ -217,7 +217,7 @@ def _check(on_exit: object, start_timeout: object) -> None:
     if inspect.iscoroutinefunction(on_exit):
         raise InvalidArgument(
             "exec: on_exit: this is a coroutine function, and nobody would await it",
-            hint="await the process's wait() in a task",
+            hint="wait for Connection.process in a task",
         )
     if not isinstance(start_timeout, int | float) or not start_timeout > 0:
         raise InvalidArgument(f"exec: start_timeout: {start_timeout!r} is no number of seconds above 0"[:300])

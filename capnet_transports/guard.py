@@ -44,14 +44,14 @@ while read -r what pid born; do
     esac
 done
 
-is_the_same() { # process, when it was born: whether the number is free, or still that of the program
+is_the_same () { # process, when it was born: whether the number is free, or still that of the program
     [ "$2" ] || return 0
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
     set -- "$2" ${stat##*) }
     [ "$1" = "${21}" ]
 }
 
-send() { # signal: whether anybody was there to get it
+send () { # signal: whether anybody was there to get it
     nobody=1
     for one in $all; do
         is_the_same "${one%%:*}" "${one#*:}" && kill "-$1" "-${one%%:*}" 2>/dev/null && nobody=0

@@ -61,7 +61,7 @@ def start(
         if extra is not None:
             env = {**env, NUMBER: b"%d" % _STANDARD}
         failure = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-        for path in _candidates(argv[0], env):
+        for path in _candidates(argv[0], env, cwd):
             pid, number = _spawn(libc, path, argv, env, cwd, copies)
             if number == 0:
                 return pid
@@ -101,10 +101,12 @@ def _copy(fd: int, stack: ExitStack) -> int:
     return copy
 
 
-def _candidates(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
+def _candidates(program: bytes, env: Mapping[bytes, bytes], cwd: bytes | None) -> list[bytes]:
     if b"/" in program:
         return [program]
-    return [os.path.join(folder, program) for folder in env.get(b"PATH", os.fsencode(os.defpath)).split(b":")]
+    folders = env.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+    paths = [os.path.join(folder or b".", program) for folder in folders]
+    return [path for path in paths if os.path.lexists(os.path.join(cwd or b"", path))]
 
 
 @lru_cache(maxsize=1)
