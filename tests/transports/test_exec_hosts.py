@@ -4,8 +4,10 @@ outlives them. All hold a pipe, whose end of file says that nobody is left."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
@@ -172,3 +174,25 @@ async def test_the_guard_goes_with_the_last_program() -> None:
     assert guard._guard is None and not guard._programs
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222 (it does not block)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the guard can tell")
+@pytest.mark.parametrize("shell", [name for name in ("sh", "bash", "busybox") if shutil.which(name)])
+def test_the_guard_signals_nobody_who_got_the_number_of_a_program(shell: str) -> None:
+    """Told when two processes were born, the one rightly, it ends that one alone."""
+    argv = [*(["busybox", "sh"] if shell == "busybox" else [shell]), "-c", guard._SCRIPT]
+    ours, strange = (subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(2))
+    with ours, strange:
+        try:
+            lines = [
+                f"+ {ours.pid} {guard._born(ours.pid).decode()}\n",
+                f"+ {strange.pid} 1\n",
+                f"+ {os.getpid()} {guard._born(os.getpid()).decode()}\n",
+                f"- {os.getpid()}\n",
+            ]
+            subprocess.run(argv, input="".join(lines).encode(), check=False, timeout=HANGS)
+            assert ours.wait(HANGS) == -signal.SIGTERM
+            assert strange.poll() is None
+        finally:
+            ours.kill()
+            strange.kill()
