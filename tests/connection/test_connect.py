@@ -70,6 +70,7 @@ async def test_what_is_served_on_it_is_closed_with_it() -> None:
         connection = await connect("memory:serves")
         shop = MemShop()
         connection.serve(shop)
+        await until(lambda: host.connections)
         await (await host.connections[0].bootstrap(Shop)).echo(1)
         await connection.aclose()
         await until(lambda: shop.closed == 1)

@@ -233,7 +233,7 @@ async def test_program_that_cannot_be_started() -> None:
 async def missing() -> None:
     with pytest.raises(Unavailable) as caught:
         await scheme.connect("/no/such/program --option")
-    assert caught.value.reason == "enoent"
+    assert (caught.value.reason, caught.value.retry) == ("enoent", "never")
     assert caught.value.message == "exec: cannot start /no/such/program --option: No such file or directory"
 
 

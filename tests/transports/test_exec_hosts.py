@@ -73,7 +73,7 @@ anyio.run(main, backend=os.environ["BACKEND"])
 
 @asynccontextmanager
 async def host(
-    backend: str, *programs: str, between: str = "pass", then: str = "pass"
+    backend: str, *programs: str, between: str = "pass", then: str = "pass", how: str = "stdout=1"
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], int]]:
     """A host whose programs have all said a word, and the end of the pipe that it and all of them hold.
 
@@ -82,12 +82,13 @@ async def host(
         programs: what they do.
         between: what the host does before the second, and each that follows.
         then: what it does when they all run.
+        how: it starts them, as options of `spawn`.
     """
     read, write = os.pipe()
     ready, told = os.pipe()
     environment = os.environ | {"PYTHONPATH": ROOT, "BACKEND": backend}
     with subprocess.Popen(  # noqa: ASYNC220 (it starts at once)
-        [*python(HOST), then, between, *(BARE + program for program in programs)],
+        [*python(HOST.replace("stdout=1", how)), then, between, *(BARE + program for program in programs)],
         stdout=write,
         stderr=told,
         env=environment,
@@ -118,13 +119,20 @@ async def test_nor_one_that_ends_otherwise(anyio_backend_name: str, end: str) ->
     ends = {
         "_exit": "os._exit(0)",
         "abort": "os.abort()",
-        "execv": "os.execv('/bin/sh', ['sh', '-c', 'exec >&-; sleep 600'])",
+        "execv": "os.execv('/bin/sh', ['sh', '-c', 'exec >&-; exec sleep 600'])",
     }
     programs = [PROGRAMS[name] for name in ("busy", "ignorant", "with an ignorant helper")]
     then = f"os.write(2, b'!'); {ends[end]}" if end in ends else "pass"
     async with host(anyio_backend_name, *programs, then=then) as (process, _):
         if end not in ends:
             process.send_signal(getattr(signal, end))
+
+
+async def test_nor_does_one_that_is_reached_by_its_standard_input(anyio_backend_name: str) -> None:
+    programs = [PROGRAMS[name] for name in ("busy", "ignorant", "with an ignorant helper")]
+    how = "name='stdio', stderr=1, env={'CAPNET_FD': '0'}"
+    async with host(anyio_backend_name, *programs, how=how) as (process, _):
+        process.kill()
 
 
 async def test_a_program_that_is_polite_has_time_to_clean_up(anyio_backend_name: str) -> None:

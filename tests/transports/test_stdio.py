@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from capnet import Host
 from capnet.errors import InvalidArgument, Unavailable
 from capnet_transports import stdio
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
+from tests.cost import HANGS
 from tests.transports.test_tcp import Adder
 
 ROOT = str(Path(__file__).parents[2])
@@ -129,17 +131,59 @@ async def test_cancelled_while_it_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "options"), [("a", {"argv": ["a"]}), ("'", {}), ("", {"argv": []}), ("", {"env": {}})]
+    ("rest", "options"),
+    [
+        ("a", {"argv": ["a"]}),
+        ("'", {}),
+        ("", {"argv": []}),
+        ("", {"env": {}}),
+        ("cat", {"env": {"A": 1}}),
+        ("cat", {"cwd": 3}),
+        ("cat", {"stderr": subprocess.PIPE}),
+        ("cat", {"stderr": subprocess.STDOUT}),
+        ("cat", {"stdout": subprocess.DEVNULL}),
+        ("cat", {"on_exit": anyio.sleep}),
+        ("cat", {"start_timeout": 0}),
+        ("cat", {"name": "exec"}),
+    ],
 )
-async def test_what_is_no_program(rest: str, options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument):
+async def test_what_makes_no_sense(rest: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
         await stdio.scheme.connect(rest, **options)
+    assert caught.value.message.startswith("stdio:")
 
 
 async def test_no_such_program() -> None:
     with pytest.raises(Unavailable) as caught:
         await stdio.scheme.connect("/no/such/program")
-    assert caught.value.reason == "enoent"
+    assert (caught.value.reason, caught.value.retry) == ("enoent", "never")
+    assert caught.value.message == "stdio: cannot start /no/such/program: No such file or directory"
+
+
+async def test_what_it_writes_about_its_end_is_told() -> None:
+    with pytest.raises(Unavailable) as caught:
+        await stdio.scheme.connect("", argv=[sys.executable, "-c", "print('hello'); import no_such_module"])
+    assert "exited with code 1 before it has connected; it has printed b'hello" in caught.value.message
+    assert caught.value.message.endswith("No module named 'no_such_module'")
+
+
+async def test_so_is_that_of_one_that_ends_before_its_hello() -> None:
+    script = f"import os, sys; os.write(1, {stdio.MARK!r}); sys.exit('no luck')"
+    async with Host() as host:
+        conn = await host.connect("stdio:", argv=[sys.executable, "-c", script])
+        with anyio.fail_after(HANGS):
+            cause = await conn.wait_closed()
+    assert "exited with code 1 before it has said anything" in cause.message
+    assert cause.message.endswith("no luck")
+
+
+async def test_its_process_ends_with_it() -> None:
+    async with Host() as host:
+        conn = await host.connect("stdio:", argv=program(), env={"PYTHONPATH": ROOT})
+        process = conn.process
+        assert process is not None and process.running and process.pid == conn.attestation.pid
+        assert await (await conn.bootstrap(Adder, wait=HANGS)).add(2, 3) == 5
+    assert not process.running and process.returncode == 0
 
 
 async def test_cannot_be_listened_at() -> None:
