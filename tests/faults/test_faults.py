@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from capnet import Cap, Limits, call
-from capnet.connection.loop.trio import TrioScope
+from capnet.loop.trio import TrioScope
 from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows
 from tests.connection.shop import MemShop, Shop, until

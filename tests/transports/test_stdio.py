@@ -183,7 +183,7 @@ async def test_its_process_ends_with_it() -> None:
         process = conn.process
         assert process is not None and process.running and process.pid == conn.attestation.pid
         assert await (await conn.bootstrap(Adder, wait=HANGS)).add(2, 3) == 5
-    assert not process.running and process.returncode == 0
+    assert process.returncode == 0
 
 
 async def test_cannot_be_listened_at() -> None:
