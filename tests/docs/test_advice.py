@@ -27,8 +27,8 @@ MARKED = re.compile(r"(?<!\w)@([a-z]\w*)")
 LIMITS: dict[str, type[Any]] = {"Limits": Limits, "HostLimits": HostLimits}
 BY_FIELD = {"bound": 0, "said": 0, "_time": 0, "_said": 1}
 """Functions that name a limit by its field, and which of their arguments that is."""
-OF_OTHERS = {"model_dump": "pydantic.BaseModel"}
-"""Methods of classes of packages that are not installed for this."""
+OF_OTHERS = {"model_dump": "pydantic.BaseModel", "token_urlsafe": "secrets"}
+"""What others have that texts advise: classes of packages that are not installed for this, modules of Python's."""
 HAVE_METHODS = (capnet.Host, capnet.Connection, Scope, capnet.Cap, capnet.Sink, capnet.Broadcast, capnet.CapnetError)
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.soak.day import SHORT, spend
-from tests.soak.figures import LOOPS
 
 TRACED = 128 * 1024
 """Bytes of Python objects that may be more at its end, most of them what is kept for later."""
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])  # the long one runs on uvloop as well
 def test_a_day_in_small(loop: str, tmp_path: Path) -> None:
     """R13: nothing grows with the work, and nothing is left of it."""
     evening = spend(SHORT, loop, tmp_path, traced=True)

@@ -117,6 +117,7 @@ async def test_plugin_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch
     from capnet_transports import process as exec_process
 
     monkeypatch.setattr(exec_process, "GRACE", 0.1)
+    monkeypatch.setattr("capnet.session.driver.CLOSE_TIMEOUT", 0.1)
     async with plugin() as (_, connection, worker, exit_):
         os.kill(await worker.pid(), signal.SIGSTOP)
         with anyio.fail_after(HANGS):

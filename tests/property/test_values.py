@@ -19,7 +19,8 @@ import enum
 import uuid
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Union, get_args, get_origin
 
@@ -32,6 +33,7 @@ from hypothesis import strategies as st
 
 from capnet import (
     Broadcast,
+    CallCancelled,
     Cap,
     CapnetError,
     ContractError,
@@ -428,6 +430,11 @@ class Desk(Cap, Generic[T], name="values.Desk"):
     async def alive(self) -> bool: ...
 
 
+def _logged(correlation: object, failed: list[HandlerFailed]) -> str:
+    """What the side at fault has in its log under that; empty while it is not there."""
+    return next((str(one.error) for one in failed if one.correlation == correlation), "")
+
+
 class Trial:
     """One value, sent wherever it can be, under a contract of its type."""
 
@@ -489,8 +496,8 @@ class Trial:
 
     async def run(self) -> None:
         """Send it everywhere."""
+        failed: list[HandlerFailed] = []
         async with connected(self.desk()) as (server, client):
-            failed: list[HandlerFailed] = []
             server.on(HandlerFailed, failed.append)
             client.on(HandlerFailed, failed.append)
             desk = await client.bootstrap(self.contract)
@@ -509,8 +516,9 @@ class Trial:
                     assert all(arrives(self.hint, self.was, got) for got in self.got), self._where(way, self.got)
                 else:
                     if type(refused) is Internal:  # the path is in the log
-                        failure = next(one for one in failed if one.correlation in str(refused))
-                        told = "`$" in failure.error.text
+                        found = partial(_logged, refused.details["correlation"], failed)
+                        await until(found)
+                        told = "`$" in str(found())
                     elif type(refused) is FailedPrecondition:
                         told = "`$" in str(refused)
                     else:  # only arguments are refused with that; the handler lets pass what is said of its own
@@ -575,7 +583,8 @@ class Trial:
         sink, items = channel(self.hint)
         filling = desk.fill(sink)
         async with aclosing(items):
-            self.got += [item async for item in items]
+            with suppress(CallCancelled):  # it is the call that says why
+                self.got += [item async for item in items]
         await filling
 
     async def function(self, desk: Any) -> None:
