@@ -8,11 +8,12 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Self
 
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, create_task_group, move_on_after
 from anyio import Event as Signal
 
 from capnet.connection.connect import GRACE, begin, find_scheme, reach
 from capnet.connection.connection import Connection
+from capnet.connection.parts import STOP_TIMEOUT
 from capnet.errors import Replaced, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
@@ -27,7 +28,7 @@ from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
 from capnet.session.faults import Faults
 from capnet.signals import told_to_stop
-from capnet.transport import Attestation, Listener, Transport
+from capnet.transport import Attestation, Listener, Process, Transport
 from capnet.wire.hello import Hello
 
 __all__ = ["Host"]
@@ -77,6 +78,8 @@ class Host(Serving):
         self._capacity = Capacity(host_limits or HostLimits(), bus)
         bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
+        self._processes: list[Process] = []
+        """Programs that were started for connections, some of which have gone."""
         self._closing = False
         self._ending: Signal | None = None
         self._closed: Signal | None = None
@@ -91,8 +94,11 @@ class Host(Serving):
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None
         try:
-            with CancelScope(shield=exc_info[0] is not None):
-                await self.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
+            if exc_info[0] is None:
+                await self.aclose(grace=GRACE)
+            else:
+                with CancelScope(shield=True):
+                    await self._shut(0.0)
         finally:
             self._services.bus.attach(None)
             await self._scope.__aexit__(None, None, None)
@@ -194,6 +200,8 @@ class Host(Serving):
             capacity=self._capacity,
         )
         self._connections[connection.number] = connection
+        if connection.process is not None:
+            self._processes = [*filter(_runs, self._processes), connection.process]
         connection.on_close(lambda _: self._connections.pop(connection.number, None))
         return connection
 
@@ -263,9 +271,17 @@ class Host(Serving):
     async def aclose(self, *, grace: float = 1.0) -> None:
         """Close listeners, connections and what is served. Idempotent.
 
-        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds. A handler cannot wait
-        for its own end: there the close only begins, and goes on when it has returned.
+        Handlers that do not end when they are cancelled are waited for no longer than 5 seconds, and so are programs
+        that were started for connections. A handler cannot wait for its own end: there the close only begins, and goes
+        on when it has returned.
         """
+        await self._shut(grace)
+        if not self._connections:
+            with move_on_after(STOP_TIMEOUT):
+                for process in self._processes:
+                    await process.wait()
+
+    async def _shut(self, grace: float) -> None:
         self._services.check_loop()
         self._closing = True
         if self._ending is not None:
@@ -275,7 +291,9 @@ class Host(Serving):
             for listener in self._listeners:
                 await listener.aclose()
             self._listeners.clear()
-            await self.close_all(reason="the host is closing", grace=grace)
+            async with create_task_group() as tasks:
+                for connection in self.connections:
+                    tasks.start_soon(connection._end, "the host is closing", grace)  # noqa: SLF001 - as below
         finally:
             for connection in self.connections:  # a handler of which has asked for this; its answer is still to leave
                 connection.on_close(lambda _: self._end_if_over())
@@ -318,6 +336,10 @@ class Host(Serving):
             await listener.serve()
         except Exception as error:
             self._services.faults.unexpected(f"listener {listener.url}", error)
+
+
+def _runs(process: Process) -> bool:
+    return process.running
 
 
 async def _close(connection: Connection, reason: str, grace: float) -> None:

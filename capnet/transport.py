@@ -21,7 +21,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-__all__ = ["HIGH_WATER", "LOW_WATER", "Attestation", "Listener", "Receiver", "Transport", "TransportScheme"]
+__all__ = [
+    "HIGH_WATER",
+    "LOW_WATER",
+    "Attestation",
+    "Listener",
+    "Process",
+    "Receiver",
+    "Transport",
+    "TransportScheme",
+]
 
 HIGH_WATER = 1024 * 1024
 """Backlog in bytes above which `Receiver.writable` will be called once it has fallen."""
@@ -75,11 +84,43 @@ class Receiver(Protocol):
         """The transport has ended: the peer's end of file, a local close, or `error`."""
 
 
+class Process(Protocol):
+    """A program that was started for a connection and ends with it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not exited yet."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """How it exited: its exit code, or the negative number of the signal that has ended it. None while it runs, and
+        when nobody knows because somebody else has reaped it."""
+        ...
+
+    async def wait(self) -> int | None:
+        """Wait until it has exited; returns its `returncode`."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal to it and to all in its process group; nothing happens when it has exited."""
+
+
 class Transport(ABC):
     """One connected byte stream."""
 
     attestation: Attestation
     """What is known of the peer."""
+    process: Process | None = None
+    """The program at the other end, when it was started for this transport and ends with it."""
+    start_timeout: float | None = None
+    """Seconds that the transport itself gives the peer to say its first word, when that is no stranger but a program
+    that has to start; `Limits.handshake_timeout` then comes on top."""
     pump: Callable[[], Awaitable[None]] | None = None
     """Run by the connection in its own task, when set; returns when the transport has closed."""
 

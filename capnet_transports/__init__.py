@@ -1,8 +1,9 @@
-"""The transports that come with capnet: one file each, found by URL scheme through entry points (`capnet.transports`).
+"""The transports that come with capnet: one file each; `capnet.connection.connect` has the table.
 
     memory.py       two ends in one process                        memory:NAME
     unix.py         a socket file, peers known by uid and pid      unix:PATH
-    exec.py         a program started for it, over a socket pair   exec:COMMAND LINE; fd: in that program
+    exec.py         a program started for it, over a socket pair   exec:COMMAND LINE
+    inherited.py    the other end of that, in the program          fd:
     stdio.py        the same over its standard input and output    stdio:COMMAND LINE; stdio: in that program
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
@@ -15,6 +16,10 @@
     layers.py       a codec between a transport and its receiver
     inet.py         addresses of the network
     certificates.py made on the spot
+    starting.py     how a program is started
+    process.py      how it lives and ends
+    guard.py        who ends it when we are gone
+    words.py        what it writes to its standard error
     credentials.py  who the system says is at the other end of a socket
     failures.py     what an `OSError` becomes
     loops.py        which loop runs, and how to reach it

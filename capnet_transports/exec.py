@@ -1,58 +1,69 @@
-"""`exec:COMMAND LINE`: a program started for the connection, over a socket pair it inherits; `fd:` in that program.
+"""`exec:COMMAND LINE`: a program started for the connection, over a socket pair it inherits.
 
-The program finds the number of its socket in `CAPNET_FD` and takes it with `adopt`. Its standard input is empty, its
-output stays its own, its environment is an allow-list, and it leads a session of its own so that it can be ended with
-all it started.
-
-Two threads look after each program, whatever becomes of the loop: one waits for its end and reaps it; the other is
-there only while a program whose transport has ended is asked to go, with SIGTERM and then SIGKILL, `GRACE` seconds
-apart. In the program a third one waits for the end of the host.
+The program finds the number of its socket in `CAPNET_FD` and takes it by `fd:` (`inherited.py`). Its standard input is
+empty, its output goes to our standard error, its environment is an allow-list, no signal is blocked or ignored in it,
+and it leads a session of its own so that it can be ended with all it started. This file makes sense of what is asked
+for; how a program is started is in `starting.py`, how it lives and ends in `process.py`.
 """
 
 from __future__ import annotations
 
+import errno
+import inspect
 import os
-import select
 import shlex
-import signal
 import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import IO, Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from typing import IO, Any, Final, Literal, TypeAlias, cast
 
-import anyio
-
-from capnet.errors import InvalidArgument, Unavailable
-from capnet.transport import Attestation, Listener, Transport, TransportScheme
-from capnet_transports.credentials import credentials
+from capnet.errors import CapnetError, InvalidArgument, ResourceExhausted, Unavailable
+from capnet.transport import Listener, Transport, TransportScheme
 from capnet_transports.failures import failure
-from capnet_transports.loops import Schedule, soon_from_thread
-from capnet_transports.sockets import SocketTransport, attach
+from capnet_transports.inherited import adopt, environment_of, inherited_scheme
+from capnet_transports.process import Child
+from capnet_transports.starting import STDERR, has_stderr, high, start
+from capnet_transports.words import Words, printable
 
-__all__ = ["GRACE", "Child", "adopt", "inherited_scheme", "scheme", "spawn", "split_line"]
+__all__ = [
+    "START_TIMEOUT",
+    "Output",
+    "Word",
+    "adopt",
+    "inherited_scheme",
+    "options_of",
+    "refuse_others",
+    "scheme",
+    "spawn",
+    "split_line",
+]
 
-GRACE = 2.0
-"""Seconds a program has to exit after its transport has ended, and again after SIGTERM."""
-_POLL = 0.05
-"""Seconds between two looks at a program on systems without `waitid` (macOS before Python 3.13)."""
+START_TIMEOUT: Final = 60.0
+"""Seconds that a program has to start, up to the first byte that it sends."""
 _PASSED: Final = frozenset(
-    {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "TERM", "TMPDIR", "USER", "VIRTUAL_ENV"}
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "PYTHONPATH", "PYTHONUTF8", "SHELL", "SSL_CERT_DIR"),
+        *("SSL_CERT_FILE", "TERM", "TMPDIR", "TZ", "TZDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME"),
+        *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
+    }
 )
 """Variables that reach the program, beside all that begin with `LC_`."""
-_Output: TypeAlias = "int | IO[Any] | None"
+_SHOWN: Final = 200
+"""Characters of a command that stand in texts; it may have a whole program in it."""
+Word: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+Output: TypeAlias = "int | IO[Any] | None"
 
 
-def spawn(
-    argv: Sequence[str],
+async def spawn(
+    argv: Sequence[Word],
     *,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    stdout: _Output = None,
-    stderr: _Output = None,
-    on_exit: Callable[[int], object] | None = None,
+    env: Mapping[str, Word] | Mapping[bytes, Word] | None = None,
+    cwd: Word | None = None,
+    stdout: Output = None,
+    stderr: Output = None,
+    on_exit: Callable[[int | None], object] | None = None,
+    start_timeout: float = START_TIMEOUT,
     name: Literal["exec", "stdio"] = "exec",
 ) -> Child:
     """Start a program at the other end of a new transport. Must be called in the loop that will use the transport.
@@ -61,192 +72,110 @@ def spawn(
         argv: the program and its arguments; no shell is involved.
         env: variables added to the allow-list, or replacing some of it.
         cwd: where it runs; where we run when None.
-        stdout: what `subprocess.Popen` takes, but no pipe; ours when None.
-        stderr: the same.
-        on_exit: called in the loop, once, with the `returncode` when it has exited; must not raise.
-        name: the transport's. With `stdio` the socket is its standard input and output, and it is not told of one.
+        stdout: a descriptor, an open file that has one, or `subprocess.DEVNULL`; our standard error when None.
+        stderr: the same, or `subprocess.STDOUT`. When None it comes to our standard error by way of us, and the last
+            lines are in the error if the program does not start.
+        on_exit: called in the loop, once, with the exit code when it has exited: the negative number of the signal that
+            ended it, or None when nobody knows because somebody else has reaped it.
+        start_timeout: seconds that it has to send its first byte; it is ended when it does not.
+        name: the transport's. With `stdio` the socket is its standard input and output, it is told of no other, and
+            who called has to see that it starts in time.
 
     Raises:
-        InvalidArgument: `argv` is empty or has a NUL in it; an output is a pipe, which nobody would read.
-        Unavailable: the program cannot be started; the text has `argv` and the system's words.
+        InvalidArgument: an option makes no sense; the text names it.
+        Unavailable: the program, or its working directory, is not there; the text has the system's words.
+        PermissionDenied, ResourceExhausted: the same, for these reasons.
     """
-    if not argv or any("\0" in word for word in argv):
-        raise InvalidArgument(f"exec: needs a program to start, not {list(argv)!r}", hint="such as exec:python plug.py")
-    if subprocess.PIPE in (stdout, stderr):
-        raise InvalidArgument("exec: nobody reads a pipe, and a program that fills it stands still; give it a file")
-    in_loop = soon_from_thread()  # fails outside a loop, before there is a process
-    ours, theirs = socket.socketpair()
+    plain = name == "stdio"
+    program = _argv(name, argv)
+    variables = _environment(name, env)
+    folder = None if cwd is None else _word(f"{name}: cwd", cwd)
+    _check(name, on_exit, start_timeout)
+    out = _output(f"{name}: stdout", stdout)
+    err = _output(f"{name}: stderr", stderr, or_stdout=not plain)  # there it would get into the connection
+    shown = _shown(program)
+    subject = f"{name}: cannot start {shown}"
+    with ExitStack() as prepared:
+        try:
+            ours, theirs = (prepared.enter_context(_high_socket(sock)) for sock in socket.socketpair())
+            nothing = high(os.open(os.devnull, os.O_RDWR))
+            prepared.callback(os.close, nothing)
+            said = None if err is not None else Words()
+            if said is not None:
+                prepared.callback(os.close, err := said.theirs)
+            elif err == subprocess.STDOUT:
+                err = out
+            end = theirs.fileno()
+            first, second = (end, end) if plain else (subprocess.DEVNULL, out)
+            standard = tuple(_copy(fd, nothing, prepared) for fd in (first, second, err))
+            if not plain:
+                variables |= environment_of(theirs)
+        except OSError as error:
+            raise failure(error, subject) from error
+        except RuntimeError as error:
+            raise _no_thread(error, subject) from error
+        mine = socket.socket(fileno=ours.detach())
+        theirs_only = prepared.pop_all()
+
+    def begin() -> int:
+        with theirs_only:
+            return start(program, variables, folder, standard, None if plain else end)
+
     try:
-        with theirs:
-            process = _start(argv, theirs.fileno(), _environment(env), cwd, stdout, stderr, name)
-            return Child(process, ours, in_loop, on_exit, name)
+        child = Child(begin, name, shown, mine, None if plain else start_timeout, said, on_exit)
+    except RuntimeError as error:
+        theirs_only.close()
+        mine.close()
+        raise _no_thread(error, subject) from error
+    try:
+        await child.started()
     except OSError as error:
-        ours.close()
-        cause = failure(error, "")
-        raise Unavailable(f"cannot start {list(argv)!r}{cause.message}", reason=cause.reason, retry="never") from error
-    except BaseException:
-        ours.close()
-        raise
-
-
-class Child:
-    """A program started by `spawn`; it goes when its transport ends, and the transport ends when it goes."""
-
-    transport: Transport
-    """Our end, not yet started; attests the program's process and our own user."""
-    pid: int
-    """Its process, which leads its own session and process group."""
-    end: socket.socket
-    """Our end; belongs to the transport."""
-
-    def __init__(
-        self,
-        process: subprocess.Popen[Any],
-        ours: socket.socket,
-        in_loop: Schedule,
-        on_exit: Callable[[int], object] | None = None,
-        name: str = "exec",
-    ) -> None:
-        self.pid = process.pid
-        self.end = ours
-        self._process = process
-        self._on_exit = on_exit
-        self._lock = threading.Lock()
-        """Held to send a signal and to reap: so no signal can reach a stranger that got the number afterwards."""
-        self._exited = threading.Event()
-        self._news = anyio.Event()
-        attestation = Attestation(transport=name, pid=process.pid, uid=os.geteuid())
-        self._transport = attach(ours, attestation, self._dismiss)
-        self.transport = self._transport
-        _thread(self._reap, in_loop, name=f"capnet-exec-{self.pid}", daemon=True)
-
-    @property
-    def returncode(self) -> int | None:
-        """How it exited, as `subprocess.Popen.returncode`; None while it runs."""
-        return self._process.returncode if self._exited.is_set() else None
-
-    async def wait(self) -> int:
-        """Its `returncode`, once it has exited."""
-        await self._news.wait()
-        return self._process.returncode
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the program and all that it started in its group; nothing happens when it has exited."""
-        with self._lock:
-            if self._process.returncode is None:
-                self._signal_group(number)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-
-    def _reap(self, in_loop: Schedule) -> None:
-        self._await_exit()
-        with self._lock:
-            # As long as it is not reaped its number names this group and no other: what is left of it goes with it.
-            if self._process.returncode is None:
-                self._signal_group(signal.SIGKILL)
-            self._process.wait()
-        self._exited.set()
-        in_loop(self._has_exited)
-
-    def _await_exit(self) -> None:
-        """Block until it has exited; it is not reaped yet, except where the system cannot tell without."""
-        if hasattr(os, "waitid"):
-            with suppress(ChildProcessError):  # reaped by somebody else, such as SIGCHLD set to be ignored
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            return
-        while True:
-            with self._lock:
-                if self._process.poll() is not None:
-                    return
-            self._exited.wait(_POLL)
-
-    def _has_exited(self) -> None:
-        self._news.set()
-        if self._on_exit is not None:
-            self._on_exit(self._process.returncode)
-        self._transport.expect_end()  # a grandchild may hold the other end, then no end of file comes
-
-    def _dismiss(self) -> None:
-        """The transport has ended."""
-        if not self._exited.is_set():
-            _thread(self._end, name=f"capnet-exec-{self.pid}-end", daemon=False)
-
-    def _end(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._exited.wait(GRACE):
-                return
-            self.send_signal(number)
-        self._exited.wait(GRACE)  # so that it is reaped even if the interpreter is about to exit
-
-
-async def adopt() -> Transport:
-    """The transport to the host that started this program. Can be taken once: the variables are removed.
-
-    Raises:
-        Unavailable: `not_a_plugin`, this program was not started by a capnet host.
-    """
-    sock = _inherited(os.environ.get("CAPNET_FD", "")) if os.environ.get("CAPNET_PLUGIN") == "1" else None
-    if sock is None:
-        raise Unavailable(
-            "this program is a capnet plugin; start it from its host", reason="not_a_plugin", retry="never"
-        )
-    del os.environ["CAPNET_PLUGIN"], os.environ["CAPNET_FD"]
-    sock.set_inheritable(False)
-    host = credentials(sock)
-    transport = attach(sock, Attestation(transport="exec", uid=host.uid, pid=host.pid))
-    if host.pid is not None and host.pid == os.getppid():
-        _watch_parent(host.pid, transport)
-    return transport
-
-
-def _watch_parent(pid: int, transport: SocketTransport) -> None:
-    """End with the host, also when a child that it has forked holds its end of the socket; where one can be told."""
-    if sys.platform != "linux":
-        return
-    try:
-        host = os.pidfd_open(pid)
-    except OSError:
-        return  # it is gone, and then so is its end, or the system does not know how
-    in_loop = soon_from_thread()
-
-    def wait() -> None:
-        select.select([host], [], [])
-        os.close(host)
-        in_loop(transport.expect_end)
-
-    _thread(wait, name="capnet-host", daemon=True)
+        if isinstance(error, CapnetError):
+            raise
+        raise _cannot_start(error, name, program, folder) from error
+    return child
 
 
 class _ExecScheme:
-    async def connect(self, rest: str, /, *, argv: Sequence[str] | None = None, **options: Any) -> Transport:
+    async def connect(self, rest: str, /, *, argv: Sequence[Word] | None = None, **options: Any) -> Transport:
         if rest and argv is not None:
             raise InvalidArgument("exec: takes a command line or argv, not both")
-        return spawn(split_line(rest) if argv is None else argv, **options).transport
+        refuse_others("exec", options, _OPTIONS)
+        return (await spawn(split_line("exec", rest) if argv is None else argv, **options)).transport
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument(f"exec:{rest}: a program can be started but not listened at")
 
 
-class _InheritedScheme:
-    async def connect(self, rest: str, /, **options: Any) -> Transport:
-        if rest or options:
-            raise InvalidArgument("fd: takes neither a number nor options: CAPNET_FD says which descriptor it is")
-        return await adopt()
-
-    async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
-        raise InvalidArgument("fd: is one connection and cannot be listened at")
-
-
 scheme: TransportScheme = _ExecScheme()
-"""Entry point `exec` of the group `capnet.transports`; options are those of `spawn`, and `argv` in place of a line."""
-inherited_scheme: TransportScheme = _InheritedScheme()
-"""Entry point `fd`: the other end of `exec`."""
+"""The scheme `exec`; options are those of `spawn`, and `argv` in place of a line."""
 
 
-def split_line(line: str) -> list[str]:
-    """The words of a command line, as a shell would have them.
+# --- options ---
+
+
+def options_of(function: Callable[..., object]) -> tuple[str, ...]:
+    """The names of what may be given to it by name, and not otherwise."""
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+
+_OPTIONS: Final = ("argv", *(option for option in options_of(spawn) if option != "name"))
+
+
+def refuse_others(name: str, options: Collection[str], known: Collection[str]) -> None:
+    """Refuse options that the transport with that name does not know.
+
+    Raises:
+        InvalidArgument: there is such a one.
+    """
+    for option in options:
+        if option not in known:
+            raise InvalidArgument(f"{name}: there is no option {option}", hint=f"known: {', '.join(known)}")
+
+
+def split_line(name: str, line: str) -> list[str]:
+    """The words of a command line for the transport with that name, as a shell would have them.
 
     Raises:
         InvalidArgument: a quotation without end.
@@ -254,49 +183,136 @@ def split_line(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise InvalidArgument(f"exec:{line}: {error}") from error
+        raise InvalidArgument(f"{name}:{line}: {error}") from error
 
 
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
-    return passed | dict(env or {})
-
-
-def _start(
-    argv: Sequence[str],
-    fd: int,
-    env: dict[str, str],
-    cwd: str | os.PathLike[str] | None,
-    stdout: _Output,
-    stderr: _Output,
-    name: str,
-) -> subprocess.Popen[Any]:
-    plain = name == "stdio"
-    return subprocess.Popen(  # noqa: S603 (starting the program it is told is what this transport is for)
-        list(argv),
-        env=env if plain else env | {"CAPNET_FD": str(fd), "CAPNET_PLUGIN": "1"},
-        cwd=cwd,
-        stdin=fd if plain else subprocess.DEVNULL,
-        stdout=fd if plain else stdout,
-        stderr=stderr,
-        pass_fds=() if plain else (fd,),
-        start_new_session=True,
-    )
-
-
-def _inherited(number: str) -> socket.socket | None:
-    """The socket with that descriptor; None, and the descriptor untouched, when it is not one that `spawn` makes."""
-    if not (number.isascii() and number.isdecimal()):
-        return None
+def _argv(name: str, argv: Sequence[Word]) -> list[bytes]:
+    if isinstance(cast("object", argv), str | bytes | os.PathLike):
+        raise InvalidArgument(
+            f"{name}: argv: {argv!r} is one word, not a list of words", hint=f"write {name}:COMMAND LINE, or a list"
+        )
     try:
-        sock = socket.socket(fileno=int(number))
-    except (OSError, ValueError, OverflowError):
-        return None
-    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-        sock.detach()
-        return None
-    return sock
+        words = list(argv)
+    except TypeError as error:
+        raise InvalidArgument(f"{name}: argv: {error}") from error
+    program = [_word(f"{name}: argv", word) for word in words]
+    if not program or not program[0]:
+        raise InvalidArgument(f"{name}: argv: there is no program to start", hint=f"such as {name}:python plug.py")
+    return program
 
 
-def _thread(target: Callable[..., None], *args: object, name: str, daemon: bool) -> None:
-    threading.Thread(target=target, args=args, name=name, daemon=daemon).start()
+def _word(option: str, word: object) -> bytes:
+    """A text, path or bytes as the system takes it."""
+    if not isinstance(word, str | bytes | os.PathLike):
+        raise InvalidArgument(f"{option}: {word!r} is no text, no path and no bytes"[:300])
+    try:
+        found = os.fsencode(cast("Word", word))
+    except (TypeError, ValueError) as error:  # a path whose own method is wrong; characters that no name can have
+        raise InvalidArgument(f"{option}: {error}") from error
+    if b"\0" in found:
+        raise InvalidArgument(f"{option}: there is a null byte in {found[:_SHOWN]!r}")
+    return found
+
+
+def _environment(name: str, env: Mapping[str, Word] | Mapping[bytes, Word] | None) -> dict[bytes, bytes]:
+    passed = {
+        name: value
+        for name, value in os.environb.items()
+        if name.decode("ascii", "replace") in _PASSED or name.startswith(b"LC_")
+    }
+    if env is None:
+        return passed
+    if not isinstance(cast("object", env), Mapping):
+        raise InvalidArgument(f"{name}: env: {env!r} is no mapping of names to values"[:300])
+    for variable, value in env.items():
+        key = _word(f"{name}: env", variable)
+        if not key or b"=" in key:
+            raise InvalidArgument(f"{name}: env: {variable!r} cannot be the name of a variable")
+        passed[key] = _word(f"{name}: env[{variable!r}]", value)
+    return passed
+
+
+def _output(option: str, output: object, *, or_stdout: bool = False) -> int | None:
+    """Its descriptor, or one of subprocess's constants."""
+    if output == subprocess.PIPE:
+        raise InvalidArgument(
+            f"{option}: nobody reads a pipe, and a program that fills it stands still; give it a file"
+        )
+    if output is None:
+        return None
+    if isinstance(output, int) and (output == subprocess.DEVNULL or (or_stdout and output == subprocess.STDOUT)):
+        return output
+    try:
+        fd = output if isinstance(output, int) else cast("IO[Any]", output).fileno()
+        os.fstat(fd)
+    except (AttributeError, TypeError, ValueError, OSError, OverflowError) as error:
+        raise InvalidArgument(
+            f"{option}: {output!r} has no descriptor that could be handed on ({error})"[:300],
+            hint="give it an open file",
+        ) from error
+    return fd
+
+
+def _check(name: str, on_exit: object, start_timeout: object) -> None:
+    if on_exit is not None and not callable(on_exit):
+        raise InvalidArgument(f"{name}: on_exit: {on_exit!r} cannot be called"[:300])
+    if inspect.iscoroutinefunction(on_exit):
+        raise InvalidArgument(
+            f"{name}: on_exit: this is a coroutine function, and nobody would await it",
+            hint="wait for Connection.process in a task",
+        )
+    if not isinstance(start_timeout, int | float) or not start_timeout > 0:
+        raise InvalidArgument(f"{name}: start_timeout: {start_timeout!r} is no number of seconds above 0"[:300])
+
+
+# --- descriptors ---
+
+
+def _high_socket(sock: socket.socket) -> socket.socket:
+    return socket.socket(fileno=high(sock.detach()))
+
+
+def _copy(fd: int | None, nothing: int, stack: ExitStack) -> int:
+    """A descriptor of our own for what the program gets, so that nobody closes it before that."""
+    if fd is None:
+        fd = STDERR if has_stderr() else nothing
+    copy = high(os.dup(nothing if fd == subprocess.DEVNULL else fd))
+    stack.callback(os.close, copy)
+    return copy
+
+
+# --- texts ---
+
+
+def _shown(program: Sequence[bytes]) -> str:
+    line = shlex.join(word.decode("utf-8", "replace") for word in program)
+    line = printable(line)
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def _no_thread(error: RuntimeError, subject: str) -> ResourceExhausted:
+    return ResourceExhausted(f"{subject}: {error}", reason=errno.errorcode[errno.EAGAIN].lower())
+
+
+def _cannot_start(error: OSError, name: str, program: Sequence[bytes], cwd: bytes | None) -> CapnetError:
+    """What the system's words are about; it says `No such file` of three different things. None comes by itself."""
+    subject = f"{name}: cannot start {_shown(program)}" + ("" if cwd is None else f" in {os.fsdecode(cwd)}")
+    path = os.path.join(cwd or b"", program[0])
+    if cwd is not None and not (os.path.isdir(cwd) and os.access(cwd, os.X_OK)):
+        subject = f"{name}: the working directory {os.fsdecode(cwd)}, for {_shown(program)}"
+    elif error.errno == errno.ENOENT and b"/" in program[0] and os.path.exists(path):
+        subject += f": {_interpreter(path)}"
+    failed = failure(error, subject)
+    return Unavailable(failed.message, reason=failed.reason, retry="never") if type(failed) is Unavailable else failed
+
+
+def _interpreter(path: bytes) -> str:
+    """What a program needs that is there itself."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(_SHOWN)
+    except OSError:
+        first = b""
+    if first.startswith(b"#!"):
+        return f"it is there, but its first line names an interpreter that is not, {first[2:].strip()!r}"
+    return "it is there, but the loader that it needs is not"

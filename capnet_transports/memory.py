@@ -184,7 +184,7 @@ class _MemoryScheme:
 
 
 scheme: TransportScheme = _MemoryScheme()
-"""Entry point `memory` of the group `capnet.transports`."""
+"""The scheme `memory`."""
 
 
 def connect(name: str) -> Transport:

@@ -78,7 +78,10 @@ class _State(enum.Enum):
 
 
 def attach(
-    sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
+    sock: socket.socket | Pipes,
+    attestation: Attestation,
+    on_end: Callable[[], None] | None = None,
+    before: Callable[[Receiver], Receiver] | None = None,
 ) -> SocketTransport:
     """A transport over a connected stream socket, or two pipes, for the loop that runs now.
 
@@ -86,12 +89,16 @@ def attach(
         sock: belongs to the transport from here on; becomes non-blocking. Nothing is read from it before `start`.
         attestation: what is known of the peer.
         on_end: called once when the socket has been closed, before `Receiver.closed`.
+        before: given the receiver, says who is called in its place until `hand_over`.
     """
     if in_trio():
-        return TrioSocketTransport(sock, attestation, on_end)
-    if type(asyncio.get_running_loop()).__module__ == "uvloop":
-        return UvloopSocketTransport(sock, attestation, on_end)
-    return AsyncioSocketTransport(sock, attestation, on_end)
+        transport: SocketTransport = TrioSocketTransport(sock, attestation, on_end)
+    elif type(asyncio.get_running_loop()).__module__ == "uvloop":
+        transport = UvloopSocketTransport(sock, attestation, on_end)
+    else:
+        transport = AsyncioSocketTransport(sock, attestation, on_end)
+    transport.before = before
+    return transport
 
 
 class Pipes:
@@ -189,6 +196,9 @@ class SocketTransport(Transport):
         self._writing_end = sock.writing_end if isinstance(sock, Pipes) else sock.fileno()
         self._receive_into = sock.recv_into
         self._buffer = buffer
+        self.before: Callable[[Receiver], Receiver] | None = None
+        self.left = False
+        """The end came from the peer, and not from us."""
         self._on_end = on_end
         self._receiver: Receiver | None = None
         self._state = _State.OPEN
@@ -205,7 +215,7 @@ class SocketTransport(Transport):
     # --- the interface ---
 
     def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+        self._receiver = receiver if self.before is None else self.before(receiver)
         if self._state is _State.CLOSED:
             self._announce_end()
         else:
@@ -253,6 +263,10 @@ class SocketTransport(Transport):
     def abort(self) -> None:
         self._end(None)
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """From now on this one is called."""
+        self._receiver = receiver
+
     def expect_end(self) -> None:
         """Told by who knows that the peer is gone: deliver what it sent, then end.
 
@@ -277,10 +291,10 @@ class SocketTransport(Transport):
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            self._end(failure(error, "read"))
+            self._end_by_peer(failure(error, "read"))
             return False
         if not size:
-            self._end(None)
+            self._end_by_peer(None)
             return False
         if self._state is not _State.CLOSING and self._receiver is not None:
             self._receiver.data_received(self._buffer[:size])
@@ -344,8 +358,13 @@ class SocketTransport(Transport):
             if self._receiver is not None and self._state is not _State.CLOSED:
                 self._receiver.writable()
 
+    def _end_by_peer(self, error: Exception | None) -> None:
+        self.left |= self._state is _State.OPEN
+        self._end(error)
+
     def _leave(self, error: Exception | None) -> None:
         if self._state is _State.OPEN:
+            self.left = True
             self._state = _State.LEAVING
             self._error = error
             self._drop()

@@ -16,14 +16,15 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import anyio
 
 from capnet.errors import InvalidArgument, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
-from capnet_transports import exec as programs
+from capnet_transports.exec import START_TIMEOUT, Output, Word, options_of, refuse_others, spawn, split_line
 from capnet_transports.failures import failure
+from capnet_transports.process import LAST_WORDS, Child
 from capnet_transports.sockets import Pipes, attach
 
 __all__ = ["MARK", "MOST_NOISE", "adopt", "connect", "scheme"]
@@ -32,8 +33,6 @@ MARK: Final = b"\0capnet-stdio/1\0"
 """Written by the program before anything else; no text has it by chance."""
 MOST_NOISE: Final = 1024 * 1024
 """Bytes that may come before the mark."""
-_MOMENT: Final = 0.5
-"""Seconds for the exit of a program that has closed its output."""
 _SHOWN: Final = 300
 """Bytes of them that an error shows."""
 _log = logging.getLogger("capnet.transports")
@@ -42,57 +41,69 @@ _log = logging.getLogger("capnet.transports")
 async def connect(
     line: str = "",
     *,
-    argv: Sequence[str] | None = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    stderr: int | IO[Any] | None = None,
-    on_exit: Callable[[int], object] | None = None,
-    start_time: float = 30.0,
+    argv: Sequence[Word] | None = None,
+    env: Mapping[str, Word] | Mapping[bytes, Word] | None = None,
+    cwd: Word | None = None,
+    stderr: Output = None,
+    on_exit: Callable[[int | None], object] | None = None,
+    start_timeout: float = START_TIMEOUT,
 ) -> Transport:
     """A transport to a program that is started for it; it goes when the transport ends.
 
     Args:
         line: the program and its arguments, as a shell would be given them; no shell is involved.
         argv: the same, in place of a line.
-        env: variables added to those on the list, see `exec:`.
-        cwd: where it runs; where we run when None.
-        stderr: where what it prints goes; where ours goes when None.
-        on_exit: called in the loop, once, with the `returncode` when it has exited; must not raise.
-        start_time: seconds until it must have connected with `stdio:`.
+        env: as for `exec.spawn`, like the two that follow.
+        cwd: where it runs.
+        stderr: where what it prints goes; it cannot be standard output.
+        on_exit: called in the loop when it has exited.
+        start_timeout: seconds until it must have connected with `stdio:`.
 
     Raises:
-        InvalidArgument: no program. Unavailable: it cannot be started, or has not connected (`not_a_plugin`); the text
-        has what it printed.
+        InvalidArgument: an option makes no sense. Unavailable: it cannot be started, or has not connected
+        (`not_a_plugin`); the text has what it printed. PermissionDenied, ResourceExhausted: it cannot be started.
     """
     if line and argv is not None:
         raise InvalidArgument("stdio: takes a command line or argv, not both")
-    words = programs.split_line(line) if argv is None else list(argv)
-    child = programs.spawn(words, env=env, cwd=cwd, stderr=stderr, on_exit=on_exit, name="stdio")
-    search = _Search(child.end)
+    child = await spawn(
+        split_line("stdio", line) if argv is None else argv,
+        env=env,
+        cwd=cwd,
+        stderr=stderr,
+        on_exit=on_exit,
+        start_timeout=start_timeout,
+        name="stdio",
+    )
+    search = _Search(child.ours)
     try:
-        with anyio.move_on_after(start_time):
+        with anyio.move_on_after(start_timeout) as time:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_exit, child, tasks.cancel_scope)
                 await search.run()
                 tasks.cancel_scope.cancel()
         if not search.step():
-            with anyio.move_on_after(_MOMENT):
-                await child.wait()  # it has closed its output: most often because it ends
-            how = "has not connected" if child.returncode is None else f"has exited with {child.returncode}"
-            raise Unavailable(
-                f"{words!r} {how}; it has printed {search.noise[:_SHOWN]!r}",
-                reason="not_a_plugin",
-                hint="it connects with connect('stdio:')",
-            )
+            raise await _missing(child, search, f"in {start_timeout:g} s" if time.cancelled_caught else "")
     except BaseException:
         child.transport.abort()
         raise
     if search.noise:
-        _log.info("%s has printed before it connected: %r", words, search.noise[:_SHOWN])
+        _log.info("%s has printed before it connected: %r", child.command, search.noise[:_SHOWN])
     return child.transport
 
 
-async def _until_exit(child: programs.Child, search: anyio.CancelScope) -> None:
+async def _missing(child: Child, search: _Search, in_time: str) -> Unavailable:
+    """Why there is no connection."""
+    if in_time or len(search.noise) > MOST_NOISE:
+        what = f"has not connected {in_time}".rstrip()
+    else:
+        with anyio.move_on_after(LAST_WORDS):
+            await child.wait()  # it has closed its output: most often because it ends
+        what = f"{child.outcome()} before it has connected"
+    what = f"{what}; it has printed {search.noise[:_SHOWN]!r}"
+    return child.missing(what, "not_a_plugin", "it connects with connect('stdio:')")
+
+
+async def _until_exit(child: Child, search: anyio.CancelScope) -> None:
     """A program that is gone will not connect, even if one that it has started holds the other end."""
     await child.wait()
     search.cancel()
@@ -179,13 +190,15 @@ def _put_in_place() -> None:
 
 class _StdioScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
-        if rest or options:
-            return await connect(rest, **options)
-        return await adopt()
+        if not rest and not options:
+            return await adopt()
+        refuse_others("stdio", options, _OPTIONS)
+        return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument(f"stdio:{rest}: a program can be started but not listened at")
 
 
+_OPTIONS: Final = options_of(connect)
 scheme: TransportScheme = _StdioScheme()
-"""Entry point `stdio` of the group `capnet.transports`."""
+"""The scheme `stdio`; options are those of `connect`."""

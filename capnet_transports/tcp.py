@@ -94,4 +94,4 @@ class _TcpScheme:
 
 
 scheme: TransportScheme = _TcpScheme()
-"""Entry point `tcp` of the group `capnet.transports`."""
+"""The scheme `tcp`."""

@@ -475,4 +475,4 @@ class _TlsScheme:
 
 
 scheme: TransportScheme = _TlsScheme()
-"""Entry point `tls` of the group `capnet.transports`."""
+"""The scheme `tls`."""

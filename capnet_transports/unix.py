@@ -53,8 +53,9 @@ async def connect(path: str, *, allow_uids: Collection[int] = ()) -> Transport:
     """
     _check(path)
     owners = frozenset((os.geteuid(), _ROOT, *allow_uids))
-    sock = _new_socket()
+    sock: socket.socket | None = None
     try:
+        sock = _new_socket()
         check_way(path, owners)
         await _reach(sock, path)
         attestation = _attestation(sock)
@@ -66,7 +67,8 @@ async def connect(path: str, *, allow_uids: Collection[int] = ()) -> Transport:
             )
         return attach(sock, attestation)
     except BaseException as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         if isinstance(error, OSError) and not isinstance(error, CapnetError):  # some of ours are OSErrors too
             raise unreached(error, f"unix:{_absolute(path)}") from error
         raise
@@ -91,9 +93,9 @@ async def listen(
         (`unsafe_directory`); or it is not ours to write.
     """
     _check(path)
-    path = _lasting(path)
     allowed = frozenset((os.geteuid(),) if allow_uids is None else allow_uids)
     try:
+        path = _lasting(path)
         sock, identity = await _bind(path, backlog)
     except CapnetError:
         raise  # some of ours are OSErrors too
@@ -117,7 +119,7 @@ class _UnixScheme:
 
 
 scheme: TransportScheme = _UnixScheme()
-"""Entry point `unix` of the group `capnet.transports`."""
+"""The scheme `unix`."""
 
 
 def _new_socket() -> socket.socket:

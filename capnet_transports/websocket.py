@@ -470,6 +470,6 @@ class _WebSocketScheme:
 
 
 scheme: TransportScheme = _WebSocketScheme(secure=False)
-"""Entry point `ws` of the group `capnet.transports`."""
+"""The scheme `ws`."""
 secure_scheme: TransportScheme = _WebSocketScheme(secure=True)
-"""Entry point `wss`."""
+"""The scheme `wss`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
@@ -20,7 +21,7 @@ from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
 
-__all__ = ["GRACE", "begin", "connect", "find_scheme", "reach"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "reach"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -50,8 +51,8 @@ class connect:
     wait here for room are lost. An error that leaves the block ends them at once.
 
     Raises:
-        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
-        is not installed.
+        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: what an
+        installed transport needs is not.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class connect:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None and self._connection is not None
         try:
-            # An error on its way out does not wait for what is in flight.
-            with CancelScope(shield=exc_info[0] is not None):
-                await self._connection.aclose(grace=0.0 if exc_info[0] is not None else GRACE)
+            if exc_info[0] is None:
+                await self._connection.aclose(grace=GRACE)
+            else:  # an error on its way out does not wait for what is in flight
+                with CancelScope(shield=True):
+                    await self._connection._end("closed", 0.0)  # noqa: SLF001 - not for users
         finally:
             services = self._connection._services  # noqa: SLF001 - which are over with it
             await services.hooks.ended()
@@ -159,10 +162,16 @@ async def reach(url: str, wait: float | None, options: Mapping[str, Any]) -> Tra
 def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:
     """A connection on a transport that is connected and not started; the transport is closed when that fails.
 
+    A peer that has to start first has that time, and then as long as any other for its hello.
+
     Raises:
         InvalidArgument: our hello does not fit into the frame that every peer takes.
     """
     try:
+        if transport.start_timeout is not None:
+            limits = settings.get("limits") or Limits()
+            patience = limits.handshake_timeout + transport.start_timeout
+            settings["limits"] = replace(limits, handshake_timeout=patience)
         return Connection(loop, transport, **settings)
     except BaseException:
         transport.abort()
@@ -176,13 +185,95 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
         InvalidArgument: no scheme, or one that nothing installed provides. MissingExtra: it lacks its dependency.
     """
     name, separator, rest = url.partition(":")
+    if separator and name in OWN:
+        return _own(name), rest
     points = _points()
     if not separator or name not in points:
+        known = sorted({*OWN, *points})
         raise InvalidArgument(
             f"no transport for {url!r}"[:300],
-            hint=f"known: {', '.join(sorted(points)) or 'none'}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+            hint=f"known: {', '.join(known)}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
         )
     return _load(points[name]), rest
+
+
+# Those that come with capnet are there also where no metadata is installed, and tools that freeze a program see them.
+
+
+def _memory() -> TransportScheme:
+    from capnet_transports.memory import scheme
+
+    return scheme
+
+
+def _unix() -> TransportScheme:
+    from capnet_transports.unix import scheme
+
+    return scheme
+
+
+def _exec() -> TransportScheme:
+    from capnet_transports.exec import scheme
+
+    return scheme
+
+
+def _fd() -> TransportScheme:
+    from capnet_transports.inherited import inherited_scheme
+
+    return inherited_scheme
+
+
+def _stdio() -> TransportScheme:
+    from capnet_transports.stdio import scheme
+
+    return scheme
+
+
+def _tcp() -> TransportScheme:
+    from capnet_transports.tcp import scheme
+
+    return scheme
+
+
+def _tls() -> TransportScheme:
+    from capnet_transports.tls import scheme
+
+    return scheme
+
+
+def _ws() -> TransportScheme:
+    from capnet_transports.websocket import scheme
+
+    return scheme
+
+
+def _wss() -> TransportScheme:
+    from capnet_transports.websocket import secure_scheme
+
+    return secure_scheme
+
+
+OWN: Final[Mapping[str, Callable[[], TransportScheme]]] = {
+    "exec": _exec,
+    "fd": _fd,
+    "memory": _memory,
+    "stdio": _stdio,
+    "tcp": _tcp,
+    "tls": _tls,
+    "unix": _unix,
+    "ws": _ws,
+    "wss": _wss,
+}
+
+
+def _own(name: str) -> TransportScheme:
+    try:
+        return OWN[name]()
+    except ImportError as error:
+        raise MissingExtra(
+            f'the transport {name!r} needs {error.name or error}, which is not installed; pip install "capnet[{name}]"'
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -196,6 +287,5 @@ def _load(point: EntryPoint) -> TransportScheme:
         return cast("TransportScheme", point.load())
     except ImportError as error:
         raise MissingExtra(
-            f"the transport {point.name!r} needs {error.name or error}, which is not installed; "
-            f'pip install "capnet[{point.name}]"'
+            f"the transport {point.name!r} of {point.value!r} needs {error.name or error}, which is not installed"
         ) from error

@@ -28,9 +28,9 @@ from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.runtime import Runtime, runtime_of
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
-from capnet.transport import Attestation, Transport
+from capnet.transport import Attestation, Process, Transport
 
-from .parts import Parts
+from .parts import STOP_TIMEOUT, Parts
 
 __all__ = ["Connection"]
 
@@ -167,6 +167,11 @@ class Connection(Serving):
         return self._session.loop.now() - started
 
     @property
+    def process(self) -> Process | None:
+        """The program at the other end, when it was started for this connection (`exec:`); there also after its end."""
+        return self._session.driver.transport.process
+
+    @property
     def closed(self) -> bool:
         """Whether everything of the connection has ended."""
         return self._session.over
@@ -202,10 +207,18 @@ class Connection(Serving):
             grace: seconds that calls in flight have, both ways; 0 ends them at once.
 
         Returns when everything has ended; handlers and producers that do not end when they are cancelled are waited for
-        no longer than 5 seconds, and told of as `HandlerFailed`. Cancelling the wait ends the grace. A handler of this
-        connection cannot wait for its own end: there the close only begins, and goes on when the handler has returned
-        or the grace is over.
+        no longer than 5 seconds, and told of as `HandlerFailed`. So is a program started for this connection:
+        it has two seconds to exit, gets SIGTERM, and two seconds later SIGKILL. Cancelling the wait ends the grace. A
+        handler of this connection cannot wait for its own end: there the close only begins, and goes on when the
+        handler has returned or the grace is over.
         """
+        await self._end(reason, grace)
+        if self.process is not None and self._parts.dispatcher.running_here is None:
+            with move_on_after(STOP_TIMEOUT):  # it may be stuck in the system
+                await self.process.wait()
+
+    async def _end(self, reason: str, grace: float) -> None:
+        """What `aclose` does, without the wait for a program: that goes by itself, also when nobody has time for it."""
         self._session.loop.check()
         try:
             await self._scopes.aclose()

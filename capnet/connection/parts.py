@@ -54,10 +54,11 @@ from capnet.wire.hello import Hello
 
 from .follower import Follower
 
-__all__ = ["Parts"]
+__all__ = ["STOP_TIMEOUT", "Parts"]
 
 STOP_TIMEOUT: Final = 5.0
-"""Seconds that handlers and producers have to end once they are cancelled; who closes waits for them no longer."""
+"""Seconds that handlers and producers have to end once they are cancelled, and a program that was started for the
+connection after that; who closes waits for them no longer."""
 
 _numbers: Final = count(1)
 

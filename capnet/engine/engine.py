@@ -167,10 +167,18 @@ class Engine:
         if reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
             self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
 
-    def receive_eof(self, now: float, message: str = "the peer's end of the transport closed") -> None:
-        """The transport has ended; everything that waits is told (P-CONN-6)."""
+    def receive_eof(
+        self, now: float, message: str = "the peer's end of the transport closed", *, explained: bool = False
+    ) -> None:
+        """The transport has ended; everything that waits is told (P-CONN-6).
+
+        Args:
+            now: the time.
+            message: how it has ended.
+            explained: that says all there is to say of a peer that has not introduced itself.
+        """
         self.timers.now = now
-        if self.peer is None:
+        if self.peer is None and not explained:
             message += "; it had not said hello, so it may be no capnet, or have no place for us"
         self.finish(self.lifecycle.cause or CloseCause("lost", message))
 

@@ -180,7 +180,10 @@ class Driver:
         if self._going_on:
             self._end = (error,)
             return
-        self.engine.receive_eof(self.loop.now(), *([str(error)] if error is not None else []))
+        if error is None:
+            self.engine.receive_eof(self.loop.now())
+        else:
+            self.engine.receive_eof(self.loop.now(), str(error), explained=self.transport.process is not None)
         self.drain()
         if self._share is not None:
             self._share.leave()

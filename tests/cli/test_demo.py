@@ -266,7 +266,8 @@ async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[st
     demo = Demo("folder", DirectoryFolder(folder), "capability", PlainShow())
     assert await demo.run()
     assert demo.summary.generation == 2
-    assert os.listdir("/dev/fd") == before  # the folders of all steps are closed, and the connection
+    # The folders of all steps are closed, and the connection; what a test before has left may go meanwhile.
+    assert set(os.listdir("/dev/fd")) <= set(before)
     assert "All of it went as it should." in capsys.readouterr().out
 
 

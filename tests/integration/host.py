@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from anyio import run
 
 from capnet import Host
@@ -24,7 +26,7 @@ async def main() -> None:
 
     async with Host() as host:
         host.serve(Squares())
-        plugin = await host.connect("exec:", argv=PLUGIN)
+        plugin = await host.connect("exec:", argv=PLUGIN, stdout=sys.stdout)
         worker = await plugin.bootstrap(Worker, wait=60)
         await worker.hang(started)
 

@@ -284,7 +284,7 @@ async def be_host(loop: str, keepalive: float, limits: Limits, path: str, fork: 
         await host.listen(f"unix:{path}")
         mark = {name: value for name, value in os.environ.items() if name == "CAPNET_MARK"}
         argv = program("plugin", loop, keepalive=keepalive)
-        plugin = await host.connect("exec:", argv=argv, cwd=ROOT, env=mark)
+        plugin = await host.connect("exec:", argv=argv, cwd=ROOT, env=mark, stdout=sys.stdout)
         load = Load(await plugin.bootstrap(Target, wait=60))
         if fork:
             leave_a_child(new_session=False)

@@ -16,7 +16,8 @@ import anyio
 import pytest
 
 from capnet import Host, InvalidArgument, Limits, connect, notify
-from capnet_transports import exec as exec_transport
+from capnet_transports import process as exec_process
+from capnet_transports.exec import spawn
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.cost import HANGS
 from tests.integration.kills import LOST, SOON, LoadedPlugin, kill_hosts, kill_plugins, new_mark
@@ -68,7 +69,7 @@ async def test_hosts_are_killed(chance: random.Random, loop: str, folder: Path) 
 @TWO_LOOPS
 async def test_plugins_that_fall_silent(chance: random.Random, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP, and a loop that is blocked with SIGTERM ignored: keepalive closes, and both are killed."""
-    monkeypatch.setattr(exec_transport, "GRACE", 0.5)
+    monkeypatch.setattr(exec_process, "GRACE", 0.5)
     mark, before = new_mark(chance), descriptors()
     async with Host(limits=SOON_SILENT) as host:
         argv = program("plugin", loop)
@@ -211,20 +212,7 @@ async def test_flood_on_standard_error(chance: random.Random, loop: str, folder:
     assert (folder / "errors").stat().st_size == 2 * size
 
 
-def spawn_with_pipe() -> exec_transport.Child:
-    return exec_transport.spawn(["cat"], stderr=subprocess.PIPE)
-
-
 @ONE_LOOP
 async def test_pipe_that_nobody_would_drain_is_refused() -> None:
-    child: exec_transport.Child | None = None
-    try:
-        with pytest.raises(InvalidArgument):
-            child = spawn_with_pipe()
-    finally:
-        if child is not None:
-            pipe = child._process.stderr
-            child.transport.abort()
-            await child.wait()
-            assert pipe is not None
-            pipe.close()
+    with pytest.raises(InvalidArgument, match="stderr"):
+        await spawn(["cat"], stderr=subprocess.PIPE)

@@ -114,9 +114,9 @@ async def test_one_plugin_dies_and_another_goes_on() -> None:
 
 async def test_plugin_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no notice of a goaway, of its end of file, nor of SIGTERM."""
-    from capnet_transports import exec as exec_transport
+    from capnet_transports import process as exec_process
 
-    monkeypatch.setattr(exec_transport, "GRACE", 0.1)
+    monkeypatch.setattr(exec_process, "GRACE", 0.1)
     monkeypatch.setattr("capnet.session.driver.CLOSE_TIMEOUT", 0.1)
     async with plugin() as (_, connection, worker, exit_):
         os.kill(await worker.pid(), signal.SIGSTOP)

@@ -40,6 +40,15 @@ def test_a_waiter_that_comes_afterwards_is_told_too() -> None:
         engine.keepalive.ping()
 
 
+@pytest.mark.parametrize("explained", [False, True])
+def test_what_is_said_of_a_peer_that_has_not_introduced_itself(explained: bool) -> None:
+    """A guess, unless the transport knows better."""
+    engine = EnginePair().left.engine
+    engine.receive_eof(0.0, "it is gone", explained=explained)
+    assert engine.lifecycle.cause is not None
+    assert ("no capnet" in engine.lifecycle.cause.message) is not explained
+
+
 def test_after_the_end_nothing_happens() -> None:
     """P-CONN-6, P-ERR-3: further inputs are ignored, further intents do nothing, and no event follows `Closed`."""
     pair = EnginePair().open()

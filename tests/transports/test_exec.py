@@ -14,9 +14,10 @@ import anyio
 import pytest
 
 from capnet.errors import InvalidArgument, Unavailable
-from capnet_transports import exec as exec_transport
+from capnet_transports import process as exec_process
 from capnet_transports import sockets
-from capnet_transports.exec import Child, adopt, inherited_scheme, scheme, spawn
+from capnet_transports.exec import adopt, inherited_scheme, scheme, spawn
+from capnet_transports.process import Child
 from tests.cost import HANGS
 from tests.transports.ends import started
 
@@ -55,17 +56,17 @@ asyncio.run(main())
 @pytest.fixture(autouse=True)
 def time_to_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that exit by themselves are not hurried, however slow the machine is."""
-    monkeypatch.setattr(exec_transport, "GRACE", HANGS)
+    monkeypatch.setattr(exec_process, "GRACE", HANGS)
 
 
 @pytest.fixture
 def impatience(time_to_exit: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For those that do not."""
-    monkeypatch.setattr(exec_transport, "GRACE", 0.1)
+    monkeypatch.setattr(exec_process, "GRACE", 0.1)
     monkeypatch.setattr(sockets, "LINGER", 0.1)
 
 
-async def has_exited(child: Child) -> int:
+async def has_exited(child: Child) -> int | None:
     """How it exited; checks that it was reaped."""
     with anyio.fail_after(60):
         code = await child.wait()
@@ -82,7 +83,7 @@ def python(program: str) -> list[str]:
 async def test_program_adopts_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "not for plugins")
     monkeypatch.setenv("LC_TIME", "C")
-    child = spawn(python(ECHO), env={"PYTHONPATH": ROOT, "ADDED": "yes"})
+    child = await spawn(python(ECHO), env={"PYTHONPATH": ROOT, "ADDED": "yes"})
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.data.endswith(b"\n"), "the program reports")
         pid, transport, host_pid, host_uid, inheritable, stdin, environment = json.loads(recorder.data)
@@ -92,7 +93,7 @@ async def test_program_adopts_its_socket(monkeypatch: pytest.MonkeyPatch) -> Non
         assert host_pid == os.getpid()
         assert not inheritable and stdin == ""
         assert environment["ADDED"] == "yes" and environment["LC_TIME"] == "C"
-        assert not {"SECRET", "CAPNET_FD", "CAPNET_PLUGIN"} & environment.keys()
+        assert not {"SECRET", "CAPNET_FD", "CAPNET_PLUGIN", "CAPNET_SOCKET"} & environment.keys()
         recorder.data.clear()
         child.transport.send([b"there ", b"and back"])
         await recorder.until(lambda: bytes(recorder.data) == b"there and back", "the program echoes")
@@ -110,16 +111,18 @@ async def test_command_line_is_split() -> None:
 
 
 async def test_program_that_exits_at_once() -> None:
-    child = spawn(python("raise SystemExit(3)"))
+    child = await spawn(python("raise SystemExit(3)"))
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.ends, "the program's exit ends the transport")
-        assert recorder.ends == [None]
+        (error,) = recorder.ends
+        assert isinstance(error, Unavailable) and error.reason == "not_started"
+        assert error.message.endswith("exited with code 3 before it has said anything")
     assert await has_exited(child) == 3
     child.send_signal(signal.SIGTERM)  # nobody is there any more
 
 
 async def test_last_words_are_delivered() -> None:
-    child = spawn(python(BARE + "s.sendall(bytes(300_000)); os._exit(0)"))
+    child = await spawn(python(BARE + "s.sendall(bytes(300_000)); os._exit(0)"))
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.ends, "the program exits")
         assert len(recorder.data) == 300_000
@@ -127,7 +130,7 @@ async def test_last_words_are_delivered() -> None:
 
 @pytest.mark.usefixtures("impatience")
 async def test_program_that_ignores_end_of_file_gets_sigterm() -> None:
-    child = spawn(python(BARE + "s.send(b'!'); signal.pause()"))
+    child = await spawn(python(BARE + "s.send(b'!'); signal.pause()"))
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.data, "it is ready")
         child.transport.close()
@@ -140,7 +143,7 @@ async def test_program_that_ignores_sigterm_is_killed(waitid: bool, monkeypatch:
     if not waitid:
         monkeypatch.delattr(os, "waitid")
     program = "signal.signal(signal.SIGTERM, signal.SIG_IGN); s.send(b'!')\nwhile True: signal.pause()"
-    child = spawn(python(BARE + program))
+    child = await spawn(python(BARE + program))
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.data, "it is ready")
         child.transport.close()
@@ -151,7 +154,7 @@ async def test_grandchild_in_the_group_goes_with_the_program() -> None:
     """It holds the socket and a pipe; both end though it sleeps on."""
     read, write = os.pipe()
     sleeper = "subprocess.Popen(['sleep', '600'], pass_fds=[s.fileno()]); os._exit(0)"
-    child = spawn(python(BARE + sleeper), stdout=write)
+    child = await spawn(python(BARE + sleeper), stdout=write)
     os.close(write)
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.ends, "the program's exit ends the transport")
@@ -164,7 +167,7 @@ async def test_grandchild_that_left_the_group_cannot_hold_the_transport() -> Non
         "p = subprocess.Popen(['sleep', '600'], pass_fds=[s.fileno()], start_new_session=True);"
         "s.send(b'%d' % p.pid); os._exit(0)"
     )
-    child = spawn(python(BARE + sleeper))
+    child = await spawn(python(BARE + sleeper))
     async with started(child.transport) as recorder:
         await recorder.until(lambda: recorder.ends, "the program's exit ends the transport")
     await has_exited(child)
@@ -183,9 +186,10 @@ async def pipe_ends(read: int) -> None:
 
 HOST = """
 import asyncio, sys
-from capnet_transports import exec as exec_transport
+from capnet_transports import process as exec_process
+from capnet_transports.exec import spawn
 
-exec_transport.GRACE = 0.1
+exec_process.GRACE = 0.1
 
 class Quiet:
     def __init__(self):
@@ -198,7 +202,7 @@ class Quiet:
         pass
 
 async def main():
-    child = exec_transport.spawn([sys.executable, "-c", sys.argv[1]])
+    child = await spawn([sys.executable, "-c", sys.argv[1]])
     receiver = Quiet()
     child.transport.start(receiver)
     await receiver.ready.wait()
@@ -229,8 +233,8 @@ async def test_program_that_cannot_be_started() -> None:
 async def missing() -> None:
     with pytest.raises(Unavailable) as caught:
         await scheme.connect("/no/such/program --option")
-    assert caught.value.reason == "enoent"
-    assert caught.value.message == "cannot start ['/no/such/program', '--option']: No such file or directory"
+    assert (caught.value.reason, caught.value.retry) == ("enoent", "never")
+    assert caught.value.message == "exec: cannot start /no/such/program --option: No such file or directory"
 
 
 async def test_no_descriptor_is_left() -> None:
@@ -242,7 +246,7 @@ async def test_no_descriptor_is_left() -> None:
 
 
 async def one_program() -> None:
-    child = spawn(["cat"])
+    child = await spawn(["cat"])
     async with started(child.transport):
         child.transport.close()
     await has_exited(child)
@@ -255,8 +259,8 @@ async def test_impossible_command_lines(line: str) -> None:
 
 
 async def test_impossible_environment() -> None:
-    with pytest.raises(ValueError, match="null byte"):
-        spawn(["cat"], env={"NUL": "\0"})
+    with pytest.raises(ValueError, match=r"env\['NUL'\]: there is a null byte"):
+        await spawn(["cat"], env={"NUL": "\0"})
 
 
 async def test_command_line_and_argv_exclude_each_other() -> None:
@@ -268,11 +272,6 @@ async def test_nothing_to_listen_at() -> None:
     for each in (scheme, inherited_scheme):
         with pytest.raises(InvalidArgument):
             await each.listen("", lambda transport: None)
-
-
-def test_spawn_needs_a_loop() -> None:
-    with pytest.raises(RuntimeError):
-        spawn(["cat"])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from capnet import Host
 from capnet.errors import InvalidArgument, Unavailable
 from capnet_transports import stdio
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
+from tests.cost import HANGS
 from tests.transports.test_tcp import Adder
 
 ROOT = str(Path(__file__).parents[2])
@@ -87,36 +89,36 @@ async def test_command_line() -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("echo no such plugin; exit 3", "exited with 3; it has printed b'no such plugin"),
-        ("exit 0", "exited with 0"),
-        ("exec >&-; sleep 60 & exit 4", "exited with 4"),
-        ("sleep 60 & echo a child holds the pipe; exit 5", "exited with 5"),
+        ("echo no such plugin; exit 3", "exited with code 3 before it has connected; it has printed b'no such plugin"),
+        ("exit 0", "exited with code 0"),
+        ("exec >&-; sleep 60 & exit 4", "exited with code 4"),
+        ("sleep 60 & echo a child holds the pipe; exit 5", "exited with code 5"),
         ("head -c 3000000 /dev/zero; sleep 60", "printed"),
     ],
 )
 async def test_a_program_that_does_not_connect(script: str, words: str) -> None:
     with anyio.fail_after(60), pytest.raises(Unavailable) as caught:
-        await stdio.scheme.connect("", argv=["sh", "-c", script], start_time=3600.0)
+        await stdio.scheme.connect("", argv=["sh", "-c", script], start_timeout=3600.0)
     assert caught.value.reason == "not_a_plugin"
     assert words in caught.value.message
 
 
 async def test_a_program_that_says_nothing() -> None:
-    ended, gone = list[int](), anyio.Event()
+    ended, gone = list[int | None](), anyio.Event()
 
-    def on_exit(code: int) -> None:
+    def on_exit(code: int | None) -> None:
         ended.append(code)
         gone.set()
 
     with pytest.raises(Unavailable) as caught:
-        await stdio.scheme.connect("", argv=["sleep", "60"], start_time=0.1, on_exit=on_exit)
+        await stdio.scheme.connect("", argv=["sleep", "60"], start_timeout=0.1, on_exit=on_exit)
     assert caught.value.reason == "not_a_plugin" and "has not connected" in caught.value.message
     with anyio.fail_after(60):
         await gone.wait()
-    assert ended[0] < 0, "it is ended"
+    assert (ended[0] or 0) < 0, "it is ended"
 
 
-def _set(event: anyio.Event, _code: int) -> None:
+def _set(event: anyio.Event, _code: int | None) -> None:
     event.set()
 
 
@@ -129,17 +131,59 @@ async def test_cancelled_while_it_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "options"), [("a", {"argv": ["a"]}), ("'", {}), ("", {"argv": []}), ("", {"env": {}})]
+    ("rest", "options"),
+    [
+        ("a", {"argv": ["a"]}),
+        ("'", {}),
+        ("", {"argv": []}),
+        ("", {"env": {}}),
+        ("cat", {"env": {"A": 1}}),
+        ("cat", {"cwd": 3}),
+        ("cat", {"stderr": subprocess.PIPE}),
+        ("cat", {"stderr": subprocess.STDOUT}),
+        ("cat", {"stdout": subprocess.DEVNULL}),
+        ("cat", {"on_exit": anyio.sleep}),
+        ("cat", {"start_timeout": 0}),
+        ("cat", {"name": "exec"}),
+    ],
 )
-async def test_what_is_no_program(rest: str, options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument):
+async def test_what_makes_no_sense(rest: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
         await stdio.scheme.connect(rest, **options)
+    assert caught.value.message.startswith("stdio:")
 
 
 async def test_no_such_program() -> None:
     with pytest.raises(Unavailable) as caught:
         await stdio.scheme.connect("/no/such/program")
-    assert caught.value.reason == "enoent"
+    assert (caught.value.reason, caught.value.retry) == ("enoent", "never")
+    assert caught.value.message == "stdio: cannot start /no/such/program: No such file or directory"
+
+
+async def test_what_it_writes_about_its_end_is_told() -> None:
+    with pytest.raises(Unavailable) as caught:
+        await stdio.scheme.connect("", argv=[sys.executable, "-c", "print('hello'); import no_such_module"])
+    assert "exited with code 1 before it has connected; it has printed b'hello" in caught.value.message
+    assert caught.value.message.endswith("No module named 'no_such_module'")
+
+
+async def test_so_is_that_of_one_that_ends_before_its_hello() -> None:
+    script = f"import os, sys; os.write(1, {stdio.MARK!r}); sys.exit('no luck')"
+    async with Host() as host:
+        conn = await host.connect("stdio:", argv=[sys.executable, "-c", script])
+        with anyio.fail_after(HANGS):
+            cause = await conn.wait_closed()
+    assert "exited with code 1 before it has said anything" in cause.message
+    assert cause.message.endswith("no luck")
+
+
+async def test_its_process_ends_with_it() -> None:
+    async with Host() as host:
+        conn = await host.connect("stdio:", argv=program(), env={"PYTHONPATH": ROOT})
+        process = conn.process
+        assert process is not None and process.running and process.pid == conn.attestation.pid
+        assert await (await conn.bootstrap(Adder, wait=HANGS)).add(2, 3) == 5
+    assert process.returncode == 0
 
 
 async def test_cannot_be_listened_at() -> None:

@@ -21,7 +21,7 @@ from anyio import Event as Signal
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
-from capnet import CapnetError, Connection, Host, Limits, ServeHandle, generation, restrict, revoke
+from capnet import CapnetError, Connection, Host, ServeHandle, generation, restrict, revoke
 from capnet.cli.demo.contract import (
     NOBODY,
     TOKEN,
@@ -225,9 +225,7 @@ class Demo:
 
     async def _steps(self) -> None:
         token = token_urlsafe()
-        # A plugin that is slow to start is no attack: this host started it itself.
-        limits = Limits(handshake_timeout=PATIENCE)
-        async with Host(name="host", policy=TokenPolicy(token), limits=limits) as host:
+        async with Host(name="host", policy=TokenPolicy(token)) as host:
             host.on(Event, self._count)
             host.on(Event, self._observe)
             await self._start(host, token)
@@ -262,9 +260,7 @@ class Demo:
         self._lent = host.serve(self._folder)
         host.serve_all(HostConsole(self), self._vault)
         # Standard output is ours: what the plugin prints goes where errors go.
-        self._connection = await host.connect(
-            "exec:", argv=COMMAND, env={TOKEN: token}, stdout=2, on_exit=self._plugin_exited
-        )
+        self._connection = await host.connect("exec:", argv=COMMAND, env={TOKEN: token}, on_exit=self._plugin_exited)
         self._plugin = await self._connection.bootstrap(Plugin, wait=PATIENCE)
         known = self._connection.attestation
         self.summary.principal, self.summary.grants = known.principal, sorted(known.grants)
@@ -415,7 +411,7 @@ class Demo:
         expect(self.summary.plugin_exit == 0, f"the plugin ended with exit code {self.summary.plugin_exit}")
         self.show.result("it has exited, with code 0")
 
-    def _plugin_exited(self, code: int) -> None:
+    def _plugin_exited(self, code: int | None) -> None:
         self.summary.plugin_exit = code
         self._exited.set()
 
