@@ -29,10 +29,8 @@ import os
 import socket
 import stat
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -205,7 +203,7 @@ class SocketTransport(Transport):
         self._error: Exception | None = None
         self._reading = False
         self._writing = False
-        self._queue: deque[bytes | bytearray | memoryview] = deque()
+        self._queue: list[bytes | bytearray | memoryview] = []
         self._backlog = 0
         self._crowded = False
         """Whether the backlog was above `HIGH_WATER` and has not fallen to `LOW_WATER` since."""
@@ -302,16 +300,19 @@ class SocketTransport(Transport):
 
     def _writable(self) -> None:
         try:
-            sent = self._write(list(islice(self._queue, _CHUNKS)))
+            sent = self._write(self._queue[:_CHUNKS])
         except OSError as error:
             self._leave(failure(error, "write"))
             return
         self._backlog -= sent
-        while self._queue and sent >= len(self._queue[0]):
-            sent -= len(self._queue.popleft())
+        done, queue = 0, self._queue
+        while done < len(queue) and sent >= len(queue[done]):
+            sent -= len(queue[done])
+            done += 1
+        del queue[:done]
         if sent:
-            self._queue[0] = memoryview(self._queue[0])[sent:]
-        if not self._queue:
+            queue[0] = memoryview(queue[0])[sent:]
+        if not queue:
             self._await_room(False)
             if self._state is _State.CLOSING:
                 self._end_writing()

@@ -12,6 +12,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from capnet.contract.copied import copied
+from capnet.engine.lifecycle import CloseCause
 from capnet.errors import EXITS, CapnetError, DeadlineExceeded
 from capnet.session.held import Held
 from capnet.session.session import Session
@@ -110,10 +111,10 @@ class DependentCalls:
             self._held.release(target)
         self.lines.pop(target, None)
 
-    def end(self, error: CapnetError) -> None:
+    def end(self, cause: CloseCause) -> None:
         """The connection is over: none of them will leave, whatever they wait for; that may live on."""
         lines, self.lines = self.lines, {}
         for line in lines.values():
             for call, _, _ in line.calls:
                 if not call.done:
-                    call.settle(None, error.again())
+                    call.settle(None, cause.error())

@@ -275,7 +275,7 @@ class Parts:
         session.unheard.clear()
         if self.capacity is not None:
             self.capacity.ended(session)
-        self.calls.dependent.end(cause.error())
+        self.calls.dependent.end(cause)
         for callback in self.on_close:
             self.call_back(callback)
         self.on_close.clear()

@@ -148,7 +148,7 @@ class Answers:
         self._owed_limit = limit + queued
         self.last_id = 0
         """The highest call id the peer has used."""
-        self.queue: deque[Answer] = deque()
+        self.queue: list[Answer] = []
         """Those that wait for a slot, in order."""
         self.waiting: dict[int | Answer, Answer] = {}
         """Those that wait for other answers, or behind one that does."""
@@ -241,7 +241,7 @@ class Answers:
     def next_queued(self) -> Answer | None:
         """The answer that waits longest, started, if a slot is free."""
         if self.queue and len(self._active) < self._limit:
-            answer = self.queue.popleft()
+            answer = self.queue.pop(0)
             self.start(answer)
             return answer
         return None

@@ -92,4 +92,4 @@ class Closing:
     def _drain(self, cause: CloseCause) -> None:
         self._tables.lifecycle.move(State.DRAINING, cause)
         self._tables.emit(Draining(cause))
-        self._held.take_all_back(cause.error())
+        self._held.take_all_back(cause)

@@ -33,19 +33,20 @@ class Ending:
             return
         self._tables.lifecycle.move(State.CLOSED, cause)
         self._tables.turn.unread = False
-        self._end_calls()
-        self._end_streams(self._tables.lifecycle.error())
-        self._end_capabilities()
+        error = self._tables.lifecycle.error()  # one for all: whoever raises it raises a copy
+        self._end_calls(error)
+        self._end_streams(error)
+        self._end_capabilities(error)
         self._tables.outbox.forget_drops()
         self._tables.timers.clear_all()
         self._tables.emit(Closed(self._tables.lifecycle.cause or cause))
 
-    def _end_calls(self) -> None:
+    def _end_calls(self, error: CapnetError) -> None:
         for call in self._tables.calls.clear():
             if call.token is not None:
-                self._tables.emit(CallFailed(call.token, self._tables.lifecycle.error()))
+                self._tables.emit(CallFailed(call.token, error))
         for answer in self._tables.answers.clear():
-            self._tables.emit(AnswerEnded(answer, self._tables.lifecycle.error()))
+            self._tables.emit(AnswerEnded(answer, error))
         self._tables.pipelines.clear()
         self._tables.call_charge.clear()
         self._tables.held_charge.clear()
@@ -55,13 +56,12 @@ class Ending:
             if stream.end(error) and stream.token is not None:
                 self._tables.emit(StreamChanged(stream))
 
-    def _end_capabilities(self) -> None:
+    def _end_capabilities(self, error: CapnetError) -> None:
         for export in [*self._tables.exports.clear(), *self._tables.exports.lingering]:
             self._tables.emit(ExportEnded(export, "closed"))
         self._tables.exports.lingering.clear()
-        error = self._tables.lifecycle.error()
         for imported in self._tables.imports.clear():
             imported.broken = error
             self._tables.emit(ImportBroken(imported, error))
         for builtin in (self._tables.imports.bootstrap, self._tables.imports.runtime):
-            builtin.broken = self._tables.lifecycle.error()
+            builtin.broken = error

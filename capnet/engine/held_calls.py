@@ -18,6 +18,7 @@ from .calls import Call, Pipelined
 from .ending import Ending
 from .events import CallFailed
 from .importing import Importing
+from .lifecycle import CloseCause
 from .pins import dropped
 from .streaming import Streaming
 from .tables import Tables
@@ -83,13 +84,13 @@ class HeldCalls:
                     calls.let_go(dependent)
                     lost.append(dependent)
 
-    def take_all_back(self, error: CapnetError) -> None:
+    def take_all_back(self, cause: CloseCause) -> None:
         """None of the calls that are held will be made."""
         calls = self._tables.calls
         while calls.held:
             call = next(iter(calls.held.values()))[0]
             calls.let_go(call)
-            self.take_back(call, error)
+            self.take_back(call, cause.error())
 
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""

@@ -226,7 +226,7 @@ class Streams:
         """Those with items that wait for company."""
         self._portions = Portions()  # of ours
         self._lent = Portions()  # of the peer's that there are for parties, and of those that are expected
-        self._expected: set[Call] = set()
+        self._expected: dict[Call, None] = {}
         self._bring: dict[tuple[str, str] | None, None] = {}
 
     def __len__(self) -> int:
@@ -325,13 +325,13 @@ class Streams:
     def expect(self, call: Call) -> None:
         """A call was made that may bring a stream: it counts as one until `brought`."""
         if call.method in self._bring:
-            self._expected.add(call)
+            self._expected[call] = None
             self._lent.take(call.party)
 
     def brought(self, call: Call, references: Sequence[Reference]) -> ResourceExhausted | None:
         """A call for a party has ended, with these references. Returns what `lend` does."""
         if call in self._expected:
-            self._expected.discard(call)
+            del self._expected[call]
             self._lent.give(call.party)
         if not references:
             return None

@@ -130,13 +130,13 @@ class Forwarders:
     def __init__(self, caller: Caller, lineage: Lineage) -> None:
         self._caller = caller
         self._lineage = lineage
-        self._by_target: WeakValueDictionary[Target, Forwarder] = WeakValueDictionary()
+        self._by_target: WeakValueDictionary[Target, Forwarder] | None = None  # most connections pass nothing on
         self._grants: dict[Import, Grants] = {}
         self._broken: dict[str, list[Granted]] = {}
 
     def granted(self, target: Target) -> list[Granted]:
         """The exports of what is held, and of those given back the ones that something came of."""
-        forwarder = self._by_target.get(target)
+        forwarder = self._find(target)
         if forwarder is not None:
             return forwarder.all_granted()
         return list(self._grants.get(target, ())) if isinstance(target, Import) else []
@@ -147,12 +147,17 @@ class Forwarders:
 
     def of(self, target: Target) -> Forwarder:
         """The forwarder for what is held."""
-        forwarder = self._by_target.get(target)
+        forwarder = self._find(target)
         if forwarder is None or forwarder.reference.released:
             self._caller.held.hold(target)
             grants = self._grants.setdefault(target, Grants()) if isinstance(target, Import) else None
+            if self._by_target is None:
+                self._by_target = WeakValueDictionary()
             forwarder = self._by_target[target] = Forwarder(Reference(self._caller, target), grants)
         return forwarder
+
+    def _find(self, target: Target) -> Forwarder | None:
+        return None if self._by_target is None else self._by_target.get(target)
 
     def broken(self, granted: Iterable[Granted], reason: str) -> None:
         """What is behind these exports answers nothing any more: `take_back` is to follow."""
@@ -171,7 +176,7 @@ class Forwarders:
         """
         told: dict[tuple[Session, int], list[Export]] = {}
         for imported in imports:
-            forwarder = self._by_target.get(imported)
+            forwarder = self._find(imported)
             for granted in () if forwarder is None else tuple(forwarder.granted):
                 session = granted.session_ref()
                 if granted.live and session is not None:

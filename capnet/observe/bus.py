@@ -102,7 +102,7 @@ class Bus:
         """Counts what waits for its observers; of those that are added from now on."""
         self._scheduler = scheduler
         self._observers: list[_Observer] = []
-        self.children: WeakSet[Bus] = WeakSet()
+        self.children: WeakSet[Bus] | None = None
         self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before gathering what an event would say."""
         self._wanted: dict[type[Event], bool] = {}
@@ -111,6 +111,7 @@ class Bus:
         self._sequence = 0
         self._dropped = self._failures = 0  # of observers that are gone
         if parent is not None:
+            parent.children = parent.children or WeakSet()
             parent.children.add(self)
         elif Bus.created is not None:
             Bus.created(self)
@@ -208,7 +209,7 @@ class Bus:
         self.observed = bool(self._observers) or (self.parent is not None and self.parent.observed)
         self._wanted.clear()
         self._takers.clear()
-        for child in self.children:
+        for child in self.children or ():
             child.refresh()
 
     def _takers_of(self, kind: type[Event]) -> tuple[_Observer, ...]:
@@ -250,7 +251,7 @@ class Bus:
     def _say_farewell(self) -> None:
         """There will be no other turn: hand over what waits, as far as that does not hold up the end."""
         until = perf_counter() + FAREWELL
-        for bus in (*self.children, self):
+        for bus in (*(self.children or ()), self):
             for observer in tuple(bus._observers):  # noqa: SLF001
                 while observer.queue and observer.wait_for_turn and perf_counter() < until:
                     observer.deliver(until)

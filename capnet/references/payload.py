@@ -68,7 +68,7 @@ class Payloads:
         """See `value`: the same for arguments, in which what is not there yet may travel as such."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         # They are told apart by what they are, never by what their class says is equal.
-        self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] = WeakValueDictionary()
+        self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] | None = None
 
     def value(self, value: Any, position: Position, /) -> Any:
         """Plain data or a reference for a value, at its position."""
@@ -222,6 +222,8 @@ class Payloads:
     def _function(self, function: Callable[..., Any], contract: type[CallableCap]) -> CapRef:
         spec = contract_spec(contract)
         key = (identity_of(function), spec)
+        if self._functions is None:
+            self._functions = WeakValueDictionary()
         hosted = self._functions.get(key)
         if hosted is None:
             hosted = self._functions[key] = Hosted(function)

@@ -8,7 +8,6 @@ peer whose frames have led to it, so no more than that piles up.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -38,7 +37,7 @@ class Cleanup:
         self._session = session
         self._target = target
         self._acts = acts
-        self.due: deque[Any] = deque()
+        self.due: list[Any] = []
         self.left = PER_TURN
 
     def see_to(self, event: Any) -> None:
@@ -56,13 +55,12 @@ class Cleanup:
     def _turn(self) -> None:
         session, due = self._session, self.due
         began = session.loop.now()
-        portion = [due[index] for index in range(min(PER_TURN, len(due)))]
+        portion = due[:PER_TURN]
         with session.must_succeed:
             for kind, some in groupby(portion, type):
                 self._acts[kind](self._target, list(some))
         # What that has led to stands behind the others: they are taken out now, so that nothing is done before them.
-        for _ in portion:
-            due.popleft()
+        del due[: len(portion)]
         self.left = PER_TURN
         session.driver.drain()
         session.driver.worked(began)

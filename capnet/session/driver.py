@@ -6,7 +6,6 @@ Nothing here waits; what must wait (a handler, an observer, a policy) is somebod
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -33,7 +32,7 @@ PER_TURN: Final = 200
 class Unfinished(Protocol):
     """What earlier frames have left to do."""
 
-    due: deque[Any]
+    due: list[Any]
     """It waits for a later turn; nothing is read meanwhile."""
     left: int
     """How much may be done in this turn."""
@@ -86,7 +85,7 @@ class Driver:
         engine: Engine,
         transport: Transport,
         *,
-        collected: deque[Any],
+        collected: list[Any],
         let_go: Callable[[], None],
         cleanup: Unfinished,
         share: FairShare | None,

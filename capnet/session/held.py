@@ -6,7 +6,6 @@ finaliser only leaves a note here; the note is acted on before the next frames l
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
@@ -67,7 +66,7 @@ class Held:
         self._thread = get_ident()
         self._watchers: dict[Import, list[Watcher]] = {}
         self._told: list[Callable[[], object]] = []  # who is told in the next turn
-        self.collected: deque[object] = deque()
+        self.collected: list[object] = []
 
     def hold(self, held: object) -> None:
         """One more local owner."""
@@ -93,7 +92,7 @@ class Held:
     def release_collected(self) -> None:
         """Act on the notes that have come."""
         while self.collected:
-            held = self.collected.popleft()
+            held = self.collected.pop()
             with self._session.must_succeed:
                 self._let_go(held)
 

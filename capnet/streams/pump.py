@@ -49,7 +49,7 @@ class Pumps:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._pumps: set[Pump] = set()
+        self._pumps: dict[Pump, None] = {}
 
     @property
     def stopped(self) -> bool:
@@ -84,7 +84,7 @@ class Pumps:
                     hosted.stream_begins()
                 if self._session.bus.observed:
                     self._session.publisher.stream_opened(stream, hosted)
-                self._pumps.add(pump)
+                self._pumps[pump] = None
                 if hasattr(kind_of(pump.source), "__anext__"):
                     _sent[id(pump.source)] = pump
                 self._session.loop.spawn(pump.run, self.ended)
@@ -92,7 +92,7 @@ class Pumps:
     def ended(self, pump: Pump, error: CapnetError | None) -> None:
         """A task has ended."""
         session = self._session
-        self._pumps.discard(pump)
+        self._pumps.pop(pump, None)
         _sent.pop(id(pump.source), None)
         pump.opened = None
         if session.publisher.streams and type(pump.stream) is OutStream:
