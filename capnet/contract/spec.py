@@ -244,7 +244,7 @@ class ContractSpec:
         declared = map(declaration_of, self.cls.__mro__)
         return frozenset((self.name, *(one.name for one in declared if one is not None)))
 
-    @property
+    @cached_property
     def is_callable(self) -> bool:
         """It stands for a function: any function is an implementation of it."""
         return issubclass(self.cls, CallableCap)
@@ -256,6 +256,10 @@ def contract_spec(cls: Any) -> ContractSpec:
     Raises:
         ContractError: `cls` has no contract or two, or an annotation cannot be resolved or cannot travel.
     """
+    if isinstance(cls, type):
+        known: ContractSpec | None = cls.__dict__.get("_capnet_specs", {}).get(cls)
+        if known is not None:
+            return known
     origin = get_origin(cls) or cls
     if not isinstance(origin, type) or not issubclass(origin, Cap):
         raise ContractError(f"{cls!r} is not a capability", hint="pass a subclass of Cap")

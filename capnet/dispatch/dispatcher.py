@@ -207,7 +207,7 @@ class Dispatcher:
                     break
             else:
                 driver.worked(began)
-                if driver.engine.pending and not driver.receiving:
+                if not driver.receiving and driver.engine.pending:
                     driver.flush()
                 if len(self._idle) >= IDLE_RUNNERS:
                     return False
@@ -237,8 +237,11 @@ class Dispatcher:
         turns = hosted.turns
         if (turns is not None or guard is not None) and self._must_wait(turns, export, answer, arrived_for):
             return None
-        hosted.call_begins()
-        arrived_for.release(session.close_hosted)
+        if hosted is arrived_for:
+            hosted.running += 1  # what has held it open until now does so for the call
+        else:
+            hosted.call_begins()
+            arrived_for.release(session.close_hosted)
         answer.handler = runner
         runner.answer, runner.hosted = answer, hosted
         if answer.deadline is not None:

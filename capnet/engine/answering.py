@@ -239,14 +239,16 @@ class Answering:
     def _finish(self, answer: Answer) -> None:
         tables = self._tables
         if answer.state is AnswerState.RUNNING:
-            tables.timers.unwatch(answer)
+            if answer.deadline is not None:
+                tables.timers.unwatch(answer)
         elif answer.state is not AnswerState.ENDED:
             return  # the connection closed meanwhile
         answers = tables.answers
         answers.finish(answer)
         self._no_longer_owed(answer)
         unpin(tables, answer.export)
-        self._let_go_of_what_it_held(answer)
+        if answer.place is not None or answer.homes is not None:
+            self._let_go_of_what_it_held(answer)
         waiting = answers.next_queued() if answers.queue else None
         if waiting is not None:
             tables.emit(CallArrived(waiting))

@@ -250,7 +250,8 @@ class Engine:
             self.outbox.take_drops()
         if self.calls.finished:
             self.calling.say_finished()
-        return self.outbox.take()
+        outbox = self.outbox
+        return outbox.take() if outbox.chunks else []
 
     def rest(self, now: float) -> float:
         """Seconds in which nothing more is to be read from the peer, by `call_rate` and `work_rate`."""

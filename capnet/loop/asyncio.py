@@ -28,7 +28,18 @@ _running = asyncio._get_running_loop  # noqa: SLF001 - documented; `get_running_
 class AsyncioLoop:
     """The services on asyncio and on loops that behave like it, such as uvloop."""
 
-    __slots__ = ("_context", "_ending", "_tasks", "_woken", "call_at", "call_soon", "in_callback", "loop", "now")
+    __slots__ = (
+        "_context",
+        "_ending",
+        "_tasks",
+        "_woken",
+        "call_at",
+        "call_soon",
+        "in_callback",
+        "loop",
+        "now",
+        "waiter",
+    )
 
     cancelled: type[BaseException] = asyncio.CancelledError
 
@@ -43,6 +54,7 @@ class AsyncioLoop:
         context = copy_context()
         self.call_soon = partial(loop.call_soon, context=context)
         self.call_at = partial(loop.call_at, context=context)
+        self.waiter = partial(AsyncioWaiter, loop)
         self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
@@ -82,9 +94,6 @@ class AsyncioLoop:
             self._ending = not others or any(task.cancelling() for task in others)
         return self._ending
 
-    def waiter(self) -> AsyncioWaiter:
-        return AsyncioWaiter(self.loop)
-
     def wake(self, waiter: AsyncioWaiter) -> None:
         if not waiter.woken:
             waiter.woken = True
@@ -121,7 +130,7 @@ class AsyncioWaiter:
     __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_message", "callback", "cancelled", "woken")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = loop  # by this name a task finds it where there is no `get_loop`: it must be the task's
         self._asyncio_future_blocking = False
         self._context: Context | None = None
         self._message: Any = None
@@ -148,10 +157,6 @@ class AsyncioWaiter:
     def done(self) -> bool:
         """Whether the task may go on."""
         return self.woken
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which must be the task's."""
-        return self._loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
         """The task says how it is resumed."""

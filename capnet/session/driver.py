@@ -212,9 +212,9 @@ class Driver:
         engine = self.engine
         if engine.tables.happened:
             self.handle_events()
-        if engine.pending or self._collected:
+        if engine.outbox.chunks or engine.pending or self._collected:
             self.flush()
-        if engine.timers.changed:
+        elif engine.timers.changed:
             self._set_clock()
 
     def handle_events(self) -> None:
