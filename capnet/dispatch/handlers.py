@@ -135,12 +135,12 @@ class Handlers:
         """What is said of a result that cannot travel: no argument of the caller's is at fault."""
         if not isinstance(error, InvalidArgument):
             return error
-        object_in_it = isinstance(error, Unencodable) and bool(handler.spec.result_contracts)
+        spec = handler.spec
         if type(error) is InvalidArgument:
             error = unencodable_text(value) or error  # the codec knows no place
-        reason = "unregistered_cap_return" if object_in_it else "unencodable_result"
-        where = f"result of {handler.spec.contract}.{handler.spec.name}"
-        return cannot_travel(self._session, "result", where, error, reason)
+        refused = error.refusal if isinstance(error, Unencodable) else None
+        reason = "unregistered_cap_return" if refused is not None and spec.result_contracts else "unencodable_result"
+        return cannot_travel(self._session, "result", f"result of {spec.contract}.{spec.name}", error, reason)
 
     def failed(self, answer: Answer, raised: BaseException) -> bool:
         """The handler has raised: reply with what the caller may know (P-ERR-2). Whether it must be raised on."""

@@ -42,7 +42,7 @@ from capnet.streams.reader import StreamReader
 from capnet.streams.sink import RemoteSink
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import Enrich, Unencodable, lower
+from capnet.wire.values import Enrich, OfAnotherType, Unencodable, lower
 
 from .promise import Promise
 from .proxy import Proxy, held_under, make_proxy, reference_of
@@ -170,13 +170,13 @@ class Payloads:
             raise TypeError("this is a call that nobody has awaited: await it, or pass what it will bring by pipe()")
         form = form_of(kind)
         if form is not None and form not in position.forms and not position.takes(form):
-            raise TypeError(position.refusal(kind, form))
+            raise (TypeError if position is ANYTHING else OfAnotherType)(position.refusal(kind, form))
         return plain(value, position.text_keys)
 
     def _capability(self, value: Cap, contract: Any, promises: bool) -> CapRef | AnswerRef:
         """The reference of a capability where `contract` is declared."""
         if contract is None:
-            raise TypeError(f"`{type(value).__qualname__}` is a capability, and none is declared here")
+            raise OfAnotherType(f"`{type(value).__qualname__}` is a capability, and none is declared here")
         if isinstance(value, Proxy):
             return self._onward(value, contract, promises)
         spec = lent_under(value, contract)

@@ -23,7 +23,7 @@ from capnet.errors import (
     told,
 )
 from capnet.loop import Loop
-from capnet.wire.values import Unencodable, lower
+from capnet.wire.values import OfAnotherType, Unencodable, lower
 
 from .session import Session
 
@@ -68,12 +68,17 @@ def _ending() -> Unavailable:
 def cannot_travel(session: Session, what: str, where: str, error: InvalidArgument, reason: str) -> CapnetError:
     """What is told of a result or an item that did not leave: whoever asked for it has no part in that.
 
+    Of one that is of another type than declared it is told no more than of any other fault.
+
     Args:
         what: it is, for the peer.
         where: it comes from, for the log.
         reason: unless a limit is one.
     """
-    details = session.faults.unexpected(where, error).details
+    internal = session.faults.unexpected(where, error)
+    if isinstance(error, Unencodable) and error.refusal is OfAnotherType:
+        return internal
+    details = internal.details
     why = told(error) or Internal("its class has failed")
     text = f"the {what} cannot travel: {why.message}; {details['correlation']} finds it in the callee's log"
     return FailedPrecondition(text, reason=why.reason or reason, details=details)

@@ -16,7 +16,17 @@ from capnet.native import compiled
 
 from .references import AnswerRef, CapRef, Reference, StreamRef, kind_of
 
-__all__ = ["NO_REFERENCES", "Enrich", "Place", "Unencodable", "is_plain", "lower", "only_data", "unencodable_text"]
+__all__ = [
+    "NO_REFERENCES",
+    "Enrich",
+    "OfAnotherType",
+    "Place",
+    "Unencodable",
+    "is_plain",
+    "lower",
+    "only_data",
+    "unencodable_text",
+]
 
 
 class Place(Protocol):
@@ -61,7 +71,7 @@ ANYWHERE: Final = _Anywhere()
 Enrich = Callable[[Any, Any], Any]
 """Turns one object that is not plain, at its place, into plainer data or a reference.
 
-It raises TypeError when it is neither, or may not stand there."""
+It raises TypeError when it is neither, and `OfAnotherType` when it may not stand there."""
 
 NO_REFERENCES: Final[tuple[Reference, ...]] = ()
 Bounds: TypeAlias = Limits | FrameBounds
@@ -75,12 +85,25 @@ _FRAME_ITEMS: Final = 64
 _STREAM: Final = "send them as a stream"
 
 
+class OfAnotherType(TypeError):
+    """A value could travel, and something else is declared where it stands."""
+
+
 class Unencodable(InvalidArgument):
     """A value that cannot travel; the text says where it stands and why. Nothing has been sent or counted."""
 
     def __init__(self, message: str = "", **about: Any) -> None:
         super().__init__(message, **about)
         self.steps: list[str] = []
+        self.refusal: type[TypeError] | None = None
+        """What `enrich` has raised, if that was it."""
+
+    @classmethod
+    def because(cls, refusal: TypeError) -> Unencodable:
+        """What is said where `enrich` has refused it."""
+        error = cls(str(refusal))
+        error.refusal = type(refusal)
+        return error
 
     def say_where(self) -> None:
         """Put the place into the text, which is all that a peer is told; of a long one the middle is left out."""
@@ -240,7 +263,7 @@ class _Walk:
         self._open(2 * len(value), depth)
         lowered: dict[str, Any] = {}
         if place.keys is not None and not place.keys.issuperset(value):
-            raise Unencodable(_not_declared(value, place.keys))
+            raise Unencodable.because(OfAnotherType(_not_declared(value, place.keys)))
         for key, item in value.items():
             if type(key) is not str:
                 return self._with_text_keys(value, key, lowered, depth, place)
@@ -262,7 +285,7 @@ class _Walk:
         try:
             plainer = self.enrich(value, place)
         except TypeError as error:
-            raise Unencodable(str(error)) from None
+            raise Unencodable.because(error) from None
         if plainer is value or not _is_text_map(plainer):
             what = f"map key of type {type(key).__name__}, text is needed"
             raise Unencodable(f"{what}: declare the type of the keys, or send pairs")
@@ -311,7 +334,7 @@ class _Walk:
         try:
             plainer = self.enrich(value, place)
         except TypeError as error:
-            raise Unencodable(str(error)) from None
+            raise Unencodable.because(error) from None
         if type(plainer) in _REFERENCES:
             return self._reference(plainer, depth)
         return self.value(plainer, depth - 1, place.of(type(value)))
