@@ -94,9 +94,11 @@ class connect:
                     await self._connection._end("closed", 0.0)  # noqa: SLF001 - not for users
         finally:
             services = self._connection._services  # noqa: SLF001 - which are over with it
-            await services.hooks.ended()
-            await self._scope.__aexit__(None, None, None)
-            services.bus.attach(None)
+            try:
+                await services.hooks.ended()
+            finally:
+                await self._scope.__aexit__(None, None, None)
+                services.bus.attach(None)
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._outside_of_a_block().__await__()

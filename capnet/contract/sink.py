@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from capnet.errors import CallCancelled, CapnetError
+from capnet.errors import CallCancelled, CapnetError, Internal
 
 __all__ = ["Sink"]
 
@@ -19,8 +19,9 @@ class Sink(ABC, Generic[T_contra]):
         async with sink:
             await sink.send(item)
 
-    The block ends the stream: cleanly when it is left at its end, with the error when a `CapnetError` leaves it, and as
-    cancelled when anything else does, so that a reader never takes a broken-off stream for a whole one.
+    The block ends the stream: cleanly when it is left at its end, with the error when a `CapnetError` leaves it, as
+    `Internal` when another one does, and as cancelled when it is cancelled: so a reader never takes a broken-off stream
+    for a whole one.
     """
 
     __slots__ = ()
@@ -51,4 +52,15 @@ class Sink(ABC, Generic[T_contra]):
         if error is None:
             await self.aclose()
         else:
-            self.fail(error if isinstance(error, CapnetError) else CallCancelled("the producer was cancelled"))
+            self.fail(_told(error))
+
+
+def _told(error: BaseException) -> CapnetError:
+    """What the reader is told of what has left the block: what is no error of ours is for this side alone."""
+    if isinstance(error, CapnetError):
+        return error
+    return (
+        Internal("the producer has failed")
+        if isinstance(error, Exception)
+        else CallCancelled("the producer was cancelled")
+    )

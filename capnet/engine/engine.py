@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capnet.errors import DeadlineExceeded, ProtocolViolation
+from capnet.errors import DeadlineExceeded, ProtocolViolation, Unavailable
 from capnet.limits import HANDSHAKE_FRAME
 from capnet.wire.framing import FrameReader
 from capnet.wire.hello import Hello
@@ -168,19 +168,25 @@ class Engine:
             self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
 
     def receive_eof(
-        self, now: float, message: str = "the peer's end of the transport closed", *, explained: bool = False
+        self,
+        now: float,
+        message: str = "the peer's end of the transport closed",
+        *,
+        code: str = Unavailable.code,
+        explained: bool = False,
     ) -> None:
         """The transport has ended; everything that waits is told (P-CONN-6).
 
         Args:
             now: the time.
             message: how it has ended.
+            code: of the error that it has ended with.
             explained: that says all there is to say of a peer that has not introduced itself.
         """
         self.timers.now = now
         if self.peer is None and not explained:
             message += "; it had not said hello, so it may be no capnet, or have no place for us"
-        self.finish(self.lifecycle.cause or CloseCause("lost", message))
+        self.finish(self.lifecycle.cause or CloseCause("lost", message, code=code))
 
     def handle_timeout(self, now: float) -> None:
         """The time is `now`; to be called when `next_deadline` has come, harmless otherwise."""

@@ -46,7 +46,7 @@ class CloseCause:
         message: for people.
         clause: the clause broken, for a violation.
         by_peer: for a violation, whether it was the peer's; if not, the peer accuses us.
-        code: of the goaway: `unauthenticated` when one side may not be where it is.
+        code: of the goaway, or of the transport's error: `unauthenticated` when one side may not be where it is.
     """
 
     kind: Literal["local", "remote", "lost", "violation", "idle"]

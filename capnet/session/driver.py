@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, Event
+from capnet.errors import CapnetError, Unavailable
 from capnet.limits import bound
 from capnet.loop import Loop, TimerHandle, Waiter
 from capnet.transport import Transport
@@ -182,7 +183,9 @@ class Driver:
         if error is None:
             self.engine.receive_eof(self.loop.now())
         else:
-            self.engine.receive_eof(self.loop.now(), str(error), explained=self.transport.process is not None)
+            code = error.code if isinstance(error, CapnetError) else Unavailable.code
+            explained = self.transport.process is not None
+            self.engine.receive_eof(self.loop.now(), str(error), code=code, explained=explained)
         self.drain()
         if self._share is not None:
             self._share.leave()

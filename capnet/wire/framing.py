@@ -23,6 +23,8 @@ _HEAD_SHOWN: Final = 16
 _TLS: Final = (b"\x16\x03", b"\x15\x03")
 """How it begins: a handshake, an alert."""
 _HTTP: Final = (b"HTTP", b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
+_TOKEN: Final = b"capnet-token"
+"""How listeners of `tcp:` begin that want one."""
 _length = Struct(">I")
 _spare: list[BytesIO] = []
 """The buffer of a long frame, for the next one; at most one for all connections. To take memory anew for each frame
@@ -39,6 +41,8 @@ def _why_too_long(head: bytes, length: int, limit: int) -> str:
     Args:
         head: the length as it came, and some of what came behind it.
     """
+    if head.startswith(_TOKEN):
+        return "the listener asks for a token: connect with token="
     speaks = _stranger(head)
     if speaks is not None:
         return f"{speaks} where a frame should begin: this is not capnet"

@@ -181,8 +181,8 @@ async def test_a_block_that_fails_ends_the_stream_with_that() -> None:
         return caught.value
 
     assert (await ended_by(NotFound("none", reason="empty"))).reason == "empty"
-    cancelled = await ended_by(RuntimeError("a secret"))
-    assert cancelled.code == "cancelled" and "secret" not in str(cancelled)
+    failed = await ended_by(RuntimeError("a secret"))
+    assert failed.code == "internal" and "secret" not in str(failed)
 
 
 # --- the peer writes ---
@@ -289,7 +289,7 @@ async def test_the_ends_of_the_peers_writing_are_told_apart() -> None:
             "end",
             ("not_found", "empty", {"n": 1}, "never"),
             ("cancelled", "abandoned", {}, None),
-            ("cancelled", None, {}, None),
+            ("internal", None, {}, None),
         ]
         release(flows)
         await nothing_open(server, client)

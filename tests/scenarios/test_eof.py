@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capnet.engine.events import AnswerEnded, CallArrived, CallFailed, Closed, ExportEnded, ImportBroken, PongReceived
-from capnet.errors import Unavailable
+from capnet.errors import Unauthenticated, Unavailable
 from capnet.testing.engines import EnginePair, capability
 
 
@@ -47,6 +47,13 @@ def test_what_is_said_of_a_peer_that_has_not_introduced_itself(explained: bool) 
     engine.receive_eof(0.0, "it is gone", explained=explained)
     assert engine.lifecycle.cause is not None
     assert ("no capnet" in engine.lifecycle.cause.message) is not explained
+
+
+def test_a_transport_that_was_refused_says_so() -> None:
+    """A late refusal of the transport's is no less one than a goaway's."""
+    engine = EnginePair().left.engine
+    engine.receive_eof(0.0, "the peer does not trust our certificate", code="unauthenticated", explained=True)
+    assert isinstance(engine.imports.bootstrap.broken, Unauthenticated)
 
 
 def test_after_the_end_nothing_happens() -> None:

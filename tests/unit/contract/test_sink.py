@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from capnet.contract import Sink
-from capnet.errors import CallCancelled, CapnetError, NotFound, StreamStopped
+from capnet.errors import CallCancelled, CapnetError, Internal, NotFound, StreamStopped
 
 
 class Listed(Sink[int]):
@@ -74,7 +74,7 @@ async def test_any_other_exception_is_not_told() -> None:
         async with sink:
             raise KeyError("secret")
     (end,) = sink.ends
-    assert type(end) is CallCancelled
+    assert type(end) is Internal
     assert "secret" not in end.message
 
 

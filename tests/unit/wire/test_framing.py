@@ -237,6 +237,12 @@ def test_what_is_no_capnet_is_told_by_how_it_begins(came: bytes, speaks: str, li
     assert caught.value.clause == "P-FRAME-2" and len(caught.value.message) < 150
 
 
+def test_who_has_no_token_for_a_listener_that_asks_for_one_is_told() -> None:
+    """It has taken the question for a frame."""
+    with pytest.raises(ProtocolViolation, match="connect with token="):
+        list(FrameReader(4096).frames(b"capnet-token/1 0123456789abcdef\n"))
+
+
 def test_a_length_that_says_nothing_is_told_with_the_limit() -> None:
     """P-FRAME-2: before the hello it may be anything, afterwards it is a frame that is too long."""
     for limit, words in ((4096, "may be no capnet"), (65536, "Limits.max_frame of the receiver is 65536")):
