@@ -17,11 +17,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.cli.demo.contract import Report
+from capnet.cli.text import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "clean", "pick_show"]
+__all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "pick_show"]
 
 _COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
 _BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "PolicyDenied", "ViolationSeen")
@@ -214,10 +215,3 @@ def pick_show(*, as_json: bool, verbose: bool) -> Show:
     if sys.stdout.isatty() and find_spec("rich") is not None:
         return RichShow(verbose=verbose)
     return PlainShow(verbose=verbose)
-
-
-def clean(text: str) -> str:
-    """`text` without what could steer a terminal, and with what standard output cannot encode replaced."""
-    shown = "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return shown.encode(encoding, "replace").decode(encoding)

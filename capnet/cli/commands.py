@@ -1,0 +1,20 @@
+"""The commands: their names, in the order of the help, and what each does in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["COMMANDS", "INSTALL"]
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "demo": "See it work: a host lends a folder to a plugin, which searches it.",
+    "bench": "Time small calls on a peer that runs.",
+}
+"""Each is a function of that name in a module of that name, which is imported when the command runs.
+
+The demo is the one that needs nothing but the library.
+"""
+
+INSTALL: Final = 'pip install "capnet[cli]"'
+"""What the others need."""

@@ -1,0 +1,24 @@
+"""What was meant by a word that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["nearest"]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the words that are closest to a wrong one, or all if there are few; None when there are none.
+
+    Args:
+        word: what was written.
+        known: what could have been written. The last part of a dotted word is compared as well.
+    """
+    words = sorted(known)
+    folded = {name.casefold(): name for name in words}
+    folded |= {name.casefold().rpartition(".")[2]: name for name in words}
+    close = get_close_matches(word.casefold(), folded, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {', '.join(dict.fromkeys(folded[name] for name in close))}?"
+    return f"there is {', '.join(words)}" if 0 < len(words) <= 12 else None
