@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final, cast
 
 from anyio import sleep
@@ -13,14 +14,17 @@ from capnet.engine.turn import VALUES_LIKE_A_FRAME
 from capnet.references.proxy import Proxy, make_proxy, reference_of
 from capnet.references.reference import Reference
 from capnet.registry import Facet, implementation_of
+from capnet.session.session import Session
 
-from .event_stream import EventStream
+from .event_stream import EventStream, check_grant
 from .names import Names, names_of
 
 __all__ = ["Runtime", "RuntimeService", "restrictions_of", "runtime_of"]
 
 NAMES_PER_TURN: Final = 64
 """Names that a policy is asked about for a description until others have their turn."""
+CONNECTIONS_PER_ANSWER: Final = 64
+"""Connections that are told of at a time."""
 
 
 class Runtime(Cap, name="capnet.Runtime"):
@@ -48,6 +52,23 @@ class Runtime(Cap, name="capnet.Runtime"):
     @call
     async def restrictions(self, cap: Any) -> list[dict[str, Any]]:
         """What is held against calls on a capability of ours that the asker holds: see `capnet.restrictions`."""
+        ...
+
+    @call
+    async def connections(self, after: int = 0) -> list[dict[str, Any]]:
+        """The connections of the whole host at the other side, for peers that may know: those with `capnet.events`.
+
+        Each item is a map of `connection` (its number, as events have it), `peer`, `principal`, `transport`, and how
+        many there are now of its `calls` (the peer's that run or wait here), `calls_out` (ours), `streams`, `exports`
+        and `imports`, with the bytes that the peer takes up (`charge`) and has not read yet (`backlog`).
+
+        Args:
+            after: leaves out the connections up to that number. There are at most 64 items, those with the lowest
+                numbers; ask for those after the last one until there is none.
+
+        Raises:
+            PermissionDenied: the policy of the other side does not grant `capnet.events` to us.
+        """
         ...
 
     @stream
@@ -88,9 +109,35 @@ class RuntimeService(Runtime):
         theirs = isinstance(cap, Proxy) and reference_of(cap).caller.session is names_of(ctx).session
         return [] if theirs else await restrictions_of(cap)
 
+    async def connections(self, after: int = 0, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
+        """See `Runtime`."""
+        names = names_of(ctx)
+        check_grant(names.session)
+        everyone = (names.session,) if names.capacity is None else names.capacity.sessions
+        some = islice((session for session in everyone if session.number > after), CONNECTIONS_PER_ANSWER)
+        return [_in_figures(session) for session in some]
+
     def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
         """See `Runtime`."""
         return EventStream(names_of(ctx), ctx.call_id, kinds or ())
+
+
+def _in_figures(session: Session) -> dict[str, Any]:
+    """A connection, for who may know of all. No table is walked for it."""
+    engine = session.engine
+    return {
+        "connection": session.number,
+        "peer": session.peer_name,
+        "principal": session.attestation.principal,
+        "transport": session.attestation.transport,
+        "calls": len(engine.answers),
+        "calls_out": len(engine.calls),
+        "streams": len(engine.streams),
+        "exports": len(engine.exports),
+        "imports": len(engine.imports),
+        "charge": session.charge,
+        "backlog": session.driver.transport.backlog,
+    }
 
 
 async def _description(names: Names) -> dict[str, Any]:
