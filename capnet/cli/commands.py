@@ -9,6 +9,7 @@ __all__ = ["COMMANDS", "INSTALL"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "See it work: a host lends a folder to a plugin, which searches it.",
+    "watch": "Print what happens at a peer, as it happens.",
     "bench": "Time small calls on a peer that runs.",
 }
 """Each is a function of that name in a module of that name, which is imported when the command runs.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from anyio import fail_after
@@ -94,8 +94,11 @@ class Peer:
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for an answer.")] = 10.0
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Connection]:
+    async def open(self, *, grants: Collection[str] = ()) -> AsyncGenerator[Connection]:
         """A connection that is closed at the end of the block.
+
+        Args:
+            grants: what we ask the peer's policy for, beside what `--auth` says.
 
         Raises:
             Stop: the peer cannot be reached, does not let us in, says nothing in time, or has gone.
@@ -103,7 +106,7 @@ class Peer:
         async with AsyncExitStack() as stack:
             try:
                 with fail_after(self.timeout + (self.wait or 0.0)):
-                    link = connect(self.url, wait=self.wait, name="capnet", auth=self._auth(), **self.options())
+                    link = connect(self.url, wait=self.wait, name="capnet", auth=self._auth(grants), **self.options())
                     connection = await stack.enter_async_context(link)
                     await connection.ping()
             except CapnetError as error:
@@ -132,11 +135,15 @@ class Peer:
         }
         return given(self.url, options, _TAKEN, token=self.token, no_token=self.no_token)
 
-    def _auth(self) -> Any:
+    def _auth(self, grants: Collection[str]) -> Any:
         try:
-            return None if self.auth is None else json.loads(self.auth)
+            auth: Any = {} if self.auth is None else json.loads(self.auth)
         except ValueError as error:
             raise Stop(f"--auth is not JSON: {error}") from error
+        if grants and isinstance(auth, dict):
+            asked = cast("dict[str, Any]", auth)
+            return {**asked, "grants": [*asked.get("grants", ()), *grants]}
+        return auth if self.auth is not None else None
 
 
 def _unreached(error: CapnetError) -> Stop:

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.cli.demo.contract import Report
+from capnet.cli.events import BAD
 from capnet.cli.text import clean
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "pick_show"]
 
 _COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
-_BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "PolicyDenied", "ViolationSeen")
-"""Kinds of events that stand out."""
-
 
 DETAILS: Final = 3
 """Lines that a step tells before a result, unless all are wanted."""
@@ -95,7 +93,7 @@ class PlainShow(Show):
         """See `Show`; with the seconds since the beginning at which we heard of it."""
         if self._verbose:
             where = f"#{report.connection}" if report.connection else ""
-            style = "red" if report.kind in _BAD else _COLOURS[source]
+            style = "red" if report.kind in BAD else _COLOURS[source]
             self._line(f"   {monotonic() - self._began:7.3f} {source:6} {where:3} {report.text}", style)
 
     def progress(self, done: int, total: int) -> None:
