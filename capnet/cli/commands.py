@@ -9,6 +9,7 @@ __all__ = ["COMMANDS", "INSTALL"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "See it work: a host lends a folder to a plugin, which searches it.",
+    "run": "Serve what a module has, until Ctrl-C or SIGTERM.",
     "watch": "Print what happens at a peer, as it happens.",
     "bench": "Time small calls on a peer that runs.",
 }

@@ -172,7 +172,7 @@ def given(
         no_token: whether anybody is let in.
 
     Raises:
-        Stop: the transport takes no such option; `--token` and `--no-token` are both there.
+        Stop: the transport takes no such option.
     """
     scheme = url.partition(":")[0]
     known = taken.get(scheme)
@@ -182,10 +182,8 @@ def given(
             if name not in known:
                 option = name.replace("_", "-").removesuffix("s")
                 raise Stop(f"--{option} is not for {scheme}:", hint=_takers(name, taken))
-    if no_token:
-        chosen["token"] = None
-    elif token is not None and (known is None or "token" in known):
-        chosen["token"] = token
+    if (no_token or token is not None) and (known is None or "token" in known):
+        chosen["token"] = None if no_token else token
     return chosen
 
 
