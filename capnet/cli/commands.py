@@ -11,6 +11,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "See it work: a host lends a folder to a plugin, which searches it.",
     "run": "Serve what a module has, until Ctrl-C or SIGTERM.",
     "watch": "Print what happens at a peer, as it happens.",
+    "trace": "Show the calls of a recording, and what each waited for.",
+    "decode": "Print a recording, a frame on a line.",
     "bench": "Time small calls on a peer that runs.",
 }
 """Each is a function of that name in a module of that name, which is imported when the command runs.

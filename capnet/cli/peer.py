@@ -60,6 +60,8 @@ class Peer:
         auth: for the peer's policy, as JSON.
         wait: seconds to wait for somebody to listen.
         timeout: seconds until the peer must have answered.
+        record: a file that is written.
+        record_values: what is in it.
     """
 
     url: Annotated[str, typer.Argument(metavar="URL", help="Such as unix:PATH, tcp:HOST:PORT, exec:COMMAND.")]
@@ -92,6 +94,12 @@ class Peer:
         float | None, typer.Option(metavar="SECONDS", min=0, help="Wait so long for somebody to listen there.")
     ] = None
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for an answer.")] = 10.0
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record what is said, for capnet decode and capnet trace.")
+    ] = None
+    record_values: Annotated[
+        bool, typer.Option("--record-values", help="Record values too, and not only how large they are.")
+    ] = False
 
     @asynccontextmanager
     async def open(self, *, grants: Collection[str] = ()) -> AsyncGenerator[Connection]:
@@ -106,7 +114,15 @@ class Peer:
         async with AsyncExitStack() as stack:
             try:
                 with fail_after(self.timeout + (self.wait or 0.0)):
-                    link = connect(self.url, wait=self.wait, name="capnet", auth=self._auth(grants), **self.options())
+                    link = connect(
+                        self.url,
+                        wait=self.wait,
+                        name="capnet",
+                        auth=self._auth(grants),
+                        record=self.record,
+                        record_values=self.record_values,
+                        **self.options(),
+                    )
                     connection = await stack.enter_async_context(link)
                     await connection.ping()
             except CapnetError as error:

@@ -145,6 +145,12 @@ def run(
         bool, typer.Option("--inspect", help="Let our own user see all connections, by unix:, with watch and top.")
     ] = False,
     loop: Annotated[Loop, typer.Option(help="What runs it.")] = Loop.ASYNCIO,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record what is said, for capnet decode and capnet trace.")
+    ] = None,
+    record_values: Annotated[
+        bool, typer.Option("--record-values", help="Record values too, and not only how large they are.")
+    ] = False,
 ) -> int:
     """Serve what a module has, until Ctrl-C or SIGTERM: implementations, or classes and functions that make them.
 
@@ -156,14 +162,12 @@ def run(
     made = [_named(each) for each in target]
     who: Any = OwnUser() if inspect else None if policy is None else _instance(load_object(policy))
     backend, options = ("trio", {}) if loop is Loop.TRIO else ("asyncio", {"use_uvloop": loop is Loop.UVLOOP})
-    serve = partial(_serve, made, place, out, name, cast("Policy | None", who))
-    return anyio.run(serve, backend=backend, backend_options=options)
+    host = Host(name=name, policy=cast("Policy | None", who), record=record, record_values=record_values)
+    return anyio.run(partial(_serve, host, made, place, out), backend=backend, backend_options=options)
 
 
-async def _serve(
-    made: list[tuple[str | None, Any]], place: Place, out: Output, name: str, policy: Policy | None
-) -> int:
-    async with Host(name=name, policy=policy) as host:
+async def _serve(host: Host, made: list[tuple[str | None, Any]], place: Place, out: Output) -> int:
+    async with host:
         for served, found in made:
             implementation = _instance(found)
             host.serve(await implementation if isawaitable(implementation) else implementation, name=served)
