@@ -11,9 +11,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "See it work: a host lends a folder to a plugin, which searches it.",
     "run": "Serve what a module has, until Ctrl-C or SIGTERM.",
     "watch": "Print what happens at a peer, as it happens.",
+    "top": "Show what a peer serves and who is connected, again and again.",
     "trace": "Show the calls of a recording, and what each waited for.",
     "decode": "Print a recording, a frame on a line.",
     "bench": "Time small calls on a peer that runs.",
+    "doctor": "Tell what is installed, what runs, and what is wrong.",
+    "certs": "Make certificates for a host and its peers.",
 }
 """Each is a function of that name in a module of that name, which is imported when the command runs.
 

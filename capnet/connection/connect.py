@@ -23,7 +23,7 @@ from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
 
-__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "reach"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "reach"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -214,12 +214,16 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
         return _own(name), rest
     points = _points()
     if not separator or name not in points:
-        known = sorted({*OWN, *points})
         raise InvalidArgument(
             f"no transport for {url!r}"[:300],
-            hint=f"known: {', '.join(known)}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+            hint=f"known: {', '.join(known_schemes())}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
         )
     return _load(points[name]), rest
+
+
+def known_schemes() -> list[str]:
+    """The schemes of all transports that come with capnet or are installed, whether they can be used or not."""
+    return sorted({*OWN, *_points()})
 
 
 # Those that come with capnet are there also where no metadata is installed, and tools that freeze a program see them.
