@@ -20,6 +20,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from capnet.cli.exits import Exit
+
 __all__ = ["main"]
 
 
@@ -32,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns its exit code (see `capnet.cli.exits`).
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def _run(words: Sequence[str]) -> int:
     if words[:1] == ["demo"]:
         from capnet.cli.demo import command
 

@@ -16,9 +16,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         known: what could have been written. The last part of a dotted word is compared as well.
     """
     words = sorted(known)
-    folded = {name.casefold(): name for name in words}
-    folded |= {name.casefold().rpartition(".")[2]: name for name in words}
+    folded: dict[str, dict[str, None]] = {}
+    for name in words:
+        for form in (name.casefold(), name.casefold().rpartition(".")[2]):
+            folded.setdefault(form, {})[name] = None
     close = get_close_matches(word.casefold(), folded, n=3, cutoff=0.6)
     if close:
-        return f"did you mean {', '.join(dict.fromkeys(folded[name] for name in close))}?"
+        return f"did you mean {', '.join(dict.fromkeys(name for form in close for name in folded[form]))}?"
     return f"there is {', '.join(words)}" if 0 < len(words) <= 12 else None

@@ -144,4 +144,7 @@ def _names(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _is_bad(record: Mapping[str, Any]) -> bool:
-    return record["kind"] in BAD or record["fields"].get("result") not in _FINE or record["kind"] == "Dropped"
+    fields = record["fields"]
+    if fields.get("reason") == "stopped":  # a reader wanted no more
+        return False
+    return record["kind"] in BAD or fields.get("result") not in _FINE or record["kind"] == "Dropped"
