@@ -25,7 +25,7 @@ from capnet.contract import (
 from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import ContractError, InvalidArgument
-from capnet.references.proxy import Proxy, dup_under, reference_of, release
+from capnet.references.proxy import Proxy, UntypedProxy, dup_under, reference_of, release
 from capnet.registry import Hosted
 from capnet.serving.runtime import restrictions_of
 
@@ -151,7 +151,7 @@ def contract_of(capability: object) -> Any:
     """
     if not isinstance(capability, Cap):
         raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")
-    if type(capability) is Proxy:
+    if isinstance(capability, UntypedProxy):
         raise ContractError("this proxy has no contract", hint="say what it is with cast_cap()")
     kind: Any = type(capability)
     contract: Any = contract_spec(kind).cls

@@ -22,12 +22,11 @@ from capnet.errors import CapnetError, FailedPrecondition
 from capnet.references.promise import promised
 from capnet.references.proxy import make_proxy
 from capnet.references.reference import Elsewhere, Reference
+from capnet.references.untyped import UntypedMethod
 from capnet.registry import Grants, Hosted
 from capnet.revocation.lineage import Granted, Lineage, take_back, with_descendants
 from capnet.session.session import Session
 from capnet.wire.frames import HOPS
-
-from .passthrough import PassThrough
 
 __all__ = ["Forwarder", "Forwarders", "goes_straight_on"]
 
@@ -39,7 +38,7 @@ LIKE_VALUES: Final = 128
 
 @lru_cache(maxsize=1024)
 def _passed(contract: str, name: str, kept: bool) -> Handler:
-    return Handler(PassThrough(contract, name, kept), None)
+    return Handler(UntypedMethod(contract, name, kept), None)
 
 
 class Forwarder(Elsewhere):

@@ -384,9 +384,9 @@ async def test_more_than_was_lent_is_refused_where_it_is_declared() -> None:
 
 def _loose(method: str) -> Any:
     """A method as a peer calls it that declares nothing."""
-    from capnet.forwarding.passthrough import PassThrough
+    from capnet.references.untyped import UntypedMethod
 
-    return PassThrough("facet.Desk", method, False)
+    return UntypedMethod("facet.Desk", method, False)
 
 
 async def test_passed_on_again_it_is_no_more() -> None:
