@@ -10,6 +10,10 @@ __all__ = ["COMMANDS", "INSTALL"]
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "See it work: a host lends a folder to a plugin, which searches it.",
     "run": "Serve what a module has, until Ctrl-C or SIGTERM.",
+    "ls": "List the names that a peer serves.",
+    "describe": "Print what can be called at a peer, as Python has it.",
+    "call": "Call a method at a peer.",
+    "diff": "Say whether clients of one contract can work with another.",
     "watch": "Print what happens at a peer, as it happens.",
     "top": "Show what a peer serves and who is connected, again and again.",
     "trace": "Show the calls of a recording, and what each waited for.",

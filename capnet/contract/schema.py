@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from capnet.contract.annotation import Shape
 
-__all__ = ["parameters_schema", "schema"]
+__all__ = ["labels_around", "parameters_schema", "schema"]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MARK: Final = "x-capnet"
@@ -138,7 +138,7 @@ class _Making:
         return {"type": "object", **names, "additionalProperties": self.of(value, scope)}
 
     def _struct(self, shape: Shape, label: str, fields: Mapping[str, Any], scope: _Scope) -> _Schema:
-        around = sorted({(ref, scope[ref]) for ref in _free(shape, frozenset())})
+        around = sorted({(ref, scope[ref]) for ref in labels_around(shape)})
         identity = json.dumps([shape, around])
         name = self._names.get(identity)
         if name is None:
@@ -157,7 +157,7 @@ class _Making:
         return name
 
 
-def _free(shape: Shape, bound: frozenset[str]) -> Iterator[str]:
+def labels_around(shape: Shape, bound: frozenset[str] = frozenset()) -> Iterator[str]:
     """The structs around a shape that it refers to."""
     if isinstance(shape, str):
         return
@@ -167,10 +167,10 @@ def _free(shape: Shape, bound: frozenset[str]) -> Iterator[str]:
             yield parts[0]
     elif form == "struct":
         for kind, _ in parts[1].values():
-            yield from _free(kind, bound | {parts[0]})
+            yield from labels_around(kind, bound | {parts[0]})
     elif form not in ("literal", "cap"):
         for part in [*parts[0], parts[1]] if form == "callable" else parts:
-            yield from _free(part, bound)
+            yield from labels_around(part, bound)
 
 
 def _reference(name: str) -> _Schema:

@@ -105,6 +105,11 @@ class Untyped:
         bound = self._capnet_method(method, arguments, named)
         bound.reference.caller.notify(bound.reference.usable(), bound.method, bound.arguments)
 
+    @property
+    def contract_name(self) -> str:
+        """The name of its contract, as the peer says; empty while it is only promised."""
+        return self._capnet_held().imported.interface
+
     async def aclose(self) -> None:
         """Give the reference back. Idempotent."""
         self._capnet_held().release()
