@@ -33,7 +33,7 @@ async def call(
     *,
     method: Annotated[str, typer.Argument(metavar="NAME.METHOD", help="Such as chat.Lobby.open.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="JSON, else text; - is standard input.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="JSON, else text; - is standard input.")
     ] = None,
     args: Annotated[str | None, typer.Option("--args", metavar="JSON", help="All arguments, as an object.")] = None,
     then: Annotated[

@@ -23,7 +23,7 @@ async def describe(
     out: Output,
     *,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="What is served, or a method of it; all names when left out.")
+        str | None, typer.Argument(metavar="NAME", help="What is served, or a method of it; all names when left out.")
     ] = None,
     stub: Annotated[
         bool, typer.Option("--stub", help="Print a whole module, to be imported where there is no source.")

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, cast
 
@@ -16,6 +16,7 @@ from anyio import fail_after
 from capnet import CapnetError, ContractDescription, ContractError
 from capnet.cli.describe import told_by
 from capnet.cli.exits import Exit, Stop
+from capnet.cli.loading import load_object
 from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
@@ -83,7 +84,7 @@ async def diff(
 
 
 def _print(verdict: Verdict, out: Output) -> None:
-    versions = "" if verdict.old == verdict.new else f", version {verdict.old} → {verdict.new}"
+    versions = "" if verdict.new in (verdict.old, None) else f", version {verdict.old} → {verdict.new}"
     if verdict.breaking:
         out.line(f"{verdict.name}{versions}: clients cannot go on", "red")
     else:
@@ -135,12 +136,9 @@ async def _read(source: str, token: str | None, timeout: float) -> Contracts:
     """
     if (found := _from_file(source)) is not None:
         return found
-    module, colon, name = source.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        found = _from_class(module, name)
-        if found is not None:
-            return found
-    if not colon:
+    if (found := _from_class(source)) is not None:
+        return found
+    if ":" not in source:
         raise Stop(
             f"{source!r} is neither a URL, nor module:Class, nor a file", hint="capnet describe URL --json > FILE"
         )
@@ -174,26 +172,25 @@ def _from_file(name: str) -> Contracts | None:
     return contracts
 
 
-def _from_class(module: str, name: str) -> Contracts | None:
-    """The contract of a class of this program; None when there is no such module, so that it may be a URL."""
-    sys.path.insert(0, "")
+def _from_class(target: str) -> Contracts | None:
+    """The contract of a class that Python finds; None when it is something else, such as a URL.
+
+    Raises:
+        Stop: there is no such class in the module, or it is no contract.
+    """
+    module, _, names = target.partition(":")
+    if not names or not all(part.isidentifier() for part in (*module.split("."), *names.split("."))):
+        return None
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            return None
-        raise Stop(f"{module} cannot be imported: {error}") from error
-    except Exception as error:
-        raise Stop(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove("")
-    for part in name.split("."):
-        inside: dict[str, Any] = getattr(found, "__dict__", {})
-        if not hasattr(found, part):
-            raise Stop(f"{module} has no {name}", hint=nearest(part, inside))
-        found = getattr(found, part)
+        known = find_spec(module) is not None
+    except (ImportError, ValueError):  # of a package that is not there, or is none
+        known = False
+    if not known:
+        return None
     try:
-        contract = ContractDescription.of(found)
+        contract = ContractDescription.of(load_object(target))
     except ContractError as error:
-        raise Stop(f"{module}:{name} is no contract: {error}") from error
+        raise Stop(f"{target} is no contract: {error}") from error
     return {contract.name: contract}

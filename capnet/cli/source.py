@@ -132,7 +132,9 @@ class Source:
         doc = _docstring(described.doc, "    ")
         methods = [["", *method] for method in self._methods[name]]
         body = [*doc, *(line for method in methods for line in method)]
-        return [head, *(body if doc else body[1:] or ["    ..."])]
+        body = body if doc else body[1:]
+        is_empty = all(not line or line.startswith("    #") for line in body)
+        return [head, *body, *(["    ..."] if is_empty else [])]
 
     def _direct_bases(self, name: str) -> list[str]:
         bases = self._bases.get(name, ())
@@ -234,6 +236,8 @@ class Source:
         return f"{self._use(end)}[{self._type(parts[0], scope)}]"
 
     def _struct(self, parts: list[Any], scope: _Scope, shape: Any) -> str:
+        if not all(field.isprintable() and not {'"', "\\"} & set(field) for field in parts[1]):
+            return self._map(["str", "any"], scope, shape)  # no class of a program has such a field
         around = sorted({(label, scope[label]) for label in labels_around(shape)})
         identity = json.dumps([shape, around])
         name = self._structs.get(identity)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import sys
@@ -36,7 +35,7 @@ def value_of(word: str, shape: Any) -> Any:
     if shape == "bytes":
         try:
             return base64.b64decode(word, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Stop(f"{word!r} is not base64: {error}") from error
     try:
         value = json.loads(word)
