@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 from anyio import create_task_group, fail_after
 
-from capnet import MethodDescription, Untyped, channel
+from capnet import Connection, MethodDescription, Untyped, channel, pipe
 from capnet.cli.exits import Exit, Stop
 from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
@@ -43,13 +43,13 @@ async def call(
 ) -> None:
     """Call a method at a peer, and print what comes: text as it is, all else as JSON. A stream is printed item by item.
 
-    A capability in a result is printed as $1, $2, … and can be called by --then, or be an argument of it. An argument -
-    is the lines of standard input where the method reads a stream, and our output where it writes to a sink. Ctrl-C
-    cancels the call.
+    A capability in a result is printed as $1, $2, … and can be called by --then, or be an argument of it; @NAME is what
+    is served under a name. An argument - is the lines of standard input where the method reads a stream, and our output
+    where it writes to a sink. Ctrl-C cancels the call.
     """
     name, last = split(method)
     async with peer.open() as connection:
-        calls = _Calls(peer.timeout, out)
+        calls = _Calls(connection, peer.timeout, out)
         await calls.make(await open_name(connection, name, method), last, arguments or (), _object(args))
         for words in map(shlex.split, then or ()):
             handle, last = split(words[0]) if words else ("", "")
@@ -60,10 +60,12 @@ class _Calls:
     """The calls of one run of the command.
 
     Args:
+        connection: on which they are made.
         timeout: seconds that an answer may take.
     """
 
-    def __init__(self, timeout: float, out: Output) -> None:
+    def __init__(self, connection: Connection, timeout: float, out: Output) -> None:
+        self._connection = connection
         self._timeout = timeout
         self._out = out
         self._handles: list[Untyped] = []
@@ -130,8 +132,10 @@ class _Calls:
         return given
 
     def _value(self, word: str, shape: Any) -> Any:
-        if _HANDLE.fullmatch(word) and (shape is None or shape[0] == "cap" or int(word[1:]) <= len(self._handles)):
+        if _HANDLE.fullmatch(word) and (_takes_capability(shape) or int(word[1:]) <= len(self._handles)):
             return self.handle(word)
+        if word.startswith("@") and _takes_capability(shape):
+            return pipe(self._connection.bootstrap_untyped(word[1:]))
         if word == "-" and (shape is None or _end_of(shape)):
             if _end_of(shape) == "sink":
                 return _OUTPUT
@@ -232,6 +236,13 @@ def _usage(method: str, known: MethodDescription | None) -> str | None:
 def _shape(known: MethodDescription | None, key: str) -> Any:
     parameter = None if known is None else known.parameters.get(key)
     return None if parameter is None else parameter.type
+
+
+def _takes_capability(shape: Any) -> bool:
+    """Whether a capability is taken, perhaps beside None."""
+    if shape is None or isinstance(shape, str):
+        return False
+    return bool(shape[0] == "cap" or (shape[0] == "union" and any(_takes_capability(part) for part in shape[1:])))
 
 
 def _end_of(shape: Any) -> str | None:

@@ -65,7 +65,7 @@ def example_of(shape: Any) -> str:
         return _WORDS.get(shape, "TEXT")
     if shape[0] in ("stream", "sink"):
         return "-"
-    return "$1" if shape[0] == "cap" else "JSON"
+    return "@NAME" if shape[0] == "cap" else "JSON"
 
 
 def as_json(value: Any, reference: Callable[[Untyped], Any]) -> Any:

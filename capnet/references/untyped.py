@@ -7,14 +7,17 @@ against its contract, as it does with every call; here nothing is known of it bu
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from inspect import Parameter, isroutine, signature
 from typing import Any, Final, NamedTuple, Self
 
 from capnet.calls.call import Call
-from capnet.contract import Annotation, Cap, MethodDescription, MethodSpec
+from capnet.contract import Annotation, Cap, MethodDescription, MethodSpec, ParameterDescription, callable_spec
 from capnet.contract.capability import MAX_NAME_BYTES
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import UNKNOWN
 from capnet.errors import InvalidArgument
+from capnet.registry import Hosted, facet_of
 from capnet.wire.references import is_name
 
 from .reference import Reference
@@ -81,7 +84,9 @@ class Untyped:
             method: its name.
             arguments: without names, in the order of the contract, which must be known: `await capnet.describe(…)`
                 first.
-            named: by name. An async iterator is a stream that the peer reads, a `Sink` one that it writes.
+            named: by name. An async iterator is a stream that the peer reads, a `Sink` one that it writes. An async
+                function is one that the peer can call; how many arguments it takes is what the contract says, if that
+                is known, and otherwise what the function itself says.
 
         Raises:
             CapnetError: it cannot leave; when it is awaited, what the peer answers, as of any call. TypeError:
@@ -144,6 +149,9 @@ class Untyped:
                     f"or await capnet.describe(…) of this first"
                 )
             named = known.bind(arguments, named)
+        for name, value in named.items():
+            if isroutine(value):
+                named = {**named, name: _lent(value, None if known is None else known.parameters.get(name))}
         return _Bound(reference, UntypedMethod(reference.imported.interface, method, True, known), named)
 
 
@@ -153,6 +161,17 @@ class _Bound(NamedTuple):
     reference: Reference
     method: UntypedMethod
     arguments: dict[str, Any]
+
+
+def _lent(function: Callable[..., Any], taken: ParameterDescription | None) -> Any:
+    """A function as a capability, with the parameters that the peer takes it to have."""
+    if taken is not None and taken.type[0] == "callable":
+        count = len(taken.type[1])
+    else:
+        kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+        count = sum(one.kind in kinds for one in signature(function).parameters.values())
+    kind: Any = Callable
+    return facet_of(Hosted(function), callable_spec(kind[[Any] * count, Awaitable[Any]]))
 
 
 def _start(bound: _Bound) -> Call[Any]:

@@ -161,6 +161,7 @@ def test_describe_for_programs(office: Office, capnet: Capnet) -> None:
             ["office.Clerk.open", "tea", "--then", "$1.follow 1"],
             ["$1 office.File", '{"text": "0", "when": "2026-01-01"}'],
         ),
+        (["office.Clerk.count", "@office.File"], ["0"]),
         (["office.File.follow", "2"], ['{"text": "0", "when": "2026-01-01"}', '{"text": "1", "when": "2026-01-01"}']),
         (["office.File.follow", "count=1", "--json"], ['{"text": "0", "when": "2026-01-01"}']),
     ],
@@ -286,7 +287,11 @@ def test_diff(office: Office, capnet: Capnet, tmp_path: Path) -> None:
     less.write_text(json.dumps(ContractDescription.of(Clerk).only({"open"}).data()))
     code, out, _ = capnet("diff", str(less), "tests.connection.office:Clerk", "--json")
     verdict = json.loads(out)
-    assert (code, verdict["fits"], verdict["added"]) == (Exit.OK, True, ["show", "all", "count", "keep", "hang"])
+    assert (code, verdict["fits"], verdict["added"]) == (
+        Exit.OK,
+        True,
+        ["show", "all", "count", "keep", "each", "hang"],
+    )
     assert "count it up" in capnet("diff", str(less), "tests.connection.office:Clerk")[1]
     code, out, _ = capnet("diff", str(less), "tests.connection.office:File")
     assert code == Exit.MISMATCH and "it was office.Clerk, and is office.File" in out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,11 @@ class Clerk(Cap, name="office.Clerk"):
     async def keep(self, what: Any) -> Any: ...
 
     @call
+    async def each(self, name: str, do: Callable[[str, int], Awaitable[bool]]) -> int:
+        """How often a function of the caller's says yes."""
+        ...
+
+    @call
     async def hang(self) -> None: ...
 
 
@@ -133,6 +138,10 @@ class MemClerk(Clerk):
     async def keep(self, what: Any) -> Any:
         self.kept.append(what)
         return what
+
+    async def each(self, name: str, do: Callable[[str, int], Awaitable[bool]]) -> int:
+        said = [await do(line.text, number) for number, line in enumerate(await (await self.open(name)).read())]
+        return said.count(True)
 
     async def hang(self) -> None:
         self.hanging += 1

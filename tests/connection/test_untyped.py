@@ -114,6 +114,29 @@ async def _one(item: Any) -> Any:
     yield item
 
 
+async def test_functions_go_along() -> None:
+    """The peer can call them. With the contract known it is what that says, whatever the function is like."""
+    seen: list[tuple[Any, ...]] = []
+
+    async def do(text: str, number: int) -> bool:
+        seen.append((text, number))
+        return number > 0
+
+    async def any_number(*given: Any) -> bool:
+        return len(given) == 2
+
+    async with connected(MemClerk({"tea": MemFile([Note("a"), Note("b")])})) as (server, client):
+        clerk = await client.bootstrap_untyped("office.Clerk")
+        assert await clerk.call("each", name="tea", do=do) == 1
+        assert seen == [("a", 0), ("b", 1)]
+        with pytest.raises(InvalidArgument):
+            await clerk.call("each", name="tea", do=any_number)
+        await describe(clerk)
+        assert await clerk.call("each", "tea", any_number) == 2
+        del clerk
+        await assert_no_leaks(server, client)
+
+
 async def test_one_way() -> None:
     """Nothing comes back, not even that there is no such method."""
     file = MemFile()

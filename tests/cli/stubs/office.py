@@ -89,6 +89,11 @@ class Clerk(Cap, name="office.Clerk"):
     async def keep(self, what: Any) -> Any: ...
 
     @call
+    async def each(self, name: str, do: Callable[[str, int], Awaitable[bool]]) -> int:
+        """How often a function of the caller's says yes."""
+        ...
+
+    @call
     async def hang(self) -> None: ...
 
 
