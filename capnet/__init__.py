@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from capnet.serving.scope import Scope
     from capnet.serving.swap import ReplaceReport, Swap
     from capnet.serving.threads import in_thread
+    from capnet.slots.occupant import Occupant
+    from capnet.slots.slot import Slot
     from capnet.streams.channel import channel
 
 __version__ = "0.1.0"
@@ -110,6 +112,7 @@ __all__ = [
     "MissingExtra",
     "NotFound",
     "ParameterDescription",
+    "Occupant",
     "PermissionDenied",
     "Policy",
     "ProtocolViolation",
@@ -124,6 +127,7 @@ __all__ = [
     "Scope",
     "ServeHandle",
     "Sink",
+    "Slot",
     "State",
     "Stream",
     "StreamStopped",
@@ -176,6 +180,7 @@ _LAZY = {
     "Membrane": "capnet.attenuation.membrane",
     "MethodDescription": "capnet.contract.description",
     "ParameterDescription": "capnet.contract.description",
+    "Occupant": "capnet.slots.occupant",
     "Policy": "capnet.policy.policy",
     "ReplaceReport": "capnet.serving.swap",
     "Restriction": "capnet.attenuation.restriction",
@@ -183,6 +188,7 @@ _LAZY = {
     "Runtime": "capnet.serving.runtime",
     "Scope": "capnet.serving.scope",
     "ServeHandle": "capnet.registry.registry",
+    "Slot": "capnet.slots.slot",
     "State": "capnet.fanout.state",
     "Subscription": "capnet.fanout.subscription",
     "Swap": "capnet.serving.swap",

@@ -159,10 +159,11 @@ def contract_of(capability: object) -> Any:
     return contract[arguments] if arguments else contract
 
 
-def make_wrapper(kind: type[W], contract: Any, inner: Inner) -> W:
-    """A wrapper of a kind, with a contract."""
+def make_wrapper(kind: type[W], contract: Any, inner: Inner | None) -> W:
+    """A wrapper of a kind, with a contract; without what is behind it, where its kind knows that otherwise."""
     wrapper: W = object.__new__(_wrapper_class(kind, contract))
-    wrapper._capnet_inner = inner  # noqa: SLF001 - contracts may use every public name, so this one is not
+    if inner is not None:
+        wrapper._capnet_inner = inner  # noqa: SLF001 - contracts may use every public name, so this one is not
     return wrapper
 
 

@@ -24,7 +24,7 @@ from capnet.references.proxy import make_proxy
 from capnet.references.reference import Elsewhere, Reference
 from capnet.references.untyped import UntypedMethod
 from capnet.registry import Grants, Hosted
-from capnet.revocation.lineage import Granted, Lineage, take_back, with_descendants
+from capnet.revocation.lineage import Granted, Lineage, take_back, tell_replaced, with_descendants
 from capnet.session.session import Session
 from capnet.wire.frames import HOPS
 
@@ -173,17 +173,14 @@ class Forwarders:
 
         What stands for them here stays what it is.
         """
-        told: dict[tuple[Session, int], list[Export]] = {}
+        told: dict[int, list[Granted]] = {}
         for imported in imports:
             forwarder = self._find(imported)
-            for granted in () if forwarder is None else tuple(forwarder.granted):
-                session = granted.session_ref()
-                if granted.live and session is not None:
-                    told.setdefault((session, imported.generation), []).append(granted.export)
-        for (session, generation), exports in told.items():
-            self._caller.session.engine.turn.spend(LIKE_VALUES * len(exports))
-            session.engine.exporting.tell_replaced(exports, generation)
-            session.driver.flush_soon()
+            if forwarder is not None:
+                told.setdefault(imported.generation, []).extend(forwarder.granted)
+        for generation, granted in told.items():
+            count = tell_replaced(granted, generation)
+            self._caller.session.engine.turn.spend(LIKE_VALUES * count)
 
     def onward(self, answer: Answer) -> Export:
         """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""

@@ -24,7 +24,17 @@ from capnet.session.session import Session
 from capnet.wire.references import CapRef
 from capnet.wire.references import Reference as WireReference
 
-__all__ = ["Above", "Granted", "Lineage", "Opened", "check_loops", "handling", "take_back", "with_descendants"]
+__all__ = [
+    "Above",
+    "Granted",
+    "Lineage",
+    "Opened",
+    "check_loops",
+    "handling",
+    "take_back",
+    "tell_replaced",
+    "with_descendants",
+]
 
 handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
 """What the running handler was called on: exports that it makes came of that."""
@@ -323,6 +333,19 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
         with session.must_succeed:
             session.engine.exporting.revoke(exports, reason)
     _Telling(by_session).turn()
+
+
+def tell_replaced(granted: Iterable[Granted], generation: int) -> int:
+    """Tell those who hold these exports that something else answers behind them. Returns how many were told of."""
+    told: dict[Session, list[Export]] = {}
+    for one in granted:
+        session = one.session_ref()
+        if one.live and session is not None:
+            told.setdefault(session, []).append(one.export)
+    for session, exports in told.items():
+        session.engine.exporting.tell_replaced(exports, generation)
+        session.driver.flush_soon()
+    return sum(map(len, told.values()))
 
 
 def check_loops(granted: Iterable[Granted]) -> None:
