@@ -24,7 +24,7 @@ from capnet.contract import (
 )
 from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
-from capnet.errors import ContractError, InvalidArgument
+from capnet.errors import CapnetError, ContractError, InvalidArgument
 from capnet.references.proxy import Proxy, UntypedProxy, dup_under, reference_of, release
 from capnet.registry import Hosted
 from capnet.serving.runtime import restrictions_of
@@ -89,6 +89,16 @@ class HostedWrapper(Hosted):
     def __init__(self, implementation: Wrapper) -> None:
         super().__init__(implementation)
         self._behind: Hosted | None = None
+
+    @property
+    def gone(self) -> CapnetError | None:
+        """See `Hosted`."""
+        return None if self._behind is None else self._behind.gone
+
+    def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
+        """See `Hosted`."""
+        self.check_there()
+        return super().handler(interface, contract, method)
 
     def hold(self) -> None:
         """See `Hosted`."""

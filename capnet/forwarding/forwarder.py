@@ -24,7 +24,7 @@ from capnet.references.proxy import make_proxy
 from capnet.references.reference import Elsewhere, Reference
 from capnet.references.untyped import UntypedMethod
 from capnet.registry import Grants, Hosted
-from capnet.revocation.lineage import Granted, Lineage, take_back, tell_replaced, with_descendants
+from capnet.revocation.lineage import Granted, Lineage, Opened, take_back, tell_replaced, with_descendants
 from capnet.session.session import Session
 from capnet.wire.frames import HOPS
 
@@ -67,7 +67,14 @@ class Forwarder(Elsewhere):
         """Any method goes on that the contract has under which it was passed on; the next hop knows if there is one."""
         if contract is not None and method not in contract.methods:
             return None
+        self.check_there()
         return _passed(interface, method, False)
+
+    @property
+    def gone(self) -> CapnetError | None:
+        """See `Hosted`."""
+        lifecycle = self.reference.caller.session.engine.lifecycle
+        return self.reference.imported.broken or (None if lifecycle.accepts_calls else lifecycle.error())
 
     def hold(self) -> None:
         """See `Hosted`. One that nobody ever held, because what mentions it did not leave, is just collected."""
@@ -117,6 +124,13 @@ class Forwarder(Elsewhere):
         finally:
             kept.release()
 
+    def replaced(self, imported: Import) -> int:
+        """Its peer has put something else behind it. Returns the generation that its holders are told."""
+        if not self.names:
+            return imported.generation
+        self.generation += 1  # a name counts on from its own
+        return self.generation
+
     def _broken(self, error: CapnetError) -> None:
         self.reference.caller.held.passing.broken(self.all_granted(), error.message)
 
@@ -163,10 +177,18 @@ class Forwarders:
         self._broken.setdefault(reason, []).extend(granted)
 
     def take_back(self) -> None:
-        """Revoke what leads to nothing, and what came of it: all at once, so that each peer is told in few frames."""
+        """Revoke what leads to nothing, and what came of it: all at once, so that each peer is told in few frames.
+
+        What is held by a name stays, for something else may come behind that; what has come of it falls.
+        """
         broken, self._broken = self._broken, {}
         for reason, granted in broken.items():
-            take_back(with_descendants(granted), reason)
+            for one in granted:
+                if one.stays:
+                    take_back(
+                        _all_but_names((one,)), f"generation {one.generation} of {one.interface} has ended: {reason}"
+                    )
+            take_back(_all_but_names(one for one in granted if not one.stays), reason)
 
     def replaced(self, imports: Iterable[Import]) -> None:
         """The peer has put other implementations behind capabilities: those who got them from us are told.
@@ -177,7 +199,7 @@ class Forwarders:
         for imported in imports:
             forwarder = self._find(imported)
             if forwarder is not None:
-                told.setdefault(imported.generation, []).extend(forwarder.granted)
+                told.setdefault(forwarder.replaced(imported), []).extend(forwarder.granted)
         for generation, granted in told.items():
             count = tell_replaced(granted, generation)
             self._caller.session.engine.turn.spend(LIKE_VALUES * count)
@@ -199,6 +221,10 @@ class Forwarders:
         export = Export(ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
         export.pins = 1  # for the call
         return export
+
+
+def _all_but_names(roots: Iterable[Granted]) -> list[Granted | Opened]:
+    return [one for one in with_descendants(roots) if not (isinstance(one, Granted) and one.stays)]
 
 
 def _hops(answer: Answer) -> int:

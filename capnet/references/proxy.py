@@ -27,8 +27,17 @@ from capnet.contract import (
 from capnet.contract.capability import declaration_of
 from capnet.contract.description import described
 from capnet.contract.stand_in import StandIn, stand_in_class
-from capnet.errors import CapnetError, InvalidArgument, Unimplemented
-from capnet.registry import Facet
+from capnet.engine.exports import FIRST_USER_ID
+from capnet.engine.imports import Import
+from capnet.errors import (
+    CapnetError,
+    ContractError,
+    FailedPrecondition,
+    InvalidArgument,
+    Unimplemented,
+    VersionMismatch,
+)
+from capnet.registry import Facet, Hosted
 
 from .reference import Reference
 from .untyped import Untyped
@@ -75,6 +84,34 @@ class Proxy(StandIn):
             return self
         held_under(self, contract)
         return make_proxy(self._capnet_reference, contract)
+
+    def __capnet_elsewhere__(self) -> Hosted:
+        """What stands for this capability behind a name.
+
+        Raises:
+            FailedPrecondition: `promise`, it is not known yet; `another_loop`. Released: it was given back.
+            VersionMismatch: the peer lacks methods of the contract. ContractError: it has no contract, or is the peer's
+            runtime. What it is broken with.
+        """
+        reference = self._capnet_reference
+        reference.caller.session.loop.check()
+        target = reference.usable()
+        if target.broken is not None:
+            raise target.broken.again()
+        if not isinstance(target, Import):
+            raise FailedPrecondition("a promise cannot be served", reason="promise", hint="await the call first")
+        if type(self) is Proxy:
+            raise ContractError("this proxy has no contract", hint="say what it is with cast_cap()")
+        if target.id < FIRST_USER_ID:
+            raise ContractError("the runtime of a peer does not travel")
+        spec = contract_spec(type(self))
+        lacking = [
+            f"method {one.name!r}: since {one.since}" for one in spec.methods.values() if one.since > target.version
+        ]
+        if lacking:
+            text = f"the peer serves version {target.version} of {spec.name}, which lacks {'; '.join(lacking)}"
+            raise VersionMismatch(text[:1000], details={"differences": lacking[:50], "version": target.version})
+        return reference.caller.held.passing.of(target)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proxy):

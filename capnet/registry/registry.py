@@ -207,8 +207,7 @@ class Registry:
                 replaced.append((taken, old))
                 continue
             registration = self._by_name[name] = Registration(name, spec, hosted, handle)
-            hosted.generation = registration.generation
-            hosted.hold()
+            hosted.serve(spec.name, registration.generation)
             served.append(registration)
             for wake in tuple(self._waiters.get(name, ())):
                 wake()
@@ -254,11 +253,12 @@ class Registry:
         return old
 
     def _swap(self, registration: Registration, hosted: Hosted) -> Hosted:
-        old = registration.hosted
-        hosted.hold()
+        old, name = registration.hosted, registration.spec.name
+        # What is elsewhere may have been replaced there meanwhile, which counts as well.
+        registration.generation = max(registration.generation, old.generation) + 1
         registration.hosted = hosted
-        registration.generation += 1
-        hosted.generation = registration.generation
+        old.unserve(name)
+        hosted.serve(name, registration.generation)
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_replaced(registration, old)
         return old
@@ -270,6 +270,7 @@ class Registry:
         del self._by_name[registration.name]
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_ended(registration, reason)
+        registration.hosted.unserve(registration.spec.name)
         registration.hosted.release(self._close)
 
     def owned_by(self, handle: ServeHandle) -> list[Registration]:
@@ -337,7 +338,9 @@ def _prepared(implementation: Cap) -> tuple[ContractSpec, Hosted]:
         raise ContractError(
             f"{implementation!r} is not an implementation", hint="pass an object of a class that fills in a contract"
         )
+    # What stands for a capability of a peer's is kept by its connection (`capnet/references/proxy.py`).
+    elsewhere = getattr(type(implementation), "__capnet_elsewhere__", None)
+    hosted: Hosted = Hosted.of(implementation) if elsewhere is None else elsewhere(implementation)
     spec = contract_spec(type(implementation))
-    hosted = Hosted.of(implementation)
     hosted.expose(spec)
     return spec, hosted

@@ -99,6 +99,16 @@ class Granted:
         return self._export
 
     @property
+    def stays(self) -> bool:
+        """Whether it is held by a name, so that it does not end with what is behind that."""
+        return self.hosted is not None and self.interface in self.hosted.names
+
+    @property
+    def generation(self) -> int:
+        """Of what is behind it, where it is held by a name."""
+        return 0 if self.hosted is None else self.hosted.generation
+
+    @property
     def children(self) -> Collection[Granted | Opened]:
         """What came of it, as far as that matters still."""
         return self._children or ()

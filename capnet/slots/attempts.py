@@ -83,7 +83,7 @@ class Attempts:
         if not broken.left:
             return Unavailable(
                 f"{name}: what was to answer has ended: {broken.cause.message}",
-                reason="slot_empty",
+                reason="vacant",
                 retry="after-cooldown",
                 details={"generation": occupant.generation},
             )

@@ -193,7 +193,7 @@ class Slot(Generic[C]):
         if self._closed:
             return Unavailable(f"{self._name}: {self._reason}", reason="slot_closed", retry="never")
         return Unavailable(
-            f"nothing is behind {self._name} now: {self._reason}", reason="slot_empty", retry="after-cooldown"
+            f"nothing is behind {self._name} now: {self._reason}", reason="vacant", retry="after-cooldown"
         )
 
     def _lost(self, occupant: Occupant[C], error: CapnetError) -> None:

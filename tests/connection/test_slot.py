@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -13,9 +12,7 @@ import anyio
 import pytest
 
 from capnet import (
-    Cap,
     CapnetError,
-    Connection,
     DeadlineExceeded,
     FailedPrecondition,
     Host,
@@ -23,129 +20,18 @@ from capnet import (
     NotFound,
     Revoked,
     Slot,
-    Stream,
     Unavailable,
-    call,
     generation,
     on_broken,
-    options,
     pipe,
     restrict,
     restrictions,
-    stream,
 )
 from capnet.testing import connected
-from tests.connection.shop import Gate, until
+from tests.connection.part import MemPart, MemRoom, Part, Room, plugin
+from tests.connection.shop import until
 from tests.connection.tree import assert_nothing_left
 from tests.cost import HANGS
-
-
-class Room(Cap, name="test.SlotRoom"):
-    @call
-    async def topic(self) -> str: ...
-
-
-class Part(Cap, name="test.SlotPart"):
-    """What a plugin does, in the ways that matter when it ends."""
-
-    @call
-    async def who(self) -> str: ...
-    @call
-    async def work(self, key: str) -> str:
-        """Waits at the gate."""
-        ...
-
-    @options(idempotent=True)
-    @call
-    async def look(self, keys: list[str]) -> str:
-        """The same, and may be made again."""
-        ...
-
-    @options(timeout=0.02)
-    @call
-    async def soon(self) -> str: ...
-    @call
-    async def room(self, name: str) -> Room: ...
-    @stream
-    def count(self, first: int) -> Stream[int]:
-        """Three numbers, then waits at the gate."""
-        ...
-
-    @options(idempotent=True)
-    @stream
-    def view(self) -> Stream[str]:
-        """Waits at the gate, then says who it is."""
-        ...
-
-
-class MemRoom(Room):
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def topic(self) -> str:
-        return self.name
-
-
-class MemPart(Part):
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.gate = Gate()
-        self.ran: list[str] = []
-
-    async def who(self) -> str:
-        return self.name
-
-    async def work(self, key: str) -> str:
-        self.ran.append(key)
-        await self.gate.pass_through(key)
-        return f"{key} by {self.name}"
-
-    async def look(self, keys: list[str]) -> str:
-        self.ran.append(",".join(keys))
-        await self.gate.pass_through("look")
-        return f"{','.join(keys)} by {self.name}"
-
-    async def soon(self) -> str:
-        await anyio.sleep(HANGS)
-        return self.name
-
-    async def room(self, name: str) -> Room:
-        if not name:
-            raise NotFound("no such room")
-        return MemRoom(f"{name} by {self.name}")
-
-    async def count(self, first: int) -> Stream[int]:
-        for number in range(first, first + 3):
-            yield number
-        await self.gate.pass_through("count")
-
-    async def view(self) -> Stream[str]:
-        await self.gate.pass_through("view")
-        yield self.name
-
-
-class Plugin:
-    """A program that serves one part: the end that its host has, and how it dies."""
-
-    def __init__(self, part: MemPart, within: Connection, line: Connection) -> None:
-        self.part = part
-        self.line = line
-        self._within = within
-
-    async def proxy(self) -> Part:
-        return await self.line.bootstrap(Part)
-
-    async def die(self) -> None:
-        """It is gone without a word."""
-        self._within._session.driver.transport.abort()
-        await self.line.wait_closed()
-
-
-@asynccontextmanager
-async def plugin(name: str) -> AsyncGenerator[Plugin]:
-    part = MemPart(name)
-    async with connected(part) as (within, line):
-        yield Plugin(part, within, line)
 
 
 async def test_it_survives_what_is_behind_it() -> None:
@@ -187,12 +73,12 @@ async def test_calls_in_between_wait_or_fail_at_once() -> None:
     slot.clear("starting")
     with pytest.raises(Unavailable) as empty:
         await slot.proxy.who()
-    assert (empty.value.reason, empty.value.retry) == ("slot_empty", "after-cooldown")
+    assert (empty.value.reason, empty.value.retry) == ("vacant", "after-cooldown")
     assert "starting" in empty.value.message
     with pytest.raises(Unavailable) as gone:
         async for _ in slot.proxy.count(1):
             pass
-    assert gone.value.reason == "slot_empty"
+    assert gone.value.reason == "vacant"
     found: list[str] = []
 
     async def ask() -> None:
@@ -226,7 +112,7 @@ async def test_who_waits_may_leave() -> None:
         await slot.proxy.soon()
     with pytest.raises(Unavailable) as late:
         await slot.waiting(0.01).who()
-    assert late.value.reason == "slot_empty"
+    assert late.value.reason == "vacant"
     ends: list[CapnetError] = []
 
     async def ask() -> None:
@@ -437,7 +323,7 @@ async def test_what_may_be_put_behind_it() -> None:
         await a.die()
         with pytest.raises(Unavailable) as gone:
             await slot.proxy.who()
-        assert gone.value.reason == "slot_empty" and await restrictions(slot.proxy) == []
+        assert gone.value.reason == "vacant" and await restrictions(slot.proxy) == []
         dead = await b.proxy()
         await b.die()
         with pytest.raises(Unavailable):
