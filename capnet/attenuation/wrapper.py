@@ -26,10 +26,11 @@ from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import CapnetError, ContractError, InvalidArgument
 from capnet.references.proxy import Proxy, UntypedProxy, dup_under, reference_of, release
+from capnet.references.reference import Elsewhere
 from capnet.registry import Hosted
 from capnet.serving.runtime import restrictions_of
 
-__all__ = ["Inner", "Wrapper", "contract_of", "make_wrapper"]
+__all__ = ["HostedWrapper", "Inner", "Wrapper", "contract_of", "make_wrapper"]
 
 W = TypeVar("W", bound="Wrapper")
 
@@ -94,6 +95,14 @@ class HostedWrapper(Hosted):
     def gone(self) -> CapnetError | None:
         """See `Hosted`."""
         return None if self._behind is None else self._behind.gone
+
+    @property
+    def origin(self) -> int:
+        """See `Hosted`."""
+        behind = self._behind
+        while isinstance(behind, HostedWrapper):
+            behind = behind._behind  # noqa: SLF001 - another of the same
+        return self.generation if isinstance(behind, Elsewhere) else 0
 
     def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
         """See `Hosted`."""

@@ -183,12 +183,12 @@ class Forwarders:
         """
         broken, self._broken = self._broken, {}
         for reason, granted in broken.items():
-            for one in granted:
-                if one.stays:
-                    take_back(
-                        _all_but_names((one,)), f"generation {one.generation} of {one.interface} has ended: {reason}"
-                    )
-            take_back(_all_but_names(one for one in granted if not one.stays), reason)
+            by_generation: dict[int, list[Granted | Opened]] = {}
+            for one in with_descendants(granted):
+                if not one.stays:
+                    by_generation.setdefault(one.born, []).append(one)
+            for born, fallen in by_generation.items():
+                take_back(fallen, f"generation {born} of what it came of has ended: {reason}" if born else reason)
 
     def replaced(self, imports: Iterable[Import]) -> None:
         """The peer has put other implementations behind capabilities: those who got them from us are told.
@@ -221,10 +221,6 @@ class Forwarders:
         export = Export(ONWARD_ID, forwarder, forwarder.reference.imported.interface, 0)
         export.pins = 1  # for the call
         return export
-
-
-def _all_but_names(roots: Iterable[Granted]) -> list[Granted | Opened]:
-    return [one for one in with_descendants(roots) if not (isinstance(one, Granted) and one.stays)]
 
 
 def _hops(answer: Answer) -> int:

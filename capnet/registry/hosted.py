@@ -200,6 +200,11 @@ class Hosted:
         """Why what it stands for answers nothing any more, or None; an object of this program answers always."""
         return None
 
+    @property
+    def origin(self) -> int:
+        """The generation that what it brings comes of, where that ends with something elsewhere; else 0."""
+        return 0
+
     def check_there(self) -> None:
         """Nothing, where a call on it can be made. Who holds it by a name keeps it, whatever became of what is behind.
 

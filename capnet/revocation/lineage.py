@@ -56,6 +56,7 @@ class Granted:
         interface: the contract that it was exported under.
         hosted: what answers behind it, while the peer holds it or a call on it runs.
         alone: it came of nothing that could be revoked.
+        born: the generation of the name that it came of, where that is of something elsewhere; else 0.
         fallen: why it was taken back, or None.
         parents: what it came of.
     """
@@ -65,6 +66,7 @@ class Granted:
         "_children",
         "_export",
         "alone",
+        "born",
         "fallen",
         "grants_ref",
         "hosted",
@@ -80,6 +82,7 @@ class Granted:
         self.interface = export.interface
         self.hosted: Hosted | None = hosted
         self.alone = False
+        self.born = 0
         self.fallen: str | None = None
         self.parents: dict[Granted, None] = {}
         self._export: Export | None = export
@@ -104,9 +107,9 @@ class Granted:
         return self.hosted is not None and self.interface in self.hosted.names
 
     @property
-    def generation(self) -> int:
-        """Of what is behind it, where it is held by a name."""
-        return 0 if self.hosted is None else self.hosted.generation
+    def bears(self) -> int:
+        """See `born`: that of what comes of it now."""
+        return (0 if self.hosted is None else self.hosted.origin) or self.born
 
     @property
     def children(self) -> Collection[Granted | Opened]:
@@ -128,6 +131,7 @@ class Granted:
             self.detach()
         elif not (self.alone or parent in self.parents or parent.fallen is not None or self._leads_to(parent, above)):
             parent.bear(self)
+            self.born = self.born or parent.bears
             self.parents[parent] = None
             if len(self.parents) > MAX_WAYS:
                 self.forget(next(iter(self.parents)))
@@ -232,11 +236,13 @@ class Opened:
         parent: what it came of.
     """
 
-    __slots__ = ("__weakref__", "end", "fallen", "parents")
+    __slots__ = ("__weakref__", "born", "end", "fallen", "parents")
     children: Final = ()
+    stays: Final = False
 
     def __init__(self, end: Callable[[CapnetError], object], parent: Granted) -> None:
         self.end = end
+        self.born = parent.bears
         self.fallen: str | None = None
         self.parents = {parent: None}
         parent.bear(self)

@@ -18,7 +18,7 @@ from anyio import Event as Signal
 from anyio import current_time, move_on_after
 from typing_extensions import TypeForm
 
-from capnet.attenuation.wrapper import Inner, Wrapper, make_wrapper
+from capnet.attenuation.wrapper import HostedWrapper, Inner, Wrapper, make_wrapper
 from capnet.contract import CallContext, MethodSpec, contract_spec
 from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable, elsewhere
 from capnet.references.proxy import cast_cap
@@ -229,8 +229,22 @@ class Slot(Generic[C]):
         return attempts, occupant
 
 
+class HostedSlot(HostedWrapper):
+    """What keeps the proxy of a slot; what that brings is of the slot's generation."""
+
+    __slots__ = ()
+
+    @property
+    def origin(self) -> int:
+        """See `Hosted`."""
+        slot: Slot[Any] = self.implementation._capnet_slot  # noqa: SLF001
+        return slot.generation
+
+
 class SlotProxy(Wrapper):
     """What a slot gives out."""
+
+    __capnet_hosted__ = HostedSlot
 
     _capnet_slot: Slot[Any]
     _capnet_wait: float

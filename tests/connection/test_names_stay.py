@@ -137,7 +137,7 @@ async def test_what_is_made_by_the_old_one_lasts_as_long_as_that() -> None:
         on_broken(part, lost.append)
         await a.die()
         await until(lambda: lost)
-        assert [type(one) for one in lost] == [Revoked]
+        assert [type(one) for one in lost] == [Revoked] and "generation 1" in lost[0].message
         assert [await later.topic(), await part.who()] == ["r by b", "b"]
         revoke(await b.proxy())  # what this program passed on, by the name as well
         with pytest.raises(Revoked):

@@ -53,8 +53,9 @@ async def test_it_survives_what_is_behind_it() -> None:
         on_broken(room, broken.append)
         await a.die()
         await until(lambda: slot.current is None and broken)
-        with pytest.raises(Revoked):
+        with pytest.raises(Revoked) as of:
             await room.topic()
+        assert "generation 1" in of.value.message
         with pytest.raises(Unavailable):
             await own.topic()
         slot.set(await b.proxy())
