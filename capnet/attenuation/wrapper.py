@@ -106,7 +106,8 @@ class HostedWrapper(Hosted):
 
     def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
         """See `Hosted`."""
-        self.check_there()
+        if self.names:
+            self.check_there()
         return super().handler(interface, contract, method)
 
     def hold(self) -> None:

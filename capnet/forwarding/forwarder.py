@@ -67,7 +67,8 @@ class Forwarder(Elsewhere):
         """Any method goes on that the contract has under which it was passed on; the next hop knows if there is one."""
         if contract is not None and method not in contract.methods:
             return None
-        self.check_there()
+        if self.names:
+            self.check_there()
         return _passed(interface, method, False)
 
     @property

@@ -206,12 +206,12 @@ class Hosted:
         return 0
 
     def check_there(self) -> None:
-        """Nothing, where a call on it can be made. Who holds it by a name keeps it, whatever became of what is behind.
+        """Nothing, where a call on it can be made that is behind a name: that stays, whatever becomes of this.
 
         Raises:
             Unavailable: `vacant`.
         """
-        gone = self.gone if self.names else None
+        gone = self.gone
         if gone is not None:
             raise Unavailable(
                 f"nothing is behind {self.names[0]} now: {gone.message}",

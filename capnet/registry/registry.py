@@ -242,11 +242,15 @@ class Registry:
         Returns what was there before, which the caller must `release` when it is done with it.
 
         Raises:
-            FailedPrecondition: `superseded`, the name was ended or replaced since it was prepared. Nothing has changed.
+            FailedPrecondition: `superseded`, the name was ended or replaced since it was prepared. What the new one has
+            ended with, if it is elsewhere. Nothing has changed.
         """
         registration = replacement.registration
         if self.find(registration.name) is not registration or registration.generation != replacement.generation:
             raise _superseded(registration)
+        gone = replacement.hosted.gone
+        if gone is not None:
+            raise gone.again()
         old = self._swap(registration, replacement.hosted)
         replacement.committed = True
         replacement.hosted.release(self._close)  # the registration holds it
@@ -255,7 +259,7 @@ class Registry:
     def _swap(self, registration: Registration, hosted: Hosted) -> Hosted:
         old, name = registration.hosted, registration.spec.name
         # What is elsewhere may have been replaced there meanwhile, which counts as well.
-        registration.generation = max(registration.generation, old.generation) + 1
+        registration.generation = max(registration.generation, old.origin) + 1
         registration.hosted = hosted
         old.unserve(name)
         hosted.serve(name, registration.generation)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from anyio import Event as Signal
 from anyio import current_time, move_on_after
@@ -124,7 +124,14 @@ class Slot(Generic[C]):
         before = self._vacate("it was replaced")
         self.generation = occupant.generation
         self._occupant = occupant
-        occupant.watch(lambda error: self._lost(occupant, error))
+        known = ref(self)
+
+        def look(_: CapnetError) -> None:  # which keeps neither
+            slot = known()
+            if slot is not None:
+                slot._now()  # noqa: SLF001 - ours
+
+        occupant.watch(look)
         self._wake()
         if self.generation > 1:
             tell_replaced(

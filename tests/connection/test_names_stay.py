@@ -147,6 +147,23 @@ async def test_what_is_made_by_the_old_one_lasts_as_long_as_that() -> None:
         assert await (await guest.bootstrap(Part)).who() == "b"
 
 
+@BEHIND
+@ENDS
+async def test_a_candidate_that_ends_before_the_swap_does(given: Any, end: Any) -> None:
+    """The old one goes on, as with everything else that goes wrong in the block."""
+    async with plugin("a") as a, plugin("b") as b, connected() as (server, guest):
+        server.serve(await a.proxy())
+        part = await guest.bootstrap(Part)
+        with pytest.raises((Unavailable, Revoked)):
+            async with server.swap(await given(b)):
+                await end(b)
+        assert await part.who() == "a" and generation(part) == 0
+        async with plugin("c") as c:
+            async with server.swap(await given(c)):
+                assert await part.who() == "a"
+            assert await part.who() == "c" and generation(part) == 2
+
+
 async def test_a_swap_of_programs_under_work() -> None:
     """Calls and streams that run end on the old one, or are cut; new ones go to the new one. The report counts them."""
     async with plugin("a") as a, plugin("b") as b, plugin("c") as c, connected() as (server, guest):

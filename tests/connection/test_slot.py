@@ -371,6 +371,16 @@ async def test_a_slot_leaves_nothing_behind() -> None:
         await assert_nothing_left(a.line)
 
 
+async def test_a_slot_that_is_forgotten_keeps_nothing() -> None:
+    async with plugin("a") as a:
+        slot = Slot(Part)
+        slot.set(await a.proxy())
+        assert await slot.proxy.who() == "a" and a.line.stats()["imports"] == 1
+        del slot
+        gc.collect()
+        await until(lambda: not a.line.stats()["imports"])
+
+
 async def test_a_host_serves_it_like_any_other() -> None:
     """A policy is asked for its name, a scope ends it."""
     async with Host() as host, host.scope("plug") as scope:
