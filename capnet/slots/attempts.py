@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from anyio import current_time
 
@@ -73,7 +73,7 @@ class Attempts:
         """
         self._lost(occupant, broken.cause)
         self._left -= 1
-        if not self._left or (broken.left and not self._method.idempotent):
+        if not self._left or (broken.left and not _repeatable(self._method)):
             raise self.told(broken, occupant) from broken.cause
         self._until = current_time() + self._wait
 
@@ -94,3 +94,18 @@ class Attempts:
             retry="never",
             details={"generation": occupant.generation},
         )
+
+
+def _repeatable(method: MethodSpec) -> bool:
+    """Whether a call that may have run can be made again: not with a stream, of which a part may have been taken."""
+    shapes = [parameter.annotation.shape for parameter in method.parameters.values()]
+    return method.idempotent and not any(map(_has_stream, shapes))
+
+
+def _has_stream(shape: object) -> bool:
+    if isinstance(shape, dict):
+        return any(map(_has_stream, cast("dict[str, object]", shape).values()))
+    if not isinstance(shape, list):
+        return False
+    parts = cast("list[object]", shape)
+    return parts[:1] in (["stream"], ["sink"]) or any(map(_has_stream, parts))

@@ -231,7 +231,7 @@ class Slot(Generic[C]):
         self._check()
         attempts = Attempts(method, arguments, keywords, context, wait, self._occupied, self._lost)
         occupant = self._now()
-        if occupant is None or method.idempotent:
+        if context is None and (occupant is None or method.idempotent):  # nobody else has what came from a peer
             attempts.keep()
         return attempts, occupant
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 
@@ -16,6 +17,13 @@ from tests.cost import HANGS
 class Room(Cap, name="test.SlotRoom"):
     @call
     async def topic(self) -> str: ...
+
+
+@dataclass
+class Feed:
+    """A stream inside of data."""
+
+    numbers: AsyncIterable[int] | None = None
 
 
 class Part(Cap, name="test.SlotPart"):
@@ -32,6 +40,12 @@ class Part(Cap, name="test.SlotPart"):
     @call
     async def look(self, keys: list[str]) -> str:
         """The same, and may be made again."""
+        ...
+
+    @options(idempotent=True)
+    @call
+    async def feed(self, numbers: Feed) -> int:
+        """Takes one, then waits at the gate; it may be made again, but not with what was taken."""
         ...
 
     @options(timeout=0.02)
@@ -77,6 +91,12 @@ class MemPart(Part):
         self.ran.append(",".join(keys))
         await self.gate.pass_through("look")
         return f"{','.join(keys)} by {self.name}"
+
+    async def feed(self, numbers: Feed) -> int:
+        assert numbers.numbers is not None
+        self.ran.append(str(await anext(aiter(numbers.numbers))))
+        await self.gate.pass_through("feed")
+        return 1
 
     async def soon(self) -> str:
         await anyio.sleep(HANGS)

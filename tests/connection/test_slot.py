@@ -20,6 +20,7 @@ from capnet import (
     NotFound,
     Revoked,
     Slot,
+    Stream,
     Unavailable,
     generation,
     on_broken,
@@ -28,7 +29,7 @@ from capnet import (
     restrictions,
 )
 from capnet.testing import connected
-from tests.connection.part import MemPart, MemRoom, Part, Room, plugin
+from tests.connection.part import Feed, MemPart, MemRoom, Part, Room, plugin
 from tests.connection.shop import until
 from tests.connection.tree import assert_nothing_left
 from tests.cost import HANGS
@@ -188,6 +189,29 @@ async def test_a_call_that_breaks_midway(method: str) -> None:
             (error,) = ends
             assert type(error) is Unavailable and b.part.ran == []
             assert (error.reason, error.retry, error.details) == ("indeterminate", "never", {"generation": 1})
+
+
+async def test_a_stream_that_was_taken_from_is_not_sent_again() -> None:
+    """Whatever the method declares: the next one would get the rest for the whole."""
+    slot = Slot(Part, wait=HANGS)
+    ends: list[str | None] = []
+
+    async def numbers() -> Stream[int]:
+        yield 1
+        await anyio.sleep(HANGS)
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable) as error:
+            await slot.proxy.feed(Feed(numbers()))
+        ends.append(error.value.reason)
+
+    async with plugin("a") as a, anyio.create_task_group() as tasks:
+        slot.set(await a.proxy())
+        tasks.start_soon(ask)
+        await until(lambda: a.part.gate.entered)
+        await a.die()
+        await until(lambda: ends)
+        assert ends == ["indeterminate"] and a.part.ran == ["1"]
 
 
 async def test_a_call_that_ends_whatever_answers_it_is_not_made_for_ever() -> None:
