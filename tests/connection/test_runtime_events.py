@@ -16,6 +16,7 @@ from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, EventSt
 from capnet.serving.runtime import CONNECTIONS_PER_ANSWER
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "generation", "fields"}
 

@@ -39,6 +39,7 @@ from capnet import (
 from capnet.blocking import BlockingConnection
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
+from tests.loops import on_every_loop as on_every_loop
 
 Backend = Literal["asyncio", "trio"]
 
