@@ -100,8 +100,8 @@ class Proxy(StandIn):
             raise target.broken.again()
         if not isinstance(target, Import):
             raise FailedPrecondition("a promise cannot be served", reason="promise", hint="await the call first")
-        if type(self) is Proxy:
-            raise ContractError("this proxy has no contract", hint="say what it is with cast_cap()")
+        if isinstance(self, UntypedProxy):
+            raise ContractError("this proxy has no contract of this program", hint="say what it is with cast_cap()")
         if target.id < FIRST_USER_ID:
             raise ContractError("the runtime of a peer does not travel")
         spec = contract_spec(type(self))
