@@ -229,7 +229,7 @@ class Unimplemented(CapnetError):
 
 
 class Unavailable(CapnetError, ConnectionError):
-    """The connection is closing, lost, or could not be made."""
+    """The connection is closing, lost, or could not be made; or nothing is behind a name or slot now."""
 
     code = "unavailable"
 
