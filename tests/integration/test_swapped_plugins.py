@@ -12,6 +12,6 @@ from tests.integration.swapping import swap_and_kill
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")
 async def test_processes_are_swapped_and_killed_under_work() -> None:
     assert await swap_and_kill(1, 1) > 0
