@@ -154,12 +154,18 @@ class _Calls:
     async def _with_output(self, target: Untyped, method: str, named: dict[str, Any], sinks: Sequence[str]) -> None:
         """A call that writes into sinks of ours; what it writes is printed as it comes."""
         result: Any = None
-        async with create_task_group() as tasks:
-            for key in sinks:
-                sink, items = channel(Any)
-                named[key] = sink
-                tasks.start_soon(self._print_items, cast("AsyncIterator[Any]", items))
-            result = await target.call(method, **named)
+        try:
+            async with create_task_group() as tasks:
+                for key in sinks:
+                    sink, items = channel(Any)
+                    named[key] = sink
+                    tasks.start_soon(self._print_items, cast("AsyncIterator[Any]", items))
+                result = await target.call(method, **named)
+        except BaseExceptionGroup as group:
+            first, *others = cast("Sequence[BaseException]", group.exceptions)
+            if others:
+                raise
+            raise first from None  # such as a broken pipe
         await self._print_result(result)
 
     async def _print_items(self, items: Any) -> None:

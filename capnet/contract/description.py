@@ -32,6 +32,8 @@ __all__ = ["ContractDescription", "MethodDescription", "ParameterDescription"]
 
 MAX_TEXT: Final = 4096
 """Longest text about one thing, in bytes; more is cut off."""
+MAX_SUMMARY: Final = 200
+"""Bytes of what is told of each of many contracts at once."""
 MAX_WORDS: Final = 65_536
 """Bytes of all texts and defaults of a contract; what does not fit any more is left out."""
 MAX_DEFAULT: Final = 64
@@ -196,8 +198,8 @@ class ContractDescription:
 
     @property
     def summary(self) -> str:
-        """The first line of its docstring."""
-        return first_line(self.doc)
+        """The first line of its docstring, cut to 200 bytes."""
+        return cut_text(first_line(self.doc), MAX_SUMMARY)
 
 
 @lru_cache(maxsize=256)

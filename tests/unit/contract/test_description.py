@@ -182,6 +182,18 @@ def test_what_is_said_is_bounded() -> None:
     assert ContractDescription.from_data(told.data()) == told
 
 
+def test_a_line_of_it_is_short() -> None:
+    """There may be a thousand of them in one answer."""
+
+    class Wordy(Cap, name="described.Wordy"):
+        @call
+        async def go(self) -> None: ...
+
+    Wordy.__doc__ = "ü" * 1000 + "\nmore"
+    told = ContractDescription.of(Wordy)
+    assert told.summary == "ü" * 100 and len(told.doc) == 1005
+
+
 def test_arguments_without_names() -> None:
     """They are taken in order, up to those that need a name."""
     price = ContractDescription.of(Shop).methods["price"]
