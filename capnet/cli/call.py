@@ -49,7 +49,7 @@ async def call(
     """
     name, last = split(method)
     async with peer.open() as connection:
-        calls = _Calls(connection, peer.timeout, out)
+        calls = _Calls(connection, peer.timeout, out, keeps=bool(then))
         await calls.make(await open_name(connection, name, method), last, arguments or (), _object(args))
         for words in map(shlex.split, then or ()):
             handle, last = split(words[0]) if words else ("", "")
@@ -62,13 +62,16 @@ class _Calls:
     Args:
         connection: on which they are made.
         timeout: seconds that an answer may take.
+        keeps: what has come may still be called.
     """
 
-    def __init__(self, connection: Connection, timeout: float, out: Output) -> None:
+    def __init__(self, connection: Connection, timeout: float, out: Output, *, keeps: bool) -> None:
         self._connection = connection
         self._timeout = timeout
         self._out = out
+        self._keeps = keeps
         self._handles: list[Untyped] = []
+        self._came = 0
         self._reads_input = False
 
     def handle(self, word: str) -> Untyped:
@@ -187,8 +190,10 @@ class _Calls:
             self._out.line(shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False))
 
     def _reference(self, capability: Untyped) -> Any:
-        self._handles.append(capability)
-        handle = f"${len(self._handles)}"
+        self._came += 1
+        if self._keeps:  # a stream may bring more of them than anybody could hold
+            self._handles.append(capability)
+        handle = f"${self._came}"
         contract = capability.contract_name
         return {"handle": handle, "contract": contract} if self._out.json else f"{handle} {contract}"
 

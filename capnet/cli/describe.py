@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from anyio import fail_after
 
-from capnet import Connection, ContractDescription
+from capnet import Connection, ContractDescription, PermissionDenied, Unimplemented
 from capnet.cli.exits import Stop
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
@@ -50,10 +52,18 @@ async def describe(
         for served, contract in told.items():
             out.value({"name": served, **contract.data()})
         return
-    # A contract may be served under several names.
-    source = Source({contract.name: contract for contract in told.values()}.values())
+    source = Source(_merged(told.values()))
     for line in source.module(peer.url.partition("?")[0]) if stub else source.lines():
         out.line(line)
+
+
+def _merged(contracts: Iterable[ContractDescription]) -> Iterable[ContractDescription]:
+    """Each contract once, though it is served under several names, and with other methods under each."""
+    merged: dict[str, ContractDescription] = {}
+    for contract in contracts:
+        known = merged.setdefault(contract.name, contract)
+        merged[contract.name] = replace(known, methods={**known.methods, **contract.methods})
+    return merged.values()
 
 
 async def told_by(connection: Connection, name: str | None, seconds: float) -> dict[str, ContractDescription]:
@@ -62,9 +72,12 @@ async def told_by(connection: Connection, name: str | None, seconds: float) -> d
     Raises:
         Stop: there is no such name or method.
     """
-    names = await served_names(connection)
     if name is None:
+        names = await served_names(connection)
         return {each: await _contract(connection, each, names, seconds) for each in names}
+    names = {}
+    with suppress(PermissionDenied, Unimplemented):  # what has a name can be had without
+        names = await served_names(connection)
     served, _, method = name.rpartition(".")
     if name in names or served not in names:
         return {name: await _contract(connection, name, names, seconds)}

@@ -26,6 +26,7 @@ from capnet import (
     revoke,
     untyped,
 )
+from capnet.engine.turn import VALUES_LIKE_A_FRAME, Turn
 from capnet.serving.runtime import RuntimeService
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.office import Clerk, File, MemClerk, MemFile, Reader
@@ -170,6 +171,21 @@ async def test_a_peer_may_say_anything(data: dict[str, Any], monkeypatch: pytest
                 await describe(clerk)
         with pytest.raises(TypeError):
             clerk.call("open", "tea")
+
+
+async def test_asking_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-LIMIT-5: each method that is told of costs as much as a small frame."""
+    spent: list[int] = []
+
+    def spend(_: Turn, values: int) -> None:
+        spent.append(values)
+
+    async with connected(MemClerk()) as (_, client):
+        clerk = await client.bootstrap_untyped("office.Clerk")
+        with monkeypatch.context() as patch:
+            patch.setattr(Turn, "spend", spend)
+            told = await describe(clerk)
+    assert sum(spent) >= VALUES_LIKE_A_FRAME * len(told.methods) > 0
 
 
 async def test_names_are_told_with_a_line() -> None:
