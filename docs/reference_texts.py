@@ -1,4 +1,4 @@
-"""The signatures and texts on the pages of docs/reference/, made from the code: `python docs/reference_texts.py [--check]`.
+"""What the pages of docs/reference/ say of each name, made from the code: `python docs/reference_texts.py [--check]`.
 
 A page says with a comment what stands below it, up to the next comment or heading that this has not made:
 
@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sphinx.pycode import ModuleAnalyzer
 
 FOLDER = Path(__file__).parent / "reference"
-BLOCK = re.compile(r"^<!-- (capnet[\w.]*)(\(\))?( <)?(?:: ([\w, *\n]+))? -->\n(?:.*?^<!-- /\1 -->\n)?", re.M | re.S)
-HEADING = re.compile(r"^(#+) ", re.M)
+BLOCK = re.compile(
+    r"^<!-- (capnet[\w.]*)(\(\))?( <)?(?:: ([\w, *\n]+))? -->\n(?:.*?^<!-- /\1 -->\n)?", re.MULTILINE | re.DOTALL
+)
+HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns):$")
 ERROR = re.compile(r"(?:^|(?<=\.) )(?=[A-Z]\w+(?:, [A-Z]\w+)*: )")
 """Where one error of a `Raises` section ends and the next one's name begins."""
@@ -121,7 +123,7 @@ def text(docstring: str) -> str:
             code = _close(out)
         if heading:
             section = heading[1]
-            out += [f"**{TITLES[section]}**", ""]
+            out += [f"**{TITLES[heading[1]]}**", ""]
         elif section and line.startswith("    "):
             _item(out, section, line.removeprefix("    "))
         elif line.startswith("    ") and not code and (not out or not out[-1]):
@@ -174,7 +176,9 @@ def attribute_texts(cls: type) -> dict[str, str]:
     for base in reversed(cls.__mro__):
         if base.__module__.startswith("capnet"):
             docs = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
-            texts |= {name: " ".join(lines).strip() for (owner, name), lines in docs.items() if owner == base.__qualname__}
+            texts |= {
+                name: " ".join(lines).strip() for (owner, name), lines in docs.items() if owner == base.__qualname__
+            }
     return texts
 
 
@@ -185,7 +189,10 @@ def members(cls: type, wanted: str) -> list[str]:
     own = [name for name, value in vars(cls).items() if not name.startswith("_") and _has_text(value)]
     texts = attribute_texts(cls)
     annotated = [name for name in inspect.get_annotations(cls) if not name.startswith("_")]
-    return [*(name for name in annotated if name in texts or _is_event(cls)), *(name for name in own if name not in annotated)]
+    return [
+        *(name for name in annotated if name in texts or _is_event(cls)),
+        *(name for name in own if name not in annotated),
+    ]
 
 
 def _is_event(cls: type) -> bool:
@@ -193,7 +200,7 @@ def _is_event(cls: type) -> bool:
 
 
 def _has_text(value: Any) -> bool:
-    value = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+    value = getattr(value, "__func__", value)
     return bool(getattr(value, "__doc__", None)) and (callable(value) or isinstance(value, property))
 
 
@@ -206,7 +213,7 @@ def member(cls: type, name: str, texts: dict[str, str]) -> str:
         kind = _annotation(cls, name, value)
         return f"- `{owner}.{name}`{kind}{': ' if words else ''}{' '.join(text(words).split())}"
     words = inspect.getdoc(getattr(cls, name)) or ""
-    function = value.__func__ if hasattr(value, "__func__") else value
+    function: Any = getattr(value, "__func__", value)
     mark = "async " if inspect.iscoroutinefunction(function) else ""
     return f"#### `{owner}.{name}`\n\n```py\n{mark}{signature(name, function)}\n```\n\n{text(words)}\n"
 
@@ -238,7 +245,7 @@ def is_alias(path: str, value: Any) -> bool:
     return not value.__module__.startswith("capnet")
 
 
-def _class_entry(path: str, name: str, cls: Any, *, made: bool, based: bool, wanted: str | None) -> str:
+def _class_entry(path: str, name: str, cls: type, *, made: bool, based: bool, wanted: str | None) -> str:
     head = f"class {signature(name, cls, made=made)}"
     if based:
         head = f"class {name}({', '.join(base.__name__ for base in cls.__bases__)})"
@@ -248,9 +255,10 @@ def _class_entry(path: str, name: str, cls: Any, *, made: bool, based: bool, wan
         entries = [member(cls, one, texts) for one in members(cls, wanted)]
         listed = [one for one in entries if one.startswith("- ")]
         parts += ["\n".join(listed), "\n".join(one for one in entries if not one.startswith("- "))]
-    elif is_dataclass(cls) and not made and "Attributes:" not in (cls.__doc__ or ""):
+    elif not made and is_dataclass(cast("Any", cls)) and "Attributes:" not in (cls.__doc__ or ""):
         texts = attribute_texts(cls)
-        parts.append("\n".join(member(cls, one.name, texts) for one in fields(cls) if one.name in texts))
+        named = [one.name for one in fields(cast("Any", cls))]
+        parts.append("\n".join(member(cls, name, texts) for name in named if name in texts))
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
@@ -276,7 +284,7 @@ def renewed(page: str) -> str:
             level = len(heading[1])
         path, parens, base, wanted = match.groups()
         made = entry(path, made=not parens, based=bool(base), wanted=wanted and " ".join(wanted.split()))
-        deeper = re.sub(r"^###(?=#? `)", "#" * (level + 1), made, flags=re.M)
+        deeper = re.sub(r"^###(?=#? `)", "#" * (level + 1), made, flags=re.MULTILINE)
         out.append(f"{match[0].partition('-->')[0]}-->\n\n{deeper}\n<!-- /{path} -->\n")
         done = match.end()
     return "".join([*out, page[done:]])

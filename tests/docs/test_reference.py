@@ -12,7 +12,7 @@ from docs import reference_texts
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FENCED = re.compile(r"^```.*?^```", re.M | re.S)
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def test_the_pages_are_up_to_date() -> None:
@@ -75,9 +75,12 @@ def test_a_docstring_becomes_markdown() -> None:
 
 @pytest.mark.parametrize("long", [False, True])
 def test_a_signature_is_shown_as_it_is_written(long: bool) -> None:
-    def short(a: int, /, b: str = "x", *, c: float | None = None) -> bool: ...
+    def short(a: int, /, b: str = "x", *, c: float | None = None) -> bool:
+        return False
 
-    def wide(self: object, first: dict[str, list[int]], /, second: dict[str, int], *, third: dict[str, str]) -> None: ...
+    def wide(
+        self: object, first: dict[str, list[int]], /, second: dict[str, int], *, third: dict[str, str]
+    ) -> None: ...
 
     if long:
         assert reference_texts.signature("wide_and_long", wide).split("\n") == [
