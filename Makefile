@@ -12,8 +12,8 @@ CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/proper
 TWICE   := tests/unit/wire tests/conformance tests/hostile/test_wire.py
 NATIVE  := $(wildcard setup.py capnet/native/*.[ch])
 
-# What `make soak` holds to the bars in milliseconds and bytes, beside the long programme.
-BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py tests/integration/test_kills.py
+# What `make soak` holds to the bars in milliseconds and bytes, or repeats more often, beside the long programme.
+BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py tests/integration/test_kills.py tests/integration/test_starts.py tests/scenarios/test_revoke_races.py
 
 # Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
 WORKERS := auto
@@ -63,6 +63,7 @@ check: test lint types docs  ## test, lint, types and docs
 soak: $(TOOLS)  ## the long programme: simulation, hostile peers, fuzzing, kill -9, a day's work; an hour or more
 	$(PIP) --editable '.[dev,fuzz]'
 	CAPNET_HYPOTHESIS=deep CAPNET_BARS=1 $(BIN)/pytest -s --timeout 14400 tests/soak tests/property/test_pair_machine.py $(BARS)
+	CAPNET_LOOPS=every $(PYTEST) -k uvloop
 
 lint: $(TOOLS)  ## format, style and import contracts
 	$(BIN)/ruff format --check

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from capnet.calls.call import Call
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
+    from capnet.contract.description import ContractDescription, MethodDescription, ParameterDescription
     from capnet.engine.lifecycle import CloseCause
     from capnet.fanout.broadcast import Broadcast
     from capnet.fanout.state import State
@@ -61,15 +62,18 @@ if TYPE_CHECKING:
         Verdict,
     )
     from capnet.references.promise import pipe
-    from capnet.references.proxy import cast_cap, dup, generation, notify, on_broken, release
+    from capnet.references.proxy import cast_cap, dup, generation, notify, on_broken, release, untyped
     from capnet.references.revoke import Revocation, detach, revoke
+    from capnet.references.untyped import Untyped
     from capnet.registry.facet import implementation_of
     from capnet.registry.fallback import HOLD
     from capnet.registry.registry import ServeHandle
-    from capnet.serving.runtime import Runtime
+    from capnet.serving.runtime import Runtime, describe
     from capnet.serving.scope import Scope
     from capnet.serving.swap import ReplaceReport, Swap
     from capnet.serving.threads import in_thread
+    from capnet.slots.occupant import Occupant
+    from capnet.slots.slot import Slot
     from capnet.streams.channel import channel
 
 __version__ = "0.1.0"
@@ -89,6 +93,7 @@ __all__ = [
     "CapnetError",
     "CloseCause",
     "Connection",
+    "ContractDescription",
     "ContractError",
     "Crossing",
     "DeadlineExceeded",
@@ -103,8 +108,11 @@ __all__ = [
     "InvalidArgument",
     "Limits",
     "Membrane",
+    "MethodDescription",
     "MissingExtra",
     "NotFound",
+    "ParameterDescription",
+    "Occupant",
     "PermissionDenied",
     "Policy",
     "ProtocolViolation",
@@ -119,6 +127,7 @@ __all__ = [
     "Scope",
     "ServeHandle",
     "Sink",
+    "Slot",
     "State",
     "Stream",
     "StreamStopped",
@@ -127,12 +136,14 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "Untyped",
     "Verdict",
     "VersionMismatch",
     "call",
     "cast_cap",
     "channel",
     "connect",
+    "describe",
     "detach",
     "dup",
     "generation",
@@ -148,6 +159,7 @@ __all__ = [
     "revocable",
     "revoke",
     "stream",
+    "untyped",
 ]
 
 _LAZY = {
@@ -158,6 +170,7 @@ _LAZY = {
     "CallInfo": "capnet.policy.policy",
     "CloseCause": "capnet.engine.lifecycle",
     "Connection": "capnet.connection.connection",
+    "ContractDescription": "capnet.contract.description",
     "Crossing": "capnet.attenuation.membrane",
     "Denied": "capnet.policy.policy",
     "Explanation": "capnet.policy.policy",
@@ -165,6 +178,9 @@ _LAZY = {
     "Identity": "capnet.policy.policy",
     "Introduction": "capnet.policy.policy",
     "Membrane": "capnet.attenuation.membrane",
+    "MethodDescription": "capnet.contract.description",
+    "ParameterDescription": "capnet.contract.description",
+    "Occupant": "capnet.slots.occupant",
     "Policy": "capnet.policy.policy",
     "ReplaceReport": "capnet.serving.swap",
     "Restriction": "capnet.attenuation.restriction",
@@ -172,13 +188,16 @@ _LAZY = {
     "Runtime": "capnet.serving.runtime",
     "Scope": "capnet.serving.scope",
     "ServeHandle": "capnet.registry.registry",
+    "Slot": "capnet.slots.slot",
     "State": "capnet.fanout.state",
     "Subscription": "capnet.fanout.subscription",
     "Swap": "capnet.serving.swap",
+    "Untyped": "capnet.references.untyped",
     "Verdict": "capnet.policy.policy",
     "cast_cap": "capnet.references.proxy",
     "channel": "capnet.streams.channel",
     "connect": "capnet.connection.connect",
+    "describe": "capnet.serving.runtime",
     "detach": "capnet.references.revoke",
     "dup": "capnet.references.proxy",
     "generation": "capnet.references.proxy",
@@ -192,6 +211,7 @@ _LAZY = {
     "restrictions": "capnet.attenuation.restriction",
     "revocable": "capnet.attenuation.revocable",
     "revoke": "capnet.references.revoke",
+    "untyped": "capnet.references.proxy",
 }
 
 

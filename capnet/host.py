@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from os import PathLike
 from typing import Any, Self
 
 from anyio import CancelScope, create_task_group, move_on_after
@@ -20,6 +21,7 @@ from capnet.loop import Loop, open_loop
 from capnet.observe import Bus
 from capnet.observe.log import prepare
 from capnet.policy.policy import Admission, Explanation, Policy, explain
+from capnet.recording import Recorder
 from capnet.registry import Hosted
 from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.scope import Scopes
@@ -47,6 +49,8 @@ class Host(Serving):
         policy: decides which peer may have which name; without one every peer may have all that is served.
         limits: bounds that hold for each peer; the untrusted profile by default.
         host_limits: bounds for all of them together.
+        record: a file to record to what is said on all connections, for `capnet decode` and `capnet trace`.
+        record_values: record arguments, results and items as well, and not only how large they are.
 
     Raises:
         InvalidArgument: the name is not printable or longer than 256 bytes.
@@ -63,6 +67,8 @@ class Host(Serving):
         policy: Policy | None = None,
         limits: Limits | None = None,
         host_limits: HostLimits | None = None,
+        record: str | PathLike[str] | None = None,
+        record_values: bool = False,
     ) -> None:
         bus = Bus()
         services = Services(
@@ -73,6 +79,9 @@ class Host(Serving):
         self._name = name
         self._policy = policy
         self._limits = limits or Limits()
+        self._record = record
+        self._record_values = record_values
+        self._recorder: Recorder | None = None
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
         self._capacity = Capacity(host_limits or HostLimits(), bus)
@@ -86,6 +95,9 @@ class Host(Serving):
 
     async def __aenter__(self) -> Self:
         prepare()
+        if self._record is not None:
+            self._recorder = Recorder(self._record, values=self._record_values)
+            self._recorder.complain = partial(self._services.faults.unexpected, "recording")
         self._scope = open_loop()
         self._services.loop = await self._scope.__aenter__()
         self._services.bus.attach(self._services.loop)
@@ -102,6 +114,8 @@ class Host(Serving):
         finally:
             self._services.bus.attach(None)
             await self._scope.__aexit__(None, None, None)
+            if self._recorder is not None:
+                self._recorder.close()
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -191,6 +205,7 @@ class Host(Serving):
         connection = begin(
             self._running(),
             transport,
+            self._recorder,
             name=self._name,
             limits=self._limits,
             policy=self._policy,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.balance import every_start_has_its_end as every_start_has_its_end
+from tests.loops import on_both_kinds as on_both_kinds
 
 settings.register_profile(
     "quick", max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -33,16 +33,6 @@ def pytest_configure() -> None:
     """A shell that runs the tests in the background has them ignore SIGINT, and with them the programs they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(
-    scope="module",
-    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True}), "trio"],
-    ids=["asyncio", "asyncio+uvloop", "trio"],
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Each asynchronous test runs once on each of these."""
-    return request.param
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,7 +21,7 @@ from capnet.contract import CallContext, Cap, ContractSpec, MethodSpec, Sink, co
 from capnet.contract.position import ANYTHING, Position
 from capnet.errors import PermissionDenied
 from capnet.references.payload import lent_under
-from capnet.references.proxy import Proxy, dup_under, held_under, is_less, reference_of
+from capnet.references.proxy import Proxy, UntypedProxy, dup_under, held_under, is_less, reference_of
 from capnet.registry import Facet, Hosted, facet_of, implementation_of
 
 from .crossing import cannot_cross, rebuilt
@@ -167,7 +167,7 @@ class Side:
         """See `Replacing`."""
         if place.contract is None:
             raise cannot_cross("a capability where none is declared")
-        if type(value) is Proxy and place.contract is Cap:
+        if isinstance(value, UntypedProxy) and place.contract is Cap:
             raise cannot_cross(
                 "a capability of unknown contract",
                 "declare its contract where it is passed, or say what it is with cast_cap()",

@@ -24,12 +24,13 @@ from capnet.contract import (
 )
 from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
-from capnet.errors import ContractError, InvalidArgument
-from capnet.references.proxy import Proxy, dup_under, reference_of, release
+from capnet.errors import CapnetError, ContractError, InvalidArgument
+from capnet.references.proxy import Proxy, UntypedProxy, dup_under, reference_of, release
+from capnet.references.reference import Elsewhere
 from capnet.registry import Hosted
 from capnet.serving.runtime import restrictions_of
 
-__all__ = ["Inner", "Wrapper", "contract_of", "make_wrapper"]
+__all__ = ["HostedWrapper", "Inner", "Wrapper", "contract_of", "make_wrapper"]
 
 W = TypeVar("W", bound="Wrapper")
 
@@ -89,6 +90,25 @@ class HostedWrapper(Hosted):
     def __init__(self, implementation: Wrapper) -> None:
         super().__init__(implementation)
         self._behind: Hosted | None = None
+
+    @property
+    def gone(self) -> CapnetError | None:
+        """See `Hosted`."""
+        return None if self._behind is None else self._behind.gone
+
+    @property
+    def origin(self) -> int:
+        """See `Hosted`."""
+        behind = self._behind
+        while isinstance(behind, HostedWrapper):
+            behind = behind._behind  # noqa: SLF001 - another of the same
+        return self.generation if isinstance(behind, Elsewhere) else 0
+
+    def handler(self, interface: str, contract: ContractSpec | None, method: str) -> Handler | None:
+        """See `Hosted`."""
+        if self.names:
+            self.check_there()
+        return super().handler(interface, contract, method)
 
     def hold(self) -> None:
         """See `Hosted`."""
@@ -151,7 +171,7 @@ def contract_of(capability: object) -> Any:
     """
     if not isinstance(capability, Cap):
         raise InvalidArgument(f"{type(capability).__name__} is no capability", hint="a function: declare a contract")
-    if type(capability) is Proxy:
+    if isinstance(capability, UntypedProxy):
         raise ContractError("this proxy has no contract", hint="say what it is with cast_cap()")
     kind: Any = type(capability)
     contract: Any = contract_spec(kind).cls
@@ -159,10 +179,11 @@ def contract_of(capability: object) -> Any:
     return contract[arguments] if arguments else contract
 
 
-def make_wrapper(kind: type[W], contract: Any, inner: Inner) -> W:
-    """A wrapper of a kind, with a contract."""
+def make_wrapper(kind: type[W], contract: Any, inner: Inner | None) -> W:
+    """A wrapper of a kind, with a contract; without what is behind it, where its kind knows that otherwise."""
     wrapper: W = object.__new__(_wrapper_class(kind, contract))
-    wrapper._capnet_inner = inner  # noqa: SLF001 - contracts may use every public name, so this one is not
+    if inner is not None:
+        wrapper._capnet_inner = inner  # noqa: SLF001 - contracts may use every public name, so this one is not
     return wrapper
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from os import PathLike
 from typing import Any, Final, cast
 
 from anyio import CancelScope, current_time, sleep
@@ -17,11 +18,12 @@ from capnet.errors import InvalidArgument, MissingExtra, Unavailable
 from capnet.limits import Limits
 from capnet.loop import Loop, open_loop, spawn_detached
 from capnet.policy.policy import Policy
+from capnet.recording import Recorder
 from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
 
-__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "reach"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "reach"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -44,6 +46,8 @@ class connect:
         limits: bounds that hold for the peer; the untrusted profile by default.
         policy: decides what the peer may bootstrap from us; without one it may have all that is served.
         auth: plain data for the peer's policy, at most 4 KiB with the rest of the hello.
+        record: a file to record to what both sides say, for `capnet decode` and `capnet trace`.
+        record_values: record arguments, results and items as well, and not only how large they are.
         options: for the transport.
 
     Entering returns when the transport is connected; the handshake goes on while the first calls leave. At the end of
@@ -64,10 +68,15 @@ class connect:
         limits: Limits | None = None,
         policy: Policy | None = None,
         auth: Any = None,
+        record: str | PathLike[str] | None = None,
+        record_values: bool = False,
         **options: Any,
     ) -> None:
         self._url = url
         self._wait = wait
+        self._record = record
+        self._record_values = record_values
+        self._recorder: Recorder | None = None
         self._settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
         self._options = options
         self._scope: AbstractAsyncContextManager[Loop] | None = None
@@ -77,9 +86,16 @@ class connect:
         self._scope = open_loop()
         loop = await self._scope.__aenter__()
         try:
+            if self._record is not None:
+                self._recorder = Recorder(self._record, values=self._record_values)
             transport = await reach(self._url, self._wait, self._options)
-            self._connection = begin(loop, transport, **self._settings)
+            self._connection = begin(loop, transport, self._recorder, **self._settings)
+            if self._recorder is not None:
+                faults = self._connection._services.faults  # noqa: SLF001 - not for users
+                self._recorder.complain = partial(faults.unexpected, "recording")
         except BaseException as error:
+            if self._recorder is not None:
+                self._recorder.close()
             await self._scope.__aexit__(type(error), error, error.__traceback__)
             raise
         return self._connection
@@ -99,6 +115,8 @@ class connect:
             finally:
                 await self._scope.__aexit__(None, None, None)
                 services.bus.attach(None)
+                if self._recorder is not None:
+                    self._recorder.close()
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._outside_of_a_block().__await__()
@@ -161,8 +179,11 @@ async def reach(url: str, wait: float | None, options: Mapping[str, Any]) -> Tra
         pause = min(2 * pause, LATEST)
 
 
-def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:
+def begin(loop: Loop, transport: Transport, recorder: Recorder | None = None, **settings: Any) -> Connection:
     """A connection on a transport that is connected and not started; the transport is closed when that fails.
+
+    Args:
+        recorder: records what is said on it.
 
     A peer that has to start first has that time, and then as long as any other for its hello.
 
@@ -174,6 +195,8 @@ def begin(loop: Loop, transport: Transport, **settings: Any) -> Connection:
             limits = settings.get("limits") or Limits()
             patience = limits.handshake_timeout + transport.start_timeout
             settings["limits"] = replace(limits, handshake_timeout=patience)
+        if recorder is not None:
+            transport = recorder.tap(transport)
         return Connection(loop, transport, **settings)
     except BaseException:
         transport.abort()
@@ -191,12 +214,16 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
         return _own(name), rest
     points = _points()
     if not separator or name not in points:
-        known = sorted({*OWN, *points})
         raise InvalidArgument(
             f"no transport for {url!r}"[:300],
-            hint=f"known: {', '.join(known)}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
+            hint=f"known: {', '.join(known_schemes())}; write SCHEME:ADDRESS, such as unix:/run/app.sock",
         )
     return _load(points[name]), rest
+
+
+def known_schemes() -> list[str]:
+    """The schemes of all transports that come with capnet or are installed, whether they can be used or not."""
+    return sorted({*OWN, *_points()})
 
 
 # Those that come with capnet are there also where no metadata is installed, and tools that freeze a program see them.

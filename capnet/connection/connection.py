@@ -13,7 +13,7 @@ from anyio import Event as Signal
 from typing_extensions import TypeForm
 
 from capnet.calls.call import Call
-from capnet.contract import Cap, contract_spec
+from capnet.contract import Cap, MethodSpec, contract_spec
 from capnet.engine.inspect import snapshot
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import CapnetError
@@ -22,8 +22,9 @@ from capnet.loop import Loop
 from capnet.observe import Bus
 from capnet.policy.policy import Explanation, Policy, explain
 from capnet.references.proxy import release
+from capnet.references.untyped import Untyped
 from capnet.registry import Registry
-from capnet.serving.bootstrap import granting
+from capnet.serving.bootstrap import Bootstrap, granting
 from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.runtime import Runtime, runtime_of
 from capnet.serving.serving import Serving
@@ -104,16 +105,30 @@ class Connection(Serving):
             nothing. Unavailable: the connection is closing.
         """
         spec = contract_spec(contract)
-        arguments: dict[str, Any] = {"name": name or spec.name, "version": spec.version, "needs": spec.shape}
+        name = name or spec.name
+        arguments: dict[str, Any] = {"name": name, "version": spec.version, "needs": spec.shape}
+        return self._ask(name, granting(cast("Any", contract)), arguments, wait)
+
+    def bootstrap_untyped(self, name: str, /, *, wait: float | None = None) -> Call[Untyped]:
+        """What the peer serves as `name`, without a contract here: its methods are called by name, with plain data.
+
+            room = await connection.bootstrap_untyped("chat.Room")
+            await room.call("post", text="hello")
+
+        Args and errors are those of `bootstrap`; `describe` tells what can be called.
+        """
+        return self._ask(name, contract_spec(Bootstrap).methods["bootstrap"], {"name": name}, wait)
+
+    def _ask(self, name: str, method: MethodSpec, arguments: dict[str, Any], wait: float | None) -> Call[Any]:
         if wait is not None:
             arguments["wait_ms"] = int(wait * 1000)
         session = self._session
-        call = self._parts.calls.start(session.engine.imports.bootstrap, granting(cast("Any", contract)), arguments)
+        call = self._parts.calls.start(session.engine.imports.bootstrap, method, arguments)
         if wait is not None and not call.done:
             longest = wait + 2 * self.limits.policy_timeout
             call.expire_at(session.loop.now() + longest, f"no answer to a bootstrap in {longest:g} s")
         if session.bus.observed:
-            call.when_done(lambda: session.publisher.bootstrap_answered(arguments["name"], call.error))
+            call.when_done(lambda: session.publisher.bootstrap_answered(name, call.error))
         return call
 
     async def bootstrap_all(self, *contracts: type[Cap], wait: float | None = None) -> tuple[Any, ...]:

@@ -150,7 +150,7 @@ class Parts:
         self.services.loop = loop
         self.scopes = Scopes(self.services)
         registries = (self.services.registry,) if names is None else (self.services.registry, names)
-        self.names = Names(session, registries, policy, self.pumps.id_of, self.stats)
+        self.names = Names(session, registries, policy, self.pumps.id_of, self.stats, capacity)
         self.identification = Identification(session, policy, self.dispatcher.hold, self.dispatcher.let_go)
         self.cleanup: Cleanup = Cleanup(session, self, _CLEANED_UP)
         session.owner = owner

@@ -7,9 +7,10 @@ wire, loop or connection; it imports the standard library, msgspec and `capnet.e
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
 what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse
 (`keys.py` looks at what is put into sets and maps), `plain.py` takes apart what leaves, `path.py` says what will stand
-in a result, `shape.py` compares versions, `implementation.py` finds the handlers of a class; `reader.py` and `sink.py`
-are the two ends of a stream; `copied.py` keeps what is sent later as it is now; `callables.py`, `construction.py`,
-`fields.py`, `generics.py`, `hints.py` and `unfit.py` serve these.
+in a result, `shape.py` compares versions, `description.py` tells others of a contract (`documentation.py` reads its
+docstrings, `schema.py` says it in JSON Schema), `implementation.py` finds the handlers of a class; `reader.py` and
+`sink.py` are the two ends of a stream; `copied.py` keeps what is sent later as it is now; `callables.py`,
+`construction.py`, `fields.py`, `generics.py`, `hints.py` and `unfit.py` serve these.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from capnet.contract.annotation import Annotation
     from capnet.contract.callables import CallableCap, callable_contract
     from capnet.contract.conversion import INVALID_VALUE, ItemConversion, item_conversion
+    from capnet.contract.description import ContractDescription, MethodDescription, ParameterDescription
     from capnet.contract.implementation import Handler, implementation_table
     from capnet.contract.path import contract_at, step_into
     from capnet.contract.shape import differences
@@ -46,10 +48,13 @@ __all__ = [
     "CallContext",
     "CallableCap",
     "Cap",
+    "ContractDescription",
     "ContractSpec",
     "Handler",
     "ItemConversion",
+    "MethodDescription",
     "MethodSpec",
+    "ParameterDescription",
     "ParameterSpec",
     "Reader",
     "Sink",
@@ -74,10 +79,13 @@ _LAZY = {
     "INVALID_VALUE": "conversion",
     "Annotation": "annotation",
     "CallableCap": "callables",
+    "ContractDescription": "description",
     "ContractSpec": "spec",
     "Handler": "implementation",
     "ItemConversion": "conversion",
+    "MethodDescription": "description",
     "MethodSpec": "spec",
+    "ParameterDescription": "description",
     "ParameterSpec": "spec",
     "callable_contract": "callables",
     "callable_spec": "spec",

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from capnet.errors import InvalidArgument
 
-__all__ = ["differences"]
+__all__ = ["check_shape", "differences"]
 
 MAX_DEPTH: Final = 64
 """Nesting of one type, in types."""
@@ -47,7 +47,7 @@ def differences(needs: Any, offers: Any, *, offered_version: int | None = None) 
         InvalidArgument: one of the two is not a shape, or comparing them takes too long.
     """
     for contract in (needs, offers):
-        _Check().contract(contract)
+        check_shape(contract)
     comparison = _Comparison()
     found: list[str] = []
     for name, needed in needs.items():
@@ -59,6 +59,15 @@ def differences(needs: Any, offers: Any, *, offered_version: int | None = None) 
             sentences = iter(() if tolerated else ("is missing",))
         found += [f"method {_cut(name)}: {sentence}" for sentence in sentences]
     return found[:MAX_DIFFERENCES]
+
+
+def check_shape(contract: Any) -> None:
+    """Whether it is the shape of a contract.
+
+    Raises:
+        InvalidArgument: it is not, or it is too large.
+    """
+    _Check().contract(contract)
 
 
 def _method_differences(comparison: _Comparison, needed: list[Any], offered: list[Any]) -> Iterator[str]:

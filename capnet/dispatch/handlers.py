@@ -68,7 +68,11 @@ class Handlers:
         Raises:
             CapnetError: there is no such method, or the arguments do not fit.
         """
-        handler = hosted.handler(export.interface, export.contract, answer.method)
+        try:
+            handler = hosted.handler(export.interface, export.contract, answer.method)
+        except CapnetError:
+            self._session.engine.release_all(answer.references)
+            raise
         if handler is None:
             self._session.engine.release_all(answer.references)
             raise Unimplemented(f"{export.interface} has no method {answer.method!r} that can be called")
@@ -151,6 +155,8 @@ class Handlers:
         if error is None and answer.deadline is not None and session.loop.now() >= answer.deadline:
             error = DeadlineExceeded("the deadline that came with the call has passed")
         error = error or (CallCancelled("the handler was cancelled") if ours else cancelled(session, "handler"))
+        assert runner.hosted is not None
+        error = runner.hosted.seen(error)
         with session.must_succeed:
             session.engine.fail(answer, error)
         self._end(answer, error)

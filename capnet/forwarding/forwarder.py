@@ -22,12 +22,11 @@ from capnet.errors import CapnetError, FailedPrecondition
 from capnet.references.promise import promised
 from capnet.references.proxy import make_proxy
 from capnet.references.reference import Elsewhere, Reference
+from capnet.references.untyped import UntypedMethod
 from capnet.registry import Grants, Hosted
-from capnet.revocation.lineage import Granted, Lineage, take_back, with_descendants
+from capnet.revocation.lineage import Granted, Lineage, Opened, take_back, tell_replaced, with_descendants
 from capnet.session.session import Session
 from capnet.wire.frames import HOPS
-
-from .passthrough import PassThrough
 
 __all__ = ["Forwarder", "Forwarders", "goes_straight_on"]
 
@@ -39,7 +38,7 @@ LIKE_VALUES: Final = 128
 
 @lru_cache(maxsize=1024)
 def _passed(contract: str, name: str, kept: bool) -> Handler:
-    return Handler(PassThrough(contract, name, kept), None)
+    return Handler(UntypedMethod(contract, name, kept), None)
 
 
 class Forwarder(Elsewhere):
@@ -68,7 +67,15 @@ class Forwarder(Elsewhere):
         """Any method goes on that the contract has under which it was passed on; the next hop knows if there is one."""
         if contract is not None and method not in contract.methods:
             return None
+        if self.names:
+            self.check_there()
         return _passed(interface, method, False)
+
+    @property
+    def gone(self) -> CapnetError | None:
+        """See `Hosted`."""
+        lifecycle = self.reference.caller.session.engine.lifecycle
+        return self.reference.imported.broken or (None if lifecycle.accepts_calls else lifecycle.error())
 
     def hold(self) -> None:
         """See `Hosted`. One that nobody ever held, because what mentions it did not leave, is just collected."""
@@ -118,6 +125,13 @@ class Forwarder(Elsewhere):
         finally:
             kept.release()
 
+    def replaced(self, imported: Import) -> int:
+        """Its peer has put something else behind it. Returns the generation that its holders are told."""
+        if not self.names:
+            return imported.generation
+        self.generation += 1  # a name counts on from its own
+        return self.generation
+
     def _broken(self, error: CapnetError) -> None:
         self.reference.caller.held.passing.broken(self.all_granted(), error.message)
 
@@ -164,27 +178,32 @@ class Forwarders:
         self._broken.setdefault(reason, []).extend(granted)
 
     def take_back(self) -> None:
-        """Revoke what leads to nothing, and what came of it: all at once, so that each peer is told in few frames."""
+        """Revoke what leads to nothing, and what came of it: all at once, so that each peer is told in few frames.
+
+        What is held by a name stays, for something else may come behind that; what has come of it falls.
+        """
         broken, self._broken = self._broken, {}
         for reason, granted in broken.items():
-            take_back(with_descendants(granted), reason)
+            by_generation: dict[int, list[Granted | Opened]] = {}
+            for one in with_descendants(granted):
+                if not one.stays:
+                    by_generation.setdefault(one.born, []).append(one)
+            for born, fallen in by_generation.items():
+                take_back(fallen, f"generation {born} of what it came of has ended: {reason}" if born else reason)
 
     def replaced(self, imports: Iterable[Import]) -> None:
         """The peer has put other implementations behind capabilities: those who got them from us are told.
 
         What stands for them here stays what it is.
         """
-        told: dict[tuple[Session, int], list[Export]] = {}
+        told: dict[int, list[Granted]] = {}
         for imported in imports:
             forwarder = self._find(imported)
-            for granted in () if forwarder is None else tuple(forwarder.granted):
-                session = granted.session_ref()
-                if granted.live and session is not None:
-                    told.setdefault((session, imported.generation), []).append(granted.export)
-        for (session, generation), exports in told.items():
-            self._caller.session.engine.turn.spend(LIKE_VALUES * len(exports))
-            session.engine.exporting.tell_replaced(exports, generation)
-            session.driver.flush_soon()
+            if forwarder is not None:
+                told.setdefault(forwarder.replaced(imported), []).extend(forwarder.granted)
+        for generation, granted in told.items():
+            count = tell_replaced(granted, generation)
+            self._caller.session.engine.turn.spend(LIKE_VALUES * count)
 
     def onward(self, answer: Answer) -> Export:
         """What a call is made on that leads to a capability of the caller's own, or goes on with the call before it."""

@@ -200,6 +200,8 @@ class Payloads:
                 return CapRef(target.interface, target.version, target, -target.id)
             if isinstance(target, Pipelined) and promises:
                 return AnswerRef(target.call.id, target.path, target)
+        if not target.interface:
+            raise TypeError("a promise of something unknown travels to the peer that it will come from; await its call")
         forwarder = reference.caller.held.passing.of(target)
         if spec is None or (
             isinstance(target, Import) and spec.name == target.interface and spec.version >= target.version

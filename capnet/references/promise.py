@@ -1,8 +1,9 @@
 """`pipe`: use what a call will bring before it is there (P-CALL-8).
 
 A promise of a capability is a proxy like any other, whose calls go to where the result will be; one of other data can
-be stepped into and passed as an argument. While the call has not left, its answer can be kept at the callee, and then
-nothing waits for a round trip. When it has left, what is made on the promise waits here, in order (`dependent.py`).
+be stepped into and passed as an argument; one of which nothing is known is both. While the call has not left, its
+answer can be kept at the callee, and then nothing waits for a round trip. When it has left, what is made on the promise
+waits here, in order (`dependent.py`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
 from capnet.calls.call import Call, Late
-from capnet.contract import Annotation, contract_at, contract_spec, step_into
+from capnet.contract import Annotation, Cap, MethodDescription, contract_at, contract_spec, step_into
 from capnet.engine.calls import Pipelined
 from capnet.errors import InvalidArgument
 
 from .proxy import make_proxy
 from .reference import Reference
+from .untyped import Untyped
 
-__all__ = ["Promise", "pipe", "promised"]
+__all__ = ["Promise", "UntypedPromise", "pipe", "promised"]
 
 T = TypeVar("T")
 Steps = tuple[str | int, ...]
@@ -58,7 +60,9 @@ def _promise(call: Call[Any], target: Pipelined | Late, annotation: Annotation) 
     reference = Reference(call.caller, target)
     contract = contract_at(annotation)
     if contract is None:
-        return Promise(call, reference, annotation, ())
+        return _of_data(call, reference, annotation, ())
+    if contract is Cap:
+        return make_proxy(reference)
     spec = contract_spec(contract)
     target.interface, target.version = spec.name, spec.version
     return make_proxy(reference, contract)
@@ -107,7 +111,24 @@ class Promise:
     def _inside(self, target: Pipelined | Late, annotation: Annotation, steps: Steps) -> Any:
         if contract_at(annotation) is not None:
             return _promise(self._call, target, annotation)
-        return Promise(self._call, Reference(self._call.caller, target), annotation, steps)
+        return _of_data(self._call, Reference(self._call.caller, target), annotation, steps)
 
     def __repr__(self) -> str:
         return f"<promise of {self._call!r} at {list(self._steps)}>"
+
+
+class UntypedPromise(Untyped, Promise):
+    """What a call will bring of which nothing is declared: it may be a capability, or have one in it."""
+
+    __slots__ = ()
+
+    def _capnet_held(self) -> Reference:
+        return self.__capnet_reference__
+
+    def _capnet_known(self, method: str) -> MethodDescription | None:
+        return None
+
+
+def _of_data(call: Call[Any], reference: Reference, annotation: Annotation, steps: Steps) -> Promise:
+    kind = UntypedPromise if annotation.shape == "any" else Promise
+    return kind(call, reference, annotation, steps)

@@ -14,16 +14,37 @@ from typing import Any, NoReturn, ParamSpec, TypeVar, cast, get_origin
 from typing_extensions import TypeForm
 
 from capnet.calls.call import Call
-from capnet.contract import CallableCap, Cap, ContractSpec, MethodSpec, contract_spec, differences
+from capnet.contract import (
+    CallableCap,
+    Cap,
+    ContractDescription,
+    ContractSpec,
+    MethodDescription,
+    MethodSpec,
+    contract_spec,
+    differences,
+)
 from capnet.contract.capability import declaration_of
+from capnet.contract.description import described
 from capnet.contract.stand_in import StandIn, stand_in_class
-from capnet.errors import CapnetError, InvalidArgument, Unimplemented
-from capnet.registry import Facet
+from capnet.engine.exports import FIRST_USER_ID
+from capnet.engine.imports import Import
+from capnet.errors import (
+    CapnetError,
+    ContractError,
+    FailedPrecondition,
+    InvalidArgument,
+    Unimplemented,
+    VersionMismatch,
+)
+from capnet.registry import Facet, Hosted
 
 from .reference import Reference
+from .untyped import Untyped
 
 __all__ = [
     "Proxy",
+    "UntypedProxy",
     "cast_cap",
     "dup",
     "dup_under",
@@ -35,6 +56,8 @@ __all__ = [
     "on_broken",
     "reference_of",
     "release",
+    "spec_of",
+    "untyped",
 ]
 
 C = TypeVar("C")
@@ -62,6 +85,34 @@ class Proxy(StandIn):
         held_under(self, contract)
         return make_proxy(self._capnet_reference, contract)
 
+    def __capnet_elsewhere__(self) -> Hosted:
+        """What stands for this capability behind a name.
+
+        Raises:
+            FailedPrecondition: `promise`, it is not known yet; `another_loop`. Released: it was given back.
+            VersionMismatch: the peer lacks methods of the contract. ContractError: it has no contract, or is the peer's
+            runtime. What it is broken with.
+        """
+        reference = self._capnet_reference
+        reference.caller.session.loop.check()
+        target = reference.usable()
+        if target.broken is not None:
+            raise target.broken.again()
+        if not isinstance(target, Import):
+            raise FailedPrecondition("a promise cannot be served", reason="promise", hint="await the call first")
+        if type(self) is Proxy:
+            raise ContractError("this proxy has no contract", hint="say what it is with cast_cap()")
+        if target.id < FIRST_USER_ID:
+            raise ContractError("the runtime of a peer does not travel")
+        spec = contract_spec(type(self))
+        lacking = [
+            f"method {one.name!r}: since {one.since}" for one in spec.methods.values() if one.since > target.version
+        ]
+        if lacking:
+            text = f"the peer serves version {target.version} of {spec.name}, which lacks {'; '.join(lacking)}"
+            raise VersionMismatch(text[:1000], details={"differences": lacking[:50], "version": target.version})
+        return reference.caller.held.passing.of(target)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proxy):
             return NotImplemented
@@ -80,11 +131,36 @@ class Proxy(StandIn):
         raise TypeError("a proxy cannot be pickled or copied; dup() gives another proxy of the same capability")
 
 
+class UntypedProxy(Untyped, Proxy):
+    """A proxy without a contract of this program."""
+
+    _capnet_spec: ContractSpec | None = None
+    """What it is held under, when that is less than all that it is."""
+    _capnet_told: ContractDescription | None = None
+    """What the peer has said of its contract."""
+
+    def _capnet_held(self) -> Reference:
+        return self._capnet_reference
+
+    def _capnet_known(self, method: str) -> MethodDescription | None:
+        spec, told = self._capnet_spec, self._capnet_told
+        if spec is not None:
+            if method not in spec.methods:
+                raise Unimplemented(f"{spec.name} has no method {method!r} that can be called")
+            told = told or described(spec)
+        return None if told is None else told.methods.get(method)
+
+
 def make_proxy(reference: Reference, contract: Any = None) -> Any:
-    """A proxy that owns (or shares) `reference`; without a contract it has no methods until `cast_cap`."""
-    proxy = object.__new__(Proxy if contract is None else _proxy_class(contract))
+    """A proxy that owns (or shares) `reference`; without a contract its methods are called by name."""
+    proxy = object.__new__(UntypedProxy if contract is None else _proxy_class(contract))
     _set(proxy, "_capnet_reference", reference)
     return proxy
+
+
+def spec_of(proxy: Proxy) -> ContractSpec | None:
+    """The contract that a proxy is held under; None for all that it is."""
+    return proxy._capnet_spec if isinstance(proxy, UntypedProxy) else contract_spec(type(proxy))  # noqa: SLF001 - ours
 
 
 def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
@@ -94,16 +170,16 @@ def held_under(proxy: Proxy, contract: Any) -> ContractSpec | None:
         TypeError: more is declared than it is held under, or something else.
     """
     imported, narrowed = proxy._capnet_reference.imported, proxy._capnet_reference.narrowed  # noqa: SLF001
-    kind = type(proxy)
+    held = spec_of(proxy)
     if contract is Cap:
-        return None if kind is Proxy else contract_spec(kind)
+        return held
     wanted = contract_spec(contract)
-    if kind is not Proxy and issubclass(kind, wanted.cls):
+    if held is not None and issubclass(held.cls, wanted.cls):
         return wanted
-    if wanted.is_callable and issubclass(kind, CallableCap) and differences(wanted.shape, contract_spec(kind).shape):
+    if wanted.is_callable and held is not None and held.is_callable and differences(wanted.shape, held.shape):
         raise TypeError("Expected a function of another signature than this one is held under")
     # What a peer says that something is counts as long as nobody has said less of it.
-    said = contract_spec(kind).name if narrowed else imported.interface
+    said = held.name if narrowed and held is not None else imported.interface
     if said == wanted.name or (not narrowed and _extends(said, wanted.cls)):
         return wanted
     raise TypeError(f"Expected `{wanted.name}`, got `{said}`")
@@ -121,9 +197,9 @@ def _extends(name: str, contract: type) -> bool:
 
 def is_less(proxy: Proxy, spec: ContractSpec) -> bool:
     """Whether a contract that a proxy is held under leaves out something of what the peer says that it is."""
-    reference, kind = proxy._capnet_reference, type(proxy)  # noqa: SLF001
-    if spec.is_callable and issubclass(kind, CallableCap):  # a peer does not tell the signature
-        return reference.narrowed or bool(differences(contract_spec(kind).shape, spec.shape))
+    reference, held = proxy._capnet_reference, spec_of(proxy)  # noqa: SLF001
+    if spec.is_callable and held is not None and held.is_callable:  # a peer does not tell the signature
+        return reference.narrowed or bool(differences(held.shape, spec.shape))
     target = reference.imported
     return reference.narrowed or spec.name != target.interface or spec.version < target.version
 
@@ -212,6 +288,7 @@ def dup(proxy: C) -> C:
     reference.caller.session.loop.check()
     reference.caller.held.hold(reference.usable())
     copy: Any = object.__new__(type(proxy))
+    copy.__dict__.update(vars(proxy))
     _set(copy, "_capnet_reference", Reference(reference.caller, reference.imported, reference.narrowed))
     return cast("C", copy)
 
@@ -261,3 +338,24 @@ def cast_cap(proxy: object, contract: TypeForm[C]) -> C:
     if isinstance(proxy, kind):
         return proxy
     raise InvalidArgument(f"{type(proxy).__name__} is not a {kind.__name__}")
+
+
+def untyped(capability: object) -> Untyped:
+    """A capability whose methods are called by name; it shares its reference with `capability`.
+
+        room = untyped(await lobby.anything())
+        await room.call("post", text="hello")
+
+    Args:
+        capability: a proxy, such as what came where `Any` or `Cap` is declared. One with a contract stays within it:
+            it has its methods and no others.
+
+    Raises:
+        TypeError: it is no proxy, for instance an object of our own that came home.
+    """
+    reference = reference_of(capability)
+    if isinstance(capability, UntypedProxy):
+        return capability
+    proxy = make_proxy(reference)
+    _set(proxy, "_capnet_spec", contract_spec(type(capability)))
+    return cast("Untyped", proxy)

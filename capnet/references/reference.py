@@ -71,6 +71,11 @@ class Elsewhere(Hosted):
     reference: Reference
     parent: Granted | None
 
+    @property
+    def origin(self) -> int:
+        """See `Hosted`."""
+        return self.generation
+
     @abstractmethod
     def proxy(self, contract: ContractSpec | None) -> Any:
         """It has come home: the capability itself."""

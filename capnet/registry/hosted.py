@@ -20,6 +20,7 @@ from capnet.contract import (
     implemented_spec,
 )
 from capnet.contract.stand_in import StandIn
+from capnet.errors import CapnetError, Revoked, Unavailable
 
 from .turns import Turns
 
@@ -104,6 +105,7 @@ class Hosted:
         running: calls that run on it, and streams that it produces.
         streams: how many of those are streams.
         generation: of the registration that serves it, 0 without one.
+        names: the contracts under which it is behind names now.
         turns: of its calls, when its contract is ordered; else None.
         granted: its exports on all connections.
         facets: what stands for it where it came home under a contract, by that; None as long as it never did.
@@ -120,6 +122,7 @@ class Hosted:
         "granted",
         "holders",
         "implementation",
+        "names",
         "running",
         "streams",
         "turns",
@@ -131,6 +134,7 @@ class Hosted:
         self.running = 0
         self.streams = 0
         self.generation = 0
+        self.names: tuple[str, ...] = ()
         self.turns: Turns | None = None
         self.granted = Grants(implementation)
         self._idle: list[tuple[int, Callable[[], None]]] | None = None
@@ -190,6 +194,57 @@ class Hosted:
             self.expose(contract)
             table = self._others[contract]
         return table.get(method)
+
+    @property
+    def gone(self) -> CapnetError | None:
+        """Why what it stands for answers nothing any more, or None; an object of this program answers always."""
+        return None
+
+    @property
+    def origin(self) -> int:
+        """The generation that what it brings comes of, where that ends with something elsewhere; else 0."""
+        return 0
+
+    def check_there(self) -> None:
+        """Nothing, where a call on it can be made that is behind a name: that stays, whatever becomes of this.
+
+        Raises:
+            Unavailable: `vacant`.
+        """
+        gone = self.gone
+        if gone is not None:
+            raise Unavailable(
+                f"nothing is behind {self.names[0]} now: {gone.message}",
+                reason="vacant",
+                retry="after-cooldown",
+                details={"generation": self.generation},
+            )
+
+    def seen(self, error: CapnetError) -> CapnetError:
+        """What those who hold it by a name, or did, are told of an error: it is not what they hold that has ended."""
+        if not (self.generation and isinstance(error, Unavailable | Revoked) and error.reason != "vacant"):
+            return error
+        gone = self.gone
+        if gone is None:
+            return error
+        return Unavailable(
+            f"it may have run or not: generation {self.generation} of what was called has ended: {gone.message}",
+            reason="indeterminate",
+            retry="never",
+            details={"generation": self.generation},
+        )
+
+    def serve(self, contract: str, generation: int) -> None:
+        """It is behind a name from now on, which holds it."""
+        self.names += (contract,)
+        self.generation = generation
+        self.hold()
+
+    def unserve(self, contract: str) -> None:
+        """It is behind that name no longer; who has taken it from there is to release it."""
+        names = list(self.names)
+        names.remove(contract)
+        self.names = tuple(names)
 
     def all_granted(self) -> list[Any]:
         """Its exports, and those of what stands in front of it."""

@@ -207,8 +207,7 @@ class Registry:
                 replaced.append((taken, old))
                 continue
             registration = self._by_name[name] = Registration(name, spec, hosted, handle)
-            hosted.generation = registration.generation
-            hosted.hold()
+            hosted.serve(spec.name, registration.generation)
             served.append(registration)
             for wake in tuple(self._waiters.get(name, ())):
                 wake()
@@ -243,22 +242,27 @@ class Registry:
         Returns what was there before, which the caller must `release` when it is done with it.
 
         Raises:
-            FailedPrecondition: `superseded`, the name was ended or replaced since it was prepared. Nothing has changed.
+            FailedPrecondition: `superseded`, the name was ended or replaced since it was prepared. What the new one has
+            ended with, if it is elsewhere. Nothing has changed.
         """
         registration = replacement.registration
         if self.find(registration.name) is not registration or registration.generation != replacement.generation:
             raise _superseded(registration)
+        gone = replacement.hosted.gone
+        if gone is not None:
+            raise gone.again()
         old = self._swap(registration, replacement.hosted)
         replacement.committed = True
         replacement.hosted.release(self._close)  # the registration holds it
         return old
 
     def _swap(self, registration: Registration, hosted: Hosted) -> Hosted:
-        old = registration.hosted
-        hosted.hold()
+        old, name = registration.hosted, registration.spec.name
+        # What is elsewhere may have been replaced there meanwhile, which counts as well.
+        registration.generation = max(registration.generation, old.origin) + 1
         registration.hosted = hosted
-        registration.generation += 1
-        hosted.generation = registration.generation
+        old.unserve(name)
+        hosted.serve(name, registration.generation)
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_replaced(registration, old)
         return old
@@ -270,6 +274,7 @@ class Registry:
         del self._by_name[registration.name]
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_ended(registration, reason)
+        registration.hosted.unserve(registration.spec.name)
         registration.hosted.release(self._close)
 
     def owned_by(self, handle: ServeHandle) -> list[Registration]:
@@ -337,7 +342,9 @@ def _prepared(implementation: Cap) -> tuple[ContractSpec, Hosted]:
         raise ContractError(
             f"{implementation!r} is not an implementation", hint="pass an object of a class that fills in a contract"
         )
+    # What stands for a capability of a peer's is kept by its connection (`capnet/references/proxy.py`).
+    elsewhere = getattr(type(implementation), "__capnet_elsewhere__", None)
+    hosted: Hosted = Hosted.of(implementation) if elsewhere is None else elsewhere(implementation)
     spec = contract_spec(type(implementation))
-    hosted = Hosted.of(implementation)
     hosted.expose(spec)
     return spec, hosted

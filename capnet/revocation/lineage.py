@@ -24,7 +24,17 @@ from capnet.session.session import Session
 from capnet.wire.references import CapRef
 from capnet.wire.references import Reference as WireReference
 
-__all__ = ["Above", "Granted", "Lineage", "Opened", "check_loops", "handling", "take_back", "with_descendants"]
+__all__ = [
+    "Above",
+    "Granted",
+    "Lineage",
+    "Opened",
+    "check_loops",
+    "handling",
+    "take_back",
+    "tell_replaced",
+    "with_descendants",
+]
 
 handling: Final[ContextVar[Granted | None]] = ContextVar("capnet.handling", default=None)
 """What the running handler was called on: exports that it makes came of that."""
@@ -46,6 +56,7 @@ class Granted:
         interface: the contract that it was exported under.
         hosted: what answers behind it, while the peer holds it or a call on it runs.
         alone: it came of nothing that could be revoked.
+        born: the generation of the name that it came of, where that is of something elsewhere; else 0.
         fallen: why it was taken back, or None.
         parents: what it came of.
     """
@@ -55,6 +66,7 @@ class Granted:
         "_children",
         "_export",
         "alone",
+        "born",
         "fallen",
         "grants_ref",
         "hosted",
@@ -70,6 +82,7 @@ class Granted:
         self.interface = export.interface
         self.hosted: Hosted | None = hosted
         self.alone = False
+        self.born = 0
         self.fallen: str | None = None
         self.parents: dict[Granted, None] = {}
         self._export: Export | None = export
@@ -87,6 +100,16 @@ class Granted:
         """The export; only while it is `live`."""
         assert self._export is not None
         return self._export
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is held by a name, so that it does not end with what is behind that."""
+        return self.hosted is not None and self.interface in self.hosted.names
+
+    @property
+    def bears(self) -> int:
+        """See `born`: that of what comes of it now."""
+        return (0 if self.hosted is None else self.hosted.origin) or self.born
 
     @property
     def children(self) -> Collection[Granted | Opened]:
@@ -108,6 +131,7 @@ class Granted:
             self.detach()
         elif not (self.alone or parent in self.parents or parent.fallen is not None or self._leads_to(parent, above)):
             parent.bear(self)
+            self.born = self.born or parent.bears
             self.parents[parent] = None
             if len(self.parents) > MAX_WAYS:
                 self.forget(next(iter(self.parents)))
@@ -212,11 +236,13 @@ class Opened:
         parent: what it came of.
     """
 
-    __slots__ = ("__weakref__", "end", "fallen", "parents")
+    __slots__ = ("__weakref__", "born", "end", "fallen", "parents")
     children: Final = ()
+    stays: Final = False
 
     def __init__(self, end: Callable[[CapnetError], object], parent: Granted) -> None:
         self.end = end
+        self.born = parent.bears
         self.fallen: str | None = None
         self.parents = {parent: None}
         parent.bear(self)
@@ -323,6 +349,19 @@ def take_back(fallen: Iterable[Granted | Opened], reason: str) -> None:
         with session.must_succeed:
             session.engine.exporting.revoke(exports, reason)
     _Telling(by_session).turn()
+
+
+def tell_replaced(granted: Iterable[Granted], generation: int) -> int:
+    """Tell those who hold these exports that something else answers behind them. Returns how many were told of."""
+    told: dict[Session, list[Export]] = {}
+    for one in granted:
+        session = one.session_ref()
+        if one.live and session is not None:
+            told.setdefault(session, []).append(one.export)
+    for session, exports in told.items():
+        session.engine.exporting.tell_replaced(exports, generation)
+        session.driver.flush_soon()
+    return sum(map(len, told.values()))
 
 
 def check_loops(granted: Iterable[Granted]) -> None:

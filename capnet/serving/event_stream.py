@@ -27,10 +27,11 @@ from capnet.observe import (
     StreamOpened,
 )
 from capnet.observe import events as known
+from capnet.session.session import Session
 
 from .names import Names
 
-__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "EventStream"]
+__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "EventStream", "check_grant"]
 
 EVENTS_GRANT: Final = "capnet.events"
 """The grant with which a peer sees the events of the host and of all its connections."""
@@ -114,10 +115,7 @@ class EventStream(Reader[dict[str, Any]]):
             if isinstance(event, StreamOpened | StreamClosed | CreditStalled) and event.stream == self._stream:
                 return False
         if self._wide:
-            if EVENTS_GRANT not in self._session.attestation.grants:
-                raise PermissionDenied(
-                    "the grant is gone", reason="denied", details={"required": [EVENTS_GRANT], "granted": []}
-                )
+            check_grant(self._session)
             return True
         if isinstance(event, NameServed | NameReplaced | NameUnserved):
             return await self._names.ask_policy(event.name, None) is None
@@ -148,6 +146,20 @@ class EventStream(Reader[dict[str, Any]]):
             "generation": 0,
             "fields": {"dropped": number},
         }
+
+
+def check_grant(session: Session) -> None:
+    """Whether the peer of a connection may know of the whole host.
+
+    Raises:
+        PermissionDenied: `denied`.
+    """
+    if EVENTS_GRANT not in session.attestation.grants:
+        raise PermissionDenied(
+            f"you were not granted {EVENTS_GRANT}",
+            reason="denied",
+            details={"required": [EVENTS_GRANT], "granted": []},
+        )
 
 
 def _kind(name: str) -> type[Event]:

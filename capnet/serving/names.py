@@ -14,6 +14,7 @@ from capnet.errors import ResourceExhausted
 from capnet.limits import bound
 from capnet.policy.policy import Admission, Denied, Policy, refusal_of, settled
 from capnet.registry import Fallback, Registration, Registry
+from capnet.session.capacity import Capacity
 from capnet.session.session import Session
 
 __all__ = ["Names", "names_of"]
@@ -27,9 +28,10 @@ class Names:
         policy: is asked about each name.
         stream_id: the id of the stream whose items come from an object, 0 when there is none.
         stats: how much of each bounded thing there is now.
+        capacity: of the host, and with it all of its connections; None of a connection that has none.
     """
 
-    __slots__ = ("_pending", "_policy", "registries", "session", "stats", "stream_id")
+    __slots__ = ("_pending", "_policy", "capacity", "registries", "session", "stats", "stream_id")
 
     def __init__(
         self,
@@ -38,8 +40,10 @@ class Names:
         policy: Policy | None,
         stream_id: Callable[[object], int],
         stats: Callable[[], dict[str, int]],
+        capacity: Capacity | None,
     ) -> None:
         self.session = session
+        self.capacity = capacity
         self.registries = registries
         self.stream_id = stream_id
         self.stats = stats

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from typing import Any, Final, cast
 
 from anyio import sleep
 from anyio.lowlevel import checkpoint
 
 from capnet.calls.call import Caller
-from capnet.contract import INJECT, CallContext, Cap, Stream, call, stream
+from capnet.contract import INJECT, CallContext, Cap, ContractDescription, Stream, call, contract_spec, stream
+from capnet.contract.description import described
 from capnet.engine.turn import VALUES_LIKE_A_FRAME
-from capnet.references.proxy import Proxy, make_proxy, reference_of
+from capnet.errors import InvalidArgument
+from capnet.references.proxy import Proxy, UntypedProxy, make_proxy, reference_of, spec_of
 from capnet.references.reference import Reference
 from capnet.registry import Facet, implementation_of
+from capnet.session.session import Session
 
-from .event_stream import EventStream
+from .event_stream import EventStream, check_grant
 from .names import Names, names_of
 
-__all__ = ["Runtime", "RuntimeService", "restrictions_of", "runtime_of"]
+__all__ = ["Runtime", "RuntimeService", "describe", "restrictions_of", "runtime_of"]
 
 NAMES_PER_TURN: Final = 64
 """Names that a policy is asked about for a description until others have their turn."""
+CONNECTIONS_PER_ANSWER: Final = 64
+"""Connections that are told of at a time."""
 
 
 class Runtime(Cap, name="capnet.Runtime"):
@@ -33,11 +40,16 @@ class Runtime(Cap, name="capnet.Runtime"):
 
     @call
     async def describe(self) -> dict[str, Any]:
-        """The names that this peer may have, each with its contract, version and the shape of its methods.
+        """The names that this peer may have, each with its contract, version, shape and the first line of its docs.
 
         Raises:
             ResourceExhausted: `max_pending_bootstraps`, too much is asked at a time.
         """
+        ...
+
+    @call
+    async def contract(self, cap: Any) -> dict[str, Any]:
+        """What can be called on a capability of ours that the asker holds: see `capnet.describe`."""
         ...
 
     @call
@@ -48,6 +60,23 @@ class Runtime(Cap, name="capnet.Runtime"):
     @call
     async def restrictions(self, cap: Any) -> list[dict[str, Any]]:
         """What is held against calls on a capability of ours that the asker holds: see `capnet.restrictions`."""
+        ...
+
+    @call
+    async def connections(self, after: int = 0) -> list[dict[str, Any]]:
+        """The connections of the whole host at the other side, for peers that may know: those with `capnet.events`.
+
+        Each item is a map of `connection` (its number, as events have it), `peer`, `principal`, `transport`, and how
+        many there are now of its `calls` (the peer's that run or wait here), `calls_out` (ours), `streams`, `exports`
+        and `imports`, with the bytes that the peer takes up (`charge`) and has not read yet (`backlog`).
+
+        Args:
+            after: leaves out the connections up to that number. There are at most 64 items, those with the lowest
+                numbers; ask for those after the last one until there is none.
+
+        Raises:
+            PermissionDenied: the policy of the other side does not grant `capnet.events` to us.
+        """
         ...
 
     @stream
@@ -79,6 +108,15 @@ class RuntimeService(Runtime):
         with names.asking():
             return await _description(names)
 
+    async def contract(self, cap: Any, *, ctx: CallContext = INJECT) -> dict[str, Any]:
+        """See `Runtime`. Nobody is told of what is theirs."""
+        session = names_of(ctx).session
+        if not isinstance(cap, Cap) or (isinstance(cap, Proxy) and reference_of(cap).caller.session is session):
+            raise InvalidArgument("this is no capability that the asker was given here")
+        told = await describe(cap)
+        session.engine.turn.spend(len(told.methods) * VALUES_LIKE_A_FRAME)
+        return told.data()
+
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
         return names_of(ctx).stats()
@@ -88,9 +126,35 @@ class RuntimeService(Runtime):
         theirs = isinstance(cap, Proxy) and reference_of(cap).caller.session is names_of(ctx).session
         return [] if theirs else await restrictions_of(cap)
 
+    async def connections(self, after: int = 0, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
+        """See `Runtime`."""
+        names = names_of(ctx)
+        check_grant(names.session)
+        everyone = (names.session,) if names.capacity is None else names.capacity.sessions
+        some = islice((session for session in everyone if session.number > after), CONNECTIONS_PER_ANSWER)
+        return [_in_figures(session) for session in some]
+
     def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
         """See `Runtime`."""
         return EventStream(names_of(ctx), ctx.call_id, kinds or ())
+
+
+def _in_figures(session: Session) -> dict[str, Any]:
+    """A connection, for who may know of all. No table is walked for it."""
+    engine = session.engine
+    return {
+        "connection": session.number,
+        "peer": session.peer_name,
+        "principal": session.attestation.principal,
+        "transport": session.attestation.transport,
+        "calls": len(engine.answers),
+        "calls_out": len(engine.calls),
+        "streams": len(engine.streams),
+        "exports": len(engine.exports),
+        "imports": len(engine.imports),
+        "charge": session.charge,
+        "backlog": session.driver.transport.backlog,
+    }
 
 
 async def _description(names: Names) -> dict[str, Any]:
@@ -110,6 +174,7 @@ async def _description(names: Names) -> dict[str, Any]:
                 "version": spec.version,
                 "generation": registration.generation,
                 "methods": spec.shape,
+                "doc": described(spec).summary,
             }
         if not number % NAMES_PER_TURN:
             await checkpoint()  # others have their turn
@@ -119,6 +184,44 @@ async def _description(names: Names) -> dict[str, Any]:
 def runtime_of(caller: Caller) -> Runtime:
     """The peer's runtime capability."""
     return cast("Runtime", make_proxy(Reference(caller, caller.session.engine.imports.runtime), Runtime))
+
+
+async def describe(capability: object) -> ContractDescription:
+    """What can be called on a capability, in shapes and in words: its issuer is asked about a proxy.
+
+    Nothing is told of methods that are not within what is held: of a narrower contract, or left out by `restrict`. An
+    untyped reference keeps what it is told, and takes arguments without names from then on.
+
+    Args:
+        capability: a proxy, with a contract or without, or an object of our own.
+
+    Raises:
+        CapnetError: the issuer cannot be asked, or what it tells is no description. TypeError: it is no capability.
+    """
+    if isinstance(capability, Proxy):
+        return await _described_by_issuer(capability)
+    if not isinstance(capability, Cap):
+        raise TypeError(f"{type(capability).__name__} is no capability")
+    told = described(contract_spec(type(capability)))
+    for rule in await restrictions_of(capability):
+        if rule["methods"] is not None:
+            told = told.only(rule["methods"])
+    return told
+
+
+async def _described_by_issuer(proxy: Proxy) -> ContractDescription:
+    caller, imported = reference_of(proxy).caller, reference_of(proxy).usable()
+    caller.held.hold(imported)
+    async with make_proxy(Reference(caller, imported)) as whole:  # see `restrictions_of`
+        told = ContractDescription.from_data(await runtime_of(caller).contract(whole))
+    held = spec_of(proxy)
+    if held is not None:
+        told = told.only(held.methods)
+        if held.name != told.name:
+            told = replace(told, name=held.name, version=held.version, doc=described(held).doc)
+    if isinstance(proxy, UntypedProxy):
+        proxy._capnet_told = told  # noqa: SLF001 - ours
+    return told
 
 
 async def restrictions_of(capability: object) -> list[dict[str, Any]]:

@@ -33,7 +33,12 @@ class Serving:
     def serve(self, implementation: Cap, *, name: str | None = None, if_exists: IfExists = "raise") -> ServeHandle:
         """Let peers bootstrap an implementation, under its contract's name unless another is given.
 
+        A name stays, whatever becomes of what is behind it: when that is a proxy whose peer is lost, calls are
+        `Unavailable`, reason `vacant`, until `replace` puts something else there.
+
         Args:
+            implementation: an object of ours, or a proxy, which stays the caller's, for the name has a reference of its
+                own: then calls pass through, under the contract of the proxy.
             name: what peers ask for. It changes nothing else: whatever the name, they get all that the contract of the
                 implementation has.
             if_exists: `raise` refuses a name that is taken; `replace` puts the implementation behind it, like
@@ -43,6 +48,8 @@ class Serving:
 
         Raises:
             AlreadyExists: `name_collision` or `reserved_namespace`. ContractError: methods are missing.
+            VersionMismatch: the peer of a proxy serves an older version. FailedPrecondition: `promise`. Released, or
+            what else a proxy is broken with.
         """
         return self._services.serve([implementation], name, if_exists)
 
@@ -90,8 +97,8 @@ class Serving:
         Raises:
             NotFound: the name is not served. ContractError, VersionMismatch: the implementation lacks something.
             FailedPrecondition: `superseded`, the name was ended or replaced during `adopt`, or is not the owner's.
-            Whatever `adopt` raises. Nothing has changed then; when `adopt` was called, the new implementation is
-            closed.
+            Whatever `adopt` raises, and what a proxy is broken with. Nothing has changed then; when `adopt` was called,
+            the new implementation is closed.
         """
         self._services.check_loop()
         if mode not in ("drain", "cut"):

@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from capnet.contract import Cap, contract_spec
 from capnet.errors import Replaced
 from capnet.observe import NameReplaced, SwapBegan
+from capnet.references.reference import Elsewhere
 from capnet.registry import Hosted, Replacement, ServeHandle
 
 from .services import Services
@@ -109,7 +110,8 @@ async def _adopt(replacement: Replacement) -> None:
     adopt = implementation.adopt
     if not callable(adopt):
         return
-    adopted = adopt(previous.implementation)
+    old = previous.proxy(replacement.registration.spec) if isinstance(previous, Elsewhere) else previous.implementation
+    adopted = adopt(old)
     if isawaitable(adopted):
         await adopted
 

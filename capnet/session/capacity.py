@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from capnet.engine.ledger import Ledger
 from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.limits import HostLimits, bound
@@ -29,6 +31,11 @@ class Capacity:
         self._sessions: dict[int, Session] = {}
         self._strangers: dict[int, Session] = {}
         self._relieving = False
+
+    @property
+    def sessions(self) -> Iterable[Session]:
+        """All connections, by rising number."""
+        return self._sessions.values()
 
     def begun(self, session: Session) -> None:
         """One more connection."""

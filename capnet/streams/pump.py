@@ -162,6 +162,8 @@ class Pump(Flow):
         except BaseException as raised:
             # A cancellation that is not by our scope: somebody else ends the task.
             error = told_of(session, "stream", raised) or cancelled(session, "producer")
+            if self.hosted is not None:
+                error = self.hosted.seen(error)
             if goes_on(session.loop, raised):
                 raise
         finally:

@@ -6,6 +6,8 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,45 @@ def run_on_terminal(scratch: Path, *words: str, **more: str) -> tuple[int, str]:
             seen += chunk
         os.close(ours)
         return process.wait(timeout=120), seen.decode("utf-8")
+
+
+@contextmanager
+def started(scratch: Path, *words: str, stdout: int = subprocess.PIPE) -> Generator[subprocess.Popen[str]]:
+    """It runs for the length of a block, and is killed when it still does at the end."""
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=ROOT,
+        env=environment(scratch),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE if stdout == subprocess.PIPE else stdout,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Terminal:
+    """A terminal, and what it was sent."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self.seen = ""
+
+    def until(self, words: str) -> str:
+        """Read until something was said; all that was so far."""
+        while words not in self.seen:
+            chunk = _read(self.ours)
+            assert chunk, f"{words!r} was never said: {self.seen}"
+            self.seen += chunk.decode("utf-8")
+        return self.seen
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self.ours)
+        os.close(self.theirs)
 
 
 def _read(terminal: int) -> bytes:

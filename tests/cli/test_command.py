@@ -8,6 +8,7 @@ import pytest
 
 import capnet
 from capnet.cli import main
+from capnet.cli.exits import Exit
 from tests.cli.processes import run
 
 
@@ -19,13 +20,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_prints_help(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: capnet ") and "demo" in done.stdout
+    assert done.stdout.startswith("Usage: capnet ") and "demo" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["nope"], ["demo", "a", "b", "c"], ["--nope"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["nope"], ["demo", "a", "b", "c"], ["--nope"], ["bench"]], ids=" ".join)
 def test_usage_errors_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 2
-    assert "error: " in capsys.readouterr().err
+    assert main(words) == Exit.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(("capnet", "usage: capnet demo"))
 
 
 @pytest.mark.parametrize(

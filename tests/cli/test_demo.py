@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from capnet.cli.demo.folder import MAX_FILE_BYTES, DirectoryFolder
 from capnet.cli.demo.host import Demo
 from capnet.cli.demo.show import JsonShow, PlainShow
 from tests.cli.processes import COMMAND, ROOT, environment, run, run_on_terminal
+from tests.loops import EACH_LOOP, ONE_LOOP
 
 MOST = 80
 """Lines that it prints unless every event is wanted."""
@@ -50,6 +53,15 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@functools.cache
+def told(*words: str) -> subprocess.CompletedProcess[str]:
+    """What it does without a folder of ours; run once for all tests that only look at it."""
+    with TemporaryDirectory() as scratch:
+        done = run(Path(scratch), "demo", *words)
+        assert os.listdir(scratch) == []
+    return done
+
+
 def summary(*words: str, scratch: Path) -> dict[str, Any]:
     """Run the demo with `--json`; its summary, after checking that all lines are JSON and nothing is left."""
     done = run(scratch, "demo", "--json", *words)
@@ -61,8 +73,8 @@ def summary(*words: str, scratch: Path) -> dict[str, Any]:
     return dict(lines[-1])
 
 
-def test_it_tells_its_story_in_a_few_lines(scratch: Path) -> None:
-    done = run(scratch, "demo")
+def test_it_tells_its_story_in_a_few_lines() -> None:
+    done = told()
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
     assert "All of it went as it should." in done.stdout
@@ -72,7 +84,6 @@ def test_it_tells_its_story_in_a_few_lines(scratch: Path) -> None:
     assert len(steps) == 9
     for begin, end in itertools.pairwise([*steps, lines.index("All of it went as it should.")]):
         assert any(line.startswith("   ✓ ") for line in lines[begin:end]), lines[begin]
-    assert list(scratch.iterdir()) == []
 
 
 def test_of_a_large_folder_it_tells_no_more(folder: Path, scratch: Path) -> None:
@@ -84,8 +95,8 @@ def test_of_a_large_folder_it_tells_no_more(folder: Path, scratch: Path) -> None
     assert len(done.stdout.splitlines()) <= MOST
 
 
-def test_every_event_when_asked_for(scratch: Path) -> None:
-    done = run(scratch, "demo", "-v")
+def test_every_event_when_asked_for() -> None:
+    done = told("-v")
     assert (done.returncode, done.stderr) == (0, "")
     assert " host   #1  denied demo.Vault: not_granted" in done.stdout
     assert " plugin #1  swap of demo.Search rolled back: generation 1" in done.stdout
@@ -99,9 +110,9 @@ def test_every_event_when_asked_for(scratch: Path) -> None:
     assert "more, with -v" not in done.stdout
 
 
-def test_the_code_of_a_step_is_code(scratch: Path) -> None:
+def test_the_code_of_a_step_is_code() -> None:
     """Each is Python, and each name that it calls is there."""
-    done = run(scratch, "demo", "--json")
+    done = told("--json")
     steps = [json.loads(line) for line in done.stdout.splitlines() if '"type": "step"' in line]
     known = {*dir(capnet), *dir(Host), *dir(Connection), *dir(contract), "check", "find", "read"}
     called: set[str] = set()
@@ -118,12 +129,10 @@ def normal(line: str) -> str:
     return re.sub(r"\d+(\.\d+)?", "#", line.strip())
 
 
-def test_the_page_shows_what_it_prints(scratch: Path) -> None:
+def test_the_page_shows_what_it_prints() -> None:
     page = (ROOT / "docs" / "tutorial" / "demo.md").read_text("utf-8")
     shown = [line for block in TEXT.findall(page) for line in block.splitlines() if line.strip()]
-    plain, verbose = (
-        [normal(line) for line in run(scratch, "demo", *words).stdout.splitlines()] for words in ([], ["-v"])
-    )
+    plain, verbose = ([normal(line) for line in done.stdout.splitlines()] for done in (told(), told("-v")))
     assert len(shown) > 40
     assert [line for line in shown if normal(line) not in plain + verbose] == []
     assert [normal(line) for line in shown if STEP.match(line)] == [line for line in plain if re.match(r"#\. ", line)]
@@ -157,13 +166,13 @@ def test_json_has_the_whole_story(folder: Path, scratch: Path) -> None:
 def test_json_tells_of_every_denial_swap_and_revocation_once(folder: Path, scratch: Path) -> None:
     done = run(scratch, "demo", "--json", str(folder))
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    told = Counter((line["source"], line["kind"]) for line in lines if line["type"] == "event")
-    assert told["host", "PolicyDenied"] == 3
-    assert told["plugin", "SwapBegan"] == told["plugin", "SwapEnded"] == 2
-    assert told["plugin", "NameReplaced"] == told["host", "CapReplaced"] == 1
-    assert told["host", "CapRevoked"] == told["plugin", "CapBroken"] == 2
-    assert told["host", "CallStarted"] == told["host", "CallFinished"] > 0
-    assert not told["host", "HandlerFailed"] and not told["plugin", "HandlerFailed"]
+    events = Counter((line["source"], line["kind"]) for line in lines if line["type"] == "event")
+    assert events["host", "PolicyDenied"] == 3
+    assert events["plugin", "SwapBegan"] == events["plugin", "SwapEnded"] == 2
+    assert events["plugin", "NameReplaced"] == events["host", "CapReplaced"] == 1
+    assert events["host", "CapRevoked"] == events["plugin", "CapBroken"] == 2
+    assert events["host", "CallStarted"] == events["host", "CallFinished"] > 0
+    assert not events["host", "HandlerFailed"] and not events["plugin", "HandlerFailed"]
 
 
 def test_coloured_lines_and_a_bar_on_a_terminal(folder: Path, scratch: Path) -> None:
@@ -260,6 +269,7 @@ def test_reader_that_goes_away(folder: Path, scratch: Path) -> None:
         assert process.wait(timeout=120) == 1
 
 
+@EACH_LOOP
 async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     await to_thread.run_sync(int)  # the loop opens what it needs for threads once
     before = os.listdir("/dev/fd")
@@ -271,6 +281,7 @@ async def test_runs_on_every_loop(folder: Path, capsys: pytest.CaptureFixture[st
     assert "All of it went as it should." in capsys.readouterr().out
 
 
+@ONE_LOOP
 async def test_neither_token_nor_secret_is_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,6 +387,7 @@ ROGUES = {
 }
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("rogue", ROGUES)
 async def test_a_plugin_that_misbehaves_is_found_out(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rogue: str

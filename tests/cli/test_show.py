@@ -13,7 +13,8 @@ from capnet import observe
 from capnet.cli.demo import show as show_module
 from capnet.cli.demo.contract import Report
 from capnet.cli.demo.report import concerns_console, report
-from capnet.cli.demo.show import DETAILS, JsonShow, PlainShow, RichShow, Show, clean, pick_show
+from capnet.cli.demo.show import DETAILS, JsonShow, PlainShow, RichShow, Show, pick_show
+from capnet.cli.text import clean
 from capnet.observe.failure import failure_of
 
 HOSTILE = "a\x1b[2J\x9b\rb\u202e"

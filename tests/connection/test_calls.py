@@ -35,6 +35,7 @@ from capnet.observe import HandlerFailed
 from capnet.observe.log import ENTRIES, NEWCOMERS, Account
 from capnet.testing import connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_arguments_by_position_and_name_with_defaults() -> None:

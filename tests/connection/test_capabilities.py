@@ -17,8 +17,8 @@ from capnet import (
     call,
     cast_cap,
 )
-from capnet.forwarding.passthrough import PassThrough
 from capnet.references.proxy import reference_of
+from capnet.references.untyped import UntypedMethod
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Item, Jewel, MemItem, MemJewel, MemShop, Parcel, Shop, raw_call, socket_pair, until
 
@@ -194,7 +194,7 @@ async def test_another_interface_than_declared_is_refused_and_given_back() -> No
         assert client.stats()["exports"] == mine.closed == 0
         with pytest.raises(InvalidArgument):
             await cast("Any", shop).keep("text")
-        unchecked = PassThrough("test.Shop", "keep", False)
+        unchecked = UntypedMethod("test.Shop", "keep", False)
         with pytest.raises(InvalidArgument):
             await client._parts.calls.start(reference_of(shop).usable(), unchecked, {"item": mine})
         del shop

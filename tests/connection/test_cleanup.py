@@ -17,6 +17,7 @@ from capnet.wire.frames import Op
 from tests.connection.doors import Door, House
 from tests.connection.shop import until
 from tests.connection.tree import Tap, assert_nothing_left
+from tests.loops import on_every_loop as on_every_loop
 
 MANY = 5 * PER_TURN
 FEW_FRAMES = 2 * MANY // PER_TURN

@@ -28,6 +28,7 @@ from capnet.loop import open_loop
 from capnet.testing import connected
 from capnet.transport import Attestation, Receiver, Transport
 from tests.connection.shop import Item, MemItem, MemShop, Shop, left_when, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_both_sides_have_a_cause() -> None:

@@ -11,6 +11,7 @@ import pytest
 from capnet import Connection, Host, InvalidArgument, PermissionDenied, Unavailable, connect
 from tests.connection.shop import MemShop, Shop, until
 from tests.cost import HANGS
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_awaited_it_stays_until_it_is_closed() -> None:

@@ -11,6 +11,7 @@ import pytest
 from capnet import Call, CallCancelled, Internal, Unavailable
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_it_leaves_without_being_awaited() -> None:

@@ -41,6 +41,7 @@ from capnet.testing import connected
 from capnet_transports.memory import scheme
 from tests.connection.shop import until
 from tests.cost import HANGS
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Desk(Cap, name="elsewhere.Desk"):

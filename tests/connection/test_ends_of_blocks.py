@@ -12,6 +12,7 @@ import pytest
 from capnet import Cap, CapnetError, Host, Limits, Stream, Unavailable, call, connect, notify, stream
 from capnet.observe import HandlerFailed
 from tests.connection.shop import until
+from tests.loops import on_every_loop as on_every_loop
 
 Wait = Callable[[anyio.Event], Awaitable[None]]
 

@@ -9,6 +9,7 @@ import pytest
 
 from capnet import INJECT, CallContext, Cap, CapnetError, Host, Internal, Stream, call, connect, stream
 from capnet.testing import connected
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Desk(Cap, name="ends.Desk"):

@@ -12,6 +12,7 @@ from capnet import CapnetError, Released, Revoked, Unavailable, dup, generation,
 from capnet.observe import CapDropped, CapExported, HandlerFailed
 from capnet.testing import assert_no_leaks, connected, pair
 from tests.connection.shop import MemItem, MemShop, Shop, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_the_end_of_the_block_gives_it_back() -> None:

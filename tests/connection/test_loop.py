@@ -6,6 +6,7 @@ import anyio
 
 from capnet.testing import connected
 from tests.connection.shop import MemShop, Shop
+from tests.loops import on_every_loop as on_every_loop
 
 
 async def test_a_task_that_waits_for_a_call_counts_as_blocked() -> None:

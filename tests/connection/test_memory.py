@@ -17,6 +17,7 @@ from capnet.observe import Event, HandlerFailed
 from capnet.observe.bus import QUEUE_BYTES
 from capnet.testing import connected
 from tests.connection.shop import MemShop, Shop, until
+from tests.loops import on_every_loop as on_every_loop
 from tests.unit.observe.test_failure import reached_from
 
 MIB = 1024 * 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,10 @@ from capnet.observe import LimitHit
 from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
 from capnet.policy.policy import Admission
 from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, EventStream
+from capnet.serving.runtime import CONNECTIONS_PER_ANSWER
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "generation", "fields"}
 
@@ -256,3 +258,32 @@ async def test_a_stream_that_is_dropped_or_lost_with_its_connection_observes_no_
         await server.wait_closed()
         await until(lambda: not server._session.publisher.event_streams and not server._session.bus.observed)
         del records
+
+
+async def test_all_connections_are_told_of_with_the_grant() -> None:
+    """Who each is and what it holds, a few at a time."""
+    async with Host(name="server") as host:
+        host.serve(MemShop())
+        await host.listen("memory:test-runtime-connections")
+        async with AsyncExitStack() as stack:
+            everyone = [
+                await stack.enter_async_context(connect("memory:test-runtime-connections", name=f"peer {number}"))
+                for number in range(CONNECTIONS_PER_ANSWER + 2)
+            ]
+            for connection in everyone:
+                await connection.ping()
+            shop = await everyone[0].bootstrap(Shop)
+            runtime = everyone[0].runtime()
+            with pytest.raises(PermissionDenied):
+                await runtime.connections()
+            grant(host.connections[0], EVENTS_GRANT)
+            some = await runtime.connections()
+            rest = await runtime.connections(some[-1]["connection"])
+            told = some + rest
+            assert len(some) == CONNECTIONS_PER_ANSWER and len(rest) == 2
+            assert await runtime.connections(rest[-1]["connection"]) == []
+            assert [one["connection"] for one in told] == [connection.number for connection in host.connections]
+            assert {one["peer"] for one in told} == {f"peer {number}" for number in range(len(everyone))}
+            assert (told[0]["exports"], told[0]["calls"], told[0]["transport"]) == (1, 1, "memory")
+            assert {(one["exports"], one["calls"]) for one in told[1:]} == {(0, 0)}
+            del shop

@@ -31,6 +31,7 @@ from capnet.observe import HandlerFailed
 from capnet.testing import connected
 from tests.connection.flows import Flows, MemFlows, Post, nothing_open, read_into, turns
 from tests.connection.shop import Item, Parcel, socket_pair, until
+from tests.loops import on_every_loop as on_every_loop
 
 NARROW = Limits(stream_items=64)
 """Of whoever consumes: the longer streams here take several such windows."""

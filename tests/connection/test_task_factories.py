@@ -11,6 +11,7 @@ import pytest
 from capnet import Cap, Stream, call, notify, stream
 from capnet.testing import connected
 from tests.connection.shop import until
+from tests.loops import on_every_loop as on_every_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks begin with Python 3.12")
 

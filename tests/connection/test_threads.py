@@ -14,6 +14,7 @@ from capnet.observe import HandlerFailed
 from capnet.testing import connected
 from tests.connection.shop import left_when, until
 from tests.cost import HANGS
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Work(Cap, name="threads.Work"):

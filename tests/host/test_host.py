@@ -28,6 +28,7 @@ from capnet.observe import CallFinished, ConnectionClosed, ConnectionOpened, Eve
 from capnet.session.fair_share import FairShare
 from capnet.testing import assert_no_leaks
 from tests.connection.shop import Item, MemItem, MemShop, Shop, until
+from tests.loops import on_every_loop as on_every_loop
 
 
 @asynccontextmanager

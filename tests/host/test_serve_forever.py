@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from capnet import Cap, Host, Unavailable, call, connect
 from tests.cost import HANGS
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Door(Cap, name="forever.Door"):

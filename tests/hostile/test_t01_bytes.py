@@ -30,6 +30,7 @@ from tests.hostile.jail import (
     Figures,
     Jail,
     errors_of,
+    fewer,
     jailed,
     measured,
     watching,
@@ -58,8 +59,8 @@ EACH = 64 * 1024
 @pytest.mark.parametrize("size", [HANDSHAKE_FRAME + 1, 2**31, 2**32 - 1], ids=lambda size: f"{size:#x}")
 @pytest.mark.parametrize("greeted", [False, True], ids=["stranger", "greeted"])
 async def test_t01_frame_bomb_by_length(greeted: bool, size: int) -> None:
-    """T1, P-FRAME-2: a hundred peers, each refused from the header alone, and closed."""
-    count, limits = 100, Limits()
+    """T1, P-FRAME-2: many peers, each refused from the header alone, and closed."""
+    count, limits = fewer(100), Limits()
     data = header(max(size, limits.max_frame + 1) if greeted else size)
     async with jailed() as jail:
         for number in range(count):
@@ -74,8 +75,8 @@ async def test_t01_frame_bomb_by_length(greeted: bool, size: int) -> None:
 
 
 async def test_t01_frames_that_were_announced_and_do_not_come() -> None:
-    """T1, P-FRAME-2: two hundred legal headers of 4 MiB and a byte of each; what did not come is not there."""
-    count = 200
+    """T1, P-FRAME-2: many legal headers of 4 MiB and a byte of each; what did not come is not there."""
+    count = fewer(200)
     async with jailed() as jail:
         await announced(jail, count)
         held = jail.figures()

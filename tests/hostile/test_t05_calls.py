@@ -16,7 +16,6 @@ import pytest
 
 from capnet.wire.frames import Op
 from capnet.wire.references import CapRef
-from tests.cost import BARS
 from tests.hostile.attack import Raw
 from tests.hostile.jail import GREEDY, MIB, NOTHING, errors_of, fewer, jailed, measured, prompt, replies
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
@@ -194,7 +193,7 @@ async def test_t07_close_hooks_keep_up() -> None:
     """T7: calls of a few bytes that make the host open a thousand objects and close them: what is open is bounded."""
     async with jailed(limits={"max_caps": 16}) as jail:
         raw, bait = await jail.holder("raw", GREEDY)
-        half = 50 if BARS else 10
+        half = fewer(50)
         for start in (2, 2 + half):
             await raw.send(*([Op.CALL, id, bait, "things", {"count": 1000}] for id in range(start, start + half)))
             errors = errors_of([await raw.reply() for _ in range(half)])
@@ -401,7 +400,7 @@ HARMLESS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("call", HARMLESS.values(), ids=HARMLESS)
 async def test_t10_errors_that_are_no_refusals(call: list[Any]) -> None:
     """T10: calls that fail when they run are calls: each has its one answer, nothing piles up, the peer is kept."""
-    number = 5000
+    number = 3 + fewer(5000)
     async with jailed() as jail:
         await jail.open_log()
         raw, bait = await jail.holder()

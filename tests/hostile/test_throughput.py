@@ -7,7 +7,7 @@ import pytest
 from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 from tests.soak.throughput import KINDS, serve_beside
 
-CALLS = 80
+CALLS = 32
 """Of each honest peer."""
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ from capnet import (
 from capnet.blocking import BlockingConnection
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
+from tests.loops import on_every_loop as on_every_loop
 
 Backend = Literal["asyncio", "trio"]
 
@@ -74,6 +76,8 @@ class Shop(Cap, name="blocking.Shop"):
     async def book(self) -> Sink[str]: ...
     @call
     async def notes(self) -> list[str]: ...
+    @call
+    async def forget(self) -> None: ...
     @call
     async def callers(self) -> int: ...
     @call
@@ -152,6 +156,11 @@ class MemShop(Shop):
     async def notes(self) -> list[str]:
         return self._book.notes
 
+    async def forget(self) -> None:
+        """All that other tests have left."""
+        self._book = Book()
+        self._events.clear()
+
     async def callers(self) -> int:
         return len(self._host.connections)
 
@@ -183,10 +192,14 @@ def started(program: str, *words: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Generator[str]:
+@pytest.fixture(scope="module")
+def server_url() -> Generator[str]:
     """Where a server listens, in a process of its own that ends well."""
-    url = f"unix:{tmp_path}/s"
+    with TemporaryDirectory(prefix="cap", dir="/tmp") as folder:
+        yield from serving(f"unix:{folder}/s")
+
+
+def serving(url: str) -> Generator[str]:
     with started("anyio.run(serve, sys.argv[1])", url, stderr=subprocess.PIPE) as server:
         try:
             assert server.stderr is not None and server.stderr.readline().startswith("listening on")
@@ -196,6 +209,16 @@ def url(tmp_path: Path) -> Generator[str]:
             assert server.returncode == 0
         finally:
             server.kill()
+
+
+@pytest.fixture
+def url(server_url: str) -> str:
+    """The same, as if it had just been started."""
+    with blocking.connect(server_url, wait=HANGS) as conn:
+        shop = conn.bootstrap(Shop, wait=HANGS)
+        wait_until_callers(conn, shop, 1)
+        conn.call(shop.forget)
+    return server_url
 
 
 @pytest.fixture(autouse=True)
@@ -226,13 +249,13 @@ def shop(conn: BlockingConnection) -> Shop:
     return conn.bootstrap(Shop, wait=HANGS)
 
 
-def wait_until_alone(conn: BlockingConnection, shop: Shop) -> None:
-    """The server has no other connection."""
+def wait_until_callers(conn: BlockingConnection, shop: Shop, count: int) -> None:
+    """The server has so many connections, of which this is one."""
 
-    async def alone() -> bool:
-        return await shop.callers() == 1
+    async def so_many() -> bool:
+        return await shop.callers() == count
 
-    conn.call(until, alone)
+    conn.call(until, so_many)
 
 
 async def failing(error: type[BaseException]) -> None:
@@ -394,7 +417,7 @@ def test_connections_share_the_loop(url: str, conn: BlockingConnection, shop: Sh
     with blocking.connect(url, backend=backend) as second:
         item = second.call(second.bootstrap(Shop).make, "of the other")
         assert conn.call(shop.read, item) == "of the other"
-    wait_until_alone(conn, shop)
+    wait_until_callers(conn, shop, 1)
 
 
 def test_closing_ends_what_other_threads_wait_for(url: str, backend: Backend, conn: BlockingConnection) -> None:
@@ -435,10 +458,10 @@ def test_a_block_that_is_left_by_an_error_ends_at_once(url: str, backend: Backen
 def test_one_that_nobody_holds_is_closed(url: str, conn: BlockingConnection, shop: Shop, backend: Backend) -> None:
     second = blocking.connect(url, backend=backend)
     second.bootstrap(Shop)
-    assert conn.call(shop.callers) == 2
+    wait_until_callers(conn, shop, 2)
     del second
     gc.collect()
-    wait_until_alone(conn, shop)
+    wait_until_callers(conn, shop, 1)
 
 
 def test_what_is_used_in_the_wrong_place_says_so(conn: BlockingConnection, shop: Shop) -> None:

@@ -16,6 +16,7 @@ from capnet.testing import connected
 from tests.cost import HANGS
 from tests.integration.exits import Desk, MemDesk
 from tests.integration.processes import PATIENT, running
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Waiting:

@@ -18,6 +18,7 @@ from capnet.testing import assert_no_leaks
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
 from tests.integration.relaying import Desk
+from tests.loops import ONE_LOOP
 
 Programs = list[tuple[str, "subprocess.Popen[str]"]]
 
@@ -57,6 +58,7 @@ async def test_everything_goes_through_two_other_processes() -> None:
             await assert_no_leaks(connection)
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("killed", [0, 1, 2], ids=["host", "middle", "next"])
 async def test_one_of_them_is_killed_in_a_call(killed: int) -> None:
     """The call ends at once at this end; where the host lives on, its handler is cancelled."""

@@ -23,11 +23,9 @@ from tests.cost import HANGS
 from tests.integration.kills import LOST, SOON, LoadedPlugin, kill_hosts, kill_plugins, new_mark
 from tests.integration.load import ENDS, Load, Target, program
 from tests.integration.processes import PATIENT, descriptors, exited, marked, running, until, zombies
+from tests.loops import ONE_LOOP
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-TWO_LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
-ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")
-"""For what takes long and is the same everywhere."""
 SOON_SILENT = Limits(keepalive=1.0, keepalive_timeout=1.0, handshake_timeout=600.0)
 """After two seconds; a loaded plugin says something many times in each, also on a machine that is busy."""
 
@@ -66,7 +64,6 @@ async def test_hosts_are_killed(chance: random.Random, loop: str, folder: Path) 
 # --- plugins that are there and do nothing ---
 
 
-@TWO_LOOPS
 async def test_plugins_that_fall_silent(chance: random.Random, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP, and a loop that is blocked with SIGTERM ignored: keepalive closes, and both are killed."""
     monkeypatch.setattr(exec_process, "GRACE", 0.5)
@@ -90,7 +87,6 @@ async def test_plugins_that_fall_silent(chance: random.Random, loop: str, monkey
     assert descriptors() <= before
 
 
-@TWO_LOOPS
 async def test_plugin_that_is_told_to_go_on_in_time(chance: random.Random, loop: str, folder: Path) -> None:
     """It finds a closed connection, and exits by itself."""
     mark, before = new_mark(chance), descriptors()
@@ -119,7 +115,6 @@ def fell_silent(plugin: LoadedPlugin) -> None:
     assert cause is not None and cause.kind == "idle"
 
 
-@TWO_LOOPS
 async def test_host_that_falls_silent(chance: random.Random, loop: str, folder: Path) -> None:
     """Its plugin and its client give it up, the plugin exits; told to go on, it finds both gone and reaps."""
     mark, path = new_mark(chance), folder / "s"

@@ -20,6 +20,7 @@ from tests.integration.host import Squares
 from tests.integration.plugin import GARBAGE
 from tests.integration.processes import PATIENT
 from tests.integration.programs import HOST, PLUGIN, ROOT
+from tests.loops import on_every_loop as on_every_loop
 
 
 class Exit:

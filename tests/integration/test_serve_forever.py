@@ -18,6 +18,7 @@ import pytest
 from capnet import Cap, Host, Unavailable, call, connect
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
+from tests.loops import on_every_loop as on_every_loop
 
 say = partial(print, flush=True)
 LOOPS = ["asyncio", "uvloop", "trio"]

@@ -21,6 +21,7 @@ from tests.cost import HANGS
 from tests.integration.processes import PATIENT
 from tests.integration.producer import Producer
 from tests.integration.programs import ROOT
+from tests.loops import on_every_loop as on_every_loop
 
 
 @asynccontextmanager

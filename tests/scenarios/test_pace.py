@@ -32,7 +32,7 @@ class TestCancels:
     def test_an_honest_pace_is_never_punished(self) -> None:
         """R15: 200 a second, for as long as one likes."""
         raw = RawPeer()
-        for number in range(1, 5001):
+        for number in range(1, 2001):
             raw.say([2, number, 0, "m", {}], [5, number])
             for event in raw.take(CallArrived):
                 raw.reply(event.answer)

@@ -13,10 +13,11 @@ from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.errors import Revoked
 from capnet.testing.engines import EnginePair, EngineSide, capability, made_on
+from tests.cost import BARS
 
-GAMES = 250
+GAMES = 250 if BARS else 60
 ROUNDS = 40
-"""Capabilities that are given, called and revoked in one game: ten thousand in all."""
+"""Capabilities that are given, called and revoked in one game: in `make soak` ten thousand in all."""
 
 
 class Game:

@@ -17,6 +17,8 @@ import pytest
 from capnet_transports import guard
 from capnet_transports.exec import spawn
 from tests.cost import HANGS
+from tests.loops import ONE_LOOP
+from tests.loops import on_both_kinds as on_both_kinds
 from tests.transports.ends import started
 from tests.transports.test_exec import BARE, ROOT, pipe_ends, python
 
@@ -107,12 +109,13 @@ async def host(
             process.kill()
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-async def test_no_program_outlives_a_host_that_is_killed(anyio_backend_name: str, name: str) -> None:
-    async with host(anyio_backend_name, PROGRAMS[name]) as (process, _):
+async def test_no_program_outlives_a_host_that_is_killed(anyio_backend_name: str) -> None:
+    """Whatever each of them does at that moment."""
+    async with host(anyio_backend_name, *PROGRAMS.values()) as (process, _):
         process.kill()
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "_exit", "execv", "abort"])
 async def test_nor_one_that_ends_otherwise(anyio_backend_name: str, end: str) -> None:
     """Several programs at a time, also when another program takes the host's place."""
@@ -128,6 +131,7 @@ async def test_nor_one_that_ends_otherwise(anyio_backend_name: str, end: str) ->
             process.send_signal(getattr(signal, end))
 
 
+@ONE_LOOP
 async def test_nor_does_one_that_is_reached_by_its_standard_input(anyio_backend_name: str) -> None:
     programs = [PROGRAMS[name] for name in ("busy", "ignorant", "with an ignorant helper")]
     how = "name='stdio', stderr=1, env={'CAPNET_FD': '0'}"
@@ -153,15 +157,14 @@ async def test_a_forked_child_of_the_host_keeps_no_program(anyio_backend_name: s
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", ["ignorant", "busy"])
-async def test_a_second_interrupt_means_now(anyio_backend_name: str, name: str) -> None:
-    """The host does not wait until its program has been asked to go; nor does the program live on."""
+async def test_a_second_interrupt_means_now(anyio_backend_name: str) -> None:
+    """The host does not wait until its programs have been asked to go; nor do they live on."""
     patience = "from capnet_transports import process; process.GRACE = 600.0"
-    async with host(anyio_backend_name, PROGRAMS[name], then=patience) as (process, _):
+    async with host(anyio_backend_name, PROGRAMS["ignorant"], PROGRAMS["busy"], then=patience) as (process, _):
         with anyio.fail_after(HANGS):
             while process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                await anyio.sleep(0.5)
+                await anyio.sleep(0.2)
     assert process.returncode in (-signal.SIGINT, 1)
 
 

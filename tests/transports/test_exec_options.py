@@ -25,10 +25,13 @@ import pytest
 
 from capnet.errors import CapnetError, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from capnet_transports import inherited, starting
+from capnet_transports import process as exec_process
 from capnet_transports.exec import scheme, spawn
 from capnet_transports.inherited import adopt
 from capnet_transports.process import Child
 from tests.cost import HANGS
+from tests.loops import ONE_LOOP
+from tests.loops import on_both_kinds as on_both_kinds
 from tests.transports.ends import started
 from tests.transports.test_exec import BARE, ROOT, has_exited, missing, python
 
@@ -246,6 +249,7 @@ anyio.run(main, backend=SOCKET)
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]], ids=str)
+@ONE_LOOP
 def test_standard_descriptors_that_are_closed(closed: list[int], after: bool, anyio_backend_name: str) -> None:
     """Neither side mistakes the socket for its output."""
     done = subprocess.run(
@@ -371,7 +375,8 @@ async def test_a_program_that_does_not_start_is_told_of(program: str, how: str) 
         assert said.endswith("the last it wrote:\n    last")
 
 
-async def test_a_program_that_takes_too_long_is_told_of() -> None:
+async def test_a_program_that_takes_too_long_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_process, "GRACE", 0.1)
     said = await why(["sh", "-c", "echo one moment >&2; exec sleep 600"], start_timeout=0.5)
     assert said.startswith("unavailable/start_timeout: ") and "did not start in 0.5 s" in said
     assert "one moment" in said and "sleep 600" in said
@@ -507,8 +512,8 @@ anyio.run(main, backend=sys.argv[1])
 
 @pytest.mark.skipif(shutil.which("strace") is None or starting._library() is None, reason="nothing makes it slow")
 def test_a_slow_disk_stops_nobody(anyio_backend_name: str) -> None:
-    """A program takes two seconds to be loaded, and the loop turns all the while."""
-    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=2000000"]
+    """A program takes a second to be loaded, and the loop turns all the while."""
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=1000000"]
     done = subprocess.run(
         [*slow, *python(SLOW), anyio_backend_name],
         env=os.environ | {"PYTHONPATH": ROOT},

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from capnet import Host, connect
 from capnet.errors import CapnetError, InvalidArgument, Unauthenticated, Unavailable
 from capnet.transport import Attestation, Transport
-from capnet_transports import layers, listeners, tls
+from capnet_transports import layers, listeners, sockets, tls
 from capnet_transports.certificates import Certificate, key_of, make
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.transports.door import Door
@@ -472,8 +472,10 @@ async def test_a_cut_is_no_end() -> None:
 
 
 @pytest.mark.parametrize("bytes_", [b"\x17\x03\x03\x00\x20" + bytes(32), b"capnet", b"\x15\x03\x03\x00\x02\x01\x00"])
-async def test_what_others_put_on_the_wire_ends_it(bytes_: bytes) -> None:
+async def test_what_others_put_on_the_wire_ends_it(bytes_: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is delivered, not even an alert that says that this is the end."""
+    monkeypatch.setattr(sockets, "LINGER", 0.1)
+    monkeypatch.setattr(layers, "LINGER", 0.1)
     async with tapped() as (ours, theirs, put, _), started(ours) as one, started(theirs) as other:
         theirs.send([b"first"])
         await one.until(lambda: bytes(one.data) == b"first", "it arrives")

@@ -13,6 +13,8 @@ from capnet import (
     Connection,
     Host,
     Membrane,
+    Occupant,
+    Slot,
     Stream,
     blocking,
     channel,
@@ -149,3 +151,22 @@ async def less(lobby: Lobby, room: Room) -> None:
 
 def anything(cap: Cap) -> Cap:
     return cap
+
+
+async def what_another_program_gives(host: Host) -> None:
+    plugin = await host.connect("exec:plugin")
+    lobby = await plugin.bootstrap(Lobby)
+    handle = host.serve(lobby)
+    await host.replace(restrict(lobby, methods={"open"}), owner=handle)
+    async with host.swap(await plugin.bootstrap(Lobby)) as swap:
+        assert_type(swap.candidate, Lobby)
+    slot = Slot(Lobby, wait=5)
+    assert_type(slot, Slot[Lobby])
+    assert_type(slot.proxy, Lobby)
+    assert_type(slot.waiting(0), Lobby)
+    assert_type(slot.current, Lobby | None)
+    old = slot.set(lobby)
+    assert_type(old, Occupant[Lobby] | None)
+    if old is not None:
+        assert_type(old.capability, Lobby)
+    assert_type(Slot(Topic[int]).proxy, Topic[int])

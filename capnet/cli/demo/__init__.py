@@ -15,8 +15,10 @@ Start with `contract.py`, then read `host.py` and `plugin.py` side by side.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -27,7 +29,39 @@ from capnet.cli.demo.host import Demo
 from capnet.cli.demo.sample import sample_folder
 from capnet.cli.demo.show import Show, pick_show
 
-__all__ = ["demo"]
+__all__ = ["command", "demo"]
+
+
+def command(words: Sequence[str]) -> int:
+    """`capnet demo`, which needs nothing that is not installed with the library.
+
+    Args:
+        words: those behind the command's name.
+
+    Returns its exit code.
+    """
+    try:
+        options = _parser().parse_args(words)
+    except SystemExit as end:  # argparse has said what is wrong, or has printed the help
+        return end.code if isinstance(end.code, int) else 0
+    return demo(options.path, options.query, as_json=options.json, verbose=options.verbose)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="capnet demo",
+        description="See capnet work: a host lends a folder to a plugin, which searches it; then the search is "
+        "replaced and the folder taken back.",
+    )
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="the folder to search; some notes made for the demo when none is named"
+    )
+    parser.add_argument(
+        "query", metavar="QUERY", nargs="?", default="capability", help="what to search for: %(default)s"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every event, of host and plugin")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, the summary last")
+    return parser
 
 
 def demo(path: str | None, query: str, *, as_json: bool = False, verbose: bool = False) -> int:

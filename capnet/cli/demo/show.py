@@ -17,16 +17,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from capnet.cli.demo.contract import Report
+from capnet.cli.events import BAD
+from capnet.cli.text import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "clean", "pick_show"]
+__all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "pick_show"]
 
 _COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
-_BAD: Final = ("CapBroken", "CapRevoked", "HandlerFailed", "LimitHit", "PolicyDenied", "ViolationSeen")
-"""Kinds of events that stand out."""
-
 
 DETAILS: Final = 3
 """Lines that a step tells before a result, unless all are wanted."""
@@ -94,7 +93,7 @@ class PlainShow(Show):
         """See `Show`; with the seconds since the beginning at which we heard of it."""
         if self._verbose:
             where = f"#{report.connection}" if report.connection else ""
-            style = "red" if report.kind in _BAD else _COLOURS[source]
+            style = "red" if report.kind in BAD else _COLOURS[source]
             self._line(f"   {monotonic() - self._began:7.3f} {source:6} {where:3} {report.text}", style)
 
     def progress(self, done: int, total: int) -> None:
@@ -214,10 +213,3 @@ def pick_show(*, as_json: bool, verbose: bool) -> Show:
     if sys.stdout.isatty() and find_spec("rich") is not None:
         return RichShow(verbose=verbose)
     return PlainShow(verbose=verbose)
-
-
-def clean(text: str) -> str:
-    """`text` without what could steer a terminal, and with what standard output cannot encode replaced."""
-    shown = "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return shown.encode(encoding, "replace").decode(encoding)

@@ -13,7 +13,7 @@ from typing import Any
 
 from capnet import Cap, Stream, call, stream
 from capnet.contract import MethodSpec, contract_spec
-from capnet.forwarding.passthrough import PassThrough
+from capnet.references.untyped import UntypedMethod
 
 __all__ = ["SPARE", "Family", "Log", "methods_of"]
 
@@ -46,7 +46,7 @@ class Family:
             self.contracts.append(self._contract(random, index))
         self.names = sorted({name for contract in self.contracts for name in methods_of(contract)})
         self._things = {contract: self._thing(contract) for contract in self.contracts}
-        self.probes: dict[str, MethodSpec] = {SPARE: PassThrough("Thing", SPARE, False)}
+        self.probes: dict[str, MethodSpec] = {SPARE: UntypedMethod("Thing", SPARE, False)}
         for contract in self.contracts:
             self.probes |= contract_spec(contract).methods
 

@@ -13,8 +13,8 @@ from types import new_class
 from typing import Any, Final, Literal
 
 from capnet import Broadcast, Cap, Sink, Stream, call, cast_cap, channel, stream
-from capnet.forwarding.passthrough import PassThrough
 from capnet.references.proxy import reference_of
+from capnet.references.untyped import UntypedMethod
 from capnet.wire.references import kind_of
 
 from .contracts import Family
@@ -301,7 +301,7 @@ def _loosely(proxy: Any, method: str) -> Callable[..., Any]:
 
     async def start(**arguments: Any) -> Any:
         reference = reference_of(proxy)
-        return await reference.caller.start(reference.usable(), PassThrough("Hub", method, False), arguments)
+        return await reference.caller.start(reference.usable(), UntypedMethod("Hub", method, False), arguments)
 
     return start
 

@@ -17,10 +17,10 @@ from capnet.contract.position import ANYTHING
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import
 from capnet.forwarding.forwarder import Forwarder
-from capnet.forwarding.passthrough import PassThrough
 from capnet.references import payload, proxy
 from capnet.references.payload import Payloads
-from capnet.references.proxy import Proxy, dup, held_under, reference_of
+from capnet.references.proxy import Proxy, UntypedProxy, dup, held_under, reference_of
+from capnet.references.untyped import UntypedMethod
 from capnet.registry import Facet, Hosted, implementation_of
 from capnet.serving import bootstrap
 from capnet.streams.pump import Producer
@@ -198,7 +198,7 @@ def a_relay_gives_what_it_has(patch: pytest.MonkeyPatch) -> None:
     """In a call that only passes through, what is the relay's own goes on as the object."""
 
     def lower_arguments(self: Payloads, arguments: Any, method: MethodSpec) -> Any:
-        if isinstance(method, PassThrough):
+        if isinstance(method, UntypedMethod):
             arguments = _whole(arguments)
         return original(self, arguments, method)
 
@@ -210,7 +210,7 @@ def what_crosses_a_membrane_is_all_that_it_is(patch: pytest.MonkeyPatch) -> None
     """Whatever is declared where it crosses."""
 
     def under(value: Cap, contract: Any) -> Any:
-        return original(value, contract if type(value) is Proxy else Cap)
+        return original(value, contract if isinstance(value, UntypedProxy) else Cap)
 
     original: Any = vars(membrane)["_under"]
     patch.setattr(membrane, "_under", under)
