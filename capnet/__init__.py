@@ -37,6 +37,7 @@ from capnet.errors import (
 )
 from capnet.limits import HostLimits, Limits
 from capnet.transport import Attestation
+from capnet.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from capnet.attenuation.membrane import Crossing, Membrane
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from capnet.fanout.state import State
     from capnet.fanout.subscription import Subscription
     from capnet.host import Host
+    from capnet.plugins.host import PluginHost
+    from capnet.plugins.plugin import Plugin
+    from capnet.plugins.spec import PluginSpec
     from capnet.policy.policy import (
         Admission,
         CallInfo,
@@ -75,8 +79,6 @@ if TYPE_CHECKING:
     from capnet.slots.occupant import Occupant
     from capnet.slots.slot import Slot
     from capnet.streams.channel import channel
-
-__version__ = "0.1.0"
 
 __all__ = [
     "HOLD",
@@ -114,6 +116,9 @@ __all__ = [
     "ParameterDescription",
     "Occupant",
     "PermissionDenied",
+    "Plugin",
+    "PluginHost",
+    "PluginSpec",
     "Policy",
     "ProtocolViolation",
     "Released",
@@ -181,6 +186,9 @@ _LAZY = {
     "MethodDescription": "capnet.contract.description",
     "ParameterDescription": "capnet.contract.description",
     "Occupant": "capnet.slots.occupant",
+    "Plugin": "capnet.plugins.plugin",
+    "PluginHost": "capnet.plugins.host",
+    "PluginSpec": "capnet.plugins.spec",
     "Policy": "capnet.policy.policy",
     "ReplaceReport": "capnet.serving.swap",
     "Restriction": "capnet.attenuation.restriction",

@@ -90,6 +90,7 @@ class Parts:
         "scopes",
         "services",
         "session",
+        "taken_back",
     )
 
     def __init__(
@@ -121,6 +122,8 @@ class Parts:
         """Of ours that have not come back."""
         self.on_close: list[Callable[[CloseCause], object]] = []
         """Told of the end."""
+        self.taken_back = 0
+        """Capabilities of ours that the peer held until it was over, or until we wanted them back."""
         self.over: Signal | None = None
         """Set at the end, if somebody waits for that."""
         self._patience: TimerHandle | None = None
@@ -180,6 +183,7 @@ class Parts:
             **stats(self.session.engine),
             "backlog": self.session.driver.transport.backlog,
             "names": len(self.services.registry),
+            "taken_back": self.taken_back,
             **self.session.bus.stats(),
         }
 
@@ -194,6 +198,7 @@ class Parts:
     def exports_ended(self, events: Iterable[engine_events.ExportEnded]) -> None:
         """The peer holds capabilities of ours no longer."""
         for event in events:
+            self.taken_back += event.reason != "dropped"
             self.session.publisher.export_ended(event.export, event.reason)
             self.lineage.ended(event.export)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from traceback import format_exception
 from typing import Any, Final, TextIO
 
-__all__ = ["ENTRIES", "NEWCOMERS", "WINDOW", "Account", "Log", "prepare"]
+__all__ = ["ENTRIES", "NEWCOMERS", "WINDOW", "Account", "Log", "logger", "prepare"]
 
 ENTRIES: Final = 20
 NEWCOMERS: Final = 200
@@ -78,10 +78,10 @@ class Log:
         if left_out:
             more["left_out_before"] = left_out
         try:
-            _logger().error("unexpected", where=where, exc_info=error, **more)
+            logger().error("unexpected", where=where, exc_info=error, **more)
         except Exception:  # the error is of a class that raises when it is shown, or there is nowhere to write to
             with suppress(Exception):
-                _logger().error("unexpected", where=where, error="an exception that cannot be shown", **more)
+                logger().error("unexpected", where=where, error="an exception that cannot be shown", **more)
 
 
 _common: Final = Account(NEWCOMERS)
@@ -89,10 +89,11 @@ _common: Final = Account(NEWCOMERS)
 
 def prepare() -> None:
     """Have what the first entry needs: to load it then would hold up a loop when a peer likes."""
-    _logger()
+    logger()
 
 
-def _logger() -> Any:
+def logger() -> Any:
+    """What writes an entry, by the name of its level: the program's own structlog, or ours to standard error."""
     import structlog
 
     if structlog.is_configured():

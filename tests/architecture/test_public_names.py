@@ -15,6 +15,8 @@ DOORS = (
     "capnet.blocking",
     "capnet.native",
     "capnet.observe",
+    "capnet.plugin",
+    "capnet.plugins",
     "capnet.testing",
     "capnet.testing.simulate",
     "capnet.transport",

@@ -1,4 +1,4 @@
-"""The example in docs/how-to/plugins.md is three files; together they do what the page says."""
+"""The example in docs/how-to/exec.md is three files; together they do what the page says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.integration.programs import ROOT
 
-PAGE = (ROOT / "docs" / "how-to" / "plugins.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "exec.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^```py\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^\$ python host\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -42,7 +42,7 @@ asyncio.run(run())
 NAMED = re.compile(r"# (\w+\.py)\n")
 RUN = re.compile(r"\$ python (\w+\.py)\n((?:(?!\$ ).*\n)*)")
 FOLDER = re.compile(r"unix:/\S*/")
-OTHERWISE = {"docs/how-to/plugins.md": "test_documented_plugin.py"}
+OTHERWISE = {"docs/how-to/exec.md": "test_documented_plugin.py"}
 """Pages that have a test of their own."""
 PAGES = [
     str(page.relative_to(ROOT))

@@ -1,0 +1,58 @@
+"""The plugin host: other people's programs in processes of their own, looked after and swapped while in use.
+
+Owns: how a plugin is described and found, started and stopped, when it is started again, what becomes of its output,
+and its swap.
+Must not know: the plugin's own code; that is on the other side, with `capnet.plugin` around it.
+
+Open `host.py` first (the words of users), then `plugin.py` (one plugin over all its processes), `launching.py` (how a
+process becomes ready), `instance.py` (one process), `supervision.py` (when it is started again; rules without a clock),
+`output.py` (what it writes), `spec.py` (what is known of it before), `verdict.py`, `events.py`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from capnet.plugins.discovery import FoundPlugin, discover
+    from capnet.plugins.events import PluginChanged, PluginEnded, PluginSwapped, PluginUnresponsive
+    from capnet.plugins.host import PluginHost
+    from capnet.plugins.output import Line
+    from capnet.plugins.plugin import Plugin
+    from capnet.plugins.spec import PluginSpec
+
+__all__ = [
+    "FoundPlugin",
+    "Line",
+    "Plugin",
+    "PluginChanged",
+    "PluginEnded",
+    "PluginHost",
+    "PluginSpec",
+    "PluginSwapped",
+    "PluginUnresponsive",
+    "discover",
+]
+
+_LAZY = {
+    "FoundPlugin": "discovery",
+    "Line": "output",
+    "Plugin": "plugin",
+    "PluginChanged": "events",
+    "PluginEnded": "events",
+    "PluginHost": "host",
+    "PluginSpec": "spec",
+    "PluginSwapped": "events",
+    "PluginUnresponsive": "events",
+    "discover": "discovery",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'capnet.plugins' has no attribute {name!r}")
+    value = getattr(import_module(f"capnet.plugins.{module}"), name)
+    globals()[name] = value
+    return value
