@@ -23,7 +23,7 @@ from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
 
-__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "reach"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "reach"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -233,6 +233,13 @@ def _memory() -> TransportScheme:
     from capnet_transports.memory import scheme
 
     return scheme
+
+
+def memory_ends() -> tuple[Transport, Transport]:
+    """Two transports in this process, each the other's peer, connected and not started."""
+    from capnet_transports.memory import memory_pair
+
+    return memory_pair()
 
 
 def _unix() -> TransportScheme:

@@ -96,8 +96,8 @@ class Control(Cap, name="capnet.Plugin"):
         ...
 
     @call
-    async def hands_over(self) -> bool:
-        """Whether its state can be handed over: it has `export_state` and `import_state`."""
+    async def hands_over(self) -> tuple[bool, bool]:
+        """Whether it can give its state to the one after it, and take that of the one before."""
         ...
 
     @stream

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from inspect import getattr_static
 from typing import Any
 
@@ -63,46 +64,57 @@ class Service(Control):
             self._connection.serve(self._implementation, name=self._declared.provides.name)
         except Exception as error:
             self.failure = error
-            self._connection._services.faults.unexpected("main function of the plugin", error)  # noqa: SLF001
-            raise _told(error) from error
+            raise self._failed("main", error) from error
 
     async def check(self) -> str | None:
         """See `Control`."""
         check = self._own("check")
         if check is None:
             return None
-        said = await check()
+        try:
+            said = await check()
+        except Exception as error:
+            return self._failed("check", error).message
         return None if said is None or said is True else str(said)
 
-    async def hands_over(self) -> bool:
+    async def hands_over(self) -> tuple[bool, bool]:
         """See `Control`."""
-        return self._own("export_state") is not None and self._own("import_state") is not None
+        return self._own("export_state") is not None, self._own("import_state") is not None
 
     async def export_state(self) -> Stream[bytes]:
         """See `Control`.
 
         Raises:
-            Unimplemented: it has no such method.
+            Unimplemented: it has no such method. FailedPrecondition: `export_state_failed`.
         """
         export = self._own("export_state")
         if export is None:
             raise Unimplemented("the plugin has no `export_state`")
-        chunks: AsyncIterator[bytes] = export()
-        if not hasattr(chunks, "__aiter__"):
-            raise ContractError("export_state is an async generator of bytes", hint="`yield` them")
-        async for chunk in chunks:
-            yield chunk
+        try:
+            chunks: AsyncGenerator[bytes] = export()
+            if not hasattr(chunks, "__aiter__"):
+                raise ContractError("export_state is an async generator of bytes", hint="`yield` them")
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        except Exception as error:
+            raise self._failed("export_state", error) from error
 
     async def import_state(self, state: Stream[bytes]) -> None:
         """See `Control`.
 
         Raises:
-            Unimplemented: it has no such method.
+            Unimplemented: it has no such method. FailedPrecondition: `import_state_failed`. What the stream raises.
         """
         take_over = self._own("import_state")
         if take_over is None:
             raise Unimplemented("the plugin has no `import_state`")
-        await take_over(state)
+        try:
+            await take_over(state)
+        except CapnetError:
+            raise
+        except Exception as error:
+            raise self._failed("import_state", error) from error
 
     async def _arguments(self, welcome: Welcome) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -123,6 +135,12 @@ class Service(Control):
                 host_version=welcome.capnet,
             )
         return found
+
+    def _failed(self, what: str, error: Exception) -> CapnetError:
+        """What the host is told of it; the host has started this program, and may know. The log has the traceback."""
+        self._connection._services.faults.unexpected(f"{what} of the plugin", error)  # noqa: SLF001
+        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return FailedPrecondition(f"{what} of the plugin has failed: {words}"[:2000], reason=f"{what}_failed")
 
     def _own(self, name: str) -> Any:
         """A method that the implementation has for us; one of its contract's is for the peers."""
@@ -153,12 +171,6 @@ def _checked(given: Any, provides: ContractSpec) -> Cap:
     if provides.name not in spec.names:
         raise ContractError(f"the main function gave {spec.name}, and says that it gives {provides.name}")
     return given
-
-
-def _told(error: Exception) -> CapnetError:
-    """What the host is told of it; the host has started this program, and may know."""
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return FailedPrecondition(f"its main function has failed: {words}"[:2000], reason="main_failed")
 
 
 def _age() -> float:

@@ -4,9 +4,10 @@ Owns: how a plugin is described and found, started and stopped, when it is start
 and its swap.
 Must not know: the plugin's own code; that is on the other side, with `capnet.plugin` around it.
 
-Open `host.py` first (the words of users), then `plugin.py` (one plugin over all its processes), `launching.py` (how a
-process becomes ready), `instance.py` (one process), `supervision.py` (when it is started again; rules without a clock),
-`output.py` (what it writes), `spec.py` (what is known of it before), `verdict.py`, `events.py`.
+Open `host.py` and `plugin.py` first (the words of users), then `life.py` (one plugin over all its processes),
+`supervision.py` (when it is started again; rules without a clock), `launching.py` and `process.py` (how a process
+becomes ready), `instance.py` (one process), `swapping.py` (two of them), `output.py` (what they write), `spec.py` and
+`discovery.py` (what is known before), `verdict.py`, `confinement.py`, `order.py`, `events.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from capnet.plugins.output import Line
     from capnet.plugins.plugin import Plugin
     from capnet.plugins.spec import PluginSpec
+    from capnet.plugins.swapping import PluginSwap
 
 __all__ = [
     "FoundPlugin",
@@ -30,6 +32,7 @@ __all__ = [
     "PluginEnded",
     "PluginHost",
     "PluginSpec",
+    "PluginSwap",
     "PluginSwapped",
     "PluginUnresponsive",
     "discover",
@@ -43,6 +46,7 @@ _LAZY = {
     "PluginEnded": "events",
     "PluginHost": "host",
     "PluginSpec": "spec",
+    "PluginSwap": "swapping",
     "PluginSwapped": "events",
     "PluginUnresponsive": "events",
     "discover": "discovery",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Self, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
-from anyio import CancelScope
+from anyio import CancelScope, create_task_group
 
 from capnet.connection.connection import Connection
 from capnet.contract import Cap, ContractSpec, contract_spec
-from capnet.errors import AlreadyExists, FailedPrecondition, NotFound
+from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from capnet.host import Host
 from capnet.limits import HostLimits, Limits
 from capnet.observe import Event, Feed
 from capnet.plugins.discovery import FoundPlugin, discover
 from capnet.plugins.launching import Site
+from capnet.plugins.life import Life
+from capnet.plugins.order import in_layers
 from capnet.plugins.plugin import Plugin
 from capnet.plugins.spec import PluginSpec
+from capnet.plugins.swapping import PluginSwap, swap
 from capnet.policy.policy import Admission, Policy
 from capnet.serving.scope import Scope
 
@@ -27,6 +30,11 @@ __all__ = ["Expose", "PluginHost"]
 C = TypeVar("C")
 E = TypeVar("E", bound=Event)
 Expose: TypeAlias = "Cap | Iterable[Cap] | Callable[[PluginSpec[Any]], Iterable[Cap]]"
+
+
+class _Loaded(NamedTuple):
+    plugin: Plugin[Any]
+    life: Life[Any]
 
 
 class PluginHost:
@@ -57,8 +65,8 @@ class PluginHost:
         policy: Policy | None = None,
     ) -> None:
         self._host = Host(name=name, limits=limits, host_limits=host_limits, policy=policy)
-        self._plugins: dict[str, Plugin[Any]] = {}
-        """In the order in which they were started."""
+        self._loaded: dict[str, _Loaded] = {}
+        """In the order in which they were loaded."""
         self._exposed: dict[str, ContractSpec] = {}
         self._make: Callable[[PluginSpec[Any]], Iterable[Cap]] | None = None
         self._scope: Scope | None = None
@@ -89,7 +97,7 @@ class PluginHost:
     @property
     def plugins(self) -> Mapping[str, Plugin[Any]]:
         """Those that are loaded, by name, in the order in which they were."""
-        return MappingProxyType(self._plugins)
+        return {name: loaded.plugin for name, loaded in self._loaded.items()}
 
     async def load(self, spec: PluginSpec[C]) -> Plugin[C]:
         """Start a plugin, and wait until it is ready. From then on it is started again when it fails.
@@ -102,17 +110,59 @@ class PluginHost:
             Unavailable: `not_started`, its program has ended, with its exit code and the last lines that it wrote;
                 `start_timeout`, it was not ready in time. What `exec:` raises when the program is not there.
         """
-        if spec.name in self._plugins:
+        if spec.name in self._loaded:
             raise AlreadyExists(f"a plugin {spec.name} is loaded", reason="name_collision")
         self._required(spec)
-        plugin = self._plugins[spec.name] = Plugin(self._site(), spec)
+        life = Life(self._site(), spec)
+        plugin = Plugin(life)
+        self._loaded[spec.name] = _Loaded(plugin, life)
         try:
-            await plugin.start()
+            await life.start()
         except BaseException:
-            del self._plugins[spec.name]
-            plugin.close()
+            with CancelScope(shield=True):
+                await life.close()
+            self._loaded.pop(spec.name, None)
             raise
         return plugin
+
+    async def load_all(self, *specs: PluginSpec[Any]) -> tuple[Plugin[Any], ...]:
+        """Load several, those that others require before these, the rest at once; all of them or none.
+
+        Returns them in the order of the arguments.
+
+        Raises:
+            InvalidArgument: they require each other in a circle, or two have one name. What `load` raises, for the
+            first that fails; those that have started are unloaded then.
+        """
+        by_name = {spec.name: spec for spec in specs}
+        if len(by_name) != len(specs):
+            raise InvalidArgument("two of these plugins have one name")
+        layers = list(in_layers({spec.name: spec.requires for spec in specs}))
+        failures: list[Exception] = []
+
+        async def one(name: str) -> None:
+            try:
+                await self.load(by_name[name])
+                loaded.append(name)
+            except Exception as error:
+                failures.append(error)
+
+        loaded: list[str] = []
+        try:
+            for layer in layers:
+                async with create_task_group() as tasks:
+                    for name in layer:
+                        tasks.start_soon(one, name)
+                if failures:
+                    raise failures[0]
+        except BaseException:
+            with CancelScope(shield=True):
+                for name in reversed(loaded):
+                    await self.unload(name)
+            raise
+        finally:
+            failures.clear()
+        return tuple(self._loaded[spec.name].plugin for spec in specs)
 
     async def unload(self, name: str, *, grace: float | None = None) -> None:
         """Stop a plugin and forget it. Nothing that it obtained is left then.
@@ -124,24 +174,19 @@ class PluginHost:
         Raises:
             NotFound: none of that name is loaded. FailedPrecondition: `required`, by one that is.
         """
-        plugin = self._loaded(name)
-        users = [other.name for other in self._plugins.values() if name in other.spec.requires]
+        life = self._life(name)
+        users = [other for other, loaded in self._loaded.items() if name in loaded.life.spec.requires]
         if users:
             raise FailedPrecondition(f"plugin {name} is required by {', '.join(users)}", reason="required")
-        try:
-            await plugin.stop("unloaded", grace=grace)
-        finally:
-            if self._plugins.get(name) is plugin:
-                del self._plugins[name]
-            plugin.close()
+        await self._forget(name, life, "it was unloaded", grace)
 
     async def stop(self, name: str, *, grace: float | None = None) -> None:
-        """Stop a plugin that stays loaded.
+        """Stop a plugin that stays loaded. A start or swap of it that is under way is broken off.
 
         Raises:
             NotFound: none of that name is loaded.
         """
-        await self._loaded(name).stop(grace=grace)
+        await self._life(name).stop("it was stopped", grace=grace)
 
     async def start(self, name: str) -> None:
         """Start a plugin that was stopped, has ended, waits to be started again, or is in quarantine.
@@ -149,7 +194,7 @@ class PluginHost:
         Raises:
             NotFound: none of that name is loaded. FailedPrecondition: `running`. What `load` raises.
         """
-        await self._loaded(name).start()
+        await self._life(name).start()
 
     async def restart(self, name: str, *, grace: float | None = None) -> None:
         """Stop a plugin and start it.
@@ -157,9 +202,43 @@ class PluginHost:
         Raises:
             NotFound: none of that name is loaded. What `load` raises.
         """
-        plugin = self._loaded(name)
-        await plugin.stop("restarted", grace=grace)
-        await plugin.start()
+        life = self._life(name)
+        await life.stop("it is being restarted", grace=grace)
+        await life.start()
+
+    async def swap(self, name: str, /, **changes: Any) -> PluginSwap:
+        """Start a plugin anew beside the process that runs, and have it answer in that one's place, without a gap.
+
+        Before it answers it is ready, as after `load`, and fits. If both have `export_state` and `import_state` the
+        state is handed over, and calls wait meanwhile. Calls and streams that run on the old process have `grace`
+        seconds to end. Whatever goes wrong before that, and an end in the first `probation` seconds, leaves the old
+        process answering. Returns when the old process is gone.
+
+        Args:
+            name: of the plugin.
+            changes: of its `PluginSpec`, such as `run="acme_spell_v2:main"`; without any it is the program as it is
+                now.
+
+        Raises:
+            NotFound: none of that name is loaded. InvalidArgument: the changes make no sense, or are of its name or
+                contract. FailedPrecondition: `not_ready`, it does not run; `busy`, calls do not end, so that the state
+                cannot be handed over; `no_import_state`, it would be lost; `export_state_failed`,
+                `import_state_failed`; `probation`, it has ended so soon that the old one is back.
+            ResourceExhausted: `max_state`. DeadlineExceeded: `state_timeout`. Unavailable: `stopped` meanwhile. What
+            `load` raises.
+        """
+        life = self._life(name)
+        if changes.keys() & {"name", "contract", "isolation"}:
+            raise InvalidArgument(
+                "a swap changes neither name nor contract nor isolation", hint="unload it, and load the other"
+            )
+        try:
+            spec = replace(life.spec, **changes)
+        except TypeError as error:
+            raise InvalidArgument(f"swap of plugin {name}: {error}") from error
+        self._required(spec)
+        list(in_layers({**self._requires(), name: spec.requires}))
+        return await swap(life, spec)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call a plain function with every event of a kind; see `Host.on`."""
@@ -182,44 +261,61 @@ class PluginHost:
             made = list(self._make(spec))
             connection.serve_all(*made)
             given |= _by_name(made)
-        required = {plugin.spec.spec.name: plugin for plugin in self._required(spec)}
+        required = {life.spec.spec.name: life for life in self._required(spec)}
 
         def provided(request: Admission) -> Any:
-            plugin = required.get(request.name)
-            return None if plugin is None else plugin.slot
+            life = required.get(request.name)
+            return None if life is None else life.slot.proxy
 
         if required:
             connection.fallback(provided)
-            given |= {name: plugin.spec.spec for name, plugin in required.items()}
+            given |= {name: life.spec.spec for name, life in required.items()}
         return given
 
-    def _required(self, spec: PluginSpec[Any]) -> list[Plugin[Any]]:
-        missing = [name for name in spec.requires if name not in self._plugins]
+    def _required(self, spec: PluginSpec[Any]) -> list[Life[Any]]:
+        missing = [name for name in spec.requires if name not in self._loaded]
         if missing:
             raise FailedPrecondition(
                 f"plugin {spec.name} requires {', '.join(missing)}", reason="not_loaded", hint="load that first"
             )
-        return [self._plugins[name] for name in spec.requires]
+        return [self._loaded[name].life for name in spec.requires]
+
+    def _group_of(self, spec: PluginSpec[Any]) -> list[Life[Any]]:
+        """See `Site`."""
+        lives = [loaded.life for loaded in self._loaded.values()]
+        return [life for life in lives if life.spec.group == spec.group is not None and life.spec.name != spec.name]
 
     def _site(self) -> Site:
         if self._scope is None:
             raise FailedPrecondition(
                 "the plugin host is not open", hint="use it inside `async with PluginHost() as …:`"
             )
-        return Site(self._host, self._scope, self._give)
+        return Site(self._host, self._scope, self._give, self._group_of)
 
-    def _loaded(self, name: str) -> Plugin[Any]:
-        plugin = self._plugins.get(name)
-        if plugin is None:
+    def _life(self, name: str) -> Life[Any]:
+        loaded = self._loaded.get(name)
+        if loaded is None:
             raise NotFound(f"no plugin {name!r} is loaded")
-        return plugin
+        return loaded.life
+
+    async def _forget(self, name: str, life: Life[Any], reason: str, grace: float | None) -> None:
+        try:
+            await life.stop(reason, grace=grace)
+        finally:
+            with CancelScope(shield=True):
+                await life.close()
+            self._loaded.pop(name, None)
 
     async def _stop_all(self, grace: float | None) -> None:
-        """The last one that was started first."""
-        for plugin in reversed(tuple(self._plugins.values())):
-            await plugin.stop("the host is closing", grace=grace)
-            plugin.close()
-        self._plugins.clear()
+        """Those that others require after these, the rest at once."""
+        lives = {name: loaded.life for name, loaded in self._loaded.items()}
+        for layer in reversed(list(in_layers(self._requires()))):
+            async with create_task_group() as tasks:
+                for name in layer:
+                    tasks.start_soon(self._forget, name, lives[name], "the host is closing", grace)
+
+    def _requires(self) -> dict[str, tuple[str, ...]]:
+        return {name: loaded.life.spec.requires for name, loaded in self._loaded.items()}
 
 
 def _by_name(implementations: Iterable[Cap]) -> dict[str, ContractSpec]:

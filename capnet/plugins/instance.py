@@ -102,10 +102,18 @@ class Instance(Generic[C]):
             if self.connection.process is not None:
                 await self.connection.process.wait()
 
+    @property
+    def calls(self) -> int:
+        """Calls of this program's that run there, by whatever way they have come."""
+        if self.connection.closed:
+            return 0
+        stats = self.connection.stats()
+        return stats["calls"] + stats["calls_held"]
+
     async def idle(self) -> None:
-        """Wait until no call and no stream runs there, as long as `grace` says."""
+        """Wait until there is none, as long as `grace` says."""
         with move_on_after(self.spec.grace):
-            while not self.connection.closed and _busy(self.connection):  # noqa: ASYNC110 - nothing tells
+            while self.calls:  # noqa: ASYNC110 - nothing tells
                 await anyio.sleep(POLL)
 
     async def stop(self, reason: str, *, grace: float) -> None:
@@ -144,11 +152,6 @@ class Instance(Generic[C]):
                     if waiting.cancelled_caught:
                         return
             await anyio.sleep(max(0.0, since + seconds - current_time()))
-
-
-def _busy(connection: Connection) -> bool:
-    stats = connection.stats()
-    return bool(stats["calls"] or stats["streams"] or stats["answers"])
 
 
 def how(code: int) -> str:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 from anyio import CancelScope, current_time, move_on_after
-from anyio import Event as Signal
 
-from capnet.connection.connect import reach
 from capnet.connection.connection import Connection
 from capnet.contract import ContractSpec
 from capnet.errors import CapnetError, Unavailable, VersionMismatch
 from capnet.host import Host
 from capnet.plugin.control import CONTROL, Control, Welcome
 from capnet.plugins.instance import Instance
-from capnet.plugins.output import Channel, Output
+from capnet.plugins.output import Output
+from capnet.plugins.process import begun
 from capnet.plugins.spec import PluginSpec
 from capnet.plugins.verdict import check_manifest
 from capnet.serving.scope import Scope
 from capnet.version import __version__
 
-__all__ = ["Site", "launch"]
+__all__ = ["Member", "Site", "launch"]
 
 C = TypeVar("C")
 LAST_WORDS: Final = 1.0
 """Seconds that the end of its output may come after the end of a process: what it has started may hold it."""
+
+
+class Member(Protocol):
+    """Another plugin of a group."""
+
+    async def begin_again(self, reason: str) -> None:
+        """Stop it, and start it in a moment, if it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,13 @@ class Site:
         host: has their connections, and serves what each may bootstrap.
         scope: has what runs beside them, until the host closes.
         give: serves on a new connection what that one plugin may bootstrap beside; returns all contracts by name.
+        group_of: the others that are started again with it.
     """
 
     host: Host
     scope: Scope
     give: Callable[[Connection, PluginSpec[Any]], Mapping[str, ContractSpec]]
+    group_of: Callable[[PluginSpec[Any]], Sequence[Member]]
 
 
 async def launch(site: Site, spec: PluginSpec[C], generation: int, output: Output) -> Instance[C]:
@@ -61,7 +68,7 @@ async def launch(site: Site, spec: PluginSpec[C], generation: int, output: Outpu
     instance: Instance[C] | None = None
     try:
         with anyio.fail_after(spec.start_timeout):
-            instance = await _connected(site, spec, generation, output)
+            instance = await begun(site.host, site.scope.start, spec, generation, output)
             await _made_ready(site, instance)
     except BaseException as error:
         if instance is None:
@@ -81,49 +88,6 @@ async def launch(site: Site, spec: PluginSpec[C], generation: int, output: Outpu
             raise
         raise explained from error
     return instance
-
-
-async def _connected(site: Site, spec: PluginSpec[C], generation: int, output: Output) -> Instance[C]:
-    written = Signal()
-    pipes: list[tuple[Channel, int]] = []
-    theirs: list[int] = []
-    try:
-        for channel in ("stdout", "stderr"):
-            ours, other = os.pipe()
-            pipes.append((channel, ours))
-            theirs.append(other)
-        options: dict[str, Any] = {
-            "argv": spec.command(),
-            "env": {"PYTHONUNBUFFERED": "1", **spec.env},  # a line is there when it was written
-            "cwd": spec.cwd,
-            "stdout": theirs[0],
-            "stderr": theirs[1],
-            "start_timeout": spec.start_timeout,
-        }
-        transport = await reach("exec:", None, options)
-    except BaseException:
-        for _, ours in pipes:
-            os.close(ours)
-        raise
-    finally:
-        for other in theirs:
-            os.close(other)
-    transport.attestation = replace(transport.attestation, principal=spec.name)
-    connection = site.host.accept(transport)
-    left = len(pipes)
-
-    async def read(channel: Channel, descriptor: int) -> None:
-        nonlocal left
-        try:
-            await output.read(generation, channel, descriptor, spec.max_output)
-        finally:
-            left -= 1
-            if not left:
-                written.set()
-
-    for channel, ours in pipes:
-        site.scope.start(read, channel, ours)
-    return Instance(spec, generation, connection, written)
 
 
 async def _made_ready(site: Site, instance: Instance[C]) -> None:

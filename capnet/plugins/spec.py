@@ -48,6 +48,11 @@ class PluginSpec(Generic[C]):
         settings: plain data for it, which it finds in its `Context`.
         secrets: the same, by name; they stand in no argument, no variable and no text.
         log_level: the least level of what it is to log.
+        prefix: a command that is put in front of the program, such as `("unshare", "--net")`; it must hand on the
+            socket that is open under the number in `CAPNET_FD`.
+        rlimits: limits of the system by name, such as `{"as": 1 << 30, "nofile": 64, "cpu": 60}`; see `resource`.
+        user: name or number of the user that it runs as, with that user's groups.
+        sha256: files, and the hexadecimal SHA-256 that each must have when the plugin is started.
         requires: names of plugins that start before this one and stop after it. What they give can be bootstrapped by
             this one, beside what the host exposes.
         group: plugins of one group are started again together when one of them fails.
@@ -60,6 +65,7 @@ class PluginSpec(Generic[C]):
         check_timeout: for one answer to whether it is well.
         heartbeat: between two signs of life of its loop; None asks for none.
         hang_timeout: its loop may not answer for so long; then it is killed, which counts as a failure.
+        wait: for calls that come while none is ready, until they fail.
         grace: for calls and streams that run when it is stopped or swapped, and again for its process to exit.
         probation: after a swap, in which a failure brings the one before it back.
         max_state: bytes of state that are handed over in a swap.
@@ -80,6 +86,10 @@ class PluginSpec(Generic[C]):
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     log_level: str = "info"
+    prefix: Sequence[Word] = ()
+    rlimits: Mapping[str, int] = field(default_factory=dict[str, int])
+    user: str | int | None = None
+    sha256: Mapping[str | os.PathLike[str], str] = field(default_factory=dict[str | os.PathLike[str], str])
     requires: tuple[str, ...] = ()
     group: str | None = None
     restart: Restart = "on-failure"
@@ -91,6 +101,7 @@ class PluginSpec(Generic[C]):
     check_timeout: float = 10.0
     heartbeat: float | None = 5.0
     hang_timeout: float = 30.0
+    wait: float = 10.0
     grace: float = 5.0
     probation: float = 2.0
     max_state: int = 64 * 1024 * 1024
@@ -104,8 +115,14 @@ class PluginSpec(Generic[C]):
             raise InvalidArgument(f"plugin {name}: either `run` or `argv` says how it is started")
         if self.isolation not in ("process", "inprocess"):
             raise InvalidArgument(f"plugin {name}: isolation is 'process' or 'inprocess', not {self.isolation!r}")
-        if self.isolation == "inprocess" and self.run is None:
-            raise InvalidArgument(f"plugin {name}: what runs in this process is a function, not a program: use `run`")
+        if self.isolation == "inprocess":
+            if self.run is None or (isinstance(self.run, str) and self.run.endswith(".py")):
+                raise InvalidArgument(f"plugin {name}: what runs in this process is a function: use `run`")
+            given = [option for option in _OF_PROCESSES if getattr(self, option)]
+            if given:
+                raise InvalidArgument(f"plugin {name}: {', '.join(given)} is for a process of its own")
+        if isinstance(cast("object", self.prefix), str | bytes):
+            raise InvalidArgument(f"plugin {name}: prefix is a list of words, not {self.prefix!r}"[:300])
         if self.isolation == "process" and self.run is not None and not isinstance(self.run, str):
             raise InvalidArgument(
                 f"plugin {name}: a function cannot be sent to another process", hint='write run="module:function"'
@@ -116,7 +133,7 @@ class PluginSpec(Generic[C]):
             value = getattr(self, one)
             if not isinstance(value, int | float) or not value > 0:
                 raise InvalidArgument(f"plugin {name}: {one} is a number above 0, not {value!r}"[:300])
-        for one in ("max_restarts", "probation"):
+        for one in ("max_restarts", "probation", "wait"):
             if not getattr(self, one) >= 0:
                 raise InvalidArgument(f"plugin {name}: {one} is 0 or more")
         if self.heartbeat is not None and not self.heartbeat > 0:
@@ -147,6 +164,7 @@ class PluginSpec(Generic[C]):
         return line if len(line) <= 200 else f"{line[:200]}…"
 
 
+_OF_PROCESSES: Final = ("env", "cwd", "prefix", "rlimits", "user", "sha256")
 _POSITIVE: Final = (
     *("restart_period", "backoff", "max_backoff", "start_timeout", "check_timeout", "hang_timeout", "grace"),
     *("max_state", "max_output"),

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from capnet.plugins.spec import PluginSpec, Restart
 
-__all__ = ["JITTER", "State", "Supervision"]
+__all__ = ["JITTER", "Rules", "State", "Supervision"]
 
 State: TypeAlias = Literal["stopped", "starting", "ready", "swapping", "draining", "backoff", "quarantined"]
 
@@ -26,59 +27,61 @@ JITTER: Final = 0.25
 """So much of a pause is left to chance, up or down: what has failed together is not to start together."""
 
 
-class Supervision:
-    """The state of one plugin.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """When what has ended is started again.
 
-    Args:
-        restart: when what has ended is started again.
+    Attributes:
+        restart: whether at all.
         max_restarts: so many in a period; one more is too many.
         period: seconds.
         backoff: seconds before the first start again; twice as long before each other.
         max_backoff: seconds, never longer.
+    """
+
+    restart: Restart
+    max_restarts: int
+    period: float
+    backoff: float
+    max_backoff: float
+
+    @classmethod
+    def of(cls, spec: PluginSpec[Any]) -> Rules:
+        """As a spec wants it."""
+        return cls(
+            restart=spec.restart,
+            max_restarts=spec.max_restarts,
+            period=spec.restart_period,
+            backoff=spec.backoff,
+            max_backoff=spec.max_backoff,
+        )
+
+
+class Supervision:
+    """The state of one plugin.
+
+    Args:
+        rules: when it is started again.
         chance: numbers from 0 to 1.
 
     Attributes:
+        rules: the same; another version of the plugin may have others.
         state: what it is doing.
         restarts: how often it has been started again.
         due: when it is to be started again; in `backoff` only.
     """
 
-    def __init__(
-        self,
-        restart: Restart,
-        *,
-        max_restarts: int,
-        period: float,
-        backoff: float,
-        max_backoff: float,
-        chance: Callable[[], float],
-    ) -> None:
+    def __init__(self, rules: Rules, chance: Callable[[], float]) -> None:
+        self.rules = rules
         self.state: State = "stopped"
         self.restarts = 0
         self.due: float | None = None
-        self._restart: Restart = restart
-        self._max_restarts = max_restarts
-        self._period = period
-        self._backoff = backoff
-        self._max_backoff = max_backoff
         self._chance = chance
         self._recent: deque[float] = deque()
         """When it was to be started again, within the last period."""
         self._in_a_row = 0
         """How often it has failed without having run for a period in between."""
         self._ready_since: float | None = None
-
-    @classmethod
-    def of(cls, spec: PluginSpec[Any], chance: Callable[[], float]) -> Supervision:
-        """As a spec wants it."""
-        return cls(
-            spec.restart,
-            max_restarts=spec.max_restarts,
-            period=spec.restart_period,
-            backoff=spec.backoff,
-            max_backoff=spec.max_backoff,
-            chance=chance,
-        )
 
     @property
     def running(self) -> bool:
@@ -122,15 +125,15 @@ class Supervision:
             failed: whether that is a failure: all but exit code 0.
         """
         assert self.state in ("starting", "ready", "swapping")
-        if self._ready_since is not None and now - self._ready_since >= self._period:
+        if self._ready_since is not None and now - self._ready_since >= self.rules.period:
             self._in_a_row = 0
         self._ready_since = None
-        if self._restart == "never" or (self._restart == "on-failure" and not failed):
+        if self.rules.restart == "never" or (self.rules.restart == "on-failure" and not failed):
             self.state = "stopped"
             return
-        while self._recent and now - self._recent[0] >= self._period:
+        while self._recent and now - self._recent[0] >= self.rules.period:
             self._recent.popleft()
-        if len(self._recent) >= self._max_restarts:
+        if len(self._recent) >= self.rules.max_restarts:
             self.state = "quarantined"
             return
         self._recent.append(now)
@@ -150,5 +153,5 @@ class Supervision:
         self.state, self.due, self._ready_since = "starting", None, None
 
     def _pause(self) -> float:
-        longest = self._backoff * 2.0 ** min(self._in_a_row, 64)
-        return min(longest, self._max_backoff) * (1 + JITTER * (2 * self._chance() - 1))
+        longest = self.rules.backoff * 2.0 ** min(self._in_a_row, 64)
+        return min(longest, self.rules.max_backoff) * (1 + JITTER * (2 * self._chance() - 1))

@@ -129,11 +129,8 @@ async def alone(context: Context, wood: Wood | None = None) -> Bench:
 
 
 async def stateful(context: Context, wood: Wood | None = None) -> Bench:
-    """One whose state can be handed over; in one setting it does not live for long."""
-    made = _Stateful(wood, context)
-    if context.settings.get("fails") == "import":
-        made.import_state = None  # type: ignore[assignment, method-assign]
-    return made
+    """One whose state can be handed over."""
+    return _Stateful(wood, context)
 
 
 async def bench_of_another_kind(context: Context) -> Plane:

@@ -216,7 +216,7 @@ async def test_a_plugin_that_dies_too_often_is_left_alone() -> None:
         await until(lambda: plugin.state == "quarantined")
         with pytest.raises(Unavailable) as caught:
             await plugin.slot.add(1)
-        assert "quarantined" in str(caught.value)
+        assert "quarantine" in str(caught.value)
         await watched.host.start("bench")
         assert await plugin.slot.add(1) == 1
 
@@ -247,6 +247,17 @@ async def test_a_plugin_that_does_not_go_is_made_to(monkeypatch: pytest.MonkeyPa
         assert gone(pid) and not watched.host.plugins
         await until(lambda: len(watched.ends))
     assert watched.ends[0].returncode == -signal.SIGKILL
+
+
+@ONE_LOOP
+async def test_a_plugin_that_is_confined() -> None:
+    """What stands in front of it hands on the connection; a file that is another starts nothing."""
+    async with plugins() as watched:
+        plugin = await watched.host.load(spec("alone", prefix=("env", "CONFINED=yes"), rlimits={"core": 0}))
+        assert "('CONFINED', 'yes')" in (await plugin.slot.about())["environment"]
+        with pytest.raises(FailedPrecondition) as caught:
+            await watched.host.swap("bench", sha256={ROOT / "README.md": "0" * 64})
+        assert caught.value.reason == "checksum" and plugin.state == "ready"
 
 
 @ONE_LOOP

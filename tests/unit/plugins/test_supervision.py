@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capnet.plugins.spec import Restart
-from capnet.plugins.supervision import JITTER, Supervision
+from capnet.plugins.supervision import JITTER, Rules, Supervision
 
 HALF = 0.5
 """A chance that changes nothing."""
@@ -18,9 +18,8 @@ HALF = 0.5
 def supervision(
     restart: Restart = "on-failure", *, max_restarts: int = 3, period: float = 60, chance: float = HALF
 ) -> Supervision:
-    return Supervision(
-        restart, max_restarts=max_restarts, period=period, backoff=0.1, max_backoff=1.0, chance=lambda: chance
-    )
+    rules = Rules(restart=restart, max_restarts=max_restarts, period=period, backoff=0.1, max_backoff=1.0)
+    return Supervision(rules, lambda: chance)
 
 
 def state(one: Supervision) -> str:
@@ -176,9 +175,8 @@ def test_a_swap_leaves_it_running() -> None:
 def test_never_more_starts_in_a_period_than_it_may(lives: list[tuple[float, bool, float]], most: int) -> None:
     """Whatever happens when, and whatever chance says."""
     chances = [chance for _, _, chance in lives]
-    one = Supervision(
-        "always", max_restarts=most, period=60, backoff=0.1, max_backoff=30, chance=lambda: chances.pop(0)
-    )
+    rules = Rules(restart="always", max_restarts=most, period=60, backoff=0.1, max_backoff=30)
+    one = Supervision(rules, lambda: chances.pop(0))
     one.start()
     now, ends = 0.0, list[float]()
     for seconds, starts, _ in lives:

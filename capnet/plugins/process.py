@@ -1,0 +1,137 @@
+"""A connection to a plugin: in a process of its own, whose output is read, or in this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import CancelScope, to_thread
+from anyio import Event as Signal
+
+from capnet.connection.connect import begin, memory_ends, reach
+from capnet.connection.connection import Connection
+from capnet.errors import Unavailable
+from capnet.host import Host
+from capnet.plugin.manifest import Main, declared
+from capnet.plugin.running import found
+from capnet.plugin.service import serve
+from capnet.plugins.confinement import check_pins, confined
+from capnet.plugins.instance import Instance
+from capnet.plugins.output import Channel, Output
+from capnet.plugins.spec import PluginSpec
+from capnet.transport import Transport
+
+__all__ = ["begun"]
+
+C = TypeVar("C")
+Begin = Callable[[Callable[[], Awaitable[object]]], object]
+
+
+async def begun(host: Host, begin_task: Begin, spec: PluginSpec[C], generation: int, output: Output) -> Instance[C]:
+    """Start a plugin's process, or its place in this one; nothing has been said yet.
+
+    Args:
+        host: has the connection.
+        begin_task: runs what goes on beside it, until the host closes.
+        spec: of the plugin.
+        generation: of the process.
+        output: what it writes goes there.
+    """
+    written = Signal()
+    if spec.isolation == "inprocess":
+        written.set()
+        ours = _in_this_process(host, begin_task, spec)
+    else:
+        if spec.sha256:
+            await to_thread.run_sync(check_pins, spec)
+        ours = await _in_its_own(begin_task, spec, generation, output, written)
+    ours.attestation = replace(ours.attestation, principal=spec.name)
+    try:
+        connection = host.accept(ours)
+    except BaseException:
+        ours.abort()
+        raise
+    return Instance(spec, generation, connection, written)
+
+
+async def _in_its_own(
+    begin_task: Begin, spec: PluginSpec[C], generation: int, output: Output, written: Signal
+) -> Transport:
+    command = confined(spec)
+    pipes: dict[Channel, int] = {}
+    theirs: list[int] = []
+    try:
+        for channel in _CHANNELS:
+            pipes[channel], end = os.pipe()
+            theirs.append(end)
+        options: dict[str, Any] = {
+            "argv": command,
+            "env": {"PYTHONUNBUFFERED": "1", **spec.env},  # a line is there when it was written
+            "cwd": spec.cwd,
+            "stdout": theirs[0],
+            "stderr": theirs[1],
+            "start_timeout": spec.start_timeout,
+        }
+        transport = await reach("exec:", None, options)
+    except BaseException:
+        for ours in pipes.values():
+            os.close(ours)
+        raise
+    finally:
+        for end in theirs:
+            os.close(end)
+    left = len(pipes)
+
+    async def read(channel: Channel, descriptor: int) -> None:
+        nonlocal left
+        try:
+            await output.read(generation, channel, descriptor, spec.max_output)
+        finally:
+            left -= 1
+            if not left:
+                written.set()
+
+    try:
+        for channel in _CHANNELS:
+            begin_task(partial(read, channel, pipes[channel]))
+            del pipes[channel]
+    except BaseException:  # the host is closing
+        transport.abort()
+        for ours in pipes.values():
+            os.close(ours)
+        raise
+    return transport
+
+
+_CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")
+
+
+def _in_this_process(host: Host, begin_task: Begin, spec: PluginSpec[C]) -> Transport:
+    main = _main_of(spec)
+    declared(main)
+    ours, theirs = memory_ends()
+    begin_task(partial(_be_plugin, host, main, spec.name, theirs))
+    return ours
+
+
+async def _be_plugin(host: Host, main: Main, name: str, transport: Transport) -> None:
+    connection: Connection = begin(host._running(), transport, name=name)  # noqa: SLF001 - the same loop
+    try:
+        await serve(main, connection)
+    finally:
+        with CancelScope(shield=True):
+            await connection.aclose(grace=0)
+            await connection._services.hooks.ended()  # noqa: SLF001 - those of what it served
+
+
+def _main_of(spec: PluginSpec[C]) -> Main:
+    if spec.run is None or not isinstance(spec.run, str):
+        assert spec.run is not None
+        return spec.run
+    try:
+        return found(spec.run)
+    except ImportError as error:
+        raise Unavailable(f"plugin {spec.name} did not start: {error}", reason="not_started") from error
