@@ -66,6 +66,8 @@ class Slot(Generic[C]):
         self._occupant: Occupant[C] | None = None
         self._reason = "nothing was there yet"
         self._closed = False
+        self._in_vain = False
+        """Whether nobody is about to put something there."""
         self._waiting: dict[Signal, None] = {}
         self._thread = get_ident()
         self._proxies: WeakValueDictionary[float, SlotProxy] = WeakValueDictionary()
@@ -123,7 +125,7 @@ class Slot(Generic[C]):
             raise occupant.broken.again()
         before = self._vacate("it was replaced")
         self.generation = occupant.generation
-        self._occupant = occupant
+        self._occupant, self._in_vain = occupant, False
         known = ref(self)
 
         def look(_: CapnetError) -> None:  # which keeps neither
@@ -139,17 +141,22 @@ class Slot(Generic[C]):
             )
         return before
 
-    def clear(self, reason: str) -> Occupant[C] | None:
+    def clear(self, reason: str, *, in_vain: bool = False) -> Occupant[C] | None:
         """Have nothing behind it: new calls wait. Calls that run end where they run.
 
         Args:
             reason: what those are told whose calls wait in vain, such as `crashed with code 1, starting again`. It may
                 be given again while nothing is there.
+            in_vain: whether nobody is about to put something there, so that calls fail at once, also those that wait.
 
         Returns what was there, to be waited for (`drained`), or None.
         """
         self._check()
-        return self._vacate(reason)
+        occupant = self._vacate(reason)
+        self._in_vain = in_vain
+        if in_vain:
+            self._wake()
+        return occupant
 
     async def aclose(self, reason: str = "the slot was closed") -> None:
         """End it: what it gave out is taken back from all who hold it, and calls that wait or come fail. Idempotent.
@@ -185,7 +192,7 @@ class Slot(Generic[C]):
     async def _occupied(self, until: float) -> Occupant[C]:
         while (occupant := self._now()) is None:
             left = until - current_time()
-            if self._closed or left <= 0:
+            if self._closed or self._in_vain or left <= 0:
                 raise self._empty()
             woken = Signal()
             self._waiting[woken] = None

@@ -104,6 +104,31 @@ async def test_calls_in_between_wait_or_fail_at_once() -> None:
         assert sorted(found) == ["5", "a"] and a.part.ran == ["as,called"]
 
 
+async def test_calls_fail_at_once_where_nobody_is_about_to_come() -> None:
+    slot = Slot(Room, wait=math.inf)
+    failed: list[str] = []
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable) as caught:
+            await slot.proxy.topic()
+        assert caught.value.reason == "vacant"
+        failed.append(caught.value.message)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        slot.clear("it is given up", in_vain=True)
+        tasks.start_soon(ask)
+    assert len(failed) == 2 and all("it is given up" in said for said in failed)
+    slot.clear("it is tried again")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert len(failed) == 2
+        slot.clear("it is given up", in_vain=True)
+    assert len(failed) == 3
+
+
 async def test_who_waits_may_leave() -> None:
     """By cancellation, by the method's timeout, by the end of the slot; and nobody waits for ever for a slot."""
     slot = Slot(Part, wait=math.inf)
