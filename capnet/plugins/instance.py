@@ -22,7 +22,7 @@ from capnet.plugins.spec import PluginSpec
 __all__ = ["Instance", "condition_of"]
 
 C = TypeVar("C")
-POLL: Final = 0.02
+POLL: Final = 0.005
 """Seconds between two looks at what still runs."""
 
 

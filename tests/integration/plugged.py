@@ -84,6 +84,7 @@ class _Bench(Bench):
     async def do(self, what: str) -> None:
         match what:
             case "block":
+                sys.stdout.write("blocked\n")
                 time.sleep(3600)  # noqa: ASYNC251 - on purpose
             case "flood":
                 for number in range(20_000):
@@ -94,6 +95,13 @@ class _Bench(Bench):
                 self.ill = "it has a cold"
             case "end":
                 sys.exit(3)
+            case "fork":  # and leave a child that holds all that is open, in a session of its own
+                if os.fork() == 0:
+                    os.setsid()
+                    time.sleep(20)  # noqa: ASYNC251 - on purpose
+                os._exit(4)
+            case "close":
+                os.closerange(0, 3)
             case _:
                 os.kill(os.getpid(), signal.SIGKILL)
 

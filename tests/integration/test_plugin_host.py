@@ -250,6 +250,20 @@ async def test_a_plugin_that_does_not_go_is_made_to(monkeypatch: pytest.MonkeyPa
 
 
 @ONE_LOOP
+async def test_a_plugin_that_leaves_things_behind() -> None:
+    """A child that holds its output and its connection holds up nobody; nor does what it has closed."""
+    async with plugins() as watched:
+        plugin = await watched.host.load(spec("alone", wait=HANGS))
+        await plugin.slot.do("close")
+        assert await plugin.slot.add(1) == 1
+        with pytest.raises(Unavailable):
+            await plugin.slot.do("fork")
+        assert await plugin.slot.add(1) == 1 and plugin.generation == 2
+        await until(lambda: watched.ends)
+    assert watched.ends[0].returncode == 4
+
+
+@ONE_LOOP
 async def test_a_plugin_that_is_confined() -> None:
     """What stands in front of it hands on the connection; a file that is another starts nothing."""
     async with plugins() as watched:

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from anyio import run
 
@@ -16,6 +17,7 @@ from tests.connection.leaks import forget_timers, open_descriptors, running_task
 
 __all__ = ["LOOPS", "Figures", "on_loop", "resident", "take"]
 
+T = TypeVar("T")
 LOOPS = ("asyncio", "asyncio+uvloop", "trio")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -69,7 +71,7 @@ def resident() -> int:
         return int(statm.read().split()[1]) * _PAGE
 
 
-def on_loop(loop: str, main: Callable[..., Awaitable[object]], *arguments: object) -> None:
-    """Run a program on one of `LOOPS`."""
+def on_loop(loop: str, main: Callable[..., Awaitable[T]], *arguments: object) -> T:
+    """Run a program on one of `LOOPS`; what it returns."""
     backend, _, variant = loop.partition("+")
-    run(main, *arguments, backend=backend, backend_options={"use_uvloop": True} if variant else {})
+    return run(main, *arguments, backend=backend, backend_options={"use_uvloop": True} if variant else {})
