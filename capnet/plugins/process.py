@@ -124,7 +124,9 @@ async def _be_plugin(host: Host, main: Main, name: str, transport: Transport) ->
     finally:
         with CancelScope(shield=True):
             await connection.aclose(grace=0)
-            await connection._services.hooks.ended()  # noqa: SLF001 - those of what it served
+            services = connection._services  # noqa: SLF001 - which are over with it
+            await services.hooks.ended()
+            services.bus.attach(None)
 
 
 def _main_of(spec: PluginSpec[C]) -> Main:

@@ -197,7 +197,7 @@ async def test_calls_fail_at_once_when_they_would_wait_in_vain() -> None:
         await break_down(plugin)
         with pytest.raises(Unavailable) as caught:
             await plugin.slot.read("x")
-        assert caught.value.reason == "slot_empty" and plugin.state == "stopped"
+        assert caught.value.reason == "vacant" and plugin.state == "stopped"
         await host.start("a")
         assert await plugin.slot.read("x") == "a2:x"
         await host.stop("a")
