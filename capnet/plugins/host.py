@@ -197,13 +197,13 @@ class PluginHost:
         await self._life(name).start()
 
     async def restart(self, name: str, *, grace: float | None = None) -> None:
-        """Stop a plugin and start it.
+        """Stop a plugin and start it; calls on its slot wait meanwhile.
 
         Raises:
             NotFound: none of that name is loaded. What `load` raises.
         """
         life = self._life(name)
-        await life.stop("it is being restarted", grace=grace)
+        await life.stop("it is being restarted", grace=grace, again=True)
         await life.start()
 
     async def swap(self, name: str, /, **changes: Any) -> PluginSwap:

@@ -87,12 +87,13 @@ class Life(Generic[C]):
                 self._has_stopped(f"it could not start: {error}")
                 raise
 
-    async def stop(self, reason: str, *, grace: float | None) -> None:
+    async def stop(self, reason: str, *, grace: float | None, again: bool = False) -> None:
         """End its process; nothing starts it again but `start`.
 
         Args:
             reason: told to it, and to those who call it.
             grace: seconds for what runs there; those of its spec when None.
+            again: whether it is started next, so that calls may wait for that.
         """
         if self._trying is not None:
             self._trying.cancel()
@@ -101,18 +102,19 @@ class Life(Generic[C]):
             instance, self.instance = self.instance, None
             if instance is None:
                 if self.supervision.state != "stopped":
-                    self._has_stopped(reason)
+                    self._has_stopped(reason, again=again)
                 return
             self.supervision.stop()
+            self.slot.clear(reason, in_vain=not again)
             self.changed(reason)
             with CancelScope(shield=True):
                 await self.retire(instance, reason, self.spec.grace if grace is None else grace)
-                self._has_stopped(reason)
+                self._has_stopped(reason, again=again)
 
     async def begin_again(self, reason: str) -> None:
         """Stop it, if it runs, and start it in a moment: another one of its group has failed. See `Member`."""
         if self.instance is not None:
-            await self.stop(reason, grace=None)
+            await self.stop(reason, grace=None, again=True)
             self.supervision.start()
             self.supervision.ended(current_time(), failed=True)
             self.slot.clear(reason, in_vain=self.supervision.due is None)
@@ -255,10 +257,10 @@ class Life(Generic[C]):
         self.slot.clear(f"it {how}, and is {_WORDS[self.supervision.state]}", in_vain=self.supervision.due is None)
         self.changed(how)
 
-    def _has_stopped(self, reason: str) -> None:
+    def _has_stopped(self, reason: str, *, again: bool = False) -> None:
         self.supervision.stop()
         self.supervision.stopped()
-        self.slot.clear(reason, in_vain=True)
+        self.slot.clear(reason, in_vain=not again)
         self.changed(reason)
 
 

@@ -28,7 +28,7 @@ def check_manifest(plugin: str, manifest: Manifest, wanted: ContractSpec, given:
         raise VersionMismatch(
             f"plugin {plugin} does not fit: {'; '.join(said)}"[:2000],
             details={"differences": said[:50]},
-            hint=f"the plugin has capnet {manifest.capnet} and Python {manifest.python}",
+            hint=f"the plugin has capnet {manifest.capnet!r} and Python {manifest.python!r}"[:200],
         )
 
 

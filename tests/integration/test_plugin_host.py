@@ -119,7 +119,10 @@ async def test_names() -> None:
             await host.start("bench")
         assert refused.value.reason == "running"
         first = plugin.pid
-        await host.restart("bench")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.restart, "bench")
+            await until(lambda: plugin.state != "ready")
+            assert await plugin.waiting(HANGS).add(1) == 1
         assert gone(first) and plugin.pid != first and plugin.generation == 2
         await host.stop("bench")
         assert plugin.state == "stopped"
@@ -168,7 +171,7 @@ async def test_a_plugin_that_prints_as_it_likes() -> None:
     program = """
 import os; os.write(1, b'early\\n' * 50)
 from capnet.plugin import run; from tests.integration.plugged import alone
-run(alone)
+run(alone, backend="trio")
 """
     async with plugins() as watched:
         plugin = await watched.host.load(
