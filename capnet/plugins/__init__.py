@@ -7,7 +7,7 @@ Must not know: the plugin's own code; that is on the other side, with `capnet.pl
 Open `host.py` and `plugin.py` first (the words of users), then `life.py` (one plugin over all its processes),
 `supervision.py` (when it is started again; rules without a clock), `launching.py` and `process.py` (how a process
 becomes ready), `instance.py` (one process), `swapping.py` (two of them), `output.py` (what they write), `spec.py` and
-`discovery.py` (what is known before), `verdict.py`, `confinement.py`, `order.py`, `events.py`.
+`discovery.py` (what is known before), `verdict.py`, `confinement.py`, `order.py`, `events.py`, `remote.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from capnet.plugins.host import PluginHost
     from capnet.plugins.output import Line
     from capnet.plugins.plugin import Plugin
+    from capnet.plugins.remote import PluginControl, PluginInfo
     from capnet.plugins.spec import PluginSpec
     from capnet.plugins.swapping import PluginSwap
 
@@ -29,8 +30,10 @@ __all__ = [
     "Line",
     "Plugin",
     "PluginChanged",
+    "PluginControl",
     "PluginEnded",
     "PluginHost",
+    "PluginInfo",
     "PluginSpec",
     "PluginSwap",
     "PluginSwapped",
@@ -43,8 +46,10 @@ _LAZY = {
     "Line": "output",
     "Plugin": "plugin",
     "PluginChanged": "events",
+    "PluginControl": "remote",
     "PluginEnded": "events",
     "PluginHost": "host",
+    "PluginInfo": "remote",
     "PluginSpec": "spec",
     "PluginSwap": "swapping",
     "PluginSwapped": "events",

@@ -20,6 +20,7 @@ from capnet.plugins.launching import Site
 from capnet.plugins.life import Life
 from capnet.plugins.order import in_layers
 from capnet.plugins.plugin import Plugin
+from capnet.plugins.remote import Controlling, PluginControl
 from capnet.plugins.spec import PluginSpec
 from capnet.plugins.swapping import PluginSwap, swap
 from capnet.policy.policy import Admission, Policy
@@ -239,6 +240,15 @@ class PluginHost:
         self._required(spec)
         list(in_layers({**self._requires(), name: spec.requires}))
         return await swap(life, spec)
+
+    def control(self) -> PluginControl:
+        """This host as a capability, for `capnet plugin` and for programs of your own: serve it by a name.
+
+            host.serve(plugins.control(), name="plugins")
+
+        Who has it can stop plugins, start them, and read what they write. Less of that is `restrict(…)`.
+        """
+        return Controlling(self)
 
     def on(self, kind: type[E], observe: Callable[[E], object]) -> Callable[[], None]:
         """Call a plain function with every event of a kind; see `Host.on`."""

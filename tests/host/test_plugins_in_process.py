@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,8 @@ from capnet import (
     call,
 )
 from capnet.plugin import Context
-from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped
+from capnet.plugins import PluginChanged, PluginControl, PluginEnded, PluginSwapped
+from capnet.testing import connected
 from tests.cost import HANGS
 
 
@@ -379,6 +380,39 @@ async def test_state_is_handed_over_when_no_call_changes_it() -> None:
             assert read == []
             gate.set()
         assert read == ["changed:wait", "changed:late"] and plugin.generation == 3
+
+
+async def test_it_is_looked_after_from_elsewhere() -> None:
+    """By a capability, over a connection of its own."""
+    async with plugins() as (host, _), connected() as (server, client):
+        server.serve(host.control(), name="plugins")
+        control = await client.bootstrap(PluginControl, name="plugins")
+        assert await control.plugins() == []
+        plugin = await host.load(spec())
+        (info,) = await control.plugins()
+        assert (info.name, info.state, info.contract, info.generation) == ("a", "ready", "inprocess.Reader", 1)
+        assert await control.check("a") is None
+        plugin._life.output.take(1, "stdout", b"one")
+        plugin._life.output.take(1, "stdout", b'{"event": "two", "n": 1}')
+        assert [line.text async for line in control.output("a", last=1)] == ["two"]
+        assert [line.text async for line in control.output("a", last=0)] == []
+        async with aclosing(control.output("a", follow=True)) as lines:
+            assert [(await anext(lines)).text for _ in range(2)] == ["one", "two"]
+            plugin._life.output.take(1, "stdout", b"three")
+            assert (await anext(lines)).text == "three"
+        object.__setattr__(plugin.spec, "probation", 0.0)
+        assert (await control.swap("a")).generation == 2
+        await control.restart("a")
+        await control.stop("a")
+        (info,) = await control.plugins()
+        assert (info.state, info.generation) == ("stopped", 3)
+        assert await control.check("a") is not None
+        await control.start("a")
+        for act in (control.start, control.stop, control.restart, control.swap, control.check):
+            with pytest.raises(NotFound):
+                await act("b")
+        with pytest.raises(NotFound):
+            await anext(control.output("b"))
 
 
 async def test_leaving_by_an_error_ends_all() -> None:
