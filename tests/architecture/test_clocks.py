@@ -21,6 +21,7 @@ KNOWN = {
     "hostile/malicious.py": "prints it",
     "integration/kills.py": "for `make soak`",
     "integration/load.py": "for `make soak`",
+    "integration/plugin_load.py": "for `make soak`",
     "integration/processes.py": "a guard against hanging",
     "simulation/test_engines.py": "prints it",
     "transports/test_noise.py": "a peer that takes at least so long; for `make soak`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_how_it_is_started(how: dict[str, Any], command: list[str]) -> None:
         {"heartbeat": 0},
         {"max_output": 0},
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     given: dict[str, Any] = {"name": "spell", "run": "a:b", **wrong}
