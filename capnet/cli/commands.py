@@ -14,6 +14,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "describe": "Print what can be called at a peer, as Python has it.",
     "call": "Call a method at a peer.",
     "diff": "Say whether clients of one contract can work with another.",
+    "plugin": "Look after the plugins of a host that runs.",
     "watch": "Print what happens at a peer, as it happens.",
     "top": "Show what a peer serves and who is connected, again and again.",
     "trace": "Show the calls of a recording, and what each waited for.",
