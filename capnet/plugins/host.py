@@ -120,9 +120,7 @@ class PluginHost:
         try:
             await life.start()
         except BaseException:
-            with CancelScope(shield=True):
-                await life.close()
-            self._loaded.pop(spec.name, None)
+            await self._drop(life)
             raise
         return plugin
 
@@ -179,7 +177,7 @@ class PluginHost:
         users = [other for other, loaded in self._loaded.items() if name in loaded.life.spec.requires]
         if users:
             raise FailedPrecondition(f"plugin {name} is required by {', '.join(users)}", reason="required")
-        await self._forget(name, life, "it was unloaded", grace)
+        await self._forget(life, "it was unloaded", grace)
 
     async def stop(self, name: str, *, grace: float | None = None) -> None:
         """Stop a plugin that stays loaded. A start or swap of it that is under way is broken off.
@@ -308,13 +306,18 @@ class PluginHost:
             raise NotFound(f"no plugin {name!r} is loaded")
         return loaded.life
 
-    async def _forget(self, name: str, life: Life[Any], reason: str, grace: float | None) -> None:
+    async def _forget(self, life: Life[Any], reason: str, grace: float | None) -> None:
         try:
             await life.stop(reason, grace=grace)
         finally:
-            with CancelScope(shield=True):
-                await life.close()
-            self._loaded.pop(name, None)
+            await self._drop(life)
+
+    async def _drop(self, life: Life[Any]) -> None:
+        name = life.spec.name
+        if name in self._loaded and self._loaded[name].life is life:
+            del self._loaded[name]
+        with CancelScope(shield=True):
+            await life.close()
 
     async def _stop_all(self, grace: float | None) -> None:
         """Those that others require after these, the rest at once."""
@@ -322,7 +325,7 @@ class PluginHost:
         for layer in reversed(list(in_layers(self._requires()))):
             async with create_task_group() as tasks:
                 for name in layer:
-                    tasks.start_soon(self._forget, name, lives[name], "the host is closing", grace)
+                    tasks.start_soon(self._forget, lives[name], "the host is closing", grace)
 
     def _requires(self) -> dict[str, tuple[str, ...]]:
         return {name: loaded.life.spec.requires for name, loaded in self._loaded.items()}

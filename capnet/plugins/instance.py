@@ -22,6 +22,8 @@ from capnet.plugins.spec import PluginSpec
 __all__ = ["Instance", "condition_of"]
 
 C = TypeVar("C")
+MOMENT: Final = 1.0
+"""Seconds that a plugin has for a sign of life at least, however long ago it was asked."""
 POLL: Final = 0.005
 """Seconds between two looks at what still runs."""
 
@@ -147,7 +149,9 @@ class Instance(Generic[C]):
                     await self.connection.ping()
                 if asked.cancelled_caught and not self.connection.closed:
                     unresponsive(current_time() - since)
-                    with move_on_after(self.spec.hang_timeout - (current_time() - since)) as waiting:
+                    # Our own loop may have stood still, and its answer may be here: it has a moment in any case.
+                    left = since + self.spec.hang_timeout - current_time()
+                    with move_on_after(max(left, min(MOMENT, self.spec.hang_timeout))) as waiting:
                         await self.connection.ping()
                     if waiting.cancelled_caught:
                         return

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar
 
-from anyio import CancelScope, Lock, create_task_group, current_time, sleep_until
+from anyio import CancelScope, Lock, create_task_group, current_time, move_on_after, sleep_until
 from anyio import Event as Signal
 
 from capnet.errors import CapnetError, FailedPrecondition, Unavailable
@@ -27,6 +27,8 @@ from capnet.slots import Occupant, Slot
 __all__ = ["Life"]
 
 C = TypeVar("C")
+LAST_WORDS: Final = 0.25
+"""Seconds that the end of its output may come after the end of a process, so that its last words say why."""
 _chance: Final = random.SystemRandom().random
 
 
@@ -204,6 +206,8 @@ class Life(Generic[C]):
                 tasks.start_soon(self._feel, instance, instance.spec.heartbeat)
             await instance.ended()
             tasks.cancel_scope.cancel()
+        with move_on_after(LAST_WORDS):  # what it has started may hold its output for ever
+            await instance.written.wait()
         taken_back = instance.connection.stats()["taken_back"]
         self.publish(PluginEnded, generation=instance.generation, returncode=instance.returncode, taken_back=taken_back)
         instance.over.set()

@@ -415,6 +415,28 @@ async def test_it_is_looked_after_from_elsewhere() -> None:
             await anext(control.output("b"))
 
 
+async def test_one_may_be_unloaded_while_it_starts() -> None:
+    """Its name is free at once, and whoever has loaded it is told."""
+
+    async def never(context: Context) -> Reader:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with plugins() as (host, _):
+
+        async def load() -> None:
+            with pytest.raises(Unavailable) as caught:
+                await host.load(spec("a", never))
+            assert caught.value.reason == "stopped"
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(load)
+            await until(lambda: host._host.connections)
+            await host.unload("a")
+            plugin = await host.load(spec())
+            assert host.plugins == {"a": plugin} and await plugin.slot.read("x") == "a1:x"
+
+
 async def test_leaving_by_an_error_ends_all() -> None:
     async def leave() -> None:
         async with PluginHost() as host:
