@@ -40,7 +40,7 @@ async def plugin(
     name: Annotated[str | None, typer.Argument(metavar="PLUGIN", help="Which one; all, for ls and check.")] = None,
     *,
     served: Annotated[
-        str, typer.Option(metavar="NAME", help="The name under which the host serves PluginHost.control().")
+        str, typer.Option(metavar="NAME", help="The name under which the host serves its control.")
     ] = "plugins",
     last: Annotated[int, typer.Option(metavar="N", min=0, help="With logs: so many of the last lines.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", help="With logs: and all that come, until Ctrl-C.")] = False,

@@ -134,7 +134,7 @@ async def _hand_over(old: Instance[C], new: Instance[C]) -> bool:
         raise FailedPrecondition(
             f"plugin {old.spec.name} has `export_state`, and what is to take its place has no `import_state`",
             reason="no_import_state",
-            hint="restart() starts it without its state",
+            hint="PluginHost.restart starts it without its state",
         )
     return gives
 
