@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-ENTRY = re.compile(r"^\.\. auto(?:class|function|data|exception):: ([\w.]+)\.(\w+)(?:\(\))?$", re.MULTILINE)
+ENTRY = re.compile(r"^<!-- ([\w.]+)\.(\w+)(?:\(\))?(?: <)?(?::[^>]*)? -->$", re.MULTILINE)
 DOORS = (
     "capnet",
     "capnet.blocking",
