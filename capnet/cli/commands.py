@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "call": "Call a method at a peer.",
     "diff": "Say whether clients of one contract can work with another.",
     "plugin": "Look after the plugins of a host that runs.",
+    "new": "Make the files of a new plugin.",
     "watch": "Print what happens at a peer, as it happens.",
     "top": "Show what a peer serves and who is connected, again and again.",
     "trace": "Show the calls of a recording, and what each waited for.",

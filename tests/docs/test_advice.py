@@ -86,7 +86,8 @@ def advice_in(text: str) -> Iterator[tuple[str, bool]]:
         yield f"{root}{rest}", resolves(root, rest.strip(".").split("."))
     for name in CALLED.findall(text):
         places = (capnet, capnet.testing, builtins, *HAVE_METHODS)
-        yield f"{name}()", name in OF_OTHERS or any(hasattr(place, name) for place in places)
+        its_own = f"def {name}(" in text  # it is a program, and defines it
+        yield f"{name}()", its_own or name in OF_OTHERS or any(hasattr(place, name) for place in places)
     for name in MARKED.findall(text):
         yield f"@{name}", hasattr(capnet, name)
 

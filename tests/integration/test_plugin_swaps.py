@@ -14,7 +14,7 @@ from capnet import FailedPrecondition, InvalidArgument, PluginHost, ResourceExha
 from capnet.plugins import Plugin, PluginSwapped
 from tests.cost import HANGS
 from tests.integration.plugged import Bench
-from tests.integration.test_plugin_host import ONE_LOOP, Watched, gone, spec, until
+from tests.integration.test_plugin_host import ONE_LOOP, Watched, spec, until
 
 
 @asynccontextmanager
@@ -27,33 +27,6 @@ async def bench(main: str = "stateful", **options: Any) -> AsyncGenerator[tuple[
             host.on(PluginSwapped, lambda event: results.append(event.result))
             given = {"probation": 0, "wait": HANGS, "start_timeout": HANGS, **options}
             yield watched, await host.load(spec(main, **given)), results
-
-
-async def test_swaps_under_load_lose_no_call_and_no_state() -> None:
-    """Many add to what one plugin counts, while its process is another one again and again."""
-    swaps, callers = 2, 8
-    sums: list[int] = []
-    done = False
-    async with bench() as (watched, plugin, results):
-        pids = {plugin.pid}
-
-        async def add() -> None:
-            while not done:
-                sums.append(await plugin.slot.add(1))
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(callers):
-                tasks.start_soon(add)
-            for number in range(2, swaps + 2):
-                report = await watched.host.swap("bench")
-                assert (report.generation, report.drained) == (number, True) and report.state >= 1
-                pids.add(plugin.pid)
-            done = True
-        assert sorted(sums) == list(range(1, len(sums) + 1))
-        assert len(pids) == swaps + 1 and plugin.state == "ready"
-        assert all(gone(pid) for pid in pids - {plugin.pid})
-    assert results == ["committed"] * swaps
-    assert [end.returncode for end in watched.ends] == [0] * (swaps + 1)
 
 
 @ONE_LOOP

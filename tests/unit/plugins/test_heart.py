@@ -34,10 +34,9 @@ async def test_a_loop_of_ours_that_stood_still_is_not_the_plugins() -> None:
             over.set()
 
         tasks.start_soon(feel)
-        for _ in range(3):
-            await anyio.wait_all_tasks_blocked()
-            time.sleep(0.3)  # noqa: ASYNC251 - on purpose
-            await anyio.sleep(0.1)
+        await anyio.wait_all_tasks_blocked()
+        time.sleep(0.3)  # noqa: ASYNC251 - on purpose
+        await anyio.sleep(0.1)
         assert not over.is_set()
         tasks.cancel_scope.cancel()
 
