@@ -110,6 +110,7 @@ class PluginHost:
             VersionMismatch: it does not give what is wanted, or needs what it is not given; a sentence for each.
             Unavailable: `not_started`, its program has ended, with its exit code and the last lines that it wrote;
                 `start_timeout`, it was not ready in time. What `exec:` raises when the program is not there.
+            ResourceExhausted: `emfile`, no descriptors are left.
         """
         if spec.name in self._loaded:
             raise AlreadyExists(f"a plugin {spec.name} is loaded", reason="name_collision")

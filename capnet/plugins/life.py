@@ -85,7 +85,7 @@ class Life(Generic[C]):
                 with self.trying():
                     await self._launch()
             except BaseException as error:
-                self.failure = error if isinstance(error, CapnetError) else None
+                self.failure = self._told(error)
                 self._has_stopped(f"it could not start: {error}")
                 raise
 
@@ -249,12 +249,19 @@ class Life(Generic[C]):
                     self.supervision.start_again()
                     try:
                         await self._launch()
-                    except CapnetError as error:
-                        self.failure = error
-                        self._ended(error.message, failed=True)
+                    except Exception as error:  # also of our own: no descriptors are left, say
+                        self.failure = self._told(error)
+                        self._ended(f"could not start: {self.failure.message}", failed=True)
         finally:
             self._restarting = None
             self._tried.set()
+
+    def _told(self, error: BaseException) -> CapnetError:
+        """The same to be kept, without what it went through."""
+        if isinstance(error, CapnetError):
+            return error.again()
+        said = f"plugin {self.spec.name} could not start: {type(error).__name__}: {error}"
+        return Unavailable(said, reason="not_started")
 
     def _ended(self, how: str, *, failed: bool) -> None:
         self.supervision.ended(current_time(), failed=failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from anyio import Event as Signal
 
 from capnet.connection.connect import begin, memory_ends, reach
 from capnet.connection.connection import Connection
-from capnet.errors import Unavailable
+from capnet.errors import ResourceExhausted, Unavailable
 from capnet.host import Host
 from capnet.plugin.manifest import Main, declared
 from capnet.plugin.running import found
@@ -65,7 +66,7 @@ async def _in_its_own(
     theirs: list[int] = []
     try:
         for channel in _CHANNELS:
-            pipes[channel], end = os.pipe()
+            pipes[channel], end = _pipe(spec.name)
             theirs.append(end)
         options: dict[str, Any] = {
             "argv": command,
@@ -104,6 +105,14 @@ async def _in_its_own(
             os.close(ours)
         raise
     return transport
+
+
+def _pipe(plugin: str) -> tuple[int, int]:
+    try:
+        return os.pipe()
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0, "unknown").lower()
+        raise ResourceExhausted(f"plugin {plugin} cannot be started: {error.strerror}", reason=reason) from error
 
 
 _CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")

@@ -192,6 +192,25 @@ async def test_a_start_that_fails_again_is_tried_again() -> None:
         assert plugin.failure is not None and plugin.failure.reason == "main_failed"
 
 
+async def test_a_start_that_fails_by_a_fault_of_ours_is_tried_again() -> None:
+    """It is a failure like any other: nothing stands still for it."""
+    failures = 2
+
+    def give(spec: PluginSpec[Any]) -> list[Cap]:
+        nonlocal failures
+        if failures and spec.settings:
+            failures -= 1
+            raise OSError(24, "Too many open files")
+        return []
+
+    async with plugins(expose=give) as (host, _):
+        plugin = await host.load(spec())
+        object.__setattr__(plugin.spec, "settings", {"fails": 0})
+        await break_down(plugin)
+        assert await plugin.slot.read("x") == "a4:x"
+        assert plugin.failure is not None and "Too many open files" in str(plugin.failure)
+
+
 async def test_calls_fail_at_once_when_they_would_wait_in_vain() -> None:
     async with plugins() as (host, _):
         plugin = await host.load(spec(restart="never", wait=HANGS))

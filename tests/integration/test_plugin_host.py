@@ -21,6 +21,7 @@ from capnet import (
     NotFound,
     PluginHost,
     PluginSpec,
+    ResourceExhausted,
     Unavailable,
     VersionMismatch,
 )
@@ -264,6 +265,19 @@ async def test_a_plugin_that_leaves_things_behind() -> None:
         assert await plugin.slot.add(1) == 1 and plugin.generation == 2
         await until(lambda: watched.ends)
     assert watched.ends[0].returncode == 4
+
+
+@ONE_LOOP
+async def test_a_host_without_descriptors_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    async with plugins() as watched:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pipe", none_left)
+            with pytest.raises(ResourceExhausted) as caught:
+                await watched.host.load(spec("alone"))
+        assert caught.value.reason == "emfile" and not watched.host.plugins
 
 
 @ONE_LOOP
