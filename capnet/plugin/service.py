@@ -12,7 +12,14 @@ from typing import Any
 
 from capnet.connection.connection import Connection
 from capnet.contract import Cap, ContractSpec, Stream, contract_spec
-from capnet.errors import CapnetError, ContractError, FailedPrecondition, Unimplemented
+from capnet.errors import (
+    CapnetError,
+    ContractError,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    Unimplemented,
+)
 from capnet.plugin.control import CONTROL, Control, Interface, Manifest, Welcome
 from capnet.plugin.manifest import Context, Declared, Main, declared
 from capnet.version import __version__
@@ -121,7 +128,7 @@ class Service(Control):
         for need in self._declared.needs:
             try:
                 found[need.parameter] = await self._connection.bootstrap(need.contract, name=need.spec.name)
-            except CapnetError:
+            except (NotFound, PermissionDenied):
                 if not need.optional:
                     raise
                 found[need.parameter] = None

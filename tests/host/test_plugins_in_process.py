@@ -22,6 +22,7 @@ from capnet import (
     Plugin,
     PluginHost,
     PluginSpec,
+    Revoked,
     Unavailable,
     VersionMismatch,
     call,
@@ -178,6 +179,32 @@ async def test_one_that_fails_is_started_again_and_calls_wait() -> None:
         assert await plugin.slot.read("x") == "a2:x"
         await until(lambda: plugin.state == "ready")
     assert states[:5] == ["a:starting", "a:ready", "a:backoff", "a:starting", "a:ready"]
+
+
+async def test_others_keep_what_they_hold_of_it() -> None:
+    """By a name of another host, over restarts and swaps."""
+    async with plugins() as (host, _), connected() as (server, client):
+        plugin = await host.load(spec())
+        server.serve(plugin.slot)
+        theirs = await client.bootstrap(Reader)
+        assert await theirs.read("x") == "a1:x"
+        await break_down(plugin)
+        assert await theirs.read("x") == "a2:x"
+        await host.swap("a", probation=0)
+        assert await theirs.read("x") == "a3:x"
+        await host.unload("a")
+        with pytest.raises((Unavailable, Revoked)):
+            await theirs.read("x")
+
+
+async def test_a_plugin_without_what_it_can_do_without() -> None:
+    async def either(shelf: Shelf | None = None) -> Reader:
+        return MemReader("with" if shelf else "without", shelf)
+
+    async with plugins() as (host, _):
+        assert await (await host.load(spec("a", either))).slot.read("x") == "without:x"
+    async with plugins(expose=[Oak()]) as (host, _):
+        assert await (await host.load(spec("a", either))).slot.read("x") == "with:x"
 
 
 async def test_a_start_that_fails_again_is_tried_again() -> None:
