@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 from anyio import fail_after
 
+from capnet.cli.bisect import bisect
 from capnet.cli.exits import Exit, Stop
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
@@ -31,26 +32,31 @@ class Action(StrEnum):
     SWAP = "swap"
     CHECK = "check"
     LOGS = "logs"
+    BISECT = "bisect"
 
 
 async def plugin(
-    action: Annotated[Action, typer.Argument(metavar="ACTION", help="ls, start, stop, restart, swap, check or logs.")],
+    action: Annotated[
+        Action, typer.Argument(metavar="ACTION", help="ls, start, stop, restart, swap, check, logs, bisect.")
+    ],
     peer: Peer,
     out: Output,
-    name: Annotated[str | None, typer.Argument(metavar="PLUGIN", help="Which one; all, for ls and check.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="PLUGIN", help="Which one; all, for ls, check, bisect.")] = None,
     *,
     served: Annotated[
         str, typer.Option(metavar="NAME", help="The name under which the host serves its control.")
     ] = "plugins",
     last: Annotated[int, typer.Option(metavar="N", min=0, help="With logs: so many of the last lines.")] = 50,
+    test: Annotated[str, typer.Option(metavar="COMMAND", help="With bisect: what exits with 0 when all is well.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="With logs: and all that come, until Ctrl-C.")] = False,
 ) -> int | None:
     """Look after the plugins of a host that runs: list them, start, stop, restart, swap or check one, read its logs.
 
     A swap starts the program of a plugin anew and has it take the old one's place, and no call is lost. The exit code
-    is 1 when a plugin is not well.
+    is 1 when a plugin is not well. To bisect finds the plugin with which a command of yours fails: it stops half of
+    them, then half of the rest, and starts all of them again at the end.
     """
-    if name is None and action not in (Action.LS, Action.CHECK):
+    if name is None and action not in (Action.LS, Action.CHECK, Action.BISECT):
         raise Stop(f"{action} needs the name of a plugin", hint=f"capnet plugin ls {peer.url}")
     async with peer.open() as connection:
         with fail_after(peer.timeout):
@@ -60,6 +66,8 @@ async def plugin(
                 await _ls(control, name, out)
             case Action.CHECK:
                 return await _check(control, name, out)
+            case Action.BISECT:
+                return await bisect(control, test, out)
             case Action.LOGS:
                 await _logs(control, str(name), last, follow, out)
             case Action.SWAP:

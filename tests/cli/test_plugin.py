@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from capnet.cli import main
-from capnet.cli.exits import Exit
+from capnet.cli.bisect import culprit
+from capnet.cli.exits import Exit, Stop
 from tests.cli.processes import ROOT
 from tests.cost import HANGS
 
@@ -70,17 +75,65 @@ def test_one_is_swapped_stopped_and_started(host: str, capsys: pytest.CaptureFix
         assert (one["state"], one["generation"]) == (state, generation)
 
 
+def test_the_one_that_is_wrong_is_found(host: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """By a command that fails while that one runs."""
+    listed = f"capnet.cli.main(['plugin', 'ls', '{host}', 'cracked', '--json'])"
+    program = (
+        f"import capnet.cli, io, sys; sys.stdout = said = io.StringIO(); {listed}; sys.exit('ready' in said.getvalue())"
+    )
+    outcomes = {program: (Exit.OK, '{"plugin": "cracked"}\n'), "": (Exit.FAILED, ""), "exit(3)": (Exit.FAILED, "")}
+    for text, outcome in outcomes.items():
+        test = shlex.join([sys.executable, "-c", text])
+        assert (main(["plugin", "bisect", host, "--json", "--test", test]), capfd.readouterr().out) == outcome
+        assert main(["plugin", "ls", host, "--json"]) == Exit.OK
+        assert [json.loads(line)["state"] for line in capfd.readouterr().out.splitlines()] == ["ready", "ready"]
+
+
+@given(st.integers(1, 20).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size - 1))))
+def test_each_is_found_in_few_steps(case: tuple[int, int]) -> None:
+    size, wrong = case
+    names = [str(number) for number in range(size)]
+    asked = 0
+
+    async def fails(running: Collection[str]) -> bool:
+        nonlocal asked
+        asked += 1
+        return str(wrong) in running
+
+    assert anyio.run(culprit, names, fails) == str(wrong)
+    assert asked <= 2 + 2 * size.bit_length()
+
+
+def test_what_needs_two_is_not_blamed_on_one() -> None:
+    async def fails(running: Collection[str]) -> bool:
+        return {"a", "d"} <= set(running)
+
+    with pytest.raises(Stop):
+        anyio.run(culprit, ["a", "b", "c", "d"], fails)
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (["stop", "{host}"], Exit.USAGE),
         (["dance", "{host}", "good"], Exit.USAGE),
         (["stop", "{host}", "nobody"], Exit.FAILED),
+        (["bisect", "{host}"], Exit.USAGE),
+        (["bisect", "{host}", "--test", "/no/such/program"], Exit.USAGE),
         (["check", "{host}", "nobody"], Exit.FAILED),
         (["ls", "{host}", "--served", "other"], Exit.FAILED),
         (["ls", "{host}x"], Exit.UNREACHABLE),
     ],
-    ids=["no name", "no action", "no plugin to stop", "no plugin to check", "no control", "nobody there"],
+    ids=[
+        "no name",
+        "no action",
+        "no plugin to stop",
+        "no command",
+        "no program",
+        "no plugin to check",
+        "no control",
+        "nobody there",
+    ],
 )
 def test_what_cannot_be_done(host: str, words: list[str], code: Exit, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin", *(word.format(host=host) for word in words)]) == code
