@@ -89,7 +89,7 @@ class Cap(ABC):
             async def post(self, text: str) -> int: ...
 
     Args:
-        name: the contract's name on the wire, at most 256 bytes of UTF-8 in NFC without control characters. Without it
+        name: the contract's name on the wire, at most 256 bytes of UTF-8 in NFC, all of it printable. Without it
             the name is `module:QualName`, which changes when the class moves.
         version: counts additions to the contract, from 1.
         ordered: calls on one object run one at a time, in the order they were made, instead of side by side. It is the
@@ -279,12 +279,13 @@ def _checked_ordered(cls: type, name: str, ordered: object) -> bool:
 def _checked_name(cls: type, name: object) -> str:
     """`name` when it may be a contract's name.
 
-    Control characters would forge log lines, and two spellings of one text would be two names (P-CAP-4).
+    What is not printable would forge log lines and is no name on the wire, and two spellings of one text would be two
+    names (P-CAP-4).
     """
     if not isinstance(name, str) or not name:
         raise ContractError(f"{cls.__qualname__}: name= takes a text, got {name!r}")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ContractError(f"contract name {name!r} has control characters")
+    if not name.isprintable():
+        raise ContractError(f"contract name {name!r} has characters that cannot be shown")
     if not unicodedata.is_normalized("NFC", name):
         raise ContractError(
             f"contract name {name!r} is not in normal form", hint="pass unicodedata.normalize('NFC', name)"
