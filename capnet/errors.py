@@ -16,6 +16,8 @@
     │   └── Released                   reason released
     ├── Unimplemented                unimplemented
     ├── Unavailable                  unavailable        (also a ConnectionError)
+    │   ├── Indeterminate              reason indeterminate
+    │   ├── NotRun                     (never crosses the wire)
     │   └── Replaced                   reason replaced
     └── Internal                     internal
     ContractError                    a contract or implementation is declared wrongly (a TypeError)
@@ -41,10 +43,12 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "Indeterminate",
     "Internal",
     "InvalidArgument",
     "MissingExtra",
     "NotFound",
+    "NotRun",
     "PermissionDenied",
     "ProtocolViolation",
     "Released",
@@ -234,6 +238,19 @@ class Unavailable(CapnetError, ConnectionError):
     code = "unavailable"
 
 
+class Indeterminate(Unavailable):
+    """Whether the call has run is not known: it left, and what was to answer it ended before it did."""
+
+    default_reason = "indeterminate"
+
+
+class NotRun(Unavailable):
+    """The call has not run, and will not: it never left, or the peer went away and said that it had not seen it.
+
+    This side knows that itself; no peer can have it raised.
+    """
+
+
 class Replaced(Unavailable):
     """The implementation was replaced while the call ran; the call may be made again."""
 
@@ -407,6 +424,7 @@ _WORDS: Final = ("reason", "retry")
 _FIELDS: Final = ("message", "reason", "retry", "details")
 _TYPES: Final = frozenset((str, reason, retry, dict) for reason in (str, NoneType) for retry in (str, NoneType))
 _BY_REASON: Final[dict[tuple[str, str | None], type[CapnetError]]] = {
-    (kind.code, kind.default_reason): kind for kind in (StreamStopped, VersionMismatch, Revoked, Released, Replaced)
+    (kind.code, kind.default_reason): kind
+    for kind in (StreamStopped, VersionMismatch, Revoked, Released, Indeterminate, Replaced)
 }
 _TOLD: Final = frozenset((CapnetError, *_BY_CODE.values(), *_BY_REASON.values()))

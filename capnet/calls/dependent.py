@@ -117,4 +117,4 @@ class DependentCalls:
         for line in lines.values():
             for call, _, _ in line.calls:
                 if not call.done:
-                    call.settle(None, cause.error())
+                    call.settle(None, cause.error(seen=False))

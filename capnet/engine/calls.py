@@ -303,12 +303,12 @@ class Calls:
         """
         return [call for id, call in self.by_id.items() if id > last_id]
 
-    def clear(self) -> list[Call]:
-        """Forget every call, sent and held, oldest first."""
+    def clear(self) -> list[tuple[Call, bool]]:
+        """Forget every call, sent and held, oldest first. Gives each with whether it was sent."""
         held = [call for line in self.held.values() for call in line]
         for call in held:
             call.frame = None
-        calls = [*self.by_id.values(), *held]
+        calls = [*((call, True) for call in self.by_id.values()), *((call, False) for call in held)]
         self.by_id = {}
         self.charge = 0
         self.held.clear()

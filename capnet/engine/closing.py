@@ -63,7 +63,7 @@ class Closing:
             self._answering.give_one_way_credit()
         for call in self._tables.calls.unseen(last_call_id):
             if call.token is not None:
-                self._tables.emit(CallFailed(call.token, cause.error()))
+                self._tables.emit(CallFailed(call.token, cause.error(seen=False)))
                 call.token = None
         self._ending.check_drained()
 

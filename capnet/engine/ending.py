@@ -42,9 +42,12 @@ class Ending:
         self._tables.emit(Closed(self._tables.lifecycle.cause or cause))
 
     def _end_calls(self, error: CapnetError) -> None:
-        for call in self._tables.calls.clear():
+        cause = self._tables.lifecycle.cause
+        assert cause is not None
+        not_run = cause.error(seen=False)
+        for call, sent in self._tables.calls.clear():
             if call.token is not None:
-                self._tables.emit(CallFailed(call.token, error))
+                self._tables.emit(CallFailed(call.token, error if sent else not_run))
         for answer in self._tables.answers.clear():
             self._tables.emit(AnswerEnded(answer, error))
         self._tables.pipelines.clear()

@@ -90,7 +90,7 @@ class HeldCalls:
         while calls.held:
             call = next(iter(calls.held.values()))[0]
             calls.let_go(call)
-            self.take_back(call, cause.error())
+            self.take_back(call, cause.error(seen=False))
 
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
-from capnet.errors import CapnetError, Unauthenticated, Unavailable
+from capnet.errors import CapnetError, NotRun, Unauthenticated, Unavailable
 from capnet.wire.hello import Hello
 
 __all__ = ["CloseCause", "Lifecycle", "State"]
@@ -59,12 +59,18 @@ class CloseCause:
         words = [self.kind, self.clause, self.message]
         return ": ".join(word for word in words if word)
 
-    def error(self) -> CapnetError:
-        """What calls that this ended, or that come after, raise."""
+    def error(self, *, seen: bool = True) -> CapnetError:
+        """What calls that this ended, or that come after, raise.
+
+        Args:
+            seen: the peer may have seen the call; if not, it has not run.
+        """
         if self.code == Unauthenticated.code:
             return Unauthenticated(f"not admitted ({self})", reason="not_admitted")
         reason = {"local": "peer_closing", "remote": "goaway"}.get(self.kind, "connection_lost")
         text = f"connection closed ({self})"
+        if not seen:
+            return NotRun(text, reason=reason, retry="transparent")
         return Unavailable(text, reason=reason, retry="transparent" if self.kind == "remote" else None)
 
 

@@ -20,7 +20,7 @@ from capnet.contract import (
     implemented_spec,
 )
 from capnet.contract.stand_in import StandIn
-from capnet.errors import CapnetError, Revoked, Unavailable
+from capnet.errors import CapnetError, Indeterminate, Revoked, Unavailable
 
 from .turns import Turns
 
@@ -227,9 +227,8 @@ class Hosted:
         gone = self.gone
         if gone is None:
             return error
-        return Unavailable(
+        return Indeterminate(
             f"it may have run or not: generation {self.generation} of what was called has ended: {gone.message}",
-            reason="indeterminate",
             retry="never",
             details={"generation": self.generation},
         )

@@ -9,7 +9,7 @@ from anyio import current_time
 
 from capnet.contract import CallContext, MethodSpec
 from capnet.contract.copied import copied
-from capnet.errors import CapnetError, Unavailable
+from capnet.errors import CapnetError, Indeterminate, Unavailable
 
 from .occupant import Broken, Occupant
 
@@ -87,10 +87,9 @@ class Attempts:
                 retry="after-cooldown",
                 details={"generation": occupant.generation},
             )
-        return Unavailable(
+        return Indeterminate(
             f"{name} may have run or not: generation {occupant.generation} of what answers it has ended before it did: "
             f"{broken.cause.message}",
-            reason="indeterminate",
             retry="never",
             details={"generation": occupant.generation},
         )

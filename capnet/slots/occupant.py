@@ -11,7 +11,7 @@ from anyio import move_on_after
 
 from capnet.attenuation.wrapper import Inner, Wrapper
 from capnet.contract import CallContext, MethodSpec, Reader
-from capnet.errors import CapnetError, Revoked, Unavailable
+from capnet.errors import CapnetError, NotRun, Revoked, Unavailable
 from capnet.references.proxy import Proxy, reference_of
 from capnet.references.reference import Reference
 
@@ -158,7 +158,7 @@ class Occupant(Generic[C]):
         """
         # An error that says that nothing has run may be that of a call which the callee itself has made.
         if isinstance(error, Unavailable | Revoked) and self.broken is not None:
-            raise Broken(error, left) from error
+            raise Broken(error, left and not isinstance(error, NotRun)) from error
 
     def _ended(self) -> None:
         if self.running or self._streams:

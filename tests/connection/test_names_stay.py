@@ -12,6 +12,7 @@ from capnet import (
     CapnetError,
     ContractError,
     FailedPrecondition,
+    Indeterminate,
     NotFound,
     Released,
     Revoked,
@@ -102,11 +103,11 @@ async def test_proxies_of_a_name_outlive_what_is_behind_it(given: Any, end: Any)
                 await room.topic()
             assert "generation 1" in gone.value.message
             a.part.gate.open()
-        assert [(type(one), one.reason, one.retry) for one in ends] == [(Unavailable, "indeterminate", "never")]
+        assert [(type(one), one.reason, one.retry) for one in ends] == [(Indeterminate, "indeterminate", "never")]
         assert [await anext(numbers), await anext(numbers)] == [2, 3]
         with pytest.raises(CapnetError) as broken:
             await anext(numbers)
-        assert (type(broken.value), broken.value.reason) == (Unavailable, "indeterminate")
+        assert (type(broken.value), broken.value.reason) == (Indeterminate, "indeterminate")
         report = await server.replace(await given(b))
         assert (report.generation, report.cut) == (2, 0)
         assert await part.who() == "b" and generation(part) == 2

@@ -16,6 +16,7 @@ from capnet import (
     DeadlineExceeded,
     FailedPrecondition,
     Host,
+    Indeterminate,
     InvalidArgument,
     NotFound,
     Revoked,
@@ -212,7 +213,7 @@ async def test_a_call_that_breaks_midway(method: str) -> None:
             assert ends == ["k by b"] and a.part.ran == b.part.ran == ["k"]
         else:
             (error,) = ends
-            assert type(error) is Unavailable and b.part.ran == []
+            assert type(error) is Indeterminate and b.part.ran == []
             assert (error.reason, error.retry, error.details) == ("indeterminate", "never", {"generation": 1})
 
 
@@ -350,7 +351,7 @@ async def test_streams_break_with_what_produces_them() -> None:
             await a.die()
             await until(lambda: len(ends) == 2)
             slot.set(await b.proxy())
-        told = (Unavailable, "indeterminate", {"generation": 1})
+        told = (Indeterminate, "indeterminate", {"generation": 1})
         assert ends == [told, told, "b"]
         assert [item async for item in mine] == [] == [item async for item in names]
         early = theirs.count(4)

@@ -40,6 +40,7 @@ BY_REASON = {
     ("failed_precondition", "version_mismatch"): errors.VersionMismatch,
     ("failed_precondition", "revoked"): errors.Revoked,
     ("failed_precondition", "released"): errors.Released,
+    ("unavailable", "indeterminate"): errors.Indeterminate,
     ("unavailable", "replaced"): errors.Replaced,
 }
 
@@ -74,6 +75,8 @@ def test_a_reason_belongs_to_its_code() -> None:
         (errors.DeadlineExceeded, TimeoutError),
         (errors.NotFound, LookupError),
         (errors.Unavailable, ConnectionError),
+        (errors.Indeterminate, errors.Unavailable),
+        (errors.NotRun, errors.Unavailable),
         (errors.Replaced, errors.Unavailable),
         (errors.Revoked, errors.FailedPrecondition),
         (errors.StreamStopped, errors.CallCancelled),

@@ -66,5 +66,5 @@ def test_clear_takes_sent_and_held_ones() -> None:
     held.frame = frame = b"frame"
     calls.hold(held, 0.0)
     calls.check_invariants()
-    assert calls.clear() == [first, held]
+    assert calls.clear() == [(first, True), (held, False)]
     assert held.frame is not frame and (len(calls), calls.waiting) == (0, 0)

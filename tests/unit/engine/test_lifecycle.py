@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from capnet.engine.lifecycle import CloseCause, Lifecycle, State
-from capnet.errors import Unavailable
+from capnet.errors import NotRun, Unauthenticated, Unavailable
 
 ALLOWED = {
     (State.OPENING, State.OPEN), (State.OPENING, State.DRAINING), (State.OPENING, State.CLOSED),
@@ -71,3 +71,12 @@ def test_a_cause_in_words() -> None:
     """Kind, clause and message, as far as there are any."""
     assert str(CloseCause("violation", "why", "P-OP")) == "violation: P-OP: why"
     assert str(CloseCause("idle")) == "idle"
+
+
+@pytest.mark.parametrize("cause", [CloseCause("local"), CloseCause("remote"), CloseCause("lost"), CloseCause("idle")])
+def test_a_call_that_was_not_seen_has_not_run(cause: CloseCause) -> None:
+    """P-CONN-4: however the connection ended. Who may not be where it is hears that, all the same."""
+    error = cause.error(seen=False)
+    assert (type(error), error.retry) == (NotRun, "transparent") and error.reason == cause.error().reason
+    refused = CloseCause(cause.kind, code="unauthenticated")
+    assert type(refused.error(seen=False)) is Unauthenticated
