@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from capnet.calls.call import Call
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
+    from capnet.connection.retry import Retry
     from capnet.contract.description import ContractDescription, MethodDescription, ParameterDescription
     from capnet.engine.lifecycle import CloseCause
     from capnet.fanout.broadcast import Broadcast
@@ -130,6 +131,7 @@ __all__ = [
     "Replaced",
     "ResourceExhausted",
     "Restriction",
+    "Retry",
     "Revocation",
     "Revoked",
     "Runtime",
@@ -196,6 +198,7 @@ _LAZY = {
     "Policy": "capnet.policy.policy",
     "ReplaceReport": "capnet.serving.swap",
     "Restriction": "capnet.attenuation.restriction",
+    "Retry": "capnet.connection.retry",
     "Revocation": "capnet.references.revoke",
     "Runtime": "capnet.serving.runtime",
     "Scope": "capnet.serving.scope",

@@ -8,13 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from os import PathLike
 from typing import Any, Self
+from uuid import uuid4
 
 from anyio import CancelScope, create_task_group, move_on_after
 from anyio import Event as Signal
 
-from capnet.connection.connect import GRACE, begin, find_scheme, reach
+from capnet.connection.connect import GRACE, begin, find_scheme, opened
 from capnet.connection.connection import Connection
 from capnet.connection.parts import STOP_TIMEOUT
+from capnet.connection.retry import Retry
 from capnet.errors import Replaced, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
@@ -77,6 +79,7 @@ class Host(Serving):
         super().__init__(services, Scopes(services))
         Hello(name, limits or Limits()).check()
         self._name = name
+        self._instance = uuid4().hex
         self._policy = policy
         self._limits = limits or Limits()
         self._record = record
@@ -184,29 +187,36 @@ class Host(Serving):
         await self._closed.wait()
         await self._services.hooks.ended()
 
-    async def connect(self, url: str, *, wait: float | None = None, **options: Any) -> Connection:
+    async def connect(
+        self, url: str, *, wait: float | Retry | None = None, ready: bool = False, auth: Any = None, **options: Any
+    ) -> Connection:
         """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.
 
         The connection ends with the host; close it earlier with its `aclose`.
 
         Args:
-            url: as for `capnet.connect`.
-            wait: seconds to wait for somebody to listen there.
+            url, wait, ready, auth: as for `capnet.connect`.
             options: for the transport.
 
         Raises:
             Unavailable: nobody answers there, or the host is not open. InvalidArgument: the URL makes no sense.
         """
         self._running()
-        return self.accept(await reach(url, wait, options))
+        return await opened(url, wait, ready, options, partial(self.accept, auth=auth))
 
-    def accept(self, transport: Transport) -> Connection:
-        """Begin a connection on a transport that is connected and not started."""
+    def accept(self, transport: Transport, *, auth: Any = None) -> Connection:
+        """Begin a connection on a transport that is connected and not started.
+
+        Args:
+            auth: plain data for the peer's policy.
+        """
         connection = begin(
             self._running(),
             transport,
             self._recorder,
             name=self._name,
+            instance=self._instance,
+            auth=auth,
             limits=self._limits,
             policy=self._policy,
             names=self._services.registry,

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import Any, Final, cast
 
-from anyio import CancelScope, current_time, sleep
+from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 
 from capnet.errors import InvalidArgument, MissingExtra, Unavailable
@@ -22,15 +22,13 @@ from capnet.recording import Recorder
 from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
+from .retry import Retry, retry_of, trying
 
-__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "reach"]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "opened"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
 """Seconds that calls in flight have when a block ends without an error."""
-SOONEST: Final = 0.01
-LATEST: Final = 0.25
-"""Seconds between two tries to reach somebody who does not listen yet: the first pause, and the longest."""
 
 
 class connect:
@@ -41,7 +39,10 @@ class connect:
 
     Args:
         url: `unix:PATH`, `memory:NAME`, `exec:COMMAND`, or any scheme of an installed transport.
-        wait: seconds to wait for somebody to listen there; None fails at once when nobody does.
+        wait: seconds to wait for somebody to listen there, or a `Retry` that says how to try again; None has the
+            environment decide (`CAPNET_RETRY`), and without a word there fails at once when nobody answers.
+        ready: entering also waits for the peer to say hello and to admit us, so that a peer that ends before is tried
+            again, and one that does not admit us, or speaks another protocol, is an error here.
         name: what we call ourselves to the peer.
         limits: bounds that hold for the peer; the untrusted profile by default.
         policy: decides what the peer may bootstrap from us; without one it may have all that is served.
@@ -50,20 +51,21 @@ class connect:
         record_values: record arguments, results and items as well, and not only how large they are.
         options: for the transport.
 
-    Entering returns when the transport is connected; the handshake goes on while the first calls leave. At the end of
-    the block calls that have left, also one-way calls and those that nobody awaits, have a second to end; those that
-    wait here for room are lost. An error that leaves the block ends them at once.
+    Entering returns when the transport is connected, unless `ready` is set: the handshake goes on while the first calls
+    leave. At the end of the block calls that have left, also one-way calls and those that nobody awaits, have a second
+    to end; those that wait here for room are lost. An error that leaves the block ends them at once.
 
     Raises:
-        Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: what an
-        installed transport needs is not.
+        Unavailable: nobody answers at the address. Unauthenticated: the peer does not admit us. InvalidArgument: the
+        URL makes no sense. MissingExtra: what an installed transport needs is not.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        wait: float | None = None,
+        wait: float | Retry | None = None,
+        ready: bool = False,
         name: str = "",
         limits: Limits | None = None,
         policy: Policy | None = None,
@@ -74,6 +76,7 @@ class connect:
     ) -> None:
         self._url = url
         self._wait = wait
+        self._ready = ready
         self._record = record
         self._record_values = record_values
         self._recorder: Recorder | None = None
@@ -88,17 +91,21 @@ class connect:
         try:
             if self._record is not None:
                 self._recorder = Recorder(self._record, values=self._record_values)
-            transport = await reach(self._url, self._wait, self._options)
-            self._connection = begin(loop, transport, self._recorder, **self._settings)
-            if self._recorder is not None:
-                faults = self._connection._services.faults  # noqa: SLF001 - not for users
-                self._recorder.complain = partial(faults.unexpected, "recording")
+            begun = partial(self._begun, loop)
+            self._connection = await opened(self._url, self._wait, self._ready, self._options, begun)
         except BaseException as error:
             if self._recorder is not None:
                 self._recorder.close()
             await self._scope.__aexit__(type(error), error, error.__traceback__)
             raise
         return self._connection
+
+    def _begun(self, loop: Loop, transport: Transport) -> Connection:
+        connection = begin(loop, transport, self._recorder, **self._settings)
+        if self._recorder is not None:
+            faults = connection._services.faults  # noqa: SLF001 - not for users
+            self._recorder.complain = partial(faults.unexpected, "recording")
+        return connection
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._scope is not None and self._connection is not None
@@ -159,24 +166,53 @@ class connect:
             failure = None  # it would keep itself, by the frames it went through
 
 
-async def reach(url: str, wait: float | None, options: Mapping[str, Any]) -> Transport:
-    """A transport to whoever listens at a URL, connected and not started.
+async def opened(
+    url: str,
+    wait: float | Retry | None,
+    ready: bool,
+    options: Mapping[str, Any],
+    begun: Callable[[Transport], Connection],
+) -> Connection:
+    """A connection to whoever listens at a URL.
 
     Args:
-        wait: seconds to try again while it is `Unavailable`, unless that says that it never helps; None tries once.
+        wait: see `connect`.
+        ready: wait until the peer has admitted us.
+        begun: makes the connection on a transport that is connected and not started.
     """
     scheme, rest = find_scheme(url)
-    since = current_time()
-    pause = SOONEST
-    while True:
+    retry = retry_of(wait)
+    return await trying(retry, lambda: attempt(scheme, rest, retry.attempt_timeout, ready, options, begun))
+
+
+async def attempt(
+    scheme: TransportScheme,
+    rest: str,
+    timeout: float,
+    ready: bool,
+    options: Mapping[str, Any],
+    begun: Callable[[Transport], Connection],
+) -> Connection:
+    """One of them.
+
+    Args:
+        timeout: seconds to reach the address; the handshake has a bound of its own.
+    """
+    transport: Transport | None = None
+    with move_on_after(timeout):
+        transport = await scheme.connect(rest, **options)
+    if transport is None:
+        raise Unavailable(f"nobody has answered in {timeout:g} s", reason="timeout")
+    connection = begun(transport)
+    if ready:
         try:
-            return await scheme.connect(rest, **options)
-        except Unavailable as error:
-            left = 0.0 if wait is None else since + wait - current_time()
-            if left <= 0 or error.retry == "never":
-                raise
-        await sleep(min(pause, left))
-        pause = min(2 * pause, LATEST)
+            await connection.wait_ready()
+        except BaseException:
+            with CancelScope(shield=True):
+                await connection._end("closed", 0.0)  # noqa: SLF001 - not for users
+            connection._services.bus.attach(None)  # noqa: SLF001 - nobody has it
+            raise
+    return connection
 
 
 def begin(loop: Loop, transport: Transport, recorder: Recorder | None = None, **settings: Any) -> Connection:

@@ -6,7 +6,7 @@ The words that users have for it, and nothing else: what they ask goes to the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
@@ -16,7 +16,7 @@ from capnet.calls.call import Call
 from capnet.contract import Cap, MethodSpec, contract_spec
 from capnet.engine.inspect import snapshot
 from capnet.engine.lifecycle import CloseCause
-from capnet.errors import CapnetError
+from capnet.errors import CapnetError, Unavailable
 from capnet.limits import Limits
 from capnet.loop import Loop
 from capnet.observe import Bus
@@ -36,6 +36,8 @@ from .parts import STOP_TIMEOUT, Parts
 __all__ = ["Connection"]
 
 C = TypeVar("C")
+NO_HELLO: Final = "P-CONN-3"
+"""The clause that a peer breaks who is silent; another attempt may find one who is not."""
 
 
 class Connection(Serving):
@@ -50,13 +52,14 @@ class Connection(Serving):
         limits: Limits | None = None,
         policy: Policy | None = None,
         auth: Any = None,
+        instance: str = "",
         names: Registry | None = None,
         bus: Bus | None = None,
         hooks: CloseHooks | None = None,
         capacity: Capacity | None = None,
     ) -> None:
         self._parts = parts = Parts(
-            self, loop, transport, name, limits or Limits(), policy, auth, names, bus, hooks, capacity
+            self, loop, transport, name, limits or Limits(), policy, auth, instance, names, bus, hooks, capacity
         )
         super().__init__(parts.services, parts.scopes)
         self._session = parts.session
@@ -90,6 +93,32 @@ class Connection(Serving):
     def peer_auth(self) -> Any:
         """What the peer's hello carried for the policy, unverified."""
         return self._session.peer_auth
+
+    @property
+    def peer_instance(self) -> str:
+        """Tells one life of the peer from the next: when it is another than before, what the peer knew is gone.
+
+        Empty until the handshake is done, and when the peer does not say.
+        """
+        peer = self._session.engine.peer
+        return "" if peer is None else peer.instance
+
+    async def wait_ready(self) -> None:
+        """Wait until the peer has said hello, and has admitted us as far as it asks who we are.
+
+        Raises:
+            Unavailable: the connection ended before; `handshake` and `retry="never"` when it is no peer to speak with.
+            Unauthenticated: the peer does not admit us.
+        """
+        self._session.loop.check()
+        engine = self._session.engine
+        if engine.peer is None and not engine.lifecycle.closed:
+            self._parts.ready = self._parts.ready or Signal()
+            await self._parts.ready.wait()
+        cause = engine.lifecycle.cause
+        if engine.peer is None and cause is not None and cause.kind == "violation" and cause.clause != NO_HELLO:
+            raise Unavailable(f"no handshake ({cause})", reason="handshake", retry="never")
+        await self.runtime().ping()  # which waits, as all calls do, until the peer knows whom it has to do with
 
     def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> Call[C]:
         """A proxy of what the peer serves under a contract's name: await it, or `pipe` it to go on at once.

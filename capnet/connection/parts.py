@@ -87,6 +87,7 @@ class Parts:
         "over",
         "pings",
         "pumps",
+        "ready",
         "scopes",
         "services",
         "session",
@@ -102,6 +103,7 @@ class Parts:
         limits: Limits,
         policy: Policy | None,
         auth: Any,
+        instance: str,
         names: Registry | None,
         bus: Bus | None,
         hooks: CloseHooks | None,
@@ -114,7 +116,8 @@ class Parts:
             return session.peer_name, session.attestation.principal
 
         publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), who, loop)
-        engine = Engine(Hello(name, limits, auth=auth), loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
+        hello = Hello(name, limits, auth=auth, instance=instance)
+        engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
         self.session = session = Session(loop, engine, transport.attestation, publisher, faults, unheard)
         self.capacity = capacity
@@ -126,6 +129,8 @@ class Parts:
         """Capabilities of ours that the peer held until it was over, or until we wanted them back."""
         self.over: Signal | None = None
         """Set at the end, if somebody waits for that."""
+        self.ready: Signal | None = None
+        """Set when the handshake is done or never will be, if somebody waits for that."""
         self._patience: TimerHandle | None = None
         """Until handlers that do not end are waited for no longer."""
         self.held = Held(session)
@@ -227,6 +232,7 @@ class Parts:
         publisher = self.session.publisher
         publisher.opened(self.session.attestation.transport, event.version)
         self.identification.begin()
+        self._say_ready()
 
     def pong_received(self, event: engine_events.PongReceived) -> None:
         """A ping of ours came back."""
@@ -244,6 +250,7 @@ class Parts:
         """Nothing more will happen: end what is ours."""
         session = self.session
         session.publisher.closing(event.cause)
+        self._say_ready()
         for registry in self.names.registries:
             registry.unsubscribe(self.follower)
         self.scopes.end()
@@ -252,6 +259,10 @@ class Parts:
         self.dispatcher.stop()
         if not (self.dispatcher.stopped and self.pumps.stopped):
             self._patience = session.loop.call_at(session.loop.now() + STOP_TIMEOUT, self._leave_behind)
+
+    def _say_ready(self) -> None:
+        if self.ready is not None:
+            self.ready.set()
 
     # The end
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from anyio import CancelScope, to_thread
 from anyio import Event as Signal
 
-from capnet.connection.connect import begin, memory_ends, reach
+from capnet.connection.connect import begin, find_scheme, memory_ends
 from capnet.connection.connection import Connection
 from capnet.errors import ResourceExhausted, Unavailable
 from capnet.host import Host
@@ -76,7 +76,8 @@ async def _in_its_own(
             "stderr": theirs[1],
             "start_timeout": spec.start_timeout,
         }
-        transport = await reach("exec:", None, options)
+        scheme, rest = find_scheme("exec:")
+        transport = await scheme.connect(rest, **options)
     except BaseException:
         for ours in pipes.values():
             os.close(ours)

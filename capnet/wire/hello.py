@@ -17,6 +17,8 @@ __all__ = ["MAGIC", "VERSIONS", "Hello", "looks_like_capnet"]
 MAGIC: Final = "capnet"
 VERSIONS: Final = (1, 1)
 """Lowest and highest protocol version spoken here."""
+MAX_INSTANCE: Final = 64
+"""Longest word for an instance, in bytes."""
 
 _ANNOUNCED: Final = (
     "max_frame",
@@ -45,6 +47,7 @@ class Hello:
         features: what it can do beyond the base; what is in use is the intersection.
         auth: opaque to the protocol, handed to the admission policy.
         versions: lowest and highest version it speaks.
+        instance: tells one life of a peer from the next: who says another has lost what it knew. Empty says nothing.
     """
 
     name: str = ""
@@ -52,6 +55,7 @@ class Hello:
     features: tuple[str, ...] = ()
     auth: Any = None
     versions: tuple[int, int] = VERSIONS
+    instance: str = ""
 
     def check(self) -> None:
         """Whether a peer would take it.
@@ -75,6 +79,8 @@ class Hello:
             raise InvalidArgument(too_low)
         if self.name:
             options["name"] = self.name
+        if self.instance:
+            options["instance"] = self.instance
         if self.features:
             options["features"] = list(self.features)
         if self.auth is not None:
@@ -101,10 +107,13 @@ class Hello:
             raise ProtocolViolation("P-CONN-1", "malformed peer name")
         if not isinstance(features, list):
             raise ProtocolViolation("P-CONN-1", "malformed features")
+        instance: object = options.get("instance", "")
+        if not isinstance(instance, str) or (instance and not is_name(instance, MAX_INSTANCE)):
+            raise ProtocolViolation("P-CONN-1", "malformed instance")
         named = tuple(feature for feature in cast("list[object]", features) if isinstance(feature, str))
         if len(named) != len(cast("list[object]", features)):
             raise ProtocolViolation("P-CONN-1", "malformed features")
-        return cls(name, _announced(options), named, options.get("auth"), (low, high))
+        return cls(name, _announced(options), named, options.get("auth"), (low, high), instance)
 
     def version_with(self, theirs: Hello) -> int:
         """The highest version both speak.

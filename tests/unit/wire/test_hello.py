@@ -146,6 +146,14 @@ def test_a_malformed_name_is_refused(name: object) -> None:
     assert Hello.from_frame([0, MAGIC, [1, 1], {"name": ""}]).name == ""
 
 
+@pytest.mark.parametrize("instance", [5, None, b"life", "a\nb", "a" * 65])
+def test_a_malformed_instance_is_refused(instance: object) -> None:
+    """P-CONN-1: it is compared with others: printable, of bounded size. Empty is none."""
+    assert clause_of([0, MAGIC, [1, 1], {"instance": instance}]) == "P-CONN-1"
+    assert Hello.from_frame(Hello(instance="a" * 64).to_frame()).instance == "a" * 64
+    assert Hello.from_frame(Hello().to_frame()).instance == ""
+
+
 @pytest.mark.parametrize("features", ["ab", None, {"a": 1}, ["a", 1], [b"a"], [["a"]]])
 def test_malformed_features_are_refused(features: object) -> None:
     """P-CONN-1: features are an array of texts."""
