@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from capnet.fanout.state import State
     from capnet.fanout.subscription import Subscription
     from capnet.host import Host
+    from capnet.links.link import Link, link
     from capnet.plugins.host import PluginHost
     from capnet.plugins.plugin import Plugin
     from capnet.plugins.spec import PluginSpec
@@ -113,6 +114,7 @@ __all__ = [
     "Introduction",
     "InvalidArgument",
     "Limits",
+    "Link",
     "Membrane",
     "MethodDescription",
     "MissingExtra",
@@ -160,6 +162,7 @@ __all__ = [
     "generation",
     "implementation_of",
     "in_thread",
+    "link",
     "notify",
     "on_broken",
     "options",
@@ -186,6 +189,7 @@ _LAZY = {
     "Denied": "capnet.policy.policy",
     "Explanation": "capnet.policy.policy",
     "Host": "capnet.host",
+    "Link": "capnet.links.link",
     "Identity": "capnet.policy.policy",
     "Introduction": "capnet.policy.policy",
     "Membrane": "capnet.attenuation.membrane",
@@ -218,6 +222,7 @@ _LAZY = {
     "generation": "capnet.references.proxy",
     "implementation_of": "capnet.registry.facet",
     "in_thread": "capnet.serving.threads",
+    "link": "capnet.links.link",
     "notify": "capnet.references.proxy",
     "on_broken": "capnet.references.proxy",
     "pipe": "capnet.references.promise",

@@ -120,6 +120,19 @@ class Connection(Serving):
             raise Unavailable(f"no handshake ({cause})", reason="handshake", retry="never")
         await self.runtime().ping()  # which waits, as all calls do, until the peer knows whom it has to do with
 
+    async def wait_going(self) -> CloseCause:
+        """Wait until it takes no new calls, because one side closes it or it is lost; returns the cause.
+
+        Calls that have left may still be answered.
+        """
+        self._session.loop.check()
+        lifecycle = self._session.engine.lifecycle
+        if lifecycle.cause is None:
+            self._parts.going = self._parts.going or Signal()
+            await self._parts.going.wait()
+        assert lifecycle.cause is not None
+        return lifecycle.cause
+
     def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> Call[C]:
         """A proxy of what the peer serves under a contract's name: await it, or `pipe` it to go on at once.
 

@@ -78,6 +78,7 @@ class Parts:
         "cleanup",
         "dispatcher",
         "follower",
+        "going",
         "forwarders",
         "held",
         "identification",
@@ -129,6 +130,8 @@ class Parts:
         """Capabilities of ours that the peer held until it was over, or until we wanted them back."""
         self.over: Signal | None = None
         """Set at the end, if somebody waits for that."""
+        self.going: Signal | None = None
+        """Set when new calls cannot start any more, if somebody waits for that."""
         self.ready: Signal | None = None
         """Set when the handshake is done or never will be, if somebody waits for that."""
         self._patience: TimerHandle | None = None
@@ -251,6 +254,7 @@ class Parts:
         session = self.session
         session.publisher.closing(event.cause)
         self._say_ready()
+        self.draining(event)
         for registry in self.names.registries:
             registry.unsubscribe(self.follower)
         self.scopes.end()
@@ -259,6 +263,11 @@ class Parts:
         self.dispatcher.stop()
         if not (self.dispatcher.stopped and self.pumps.stopped):
             self._patience = session.loop.call_at(session.loop.now() + STOP_TIMEOUT, self._leave_behind)
+
+    def draining(self, _: object) -> None:
+        """Nothing new starts: the engine refuses it."""
+        if self.going is not None:
+            self.going.set()
 
     def _say_ready(self) -> None:
         if self.ready is not None:
@@ -335,6 +344,6 @@ _HANDLERS: Final[dict[type, Callable[[Parts, Any], None]]] = {
     engine_events.PeerIntroduced: Parts.peer_introduced,
     engine_events.PongReceived: Parts.pong_received,
     engine_events.LimitReached: Parts.limit_reached,
-    engine_events.Draining: lambda self, event: None,  # nothing new starts: the engine refuses it
+    engine_events.Draining: Parts.draining,
     engine_events.Closed: Parts.engine_closed,
 }

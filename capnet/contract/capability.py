@@ -69,6 +69,8 @@ class MethodOptions:
     since: int = 1
     timeout: float | None = None
     idempotent: bool = False
+    resume: str | None = None
+    position: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,14 @@ else:
         return _mark("stream", function, wrong)
 
 
-def options(*, since: int = 1, timeout: float | None = None, idempotent: bool = False) -> Callable[[F], F]:
+def options(
+    *,
+    since: int = 1,
+    timeout: float | None = None,
+    idempotent: bool = False,
+    resume: str | None = None,
+    position: str | None = None,
+) -> Callable[[F], F]:
     """Say more of a declared method; goes above `@call` or `@stream`.
 
     Args:
@@ -170,6 +179,9 @@ def options(*, since: int = 1, timeout: float | None = None, idempotent: bool = 
         timeout: seconds until the caller gives up when it has no nearer deadline, or None.
         idempotent: the call may be made again when it is not known whether it ran. A call that is cut off because its
             implementation is replaced is then made once more, for the new one.
+        resume: of an idempotent stream, the parameter that takes a position: what is read by way of a link or a slot
+            and ends midway goes on behind the position of the last item that was read.
+        position: the field of an item that is its position; without it, each item is one.
 
     Raises:
         ContractError: a value makes no sense, or the method below is not declared.
@@ -180,13 +192,23 @@ def options(*, since: int = 1, timeout: float | None = None, idempotent: bool = 
     if not _is_bool(idempotent):
         raise ContractError(f"@options(idempotent=…) takes a bool, got {idempotent!r}")
 
+    for word, value in (("resume", resume), ("position", position)):
+        if value is not None and (type(value) is not str or not value):
+            raise ContractError(f"@options({word}=…) takes a name, got {value!r}")
+    if position is not None and resume is None:
+        raise ContractError("@options(position=…) says where to resume", hint="say resume= as well")
+    if resume is not None and not idempotent:
+        raise ContractError("@options(resume=…) calls again", hint="say idempotent=True as well")
+
     def apply(function: F) -> F:
         declared = options_of(function)
         if declared is None:
             raise ContractError(
                 f"@options on {_label(function)}, which is not declared", hint="put @options above @call or @stream"
             )
-        marked = replace(declared, since=since, timeout=timeout, idempotent=idempotent)
+        marked = replace(
+            declared, since=since, timeout=timeout, idempotent=idempotent, resume=resume, position=position
+        )
         function.__dict__[MARK] = marked
         return function
 
@@ -309,7 +331,13 @@ def _check_method(where: str, name: str, function: object, version: int) -> None
             hint=f"declare the class with version={declared.since}",
         )
     _check_kind(where, declared.kind, function)
-    _check_signature(where, signature_of(function))
+    signature = signature_of(function)
+    _check_signature(where, signature)
+    if declared.resume is not None and (declared.kind != "stream" or declared.resume not in signature.parameters):
+        raise ContractError(
+            f"{where}: resume={declared.resume!r} is no parameter of a stream",
+            hint="name the parameter of a @stream method that takes the position behind which to go on",
+        )
 
 
 def _check_undeclared(where: str, function: object) -> None:

@@ -75,6 +75,8 @@ class MethodSpec:
         since: contract version that brought it.
         timeout: seconds the caller waits without a nearer deadline, or None.
         idempotent: it may be called again when it is not known whether it ran.
+        resume, position: the parameter of a stream that takes a position to go on behind, and the field of its items
+            that is one, or None where the items are.
         parameters: by name, in order.
         result: what it returns; of a stream, `result.item` is what it yields.
         arguments_position, result_position: what may stand where in the map of the arguments, and in the result.
@@ -100,6 +102,8 @@ class MethodSpec:
         self.since = marks.since
         self.timeout = marks.timeout
         self.idempotent = marks.idempotent
+        self.resume = marks.resume
+        self.position = marks.position
         self.parameters: Mapping[str, ParameterSpec] = {parameter.name: parameter for parameter in parameters}
         self.result = result
         positions = {parameter.name: position_of(parameter.annotation.hint) for parameter in parameters}

@@ -34,6 +34,8 @@ __all__ = [
     "NameServed",
     "NameUnserved",
     "PolicyDenied",
+    "Reconnected",
+    "Reconnecting",
     "StreamClosed",
     "StreamOpened",
     "SwapBegan",
@@ -278,3 +280,30 @@ class SwapEnded(Event):
     name: str
     contract: str
     result: Literal["committed", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnecting(Event):
+    """A link has lost its connection, or could not make another one: it will try in `delay` seconds.
+
+    `attempt` counts from 1 since the last time that it was connected for long; `cause` says what went wrong.
+    """
+
+    attempt: int
+    delay: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnected(Event):
+    """A link is connected again. `generation` is the link's: it has risen when the peer's state is new (`state_lost`).
+
+    `healed` and `broken` are the names that were bootstrapped again, and those that the peer does not give any more.
+    Of the calls that were cut off since, `again` are made again, and `indeterminate` have failed as they may have run.
+    """
+
+    state_lost: bool
+    healed: tuple[str, ...]
+    broken: tuple[str, ...]
+    again: int
+    indeterminate: int

@@ -179,6 +179,12 @@ class Payloads:
             raise OfAnotherType(f"`{type(value).__qualname__}` is a capability, and none is declared here")
         if isinstance(value, Proxy):
             return self._onward(value, contract, promises)
+        # What outlives its connection goes home as what it stands for there; nothing here knows it (`capnet/links`).
+        stands_for = getattr(type(value), "__capnet_home__", None)
+        if stands_for is not None:
+            there = stands_for(value)
+            if isinstance(there, Proxy) and reference_of(there).caller is self._caller:
+                return self._onward(there, contract, promises)
         spec = lent_under(value, contract)
         hosted = Hosted.of(value)
         hosted.expose(spec)

@@ -311,6 +311,9 @@ def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Calla
     It is called soon when that is so already, and not at all when the proxy is given back first. Returns a function
     that ends it.
     """
+    watch = getattr(type(proxy), "__capnet_on_broken__", None)  # what outlives what is behind it knows for itself
+    if watch is not None:
+        return cast("Callable[[], None]", watch(proxy, callback))
     reference = reference_of(proxy)
     reference.caller.session.loop.check()
     return reference.caller.held.watch(reference.usable(), callback)
@@ -318,7 +321,8 @@ def on_broken(proxy: object, callback: Callable[[CapnetError], object]) -> Calla
 
 def generation(proxy: object) -> int:
     """How often the implementation behind a proxy has been replaced, as far as the peer has told; 0 at first."""
-    return reference_of(proxy).imported.generation
+    tell = getattr(type(proxy), "__capnet_generation__", None)
+    return reference_of(proxy).imported.generation if tell is None else cast("int", tell(proxy))
 
 
 def cast_cap(proxy: object, contract: TypeForm[C]) -> C:

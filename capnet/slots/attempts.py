@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 from anyio import current_time
@@ -13,13 +13,14 @@ from capnet.errors import CapnetError, Indeterminate, Unavailable
 
 from .occupant import Broken, Occupant
 
-__all__ = ["Attempts", "Waiting"]
+__all__ = ["Attempts", "Waiting", "repeatable"]
 
 MOST: Final = 3
 """How often one call is made: one that ends whatever it is made on must not end all that comes after."""
 
 Waiting = Callable[[float], Awaitable[Occupant[Any]]]
 Lost = Callable[[Occupant[Any], CapnetError], object]
+Counted = Callable[[bool], object]
 
 
 class Attempts:
@@ -29,9 +30,10 @@ class Attempts:
         wait: seconds to wait for something to be behind the slot, anew when what was there has ended.
         occupied: waits until something is there, or the time has come.
         lost: is told of what has ended.
+        counted: is told of a call that broke, and whether it is made again; otherwise it may have run.
     """
 
-    __slots__ = ("_left", "_lost", "_method", "_occupied", "_until", "_wait", "what")
+    __slots__ = ("_counted", "_left", "_lost", "_may_have_run", "_method", "_occupied", "_until", "_wait", "what")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Attempts:
         wait: float,
         occupied: Waiting,
         lost: Lost,
+        counted: Counted,
     ) -> None:
         method.bind(arguments, keywords)  # what does not fit the signature says so at once
         self._method = method
@@ -50,6 +53,8 @@ class Attempts:
         self._left = MOST
         self._occupied = occupied
         self._lost = lost
+        self._counted = counted
+        self._may_have_run = False
         self.what = method, arguments, keywords, context
 
     def keep(self) -> None:
@@ -61,26 +66,50 @@ class Attempts:
         """What to make it on.
 
         Raises:
-            Unavailable: nothing has come in time.
+            Unavailable: nothing has come in time. Indeterminate: so it is, and the call had been made before.
         """
-        return await self._occupied(self._until)
+        try:
+            return await self._occupied(self._until)
+        except CapnetError as error:
+            if not self._may_have_run:
+                raise
+            name = f"{self._method.contract}.{self._method.name}"
+            raise Indeterminate(
+                f"{name} may have run or not, and cannot be made again: {error.message}", retry=error.retry
+            ) from error
 
     def broken(self, broken: Broken, occupant: Occupant[Any]) -> None:
         """What it was made on has ended. Nothing, when it is to be made again.
 
         Raises:
-            Unavailable: it is not; `indeterminate` where it may have run.
+            Indeterminate: it is not, and may have run. Unavailable: it is not, and has not run.
         """
         self._lost(occupant, broken.cause)
         self._left -= 1
-        if not self._left or (broken.left and not _repeatable(self._method)):
+        self._may_have_run = self._may_have_run or broken.left
+        if not self._left or (broken.left and not repeatable(self._method)):
+            if self._may_have_run:
+                self._counted(False)
             raise self.told(broken, occupant) from broken.cause
+        self._counted(True)
         self._until = current_time() + self._wait
+
+    def taken(self, item: Any) -> None:
+        """An item of the stream has been read: should it end midway, it goes on behind that, if it can."""
+        method, arguments, keywords, context = self.what
+        self._left = MOST
+        if method.resume is not None:
+            position, index = _position(item, method.position), [*method.parameters].index(method.resume)
+            if index < len(arguments):
+                arguments = (*arguments[:index], position, *arguments[index + 1 :])
+            else:
+                keywords = {**keywords, method.resume: position}
+            self.what = method, arguments, keywords, context
 
     def told(self, broken: Broken, occupant: Occupant[Any]) -> Unavailable:
         """What the caller is told of the end of what it was made on."""
         name = f"{self._method.contract}.{self._method.name}"
-        if not broken.left:
+        if not self._may_have_run and not broken.left:
             return Unavailable(
                 f"{name}: what was to answer has ended: {broken.cause.message}",
                 reason="vacant",
@@ -95,7 +124,7 @@ class Attempts:
         )
 
 
-def _repeatable(method: MethodSpec) -> bool:
+def repeatable(method: MethodSpec) -> bool:
     """Whether a call that may have run can be made again: not with a stream, of which a part may have been taken."""
     shapes = [parameter.annotation.shape for parameter in method.parameters.values()]
     return method.idempotent and not any(map(_has_stream, shapes))
@@ -108,3 +137,9 @@ def _has_stream(shape: object) -> bool:
         return False
     parts = cast("list[object]", shape)
     return parts[:1] in (["stream"], ["sink"]) or any(map(_has_stream, parts))
+
+
+def _position(item: Any, field: str | None) -> Any:
+    if field is None:
+        return item
+    return cast("Any", item)[field] if isinstance(item, Mapping) else getattr(item, field)

@@ -44,7 +44,17 @@ class Occupant(Generic[C]):
         running: calls that run on it and have come by the slot.
     """
 
-    __slots__ = ("_forget", "_here", "_idle", "_inner", "_reference", "_streams", "generation", "running")
+    __slots__ = (
+        "__weakref__",
+        "_forget",
+        "_here",
+        "_idle",
+        "_inner",
+        "_reference",
+        "_streams",
+        "generation",
+        "running",
+    )
 
     def __init__(self, inner: Inner, generation: int) -> None:
         self.generation = generation

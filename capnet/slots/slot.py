@@ -10,6 +10,7 @@ does not break with what is behind it. What it brings, capabilities and streams,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakValueDictionary, ref
@@ -65,6 +66,8 @@ class Slot(Generic[C]):
         self._name = name or self._spec.name
         self._occupant: Occupant[C] | None = None
         self._reason = "nothing was there yet"
+        self._failure: CapnetError | None = None
+        self._on_broken: dict[object, Callable[[CapnetError], object]] = {}
         self._closed = False
         self._in_vain = False
         """Whether nobody is about to put something there."""
@@ -92,7 +95,7 @@ class Slot(Generic[C]):
             raise InvalidArgument(f"wait is seconds, 0 or more, not {seconds!r}")
         proxy = self._proxies.get(seconds)
         if proxy is None:
-            proxy = self._proxies[seconds] = make_wrapper(SlotProxy, self._spec.hint, None)
+            proxy = self._proxies[seconds] = make_wrapper(self._kind(), self._spec.hint, None)
             proxy._capnet_slot, proxy._capnet_wait = self, seconds  # noqa: SLF001 - ours; a contract has the public names
         return cast("C", proxy)
 
@@ -125,7 +128,7 @@ class Slot(Generic[C]):
             raise occupant.broken.again()
         before = self._vacate("it was replaced")
         self.generation = occupant.generation
-        self._occupant, self._in_vain = occupant, False
+        self._occupant, self._in_vain, self._failure = occupant, False, None
         known = ref(self)
 
         def look(_: CapnetError) -> None:  # which keeps neither
@@ -165,18 +168,54 @@ class Slot(Generic[C]):
             reason: told to them.
         """
         self._check()
-        if not self._closed:
-            self._closed = True
-            self._vacate(reason)
-            self._wake()
-            for proxy in tuple(self._proxies.values()):
-                revoke(proxy, reason=reason)
+        self._close(reason)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "empty" if self._now() is None else f"generation {self.generation}"
         return f"<Slot {self._name} {state}>"
 
     # For what it gives out
+
+    def _kind(self) -> type[SlotProxy]:
+        return SlotProxy
+
+    def _close(self, reason: str) -> None:
+        if not self._closed:
+            self._closed = True
+            self._vacate(reason)
+            self._wake()
+            self._broke(self._empty())
+            for proxy in tuple(self._proxies.values()):
+                revoke(proxy, reason=reason)
+
+    def _fail(self, error: CapnetError) -> None:
+        """Nothing is behind it, and nothing will be for now: calls fail with that."""
+        self._vacate(error.message)
+        self._failure = error
+        self._wake()
+        self._broke(error)
+
+    def _broke(self, error: CapnetError) -> None:
+        watchers, self._on_broken = self._on_broken, {}
+        for callback in watchers.values():
+            callback(error)
+
+    def _watch(self, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
+        """Call back once when calls fail, whatever is waited for. Returns what ends that."""
+        key = object()
+        self._on_broken[key] = callback
+
+        def forget() -> None:
+            self._on_broken.pop(key, None)
+
+        return forget
+
+    def _replaced(self) -> int:
+        """How often what answers was replaced."""
+        return max(0, self.generation - 1)
+
+    def _counted(self, again: bool) -> None:
+        """A call broke, and is made again or may have run."""
 
     def _check(self) -> None:
         if get_ident() != self._thread:
@@ -192,7 +231,7 @@ class Slot(Generic[C]):
     async def _occupied(self, until: float) -> Occupant[C]:
         while (occupant := self._now()) is None:
             left = until - current_time()
-            if self._closed or self._in_vain or left <= 0:
+            if self._closed or self._in_vain or self._failure is not None or left <= 0:
                 raise self._empty()
             woken = Signal()
             self._waiting[woken] = None
@@ -203,7 +242,9 @@ class Slot(Generic[C]):
                 self._waiting.pop(woken, None)
         return occupant
 
-    def _empty(self) -> Unavailable:
+    def _empty(self) -> CapnetError:
+        if self._failure is not None and not self._closed:
+            return self._failure.again()
         if self._closed:
             return Unavailable(f"{self._name}: {self._reason}", reason="slot_closed", retry="never")
         return Unavailable(
@@ -236,7 +277,7 @@ class Slot(Generic[C]):
     ) -> tuple[Attempts, Occupant[C] | None]:
         """A call, and what to make it on at once, if that is there."""
         self._check()
-        attempts = Attempts(method, arguments, keywords, context, wait, self._occupied, self._lost)
+        attempts = Attempts(method, arguments, keywords, context, wait, self._occupied, self._lost, self._counted)
         occupant = self._now()
         if context is None and (occupant is None or method.idempotent):  # nobody else has what came from a peer
             attempts.keep()
@@ -266,6 +307,14 @@ class SlotProxy(Wrapper):
     def __capnet_behind__(self) -> Hosted | None:
         """See `Wrapper`. What is behind a slot is the slot's to keep."""
         return None
+
+    def __capnet_generation__(self) -> int:
+        """See `capnet.generation`."""
+        return self._capnet_slot._replaced()  # noqa: SLF001
+
+    def __capnet_on_broken__(self, callback: Callable[[CapnetError], object]) -> Callable[[], None]:
+        """See `capnet.on_broken`. It breaks when the slot is closed, not with what is behind it."""
+        return self._capnet_slot._watch(callback)  # noqa: SLF001
 
     async def __capnet_restrictions__(self) -> list[dict[str, Any]]:
         """See `Wrapper`."""

@@ -14,7 +14,8 @@ __all__ = ["SlotStream"]
 
 
 class SlotStream(Reader[Any]):
-    """The reading end. What ends before the first item is opened again like a call; later that is its end.
+    """The reading end. What ends before the first item is opened again like a call; later that is its end, unless the
+    contract has a position behind which to go on.
 
     Args:
         attempts: the call that opens it.
@@ -45,6 +46,7 @@ class SlotStream(Reader[Any]):
                 self._failed(attempts, error)
             else:
                 self._begun = True
+                attempts.taken(item)
                 return item
         raise StopAsyncIteration
 
@@ -73,7 +75,7 @@ class SlotStream(Reader[Any]):
         try:
             occupant.check(error, left=True)
         except Broken as broken:
-            if self._begun:
+            if self._begun and attempts.what[0].resume is None:
                 raise attempts.told(broken, occupant) from error
             attempts.broken(broken, occupant)
             self._attempts = attempts

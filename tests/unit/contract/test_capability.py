@@ -358,6 +358,11 @@ def test_options_go_above_the_declaration() -> None:
         {"timeout": True},
         {"timeout": "5"},
         {"idempotent": 1},
+        {"resume": 5, "idempotent": True},
+        {"resume": "", "idempotent": True},
+        {"resume": "after"},
+        {"position": "at", "idempotent": True},
+        {"position": 5, "resume": "after", "idempotent": True},
     ],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
@@ -412,3 +417,27 @@ def test_an_implementation_that_is_served_can_be_pickled_and_copied(kind: Any) -
 
 def test_one_without_state_can_be_pickled_too() -> None:
     assert type(pickle.loads(pickle.dumps(BareRoom()))) is BareRoom
+
+
+def test_a_stream_may_say_where_it_goes_on() -> None:
+    """The parameter that takes a position, and the field that is one. Calls take none."""
+
+    class News(Cap, name="unit.News"):
+        @options(idempotent=True, resume="after", position="number")
+        @stream
+        def since(self, after: int = 0) -> Stream[dict[str, int]]: ...
+
+    marks = options_of(News.since)
+    assert marks is not None and (marks.resume, marks.position) == ("after", "number")
+
+    def other(self: object) -> Stream[int]:
+        raise NotImplementedError
+
+    async def once(self: object, after: int) -> int:
+        raise NotImplementedError
+
+    wrong: list[tuple[Any, Any]] = [(stream, other), (call, once)]
+    for declare_it, function in wrong:
+        marked = options(idempotent=True, resume="after")(declare_it(function))
+        with pytest.raises(ContractError, match="resume"):
+            type("Wrong", (Cap,), {function.__name__: marked})

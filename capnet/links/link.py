@@ -1,0 +1,318 @@
+"""`Link`: one object that outlives its connections.
+
+    async with link("unix:desk.sock") as desk:
+        notes = await desk.bootstrap(Notes)     # works on, whatever becomes of the connection
+
+A link is a host that nobody connects to: it has names, events and a policy of its own, and one connection at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast
+from weakref import WeakSet
+
+from anyio import CancelScope, CapacityLimiter, create_task_group, sleep
+from anyio import Event as Signal
+from typing_extensions import TypeForm
+
+from capnet.connection.connect import attempt, find_scheme
+from capnet.connection.connection import Connection
+from capnet.connection.retry import VARIABLE, Retry, retry_of, trying
+from capnet.errors import CapnetError, InvalidArgument, Unavailable
+from capnet.host import Host
+from capnet.limits import Limits
+from capnet.observe import Reconnected, Reconnecting
+from capnet.policy.policy import Policy
+from capnet.serving.serving import Serving
+from capnet.transport import Transport
+
+from .course import Course
+from .healing import Healing, Root
+
+__all__ = ["Link", "link"]
+
+C = TypeVar("C")
+Hook = Callable[[Connection], Awaitable[object]]
+NAMES_AT_ONCE: Final = 8
+"""Names that are asked for at a time: a peer takes no more than 16 such questions."""
+NAME_WAIT: Final = 10.0
+"""Seconds that a peer which is back has to serve a name again, unless the link has less."""
+
+
+def link(
+    url: str,
+    *,
+    wait: float | Retry | None = None,
+    patience: float = math.inf,
+    name: str = "",
+    limits: Limits | None = None,
+    policy: Policy | None = None,
+    auth: Any = None,
+    **options: Any,
+) -> Link:
+    """`async with link("unix:chat.sock") as chat: …`: a connection that comes back, until the block ends.
+
+    Entering waits until the peer has admitted us, as `connect` does with `ready=True`. Afterwards a connection that was
+    lost, or that the peer is closing, is followed by the next one. What `Link.bootstrap` gives works on.
+
+    Args:
+        url, name, limits, policy, auth, options: as for `connect`.
+        wait: how to try to be connected, at first and each time again; `Retry()`, 30 seconds, unless this or the
+            environment (`CAPNET_RETRY`) says otherwise. When that is in vain the link is over.
+        patience: seconds that a call waits while there is no connection; 0 has it fail at once. By default it waits as
+            long as the link tries: a deadline around the call holds, as always.
+
+    Raises:
+        InvalidArgument: a number, or the URL, makes no sense.
+    """
+    return Link(url, wait, patience, name, limits, policy, auth, options)
+
+
+class Link(Serving):
+    """Made by `link`. What is served here, and observed, is on each of its connections.
+
+    Attributes:
+        generation: how often the peer that was found again had lost its state: it was started anew, or is another.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        wait: float | Retry | None,
+        patience: float,
+        name: str,
+        limits: Limits | None,
+        policy: Policy | None,
+        auth: Any,
+        options: dict[str, Any],
+    ) -> None:
+        if type(patience) not in (int, float) or not patience >= 0:
+            raise InvalidArgument(f"patience is seconds, 0 or more, not {patience!r}")
+        self._scheme, self._rest = find_scheme(url)
+        self._url, self._options, self._auth = url, options, auth
+        self._retry = Retry() if wait is None and not os.environ.get(VARIABLE) else retry_of(wait)
+        self._patience = patience
+        self._host = Host(name=name, policy=policy, limits=limits)
+        super().__init__(self._host._services, self._host._scopes)  # noqa: SLF001 - of ours
+        self._course = Course(self._retry)
+        self._connection: Connection | None = None
+        self._waiting: Signal | None = None
+        """Set when there is another connection, or will be none."""
+        self._over: CapnetError | None = None
+        self._slots: WeakSet[Healing[Any]] = WeakSet()
+        self._roots: WeakSet[Root[Any]] = WeakSet()
+        self._hooks: list[Hook] = []
+        self._run_scope = CancelScope()
+        self._again = self._indeterminate = 0
+
+    async def __aenter__(self) -> Self:
+        await self._host.__aenter__()
+        try:
+            self._reached(await trying(self._retry, self._attempt))
+        except BaseException as error:
+            await self._host.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._services.loop.spawn(self._run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run_scope.cancel()
+        try:
+            await self._host.__aexit__(kind, error, trace)
+        finally:
+            self._end(Unavailable("the link was closed", reason="link_closed", retry="never"))
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection that there is now. It goes, and what it gives goes with it."""
+        connection = self._connection
+        return None if connection is None or connection.close_cause is not None else connection
+
+    @property
+    def generation(self) -> int:
+        """How often the peer that was found again had lost its state: it was started anew, or is another."""
+        return self._course.generation
+
+    async def bootstrap(self, contract: TypeForm[C], /, *, wait: float | None = None, name: str | None = None) -> C:
+        """A proxy of what the peer serves under a contract's name, which works on when the connection is another.
+
+        Its calls wait while there is none. One that has not left, or that a peer which is closing had not seen, is made
+        when there is one again; so is an idempotent one that was cut off (`@options(idempotent=True)`), up to three
+        times in all. Any other that was cut off fails with `Indeterminate`. What an idempotent method has brought heals
+        as well, if it is a capability: when it is used, the call that brought it is made again.
+
+        Args:
+            wait: seconds to wait for the name to be served.
+            name: the name it is served under, when that is not the contract's.
+
+        Give it back by `aclose`, or let it go. On a later connection that does not give the name, calls fail with
+        `FailedPrecondition`, reason `connection_replaced`; the one after that is asked anew.
+
+        Raises:
+            NotFound, PermissionDenied, VersionMismatch, ResourceExhausted: the peer says no. Unavailable: the link is
+            over. TypeError: it is no contract.
+        """
+        root: Root[C] = Root(self, cast("Any", contract), name, self._patience)
+        try:
+            while True:
+                connection = await self._there()
+                try:
+                    await root.bootstrap(connection, wait)
+                except CapnetError:
+                    if connection.close_cause is None:
+                        raise
+                else:
+                    self._roots.add(root)
+                    return root.proxy
+        except BaseException:
+            root.end("it was not there")
+            raise
+
+    async def on_connected(self, hook: Hook) -> None:
+        """Await `hook(connection)` now, and again on each later connection: for what the peer must be given anew.
+
+        Such as callbacks: what it held of ours is gone with the connection. Names have healed by then. What the hook
+        raises later is logged, and the link goes on.
+
+        Raises:
+            Whatever the hook raises now; it is not called again then. Unavailable: the link is over.
+        """
+        await hook(await self._there())
+        self._hooks.append(hook)
+
+    async def wait_closed(self) -> CapnetError:
+        """Wait until the link is over, because nobody was found again or its block has ended; returns why."""
+        while self._over is None:
+            await self._news()
+        return self._over
+
+    # For its proxies
+
+    def generation_now(self) -> int:
+        """See `Keeper`."""
+        return self._course.generation
+
+    def counted(self, again: bool) -> None:
+        """See `Keeper`."""
+        self._again += again
+        self._indeterminate += not again
+
+    def keep(self, slot: Healing[Any]) -> None:
+        """See `Keeper`."""
+        self._slots.add(slot)
+        if self._over is not None:
+            slot.end(self._over.message)
+
+    # Inside
+
+    async def _attempt(self) -> Connection:
+        return await attempt(self._scheme, self._rest, self._retry.attempt_timeout, True, self._options, self._begun)
+
+    def _begun(self, transport: Transport) -> Connection:
+        return self._host.accept(transport, auth=self._auth)
+
+    def _reached(self, connection: Connection) -> bool:
+        """There is a connection. Returns whether the peer has lost its state."""
+        self._connection = connection
+        lost = self._course.reached(connection.peer_instance, self._services.loop.now())
+        self._tell()
+        return lost
+
+    async def _run(self) -> None:
+        with self._run_scope:
+            try:
+                while self._over is None:
+                    assert self._connection is not None
+                    cause = await self._connection.wait_going()
+                    await self._reconnect(cause.error())
+            except Exception as error:  # a fault of capnet itself
+                self._end(self._services.faults.unexpected(f"link to {self._url}", error))
+
+    async def _reconnect(self, cause: CapnetError) -> None:
+        delay: float | None = self._course.lost(self._services.loop.now())
+        while delay is not None:
+            self._services.bus.publish(
+                Reconnecting,
+                generation=self.generation,
+                attempt=self._course.failures,
+                delay=delay,
+                cause=cause.message,
+            )
+            await sleep(delay)
+            try:
+                connection = await self._attempt()
+            except CapnetError as error:
+                cause = error
+                delay = self._course.failed(error, self._services.loop.now())
+            else:
+                await self._heal(connection, self._reached(connection))
+                return
+        self._end(cause)
+
+    async def _heal(self, connection: Connection, state_lost: bool) -> None:
+        limiter, wait = CapacityLimiter(NAMES_AT_ONCE), min(self._retry.budget, NAME_WAIT)
+        healed: list[str] = []
+        broken: list[str] = []
+
+        async def heal(root: Root[Any]) -> None:
+            async with limiter:
+                (healed if await root.heal(connection, wait) else broken).append(root.name)
+
+        async with create_task_group() as tasks:
+            for root in [root for root in self._roots if not root.closed]:
+                tasks.start_soon(heal, root)
+        for hook in self._hooks:
+            try:
+                await hook(connection)
+            except Exception as error:
+                if connection.close_cause is None:
+                    self._services.faults.unexpected("on_connected", error)
+        if connection.close_cause is not None:
+            return  # it did not last
+        again, self._again = self._again, 0
+        indeterminate, self._indeterminate = self._indeterminate, 0
+        self._services.bus.publish(
+            Reconnected,
+            connection=connection.number,
+            peer=connection.peer_name,
+            generation=self.generation,
+            state_lost=state_lost,
+            healed=tuple(sorted(healed)),
+            broken=tuple(sorted(broken)),
+            again=again,
+            indeterminate=indeterminate,
+        )
+
+    async def _there(self) -> Connection:
+        while (connection := self.connection) is None:
+            if self._over is not None:
+                raise self._over.again()
+            await self._news()
+        return connection
+
+    async def _news(self) -> None:
+        self._waiting = self._waiting or Signal()
+        await self._waiting.wait()
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.set()
+
+    def _end(self, error: CapnetError) -> None:
+        """No more connections."""
+        if self._over is None:
+            self._over = error
+            for slot in tuple(self._slots):
+                slot.end(error.message)
+            self._tell()
+
+    def __repr__(self) -> str:
+        state = "over" if self._over is not None else "down" if self.connection is None else "up"
+        return f"<Link to {self._url} {state}, generation {self.generation}>"
