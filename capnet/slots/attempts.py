@@ -16,7 +16,7 @@ from .occupant import Broken, Occupant
 __all__ = ["Attempts", "Waiting", "repeatable"]
 
 MOST: Final = 3
-"""How often one call is made: one that ends whatever it is made on must not end all that comes after."""
+"""How often one call may begin to run: one that ends whatever it is made on must not end all that comes after."""
 
 Waiting = Callable[[float], Awaitable[Occupant[Any]]]
 Lost = Callable[[Occupant[Any], CapnetError], object]
@@ -85,7 +85,7 @@ class Attempts:
             Indeterminate: it is not, and may have run. Unavailable: it is not, and has not run.
         """
         self._lost(occupant, broken.cause)
-        self._left -= 1
+        self._left -= broken.left
         self._may_have_run = self._may_have_run or broken.left
         if not self._left or (broken.left and not repeatable(self._method)):
             if self._may_have_run:

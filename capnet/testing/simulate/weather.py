@@ -114,13 +114,14 @@ class _Way:
         self._timer_runs = False
         if self.paused or self.reader is None:
             return
+        reader = self.reader  # which may end with what it is given
         if self._pieces:
             _, piece = self._pieces.popleft()
             self.size -= len(piece)
-            self.reader.deliver(piece)
+            reader.deliver(piece)
             self.on_room()
         if not self._pieces and self.ended:
-            self.reader.lose(None)
+            reader.lose(None)
         self.go_on()
 
 
