@@ -20,6 +20,8 @@ from capnet import (
     channel,
     connect,
     dup,
+    generation,
+    link,
     notify,
     on_broken,
     pipe,
@@ -38,6 +40,21 @@ async def lines() -> Stream[str]:
 
 
 async def listen(msg: Msg) -> None: ...
+
+
+async def stay() -> None:
+    async with link("unix:chat.sock", patience=5) as desk:
+        lobby = await desk.bootstrap(Lobby)
+        assert_type(lobby, Lobby)
+        room = await lobby.open("x")
+        assert_type(room, Room)
+        assert_type(await room.post("hi", urgent=True), int)
+        async for msg in room.history(10):
+            assert_type(msg, Msg)
+        assert_type(await desk.bootstrap(Topic[int]), Topic[int])
+        assert_type(generation(lobby), int)
+        assert_type(desk.connection, Connection | None)
+        on_broken(lobby, print)
 
 
 async def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract import Lobby, Member, Msg, Room
 
-from capnet import Cap, Stream, call, channel, notify, pipe
+from capnet import Cap, Stream, call, channel, link, notify, pipe
 from capnet.blocking import connect
 from capnet.contract import Sink
 
@@ -58,6 +58,13 @@ async def main(lobby: Lobby, room: Room, member: Member) -> None:
     notify(room.post)(5)  # mistake: wrong argument of a one-way call
     await write(channel(str)[0])  # mistake: a channel of another type
     print(text, number, member)
+
+
+async def stay() -> None:
+    async with link("unix:chat.sock") as desk:
+        room = await desk.bootstrap(Room)
+        await room.post(5)  # mistake: wrong argument on what heals
+        await desk.bootstrap(Room, waits=5)  # mistake: misspelt keyword of a link
 
 
 def without_a_loop(room: Room) -> None:
