@@ -89,6 +89,10 @@ def _name(event: observe.Event) -> str:
             return f"tries another {name}"
         case observe.SwapEnded(name=name, result=result, generation=generation):
             return f"swap of {name} {result.replace('_', ' ')}: generation {generation}"
+        case observe.Reconnecting(attempt=attempt, delay=delay, cause=cause):
+            return f"lost: {cause}; attempt {attempt} in {delay:.1f} s"
+        case observe.Reconnected(generation=generation, healed=healed, broken=broken):
+            return f"connected again: generation {generation}, {len(healed)} names healed, {len(broken)} broken"
         case _:
             return _connection(event)
 

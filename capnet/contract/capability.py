@@ -195,10 +195,8 @@ def options(
     for word, value in (("resume", resume), ("position", position)):
         if value is not None and (type(value) is not str or not value):
             raise ContractError(f"@options({word}=…) takes a name, got {value!r}")
-    if position is not None and resume is None:
-        raise ContractError("@options(position=…) says where to resume", hint="say resume= as well")
-    if resume is not None and not idempotent:
-        raise ContractError("@options(resume=…) calls again", hint="say idempotent=True as well")
+    if (position is not None and resume is None) or (resume is not None and not idempotent):
+        raise ContractError("@options(position=…) needs resume=, and resume= needs idempotent=True")
 
     def apply(function: F) -> F:
         declared = options_of(function)
@@ -334,10 +332,7 @@ def _check_method(where: str, name: str, function: object, version: int) -> None
     signature = signature_of(function)
     _check_signature(where, signature)
     if declared.resume is not None and (declared.kind != "stream" or declared.resume not in signature.parameters):
-        raise ContractError(
-            f"{where}: resume={declared.resume!r} is no parameter of a stream",
-            hint="name the parameter of a @stream method that takes the position behind which to go on",
-        )
+        raise ContractError(f"{where}: resume={declared.resume!r} is no parameter of a stream")
 
 
 def _check_undeclared(where: str, function: object) -> None:

@@ -142,6 +142,12 @@ EVENTS: list[tuple[type[observe.Event], dict[str, Any], str]] = [
         {"name": "C", "contract": "C", "result": "rolled_back", "generation": 1},
         "swap of C rolled back: generation 1",
     ),
+    (observe.Reconnecting, {"attempt": 2, "delay": 0.25, "cause": "gone"}, "lost: gone; attempt 2 in 0.2 s"),
+    (
+        observe.Reconnected,
+        {"state_lost": True, "healed": ("C",), "broken": (), "again": 0, "indeterminate": 0, "generation": 1},
+        "connected again: generation 1, 1 names healed, 0 broken",
+    ),
     (
         observe.StreamOpened,
         {"direction": "in", "stream": -3},
