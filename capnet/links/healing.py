@@ -117,6 +117,8 @@ class Healing(Slot[C]):
     def _empty(self) -> CapnetError:
         if self._closed and self._reason == RELEASED:
             return Released(f"this proxy of {self._spec.name} was given back")
+        if self._closed:
+            return Unavailable(f"{self._name}: {self._reason}", reason="link_closed", retry="never")
         return super()._empty()
 
 

@@ -321,7 +321,7 @@ async def test_the_end_of_a_link_ends_what_it_gave() -> None:
             kept = await two.bootstrap(Desk)
         with pytest.raises(Unavailable) as closed:
             await kept.who()
-        assert "the link was closed" in closed.value.message
+        assert closed.value.reason == "link_closed" and "the link was closed" in closed.value.message
         tasks.cancel_scope.cancel()
 
 
