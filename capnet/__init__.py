@@ -7,10 +7,11 @@ What a contract needs is imported at once; what needs a loop (`connect`, `Host`,
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from capnet.contract import context as _context
 from capnet.contract.capability import Cap, Stream, call, options, stream
-from capnet.contract.context import INJECT, CallContext
+from capnet.contract.context import INJECT
 from capnet.contract.sink import Sink
 from capnet.errors import (
     AlreadyExists,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from capnet.attenuation.restriction import Restriction, restrict, restrictions
     from capnet.attenuation.revocable import revocable
     from capnet.calls.call import Call
+    from capnet.calls.metadata import send_metadata
     from capnet.connection.connect import connect
     from capnet.connection.connection import Connection
     from capnet.connection.retry import Retry
@@ -83,6 +85,10 @@ if TYPE_CHECKING:
     from capnet.slots.occupant import Occupant
     from capnet.slots.slot import Slot
     from capnet.streams.channel import channel
+
+    CallContext: TypeAlias = _context.CallContext[Connection]
+else:
+    CallContext = _context.CallContext
 
 __all__ = [
     "HOLD",
@@ -172,6 +178,7 @@ __all__ = [
     "restrictions",
     "revocable",
     "revoke",
+    "send_metadata",
     "stream",
     "untyped",
 ]
@@ -232,6 +239,7 @@ _LAZY = {
     "revocable": "capnet.attenuation.revocable",
     "revoke": "capnet.references.revoke",
     "untyped": "capnet.references.proxy",
+    "send_metadata": "capnet.calls.metadata",
 }
 
 

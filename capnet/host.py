@@ -125,6 +125,10 @@ class Host(Serving):
         """The connections that are not closed, oldest first."""
         return tuple(self._connections.values())
 
+    def connection(self, number: int) -> Connection | None:
+        """The connection of that `number`, which is `Event.connection` of its events; None when it is closed."""
+        return self._connections.get(number)
+
     def stats(self) -> dict[str, int]:
         """How much of each bounded thing there is now, over all connections."""
         return {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any
 
 from capnet.contract import MethodSpec
 from capnet.contract.copied import copied
@@ -15,17 +14,14 @@ from capnet.errors import EXITS, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.revocation.lineage import handling
 from capnet.session.held import Held
 from capnet.session.session import Session
-from capnet.wire.frames import CHAIN
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import is_plain, unencodable_text
 
 from .call import Call, Late, NotYet, Payloads, Target
 from .dependent import DependentCalls
+from .metadata import going_along, with_one_way
 
-__all__ = ["Calls", "call_failed", "call_returned", "calls_above"]
-
-calls_above: Final[ContextVar[str | None]] = ContextVar(CHAIN, default=None)
-"""What goes along as `CHAIN` with the calls that the running handler makes."""
+__all__ = ["Calls", "call_failed", "call_returned"]
 
 
 class Calls:
@@ -70,9 +66,9 @@ class Calls:
         if method.timeout is not None and (timeout is None or method.timeout < timeout):
             timeout = method.timeout
             call.expire_at(loop.now() + timeout)
-        chain = calls_above.get()
-        if chain is not None:
-            context = {**(context or {}), CHAIN: chain}
+        along = going_along.get()
+        if along is not None:
+            context = along if context is None else {**context, **along}
         call.context = context
         try:
             if self.dependent.lines and target in self.dependent.lines:
@@ -99,6 +95,7 @@ class Calls:
         self.session.loop.check()
         call: Call[Any] = Call(self, method)
         call.one_way = True
+        call.context = with_one_way()
         try:
             if self.dependent.lines and target in self.dependent.lines:
                 self.dependent.put(call, target, arguments, None)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from anyio.lowlevel import checkpoint
 
-from capnet.calls.outgoing import calls_above
+from capnet.calls.metadata import going_along
 from capnet.contract import Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
@@ -160,7 +160,7 @@ class Dispatcher:
 
     async def _run(self, runner: Runner) -> None:
         handling.set(None)  # whoever has woken us
-        calls_above.set(None)
+        going_along.set(None)
         handled.set(None)
         try:
             while not self._handlers.stopping:

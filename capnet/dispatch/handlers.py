@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final
 from uuid import uuid4
 
-from capnet.calls.outgoing import calls_above
+from capnet.calls.metadata import going_along
 from capnet.contract import CallContext, Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
@@ -59,6 +59,7 @@ class Handlers:
         self._lineage = lineage
         self._guard = guard
         self._context = copy_context()
+        self._context.run(going_along.set, None)  # what whoever has made the connection sends along is not ours
         self.stopping = False
         """The connection is over: whatever is cancelled now is cancelled for that."""
 
@@ -215,7 +216,7 @@ def _note_above(turns: Turns | None, answer: Answer) -> None:
     if turns is not None:
         turns.token = f"{next(_serial)}-{_PROCESS}"
         above = f"{above} {turns.token}"
-    calls_above.set(above[-MAX_CHAIN:])
+    going_along.set({CHAIN: above[-MAX_CHAIN:]})
 
 
 def checked(given: Any, waits: bool) -> Any:

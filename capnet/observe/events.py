@@ -59,6 +59,7 @@ class Event:
         peer: what the peer calls itself; proves nothing.
         principal: what the policy or the transport knows the peer as; None where none of them has said.
         generation: of the registration the event is about, else 0.
+        served: the name it is served under, the last where there are several; empty without a registration.
     """
 
     time: float
@@ -67,6 +68,7 @@ class Event:
     peer: str = ""
     principal: str | None = None
     generation: int = 0
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +128,14 @@ class Bootstrapped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
-    """A handler starts (`in`) or a call has left (`out`). Call ids of the two directions are independent."""
+    """A handler starts (`in`) or a call has left (`out`). Call ids of the two directions are independent.
+
+    `cap` is the number of what it is made on: of ours (`in`), or of the peer's (`out`).
+    """
 
     direction: Direction
     call: int
+    cap: int = 0
     contract: str
     method: str
 
@@ -140,6 +146,7 @@ class CallFinished(Event):
 
     direction: Direction
     call: int
+    cap: int = 0
     contract: str
     method: str
     result: str

@@ -22,6 +22,7 @@ from capnet.transport import Attestation
 
 __all__ = [
     "Admission",
+    "Auth",
     "CallInfo",
     "Denied",
     "Explanation",
@@ -38,6 +39,9 @@ __all__ = [
     "settled",
 ]
 
+Auth: TypeAlias = dict[str, Any] | list[Any] | str | bytes | int | float | bool | None
+"""The plain data that a hello carries for a policy: whatever the peer has sent, so look before you use it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
@@ -51,9 +55,15 @@ class Introduction:
     """
 
     attestation: Attestation
-    auth: Any
+    auth: Auth
     peer: str
     asked: frozenset[str]
+
+    @property
+    def token(self) -> str | None:
+        """The text under `token` in `auth`, unverified; None when there is none."""
+        found = self.auth.get("token") if isinstance(self.auth, dict) else None
+        return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +99,7 @@ class Admission:
     name: str
     version: int | None
     attestation: Attestation
-    auth: Any
+    auth: Auth
     peer: str
     dry_run: bool = False
 

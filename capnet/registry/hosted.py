@@ -106,6 +106,7 @@ class Hosted:
         streams: how many of those are streams.
         generation: of the registration that serves it, 0 without one.
         names: the contracts under which it is behind names now.
+        served: the name of that.
         turns: of its calls, when its contract is ordered; else None.
         granted: its exports on all connections.
         facets: what stands for it where it came home under a contract, by that; None as long as it never did.
@@ -124,6 +125,7 @@ class Hosted:
         "implementation",
         "names",
         "running",
+        "served",
         "streams",
         "turns",
     )
@@ -135,6 +137,7 @@ class Hosted:
         self.streams = 0
         self.generation = 0
         self.names: tuple[str, ...] = ()
+        self.served = ""
         self.turns: Turns | None = None
         self.granted = Grants(implementation)
         self._idle: list[tuple[int, Callable[[], None]]] | None = None

@@ -208,6 +208,7 @@ class Registry:
                 continue
             registration = self._by_name[name] = Registration(name, spec, hosted, handle)
             hosted.serve(spec.name, registration.generation)
+            hosted.served = registration.name
             served.append(registration)
             for wake in tuple(self._waiters.get(name, ())):
                 wake()
@@ -263,6 +264,7 @@ class Registry:
         registration.hosted = hosted
         old.unserve(name)
         hosted.serve(name, registration.generation)
+        hosted.served = registration.name
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_replaced(registration, old)
         return old

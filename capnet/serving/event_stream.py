@@ -131,6 +131,7 @@ class EventStream(Reader[dict[str, Any]]):
             "principal": event.principal if self._wide else None,  # it may say what the program thinks of a peer
             "sequence": event.sequence,
             "generation": event.generation,
+            "served": event.served if self._wide else "",  # it may have other names, which the peer may not have
             "fields": told,
         }
 
@@ -144,6 +145,7 @@ class EventStream(Reader[dict[str, Any]]):
             "principal": None,
             "sequence": 0,
             "generation": 0,
+            "served": "",
             "fields": {"dropped": number},
         }
 

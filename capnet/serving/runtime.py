@@ -58,6 +58,14 @@ class Runtime(Cap, name="capnet.Runtime"):
         ...
 
     @call
+    async def identity(self) -> dict[str, Any]:
+        """Who the asker is to the other side: its `principal`, or None, and its `grants`, a sorted list.
+
+        Both are as the policy there has made them, in its own words; see `Identity`.
+        """
+        ...
+
+    @call
     async def restrictions(self, cap: Any) -> list[dict[str, Any]]:
         """What is held against calls on a capability of ours that the asker holds: see `capnet.restrictions`."""
         ...
@@ -83,9 +91,9 @@ class Runtime(Cap, name="capnet.Runtime"):
     def events(self, kinds: list[str] | None = None) -> Stream[dict[str, Any]]:
         """What happens on the connection at the other side from now on, and on its whole host for peers that may know.
 
-        Each item is a map of `kind`, `time`, `connection`, `peer`, `sequence`, `generation` and `fields`: an event as
-        `capnet.observe` has it, without exceptions. A reader that is too slow gets one of kind `Dropped` that says how
-        many it has lost.
+        Each item is a map of `kind`, `time`, `connection`, `peer`, `principal`, `sequence`, `generation`, `served` and
+        `fields`: an event as `capnet.observe` has it, without exceptions. A reader that is too slow gets one of kind
+        `Dropped` that says how many it has lost.
 
         Args:
             kinds: names of event types; None for all.
@@ -120,6 +128,10 @@ class RuntimeService(Runtime):
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
         return names_of(ctx).stats()
+
+    async def identity(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
+        """See `Runtime`."""
+        return {"principal": ctx.principal, "grants": sorted(ctx.attestation.grants)}
 
     async def restrictions(self, cap: Any, *, ctx: CallContext = INJECT) -> list[dict[str, Any]]:
         """See `Runtime`. Nobody is asked about what is theirs."""

@@ -17,7 +17,7 @@ from weakref import ref
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
 
-from capnet.calls.outgoing import calls_above
+from capnet.calls.metadata import going_along
 from capnet.contract import Cap
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.observe import Event
@@ -422,7 +422,7 @@ def _apart(*scopes: Scope) -> None:
     """The running task belongs to scopes, not to the call on which it was started."""
     _ending.set(scopes)
     handling.set(None)
-    calls_above.set(None)
+    going_along.set(None)
 
 
 async def _call(function: Callable[[], object]) -> None:

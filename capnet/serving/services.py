@@ -110,6 +110,7 @@ class Services:
                 name=registration.name,
                 contract=registration.spec.name,
                 generation=registration.generation,
+                served=registration.name,
                 **fields,
             )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call as EngineCall
@@ -66,8 +66,8 @@ class Publisher:
         self._opened = False
         self.event_streams = 0
         """Streams of events that the peer has."""
-        self.streams: dict[Stream, tuple[float, int]] = {}
-        """Streams whose opening was reported, and is to be followed by their end: since when, and the generation."""
+        self.streams: dict[Stream, tuple[float, dict[str, Any]]] = {}
+        """Streams whose opening was reported, and is to be followed by their end: since when, and of what."""
 
     def publish(self, kind: type[Event], **fields: object) -> None:
         """Publish one event with the connection's envelope."""
@@ -114,9 +114,9 @@ class Publisher:
         Args:
             hosted: the implementation that hands it out, if one does.
         """
-        generation = 0 if hosted is None else hosted.generation
-        self.streams[stream] = self._loop.now(), generation
-        self.publish(StreamOpened, direction=_flow(stream), stream=stream.id, generation=generation)
+        of = _registration(hosted)
+        self.streams[stream] = self._loop.now(), of
+        self.publish(StreamOpened, direction=_flow(stream), stream=stream.id, **of)
         if stream.ended if isinstance(stream, InStream) else stream.closed is not None and stream.id < 0:
             self.stream_closed(stream)  # before anybody here could see it, so nobody will be told
 
@@ -144,7 +144,7 @@ class Publisher:
             StreamClosed,
             direction=_flow(stream),
             stream=stream.id,
-            generation=opened[1],
+            **opened[1],
             items=stream.sent if isinstance(stream, OutStream) else stream.came,
             result=result,
             reason=reason,
@@ -159,13 +159,13 @@ class Publisher:
         """The peer was given capabilities that it did not hold."""
         if self.bus.observed:
             for export in exports:
-                self.publish(CapExported, cap=export.id, contract=export.interface)
+                self.publish(CapExported, contract=export.interface, **_made_on(export))
 
     def export_ended(self, export: Export, reason: str) -> None:
         """The peer holds a capability of ours no longer."""
         if self.bus.observed:
             kind = CapRevoked if reason == "revoked" else CapDropped
-            self.publish(kind, cap=export.id, contract=export.interface, reason=export.revoked or reason)
+            self.publish(kind, contract=export.interface, reason=export.revoked or reason, **_made_on(export))
 
     def import_broken(self, imported: Import, error: CapnetError) -> None:
         """A capability of the peer's answers nothing any more."""
@@ -197,7 +197,7 @@ class Publisher:
             call=answer.id,
             contract=answer.interface,
             method=answer.method,
-            generation=_generation(answer.export),
+            **_made_on(answer.export),
         )
 
     def handler_finished(self, answer: Answer, error: CapnetError | None, seconds: float) -> None:
@@ -211,7 +211,7 @@ class Publisher:
             call=answer.id,
             contract=answer.interface,
             method=answer.method,
-            generation=_generation(answer.export),
+            **_made_on(answer.export),
             result=result,
             reason=reason,
             seconds=seconds,
@@ -220,7 +220,14 @@ class Publisher:
     def call_left(self, call: EngineCall, method: str) -> None:
         """A call of ours has left."""
         if self.bus.wants(CallStarted) and call.target.interface:
-            self.publish(CallStarted, direction="out", call=call.id, contract=call.target.interface, method=method)
+            self.publish(
+                CallStarted,
+                direction="out",
+                call=call.id,
+                cap=call.target.id,
+                contract=call.target.interface,
+                method=method,
+            )
 
     def call_answered(
         self, call: EngineCall, number: int, method: str, error: CapnetError | None, seconds: float
@@ -237,6 +244,7 @@ class Publisher:
             CallFinished,
             direction="out",
             call=number,
+            cap=call.target.id,
             contract=call.target.interface,
             method=method,
             result=result,
@@ -256,6 +264,10 @@ def _result(error: CapnetError | None) -> tuple[str, str | None]:
     return ("ok", None) if error is None else (error.code, error.reason)
 
 
-def _generation(export: Export | None) -> int:
-    hosted: Hosted | None = None if export is None else export.subject
-    return 0 if hosted is None else hosted.generation
+def _made_on(export: Export | None) -> dict[str, Any]:
+    """What an export is, and what it is served as."""
+    return {"cap": 0} if export is None else {"cap": export.id, **_registration(export.subject)}
+
+
+def _registration(hosted: Hosted | None) -> dict[str, Any]:
+    return {} if hosted is None else {"generation": hosted.generation, "served": hosted.served}

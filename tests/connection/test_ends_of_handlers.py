@@ -81,7 +81,7 @@ class MemStopping(Stopping):
                 case "task":
                     tasks.start_soon(self.host.aclose)
                 case _:
-                    await ctx.connection.aclose()  # type: ignore[attr-defined]
+                    await ctx.connection.aclose()
         self.went_on = True
         return "bye"
 

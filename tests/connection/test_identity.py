@@ -43,8 +43,7 @@ class Tokens:
         self.introduced.append(introduction)
         if self._identify is not None:
             return self._identify(introduction)
-        auth: dict[str, Any] = introduction.auth or {}
-        if auth.get("token") != "t":
+        if introduction.token != "t":
             return Denied("no_token")
         return Identity(principal="tea", allowed=frozenset({"shop", "spare"}), derived=frozenset({"add"}))
 

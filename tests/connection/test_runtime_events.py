@@ -18,7 +18,7 @@ from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import MemShop, Shop, socket_pair, until
 from tests.loops import on_every_loop as on_every_loop
 
-ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "generation", "fields"}
+ENVELOPE = {"kind", "time", "connection", "peer", "principal", "sequence", "generation", "served", "fields"}
 
 
 def grant(connection: Connection, *grants: str) -> None:
@@ -57,6 +57,7 @@ async def test_a_peer_reads_what_happens_on_its_connection() -> None:
             assert got[-1]["fields"] == {
                 "direction": "in",
                 "call": got[-1]["fields"]["call"],
+                "cap": 2,
                 "contract": "test.Shop",
                 "method": "add",
                 "result": "ok",

@@ -165,7 +165,7 @@ class MemShop(Shop):
         return len(self._host.connections)
 
     async def other(self, ctx: CallContext = INJECT) -> Item:
-        return await ctx.connection.bootstrap(Item)  # type: ignore[no-any-return, attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        return await ctx.connection.bootstrap(Item)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from typing import assert_type
 
 from contract import Journal, Lobby, Member, Msg, Room, Topic
 
-from capnet import INJECT, CallContext, CapnetError, Stream
+from capnet import INJECT, CallContext, CapnetError, Connection, Stream
 from capnet.contract import Sink
 
 
 class MemRoom(Room):
     async def post(self, text: str, *, urgent: bool = False, ctx: CallContext = INJECT) -> int:
+        assert_type(ctx.connection, Connection)
+        assert_type(ctx.principal, str | None)
         return len(text) + len(ctx.peer)
 
     async def join(self, member: Member) -> None:
