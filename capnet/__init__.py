@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from capnet.references.proxy import cast_cap, dup, generation, notify, on_broken, release, untyped
     from capnet.references.revoke import Revocation, detach, revoke
     from capnet.references.untyped import Untyped
+    from capnet.references.windowed import windowed
     from capnet.registry.facet import implementation_of
     from capnet.registry.fallback import HOLD
     from capnet.registry.registry import ServeHandle
@@ -181,6 +182,7 @@ __all__ = [
     "send_metadata",
     "stream",
     "untyped",
+    "windowed",
 ]
 
 _LAZY = {
@@ -240,6 +242,7 @@ _LAZY = {
     "revoke": "capnet.references.revoke",
     "untyped": "capnet.references.proxy",
     "send_metadata": "capnet.calls.metadata",
+    "windowed": "capnet.references.windowed",
 }
 
 

@@ -17,6 +17,11 @@ class Reader(AsyncGenerator[T_co, None]):
 
     __slots__ = ()
 
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """Items and bytes that may be under way to a peer that reads it, at most; None for what the peer says."""
+        return None
+
     @abstractmethod
     async def __anext__(self) -> T_co:
         """The next item."""

@@ -29,7 +29,8 @@ from capnet.registry import Hosted, Turns
 from capnet.revocation.lineage import Granted, Lineage, handling
 from capnet.session.disclosure import cancelled, cannot_travel, holds, told_of
 from capnet.session.session import Session
-from capnet.wire.frames import CHAIN
+from capnet.streams.windows import keep_within
+from capnet.wire.frames import CHAIN, WINDOW
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain, unencodable_text
@@ -121,6 +122,8 @@ class Handlers:
                     value = None  # the caller has been answered already
                 else:
                     value, references = self._payloads.lower_result(value, handler.spec)
+                    if references and WINDOW in answer.context:
+                        keep_within(references, answer.context[WINDOW])
                     leaving.check(value)
             elif kind_of(value) is not leaving.exact and answer.state is AnswerState.RUNNING:
                 leaving.check(value)

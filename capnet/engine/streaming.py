@@ -147,8 +147,8 @@ class Streaming:
             return
         stream.owed_items += items
         stream.owed_bytes += size
-        limits = self._tables.limits
-        if stream.owed_items * 2 >= limits.stream_items or stream.owed_bytes * 2 >= limits.stream_bytes:
+        items_ahead, bytes_ahead = stream.window
+        if stream.owed_items * 2 >= items_ahead or stream.owed_bytes * 2 >= bytes_ahead:
             self._tables.outbox.send([Op.CREDIT, stream.id, stream.owed_items, stream.owed_bytes])
             stream.items += stream.owed_items
             stream.bytes += stream.owed_bytes

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from capnet.errors import CapnetError, ProtocolViolation, ResourceExhausted
 from capnet.limits import EARLY, Limits, bound
-from capnet.wire.references import Reference, StreamRef
+from capnet.wire.references import MAX_CREDIT, Reference, StreamRef, narrower
 
 from .calls import Call
 from .exports import Export
@@ -26,7 +26,6 @@ from .portions import Portions
 
 __all__ = ["Batch", "InStream", "OutStream", "Stream", "Streams"]
 
-_MAX_CREDIT: Final = 2**31 - 1
 _MAX_REMEMBERED: Final = 256
 """Methods that have brought streams for a party, of which that is remembered."""
 
@@ -42,6 +41,7 @@ class OutStream:
         id: positive when we opened it.
         items, bytes: credit that is left; bytes may be negative by one frame.
         granted: items of credit that there ever was.
+        window: items and bytes of first credit at most, None where nobody has said so.
         batch: items that were encoded and wait for company, `batch_bytes` long.
         unsent: the frame that opens it is held back.
         farewell: the end, said while it was unsent.
@@ -64,10 +64,12 @@ class OutStream:
         "party",
         "token",
         "unsent",
+        "window",
     )
 
-    def __init__(self, id: int, token: Any = None) -> None:
+    def __init__(self, id: int, token: Any = None, window: tuple[int, int] | None = None) -> None:
         self.id = id
+        self.window = window
         self.items = self.bytes = self.granted = 0
         self.batch: list[bytes] = []
         self.batch_bytes = 0
@@ -101,11 +103,22 @@ class OutStream:
         Raises:
             ProtocolViolation: P-STREAM-2, the sum of it is out of all proportion.
         """
-        if self.items + items > _MAX_CREDIT or self.bytes + size > _MAX_CREDIT:
-            raise ProtocolViolation("P-STREAM-2", f"more than {_MAX_CREDIT} of credit on a stream")
+        if self.items + items > MAX_CREDIT or self.bytes + size > MAX_CREDIT:
+            raise ProtocolViolation("P-STREAM-2", f"more than {MAX_CREDIT} of credit on a stream")
         self.items += items
         self.bytes += size
         self.granted += items
+
+    def begin(self, announced: tuple[int, int], before: tuple[int, int] = (0, 0)) -> None:
+        """The first credit, or what is left of it.
+
+        Args:
+            announced: by the consumer, for all its streams.
+            before: what was known of that when some of it was given already.
+        """
+        items, size = narrower(announced, self.window) or announced
+        earlier = narrower(before, self.window) or before
+        self.grant(items - earlier[0], size - earlier[1])
 
     def __repr__(self) -> str:
         return f"<OutStream {self.id} items={self.items} bytes={self.bytes}{' closed' if self.closed else ''}>"
@@ -116,6 +129,7 @@ class InStream:
 
     Attributes:
         id: positive when we opened it.
+        window: items and bytes of first credit.
         items, bytes: credit that the producer has left; bytes may be negative by one frame.
         owed_items, owed_bytes: consumed and not granted again yet.
         came: items that have come.
@@ -146,12 +160,14 @@ class InStream:
         "stopped",
         "token",
         "unsent",
+        "window",
     )
 
-    def __init__(self, id: int, limits: Limits, token: Any = None) -> None:
+    def __init__(self, id: int, limits: Limits, token: Any = None, window: tuple[int, int] | None = None) -> None:
         self.id = id
-        self.items = limits.stream_items
-        self.bytes = limits.stream_bytes
+        announced = limits.stream_items, limits.stream_bytes
+        self.window = announced if window is None else (min(announced[0], window[0]), min(announced[1], window[1]))
+        self.items, self.bytes = self.window
         self.owed_items = self.owed_bytes = self.came = self.in_use = self.end_charge = 0
         self.batches: deque[Batch] = deque()
         self.unsent = False
@@ -250,7 +266,12 @@ class Streams:
         for reference in mentioned:
             reference.id = id = self._next
             self._next += 1
-            stream = OutStream(id) if reference.direction == "out" else InStream(id, self._limits)
+            window = reference.window
+            stream = (
+                OutStream(id, window=window)
+                if reference.direction == "out"
+                else InStream(id, self._limits, window=window)
+            )
             stream.unsent = True
             stream.party = reference.party
             if stream.party is not None:
@@ -275,7 +296,7 @@ class Streams:
             stream: Stream = reference.subject
             stream.unsent = False
             if type(stream) is OutStream:
-                stream.grant(*self.window)
+                stream.begin(self.window)
             opened.append(stream)
         return opened
 
@@ -292,10 +313,10 @@ class Streams:
             raise ProtocolViolation("P-LIMIT-2", f"more than {self._limits.max_streams} streams (Limits.max_streams)")
         self._their_next = max(self._their_next, reference.id + 1)
         if reference.direction == "out":
-            self._by_id[id] = reference.subject = InStream(id, self._limits)
+            self._by_id[id] = reference.subject = InStream(id, self._limits, window=reference.window)
         else:
-            self._by_id[id] = reference.subject = stream = OutStream(id)
-            stream.grant(*self.window)
+            self._by_id[id] = reference.subject = stream = OutStream(id, window=reference.window)
+            stream.begin(self.window)
 
     def admit(self, references: Iterable[Reference], party: Hashable) -> None:
         """What is mentioned in a frame of ours is for a party; `open` follows.
@@ -353,12 +374,12 @@ class Streams:
 
     def widen(self, announced: Limits) -> None:
         """The peer's hello is in: its windows are known, and streams that were opened before get the difference."""
-        early_items, early_bytes = self.window
+        early = self.window
         self.limit = min(announced.max_streams, self._limits.max_streams)
-        self.window = min(announced.stream_items, _MAX_CREDIT), min(announced.stream_bytes, _MAX_CREDIT)
+        self.window = min(announced.stream_items, MAX_CREDIT), min(announced.stream_bytes, MAX_CREDIT)
         for stream in self._by_id.values():
             if type(stream) is OutStream and not stream.unsent:
-                stream.grant(self.window[0] - early_items, self.window[1] - early_bytes)
+                stream.begin(self.window, early)
 
     def produced(self, id: int) -> OutStream | None:
         """The stream of that id which we produce, unless it is gone.
@@ -414,7 +435,7 @@ class Streams:
             assert stream.id == id and -self._their_next < id < self._next and id != 0
             if isinstance(stream, InStream):
                 held = sum(len(batch[0]) for batch in stream.batches)
-                assert stream.items + held + stream.owed_items <= self._limits.stream_items, stream
+                assert stream.items + held + stream.owed_items <= stream.window[0], stream
                 assert not (stream.stopped and stream.batches) and (stream.stopped or not stream.ended), stream
             else:
                 assert 0 <= stream.items <= stream.granted and bool(stream.batch) == bool(stream.batch_bytes), stream

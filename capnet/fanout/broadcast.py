@@ -41,13 +41,17 @@ class Broadcast(Generic[T]):
     Args:
         buffer: items kept for each subscriber that asks for nothing else, from 1.
         policy: for each subscriber that asks for nothing else.
+        window: items that may be under way to a subscriber in another program, beside those in its buffer, from 1; as
+            many as its `buffer` when None. Small ones take a message back for each few items, large ones more time
+            until the policy takes effect.
 
     Raises:
-        InvalidArgument: `buffer` is less than 1, or there is no such policy.
+        InvalidArgument: `buffer` or `window` is less than 1, or there is no such policy.
     """
 
-    def __init__(self, *, buffer: int = 64, policy: BufferPolicy = "wait") -> None:
-        check_buffer(buffer, policy)
+    def __init__(self, *, buffer: int = 64, policy: BufferPolicy = "wait", window: int | None = None) -> None:
+        check_buffer(buffer, policy, window)
+        self._window = window
         self._buffer = buffer
         self._policy: BufferPolicy = policy
         self._audience = Audience[T]()
@@ -63,6 +67,7 @@ class Broadcast(Generic[T]):
         buffer: int | None = None,
         policy: BufferPolicy | None = None,
         on_lag: Callable[[int], T] | None = None,
+        window: int | None = None,
     ) -> Subscription[T]:
         """A stream of all items from now on, until this broadcast ends. Once it has ended, the stream has too.
 
@@ -71,12 +76,16 @@ class Broadcast(Generic[T]):
             policy: for this subscriber; the broadcast's when None.
             on_lag: makes, from the number of items dropped, an item that stands in the stream in their place. It is
                 called when that is read, and takes no room in the buffer. Without it only `lagged` tells.
+            window: items under way to this subscriber at most; the broadcast's when None.
 
         Raises:
-            InvalidArgument: `buffer` is less than 1, or there is no such policy.
+            InvalidArgument: `buffer` or `window` is less than 1, or there is no such policy.
         """
         return self._audience.subscribe(
-            self._buffer if buffer is None else buffer, self._policy if policy is None else policy, on_lag
+            self._buffer if buffer is None else buffer,
+            self._policy if policy is None else policy,
+            on_lag,
+            window=self._window if window is None else window,
         )
 
     async def send(self, item: T) -> None:

@@ -56,7 +56,7 @@ class State(Generic[T]):
         self._audience.put(sent)
         self._value, self._sent = value, sent
 
-    def changes(self, *, buffer: int = 1) -> Subscription[T]:
+    def changes(self, *, buffer: int = 1, window: int | None = None) -> Subscription[T]:
         """The value as it is now, then every change from now on, with none lost between the two.
 
         A reader that is slower than the changes gets the newest; `lagged` counts what it did not see. After the end
@@ -64,11 +64,13 @@ class State(Generic[T]):
 
         Args:
             buffer: values kept for a slow reader. With 1 it gets the latest only.
+            window: values that may be under way to a reader in another program beside those, from 1; as many as
+                `buffer` when None.
 
         Raises:
-            InvalidArgument: `buffer` is less than 1.
+            InvalidArgument: `buffer` or `window` is less than 1.
         """
-        return self._audience.subscribe(buffer, "drop-oldest", first=(self._sent,))
+        return self._audience.subscribe(buffer, "drop-oldest", first=(self._sent,), window=window)
 
     def close(self) -> None:
         """End all streams, each after the values it has still to read. Idempotent."""

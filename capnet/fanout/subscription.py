@@ -33,6 +33,8 @@ BufferPolicy: TypeAlias = Literal["wait", "drop-oldest", "drop-newest", "fail"]
 """What happens when an item comes and the buffer of a reader is full; see `Broadcast`."""
 
 POLICIES: Final = get_args(BufferPolicy)
+MAX_CREDIT: Final = 2**31 - 1
+"""Items and bytes that may be under way at most; as in `capnet/wire/references.py`, which this room does not know."""
 MakeError: TypeAlias = Callable[[], Exception]
 
 
@@ -41,10 +43,12 @@ def _here() -> tuple[int, int]:
     return get_ident(), getpid()
 
 
-def check_buffer(buffer: int, policy: BufferPolicy) -> None:
-    """Raise `InvalidArgument` unless this is a buffer that holds something and a policy there is."""
+def check_buffer(buffer: int, policy: BufferPolicy, window: int | None = None) -> None:
+    """Raise `InvalidArgument` unless this is a buffer that holds something, a policy there is, and a window."""
     if buffer < 1:
         raise InvalidArgument(f"buffer is a number of items from 1, got {buffer!r}")
+    if window is not None and window < 1:
+        raise InvalidArgument(f"window is a number of items from 1, got {window!r}")
     if policy not in POLICIES:
         raise InvalidArgument(f"there is no policy {policy!r}", hint=f"one of {', '.join(POLICIES)}")
 
@@ -98,6 +102,7 @@ class Inbox(Generic[T]):
         policy: what happens to one that does not.
         ended: nothing more comes; what is in the buffer can still be read.
         lagged: items that were dropped.
+        window: items that may be under way to a reader elsewhere.
         owner: where its reader is.
         reader: the wait of the task that reads.
         sends: those who wait for room, first come first. There are none unless the buffer is full.
@@ -117,11 +122,18 @@ class Inbox(Generic[T]):
         "policy",
         "reader",
         "sends",
+        "window",
     )
 
     def __init__(
-        self, audience: dict[Inbox[T], None], buffer: int, policy: BufferPolicy, on_lag: Callable[[int], T] | None
+        self,
+        audience: dict[Inbox[T], None],
+        buffer: int,
+        policy: BufferPolicy,
+        on_lag: Callable[[int], T] | None,
+        window: int,
     ) -> None:
+        self.window = window
         self._audience = audience
         self.capacity = buffer
         self.policy = policy
@@ -289,13 +301,18 @@ class Audience(Generic[T]):
         self._members.clear()
 
     def subscribe(
-        self, buffer: int, policy: BufferPolicy, on_lag: Callable[[int], T] | None = None, first: Iterable[T] = ()
+        self,
+        buffer: int,
+        policy: BufferPolicy,
+        on_lag: Callable[[int], T] | None = None,
+        first: Iterable[T] = (),
+        window: int | None = None,
     ) -> Subscription[T]:
         """A new reader, who finds the items of `first` and then all that is put from now on."""
-        check_buffer(buffer, policy)
+        check_buffer(buffer, policy, window)
         self.check()
         self._owner = _here()
-        inbox = Inbox(self._members, buffer, policy, on_lag)
+        inbox = Inbox(self._members, buffer, policy, on_lag, buffer if window is None else window)
         for item in first:
             inbox.put(item)
         if self._ended:
@@ -365,6 +382,11 @@ class Subscription(Reader[T]):
     def lagged(self) -> int:
         """Items dropped because this reader was too slow, since it subscribed."""
         return self._inbox.lagged
+
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """What waits here is in its buffer; of that no more than a window is taken out before it is read."""
+        return min(self._inbox.window, MAX_CREDIT), MAX_CREDIT
 
     async def __anext__(self) -> T:
         inbox = self._inbox

@@ -21,7 +21,7 @@ __all__ = ["RUNS", "why"]
 
 _T = TypeVar("_T")
 
-EDITION: Final = 1
+EDITION: Final = 2
 """Raised with its twin in `core.h` when pure code and C change together."""
 
 PURE: Final[dict[str, Any]] = {}

@@ -15,7 +15,7 @@
 #endif
 
 /* Raised whenever pure code and C change together: a core that was built from other sources is left alone. */
-#define EDITION 1
+#define EDITION 2
 
 /* The same figures as in `capnet/wire` and `capnet/limits.py`; `tests/native` compares what both make of every frame. */
 #define MAX_ID (INT64_C(1) << 53)
@@ -49,7 +49,7 @@ extern struct bound bound;
 
 /* Names, made once. */
 struct names {
-    PyObject *id, *interface, *version, *path, *direction;
+    PyObject *id, *interface, *version, *path, *direction, *window;
     PyObject *values, *charge, *decode, *encode, *encode_pieces;
     PyObject *limit, *used, *close;
     PyObject *max_depth, *max_items, *max_references, *max_name_bytes;

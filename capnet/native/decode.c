@@ -247,7 +247,7 @@ done:
     return found;
 }
 
-/* `[id, direction]` */
+/* `[id, direction]`; one that says its window, which are few, is for the pure code. */
 static PyObject *stream(Input *input, PyObject *id, uint64_t count)
 {
     if (count != 2 || !is_number(id, 1, MAX_ID - 1))

@@ -141,6 +141,12 @@ static int put_reference(Output *output, PyObject *value, int depth)
         return put_attribute(output, value, names.version, depth);
     }
     if (kind == bound.stream) {
+        PyObject *window = PyObject_GetAttr(value, names.window);
+        if (window == NULL)
+            return -1;
+        Py_DECREF(window);
+        if (window != Py_None)
+            return UNKNOWN;
         if (put_head(output, 6, TAG_STREAM, 0) < 0 || put_head(output, 4, 2, 0) < 0
             || put_attribute(output, value, names.id, depth) < 0)
             return -1;

@@ -22,6 +22,7 @@ static const struct {
     {"version", &names.version},
     {"path", &names.path},
     {"direction", &names.direction},
+    {"window", &names.window},
     {"values", &names.values},
     {"charge", &names.charge},
     {"decode", &names.decode},

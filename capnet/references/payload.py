@@ -40,6 +40,7 @@ from capnet.streams.flow import Streams
 from capnet.streams.pump import Consumer, Producer, Pumps
 from capnet.streams.reader import StreamReader
 from capnet.streams.sink import RemoteSink
+from capnet.streams.windows import window_of
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.values import Enrich, OfAnotherType, Unencodable, lower
@@ -158,10 +159,10 @@ class Payloads:
         if hasattr(kind, "__aiter__"):
             items = _items_of(position, "stream")
             leaving = None if position.end is None else leaving_item(position.end)
-            return StreamRef("out", Producer(self._streams, value, items, leaving))
+            return StreamRef("out", Producer(self._streams, value, items, leaving), window=window_of(value))
         if issubclass(kind, Sink):
             _items_of(position, "sink")
-            return StreamRef("in", Consumer(self._streams, value))
+            return StreamRef("in", Consumer(self._streams, value), window=window_of(value))
         if isinstance(value, Promise):
             return self._promise(value, promises)
         if position.takes_functions and callable(value):

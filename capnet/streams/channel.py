@@ -12,6 +12,7 @@ from capnet.contract.annotation import read_annotation
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, StreamStopped
 from capnet.fanout import Broadcast, Subscription
 from capnet.streams.sink import StoppableSink
+from capnet.wire.references import MAX_CREDIT
 
 __all__ = ["channel"]
 
@@ -30,14 +31,15 @@ def channel(item: TypeForm[T], *, buffer: int = 64) -> tuple[Sink[T], Stream[T]]
 
     Args:
         item: the type of the items; those that a peer sends are checked against it.
-        buffer: items that wait here for their reader, from 1; beyond it `send` waits.
+        buffer: items that wait here for their reader, from 1; beyond it `send` waits. As many may be under way to or
+            from a peer.
 
     Raises:
         ContractError: items of that type cannot travel. InvalidArgument: `buffer` is less than 1.
     """
     broadcast: Broadcast[T] = Broadcast(buffer=buffer)
     link = _Link()
-    sink = _ChannelSink(broadcast, link, ItemConversion(read_annotation(item, "channel")))
+    sink = _ChannelSink(broadcast, buffer, link, ItemConversion(read_annotation(item, "channel")))
     return sink, _ChannelStream(broadcast.subscribe(), link)
 
 
@@ -64,13 +66,19 @@ class _Link:
 class _ChannelSink(StoppableSink[T]):
     """The writing end."""
 
-    __slots__ = ("_broadcast", "_ended", "_link", "conversion")
+    __slots__ = ("_broadcast", "_buffer", "_ended", "_link", "conversion")
 
-    def __init__(self, broadcast: Broadcast[T], link: _Link, conversion: ItemConversion) -> None:
+    def __init__(self, broadcast: Broadcast[T], buffer: int, link: _Link, conversion: ItemConversion) -> None:
+        self._buffer = buffer
         self._broadcast = broadcast
         self._link = link
         self._ended = False
         self.conversion = conversion
+
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """No more than finds room here."""
+        return min(self._buffer, MAX_CREDIT), MAX_CREDIT
 
     async def send(self, item: T) -> None:
         """See `Sink`."""
@@ -114,6 +122,11 @@ class _ChannelStream(Reader[T]):
     def __init__(self, subscription: Subscription[T], link: _Link) -> None:
         self._subscription = subscription
         self._link = link
+
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """As that of what it stands for."""
+        return self._subscription.__capnet_window__
 
     async def __anext__(self) -> T:
         try:

@@ -71,6 +71,14 @@ class StreamReader(Reader[Any]):
         self._conversion = item_conversion(hint)
         return self
 
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """When it is passed on, no more waits here than the stream itself may have under way."""
+        limits = self._streams.session.limits
+        if type(self._source) is not InStream or self._source.window == (limits.stream_items, limits.stream_bytes):
+            return None
+        return self._source.window
+
     async def __anext__(self) -> Any:
         while not self._items:
             await self._load()
@@ -149,9 +157,8 @@ class StreamReader(Reader[Any]):
 
     def _set_due(self, stream: InStream) -> None:
         """After how many items from here credit may be due: never later than half the window (P-STREAM-2)."""
-        limits = self._streams.session.limits
-        items = (limits.stream_items + 1) // 2 - stream.owed_items
-        size = ((limits.stream_bytes + 1) // 2 - stream.owed_bytes) * self._count
+        items = (stream.window[0] + 1) // 2 - stream.owed_items
+        size = ((stream.window[1] + 1) // 2 - stream.owed_bytes) * self._count
         by_bytes = -(-size // self._bytes) if self._bytes else items
         self._due = max(1, min(items, by_bytes, self._count))
 

@@ -31,6 +31,11 @@ class StoppableSink(Sink[T_contra]):
     conversion: ItemConversion | None = None
     """How items that come from a peer are checked before it takes them."""
 
+    @property
+    def __capnet_window__(self) -> tuple[int, int] | None:
+        """Items and bytes that may be under way from a peer that writes it, at most; None for what our limits say."""
+        return None
+
     @abstractmethod
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """Call back when that is so; in any thread, and at any moment."""

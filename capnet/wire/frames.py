@@ -14,7 +14,7 @@ from capnet.native import compiled
 
 from .references import MAX_ID, is_id, is_name, kind_of
 
-__all__ = ["CHAIN", "HOPS", "MAX_CONTEXT_KEYS", "Op", "check", "is_context", "items_frame"]
+__all__ = ["CHAIN", "HOPS", "MAX_CONTEXT_KEYS", "WINDOW", "Op", "check", "is_context", "items_frame"]
 
 
 class Op:
@@ -42,7 +42,7 @@ class Op:
 FIRST_IGNORED: Final = 64
 MAX_NAME_BYTES: Final = 256
 MAX_CONTEXT_KEYS: Final = 16
-"""Keys in a call's context beside `CHAIN` and `HOPS`, which every program on the way may add (P-CALL-4)."""
+"""Keys in a call's context beside `CHAIN`, `HOPS` and `WINDOW`, which every program on the way may add (P-CALL-4)."""
 MAX_CONTEXT_BYTES: Final = 8192
 """UTF-8 bytes of one value in it: as many as the W3C lets a `baggage` have."""
 CHAIN: Final = "capnet.chain"
@@ -50,6 +50,8 @@ CHAIN: Final = "capnet.chain"
 waits for itself is told so."""
 HOPS: Final = "capnet.hops"
 """Key in a call's context: how many programs have passed it on."""
+WINDOW: Final = "capnet.window"
+"""Key in a call's context: items and bytes that the first credit of the streams in its result is to be at most."""
 _Frame = list[Any]
 
 
@@ -96,7 +98,7 @@ _WIDTHS: Final = ((24, 1), (25, 2), (26, 4), (27, 8))
 
 def is_context(context: dict[str, Any]) -> bool:
     """Whether `context` may go along with a call: text by text, and no more of it than P-CALL-4 allows."""
-    return len(context) <= MAX_CONTEXT_KEYS + (CHAIN in context) + (HOPS in context) and all(
+    return len(context) <= MAX_CONTEXT_KEYS + (CHAIN in context) + (HOPS in context) + (WINDOW in context) and all(
         _is_text(key, MAX_NAME_BYTES) and _is_text(value, MAX_CONTEXT_BYTES) for key, value in context.items()
     )
 

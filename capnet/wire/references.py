@@ -7,13 +7,24 @@ came home, the stream, or the value that an answer turned out to be).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, cast
 
 from capnet.errors import ProtocolViolation
 from capnet.native import bind_references
 
-__all__ = ["TAG_ANSWER", "TAG_CAP", "TAG_STREAM", "AnswerRef", "CapRef", "Reference", "StreamRef", "check_reference"]
+__all__ = [
+    "TAG_ANSWER",
+    "TAG_CAP",
+    "TAG_STREAM",
+    "AnswerRef",
+    "CapRef",
+    "Reference",
+    "StreamRef",
+    "check_reference",
+    "is_window",
+    "narrower",
+]
 
 TAG_CAP: Final = 52411
 TAG_ANSWER: Final = 52412
@@ -21,6 +32,8 @@ TAG_STREAM: Final = 52413
 
 MAX_ID: Final = 2**53
 """Ids stay below this, so that they are exact in every language (P-ID-1)."""
+MAX_CREDIT: Final = 2**31 - 1
+"""Items, and bytes, of credit that there are on a stream at most (P-STREAM-2)."""
 
 
 class CapRef:
@@ -70,21 +83,24 @@ class StreamRef:
     """A stream opened by being mentioned: `[id, direction]`, `out` when the sender produces the items, else `in`.
 
     Attributes:
+        window: items and bytes that its first credit is at most, which stand behind the direction; None for what the
+            consumer has announced.
         party: for whom it is opened, which the wire does not tell; None when that is the sender.
     """
 
-    __slots__ = ("direction", "id", "party", "subject")
+    __slots__ = ("direction", "id", "party", "subject", "window")
     tag = TAG_STREAM
 
-    def __init__(self, direction: str, subject: Any = None, id: int = 0) -> None:
+    def __init__(self, direction: str, subject: Any = None, id: int = 0, window: tuple[int, int] | None = None) -> None:
         self.direction = direction
         self.subject = subject
         self.id = id
+        self.window = window
         self.party: Hashable = None
 
     def content(self) -> list[Any]:
         """What stands under the tag."""
-        return [self.id, self.direction]
+        return [self.id, self.direction, *(self.window or ())]
 
     def __repr__(self) -> str:
         return f"<StreamRef {self.id} {self.direction}>"
@@ -100,6 +116,18 @@ bind_references(CapRef, AnswerRef, StreamRef)
 def is_id(value: object) -> bool:
     """Whether `value` is an integer that can be an id, of either sign; booleans are not integers here."""
     return type(value) is int and -MAX_ID < value < MAX_ID
+
+
+def is_window(value: Sequence[object]) -> bool:
+    """Whether `value` is a window: a number of items and one of bytes, each at least 1."""
+    return len(value) == 2 and all(type(number) is int and 0 < number <= MAX_CREDIT for number in value)
+
+
+def narrower(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The window that keeps within both; None sets no bound."""
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), min(one[1], other[1])
 
 
 def check_reference(tag: int, content: object, max_name_bytes: int) -> Reference:
@@ -119,6 +147,9 @@ def check_reference(tag: int, content: object, max_name_bytes: int) -> Reference
                 return AnswerRef(id, tuple(steps))
         case 52413, [int() as id, "in" | "out"] if is_id(id) and id > 0:
             return StreamRef(cast("list[str]", content)[1], None, id)
+        case 52413, [int() as id, "in" | "out", int() as items, int() as size] if is_id(id) and id > 0:
+            if is_window((items, size)):
+                return StreamRef(cast("list[str]", content)[1], None, id, (items, size))
         case _:
             pass
     raise ProtocolViolation("P-REF", f"malformed reference under tag {tag}")

@@ -56,3 +56,8 @@ async def test_what_is_thrown_into_it_closes_it_and_comes_out(thrown: tuple[Any,
         await reader.athrow(*thrown)
     assert ERROR not in thrown or caught.value is ERROR
     assert reader.closed == 1 and [number async for number in reader] == []
+
+
+async def test_it_leaves_the_window_to_the_peer() -> None:
+    """P-STREAM-2: what is said of no stream in particular is in the hello."""
+    assert Counting(3).__capnet_window__ is None

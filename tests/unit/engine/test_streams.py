@@ -237,3 +237,34 @@ def test_they_can_be_recognised() -> None:
     assert [repr(out), repr(into)] == ["<OutStream 1 items=0 bytes=0 closed>", "<InStream -2 stopped batches=0>"]
     into.ended = True
     assert repr(into) == "<InStream -2 ended batches=0>"
+
+
+class TestWindows:
+    """P-STREAM-2: a stream may be opened with less first credit than its consumer has announced, never with more."""
+
+    @pytest.mark.parametrize(
+        ("said", "first"), [((3, 100), (3, 100)), ((10**6, 7), (LIMITS.stream_items, 7)), ((1, 10**9), None)]
+    )
+    def test_what_we_consume(self, said: tuple[int, int], first: tuple[int, int] | None) -> None:
+        """The producer's word, within what we have announced."""
+        streams = table()
+        streams.arrive(reference := StreamRef("out", id=1, window=said))
+        (ours,) = opened(streams, StreamRef("in", "consumer", window=said))
+        streams.check_invariants()
+        for stream in (reference.subject, ours):
+            assert stream.window == (stream.items, stream.bytes) == (first or (1, LIMITS.stream_bytes))
+            with pytest.raises(ProtocolViolation):
+                stream.charge(stream.items + 1, 1)
+
+    def test_what_we_produce_before_the_hello_and_after_it(self) -> None:
+        """One item and one byte are there at once, the rest when the consumer has said what it takes."""
+        streams = table()
+        streams.arrive(narrow := StreamRef("in", id=1, window=(3, 100)))
+        (wide,) = opened(streams, StreamRef("out", "producer", window=(10**6, 10**6)))
+        assert (narrow.subject.items, narrow.subject.bytes) == (wide.items, wide.bytes) == (1, 1)
+        streams.widen(Limits(stream_items=20, stream_bytes=500))
+        assert (narrow.subject.items, narrow.subject.bytes) == (3, 100)
+        assert (wide.items, wide.bytes) == (20, 500)
+        streams.arrive(later := StreamRef("in", id=2, window=(7, 1)))
+        assert (later.subject.items, later.subject.bytes) == (7, 1)
+        streams.check_invariants()

@@ -398,10 +398,11 @@ class Both:
             reader.give(item)
 
     def subscribe(self, capacity: int, policy: BufferPolicy, told: bool) -> None:
-        options = {"on_lag": lost} if told else {}
         reader = Reader(capacity, policy, told)
         reader.end = self.ended
-        self.pairs.append((self.broadcast.subscribe(buffer=capacity, policy=policy, **options), reader))
+        self.pairs.append(
+            (self.broadcast.subscribe(buffer=capacity, policy=policy, on_lag=lost if told else None), reader)
+        )
 
     async def read(self, index: int) -> None:
         if self.pairs:

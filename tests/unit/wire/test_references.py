@@ -19,6 +19,8 @@ from capnet.wire.references import (
     check_reference,
     is_id,
     is_name,
+    is_window,
+    narrower,
 )
 
 
@@ -120,6 +122,14 @@ def test_a_stream_has_a_direction(id: int, direction: str) -> None:
         [1, None],
         [1, 0],
         [1, "in", 1],
+        [1, "in", 1, 0],
+        [1, "in", 0, 1],
+        [1, "out", 1, 2**31],
+        [1, "out", True, 1],
+        [1, "out", 1.0, 1],
+        [1, "out", "1", 1],
+        [1, "out", 1, 1, 1],
+        [0, "out", 1, 1],
         [MAX_ID, "in"],
         ["in", 1],
         {"id": 1},
@@ -145,6 +155,7 @@ def test_another_tag_is_no_reference() -> None:
         (CapRef("a.B", 1, None, 2), [2, "a.B", 1]),
         (AnswerRef(7, ("a", 0)), [7, "a", 0]),
         (StreamRef("in", None, 3), [3, "in"]),
+        (StreamRef("out", None, 3, (1, 2**31 - 1)), [3, "out", 1, 2**31 - 1]),
     ],
 )
 def test_content_is_what_check_reference_takes(reference: Reference, content: list[Any]) -> None:
@@ -195,3 +206,21 @@ def test_ids_are_exact_in_every_language(value: object, whether: bool) -> None:
 def test_names_are_printable_and_bounded(name: str, whether: bool) -> None:
     """P-REF: the bound is bytes of UTF-8; what a name may reach is decided by explicit tables, not by its spelling."""
     assert is_name(name, 8) is whether
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [(None, None, None), ((1, 5), None, (1, 5)), (None, (1, 5), (1, 5)), ((1, 5), (2, 4), (1, 4))],
+)
+def test_the_narrower_window_is_within_both(
+    one: tuple[int, int] | None, other: tuple[int, int] | None, both: tuple[int, int] | None
+) -> None:
+    """P-STREAM-2: in items and in bytes."""
+    assert narrower(one, other) == both
+
+
+@pytest.mark.parametrize("value", [(), (1,), (1, 1, 1), (0, 1), (1, 2**31), (True, 1), ("1", 1)], ids=repr)
+def test_what_is_no_window(value: tuple[Any, ...]) -> None:
+    """P-STREAM-2: two numbers, none of them 0 or more than there may be of credit."""
+    assert not is_window(value)
+    assert is_window((1, 2**31 - 1))
