@@ -116,9 +116,11 @@ class Host(Serving):
                     await self._shut(0.0)
         finally:
             self._services.bus.attach(None)
-            await self._scope.__aexit__(None, None, None)
-            if self._recorder is not None:
-                self._recorder.close()
+            try:
+                await self._scope.__aexit__(None, None, None)
+            finally:
+                if self._recorder is not None:
+                    self._recorder.close()
 
     @property
     def connections(self) -> tuple[Connection, ...]:

@@ -144,7 +144,7 @@ def run(
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Let our own user see all connections, by unix:, with watch and top.")
     ] = False,
-    loop: Annotated[Loop, typer.Option(help="What runs it.")] = Loop.ASYNCIO,
+    loop: Annotated[Loop, typer.Option(metavar="|".join(Loop), help="What runs it.")] = Loop.ASYNCIO,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record what is said, for capnet decode and capnet trace.")
     ] = None,

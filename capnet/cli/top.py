@@ -64,7 +64,7 @@ async def top(
     count: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Look so many times; once when nobody watches a terminal.")
     ] = None,
-    sort: Annotated[Sort, typer.Option(help="What has most of it comes first.")] = Sort.CALLS,
+    sort: Annotated[Sort, typer.Option(metavar="|".join(Sort), help="What has most of it comes first.")] = Sort.CALLS,
 ) -> None:
     """Show what a peer serves and who is connected, with their calls, streams and capabilities, again and again.
 
@@ -136,11 +136,9 @@ def _plain(look: Look) -> dict[str, Any]:
 
 
 def _headline(look: Look, url: str) -> str:
-    many = f"{len(look.connections)} connections" if look.whole else f"this connection only (no grant {GRANT})"
-    calls, streams, exports = (
-        sum(int(one[key]) for one in look.connections) for key in ("calls", "streams", "exports")
-    )
-    return f"{url}: {many}, {calls} calls, {streams} streams, {exports} exports, ping {1000 * look.rtt:.1f} ms"
+    many = f"connections {len(look.connections)}" if look.whole else f"this connection only (no grant {GRANT})"
+    sums = [f"{key} {sum(int(one[key]) for one in look.connections)}" for key in ("calls", "streams", "exports")]
+    return f"{url}: {', '.join((many, *sums))}, ping {1000 * look.rtt:.1f} ms"
 
 
 def _served(look: Look) -> list[str]:

@@ -120,10 +120,10 @@ class connect:
             try:
                 await services.hooks.ended()
             finally:
-                await self._scope.__aexit__(None, None, None)
-                services.bus.attach(None)
                 if self._recorder is not None:
                     self._recorder.close()
+                await self._scope.__aexit__(None, None, None)
+                services.bus.attach(None)
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._outside_of_a_block().__await__()

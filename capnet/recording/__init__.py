@@ -8,7 +8,8 @@ no such layer. Must not know: engines, connections, loops.
     entries.py    a frame as plain data, with its values or without
     reading.py    the file, read again
 
-Open `recorder.py` first. A recording is text, one JSON object a line; `docs/reference/recordings.md` has them all.
+Open `recorder.py` first. A recording is text, one JSON object a line: the first with `recording`, `form`, `began` and
+`values`, then one for each connection that is opened or closed, and one for each frame, as `entries.py` makes it.
 """
 
 from .reading import Entry, read

@@ -29,7 +29,7 @@ from capnet.cli.demo.host import Demo
 from capnet.cli.demo.sample import sample_folder
 from capnet.cli.demo.show import Show, pick_show
 
-__all__ = ["command", "demo"]
+__all__ = ["command", "demo", "parser"]
 
 
 def command(words: Sequence[str]) -> int:
@@ -41,27 +41,28 @@ def command(words: Sequence[str]) -> int:
     Returns its exit code.
     """
     try:
-        options = _parser().parse_args(words)
+        options = parser().parse_args(words)
     except SystemExit as end:  # argparse has said what is wrong, or has printed the help
         return end.code if isinstance(end.code, int) else 0
     return demo(options.path, options.query, as_json=options.json, verbose=options.verbose)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What it takes."""
+    words = argparse.ArgumentParser(
         prog="capnet demo",
         description="See capnet work: a host lends a folder to a plugin, which searches it; then the search is "
         "replaced and the folder taken back.",
     )
-    parser.add_argument(
+    words.add_argument(
         "path", metavar="PATH", nargs="?", help="the folder to search; some notes made for the demo when none is named"
     )
-    parser.add_argument(
+    words.add_argument(
         "query", metavar="QUERY", nargs="?", default="capability", help="what to search for: %(default)s"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show every event, of host and plugin")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, the summary last")
-    return parser
+    words.add_argument("-v", "--verbose", action="store_true", help="show every event, of host and plugin")
+    words.add_argument("--json", action="store_true", help="print one JSON object a line, the summary last")
+    return words
 
 
 def demo(path: str | None, query: str, *, as_json: bool = False, verbose: bool = False) -> int:
