@@ -63,11 +63,11 @@ def test_what_is_piped_on_a_call_without_time_fails_with_it(pair: EnginePair) ->
 
 def test_calls_without_time_are_no_flood(pair: EnginePair) -> None:
     """P-LIMIT-4: nobody chose that; a program that passes calls on sends what its guests leave it."""
-    for _ in range(4 * Limits().control_burst):
+    for _ in range(2 * Limits().control_burst):
         pair.left.call("work", timeout=0.0)
         pair.flush()
     assert not pair.right.closed and not pair.left.closed
-    assert len(pair.left.take(CallFailed)) == 4 * Limits().control_burst
+    assert len(pair.left.take(CallFailed)) == 2 * Limits().control_burst
 
 
 def test_past_it_the_callee_answers_and_stops_the_handler(pair: EnginePair) -> None:
