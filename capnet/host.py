@@ -115,10 +115,10 @@ class Host(Serving):
                 with CancelScope(shield=True):
                     await self._shut(0.0)
         finally:
-            self._services.bus.attach(None)
             try:
                 await self._scope.__aexit__(None, None, None)
             finally:
+                self._services.bus.attach(None)  # no sooner: what ends with the scope is told as well
                 if self._recorder is not None:
                     self._recorder.close()
 
