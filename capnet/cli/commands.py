@@ -13,6 +13,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "ls": "List the names that a peer serves.",
     "describe": "Print what can be called at a peer, as Python has it.",
     "call": "Call a method at a peer.",
+    "mcp": "Offer what a host serves to agents, as MCP tools on stdin and stdout.",
     "diff": "Say whether clients of one contract can work with another.",
     "plugin": "Look after the plugins of a host that runs.",
     "new": "Make the files of a new plugin.",

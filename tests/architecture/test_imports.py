@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # These stand above every room and use the library as its users do.
-USERS = ("benchmarks/", "capnet/__main__.py", "capnet/cli/", "capnet/testing/")
+USERS = ("benchmarks/", "capnet/__main__.py", "capnet/cli/", "capnet/gateways/", "capnet/testing/")
 MODULES = [
     path.relative_to(ROOT).as_posix()
     for package in ("capnet", "capnet_transports", "benchmarks")

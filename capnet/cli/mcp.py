@@ -1,0 +1,19 @@
+"""`capnet mcp`: a host that runs, as a server of tools for agents."""
+
+from __future__ import annotations
+
+import capnet
+from capnet.cli.peer import Peer
+from capnet.gateways.mcp import Session, serve_stdio
+
+__all__ = ["mcp"]
+
+
+async def mcp(peer: Peer) -> None:
+    """Offer what a host serves to an agent: a server of the Model Context Protocol on standard input and output.
+
+    Each method that can be called there is a tool. The client is a peer of the host like any other: what the host does
+    not allow us is not there.
+    """
+    async with peer.open() as connection:
+        await serve_stdio(connection, Session("capnet", capnet.__version__))

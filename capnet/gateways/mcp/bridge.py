@@ -1,0 +1,248 @@
+"""One session in front of one connection: what the client asks for is called, and what comes is told.
+
+The connection is the session's own. What its peer allows it is what the client may do, and nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, Final, TypeAlias, cast
+
+from anyio import CancelScope, move_on_after, sleep
+from anyio.abc import TaskGroup
+
+from capnet import (
+    CapnetError,
+    Connection,
+    ContractDescription,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    Unimplemented,
+    Untyped,
+    describe,
+)
+
+from .session import Action, Call, Cancel, List, Request, Send, Session
+from .tools import NEXT, Tool, tools_of
+from .values import Handles, arguments_of
+
+__all__ = ["Bridge"]
+
+ITEMS, SIZE, PATIENCE = 100, 64 * 1024, 5.0
+"""Of a stream: items, characters, and seconds after which what has come is the answer, and the rest has a handle."""
+MAX_CONTRACTS: Final = 256
+"""Contracts of handles whose methods are tools."""
+_log: Final = logging.getLogger("capnet.gateways.mcp")
+
+_Write: TypeAlias = "Callable[[str], Awaitable[None]]"
+
+
+class Bridge:
+    """Works for a session.
+
+        async with create_task_group() as tasks:
+            bridge = Bridge(connection, session, write, tasks)
+            await bridge.feed(line)
+
+    Args:
+        connection: of this session alone.
+        session: what the client says goes through it.
+        write: sends a message to the client; it may wait until there is room.
+        tasks: in which calls run; the owner cancels them at the end.
+    """
+
+    def __init__(self, connection: Connection, session: Session, write: _Write, tasks: TaskGroup) -> None:
+        self._connection = connection
+        self._session = session
+        self._write = write
+        self._tasks = tasks
+        self._handles = Handles()
+        self._running: dict[tuple[type, str | int], CancelScope] = {}
+        self._known: dict[tuple[str, int], ContractDescription] = {}  # by served name and generation
+        self._of_handles: dict[str, ContractDescription] = {}
+
+    async def feed(self, text: str | bytes) -> None:
+        """Do what a message of the client's asks for; calls go on after this."""
+        await self.act(self._session.feed(text))
+
+    async def act(self, actions: Sequence[Action]) -> None:
+        """Do what the session says."""
+        for action in actions:
+            match action:
+                case Send(text):
+                    await self._write(text)
+                case Cancel(request):
+                    scope = self._running.pop(request.key, None)
+                    if scope is not None:
+                        scope.cancel()
+                case List() | Call():
+                    scope = self._running[action.request.key] = CancelScope()
+                    self._tasks.start_soon(self._run, action, scope)
+
+    async def follow(self, every: float = 2.0) -> None:
+        """Tell the client when other names are served, until the connection ends.
+
+        Args:
+            every: seconds between two looks. A peer is not told of names unless it may know of the whole host, so the
+                host is asked.
+        """
+        before: object = None
+        with suppress(Unimplemented, PermissionDenied):
+            while True:
+                names = await self._connection.runtime().describe()
+                if before is not None and names != before:
+                    await self.act(self._session.changed())
+                before = names
+                await sleep(every)
+
+    async def _run(self, action: List | Call, scope: CancelScope) -> None:
+        request = action.request
+        with scope:
+            try:
+                answer = await (self._list(request) if isinstance(action, List) else self._call(action))
+            except CapnetError as error:
+                answer = self._failed(action, error)
+            except Exception:
+                _log.exception("a request of a client could not be worked on")
+                answer = self._session.broken(request, "this could not be worked on")
+            if self._running.get(request.key) is scope:
+                del self._running[request.key]
+            await self.act(answer)
+        for thing in self._handles.surplus():
+            await thing.aclose()
+
+    async def _list(self, request: Request) -> Sequence[Send]:
+        return self._session.listed(request, [tool.data() for tool in (await self._tools()).values()] + _NEXT)
+
+    async def _call(self, action: Call) -> Sequence[Send]:
+        if action.tool == NEXT:
+            if set(action.arguments) != {"cap"}:
+                return self._session.unknown(action.request, f"{NEXT} takes a handle, cap")
+            reader = self._handles.get(action.arguments["cap"])
+            if not hasattr(reader, "__anext__"):
+                raise NotFound("this handle is of no stream", reason="handle")
+            self._handles.take(action.arguments["cap"])
+            return await self._collected(action.request, reader)
+        tool = (await self._tools()).get(action.tool)
+        if tool is None:
+            return self._session.unknown(action.request, f"there is no tool {action.tool[:100]!r}")
+        given = dict(action.arguments)
+        target = await self._target(tool, given)
+        arguments = arguments_of(tool.method, given, self._handles)
+        if tool.method.kind == "stream":
+            return await self._collected(action.request, target.stream(tool.method.name, **arguments))
+        result = await target.call(tool.method.name, **arguments)
+        if tool.streams:
+            return await self._collected(action.request, result)
+        return self._session.called(action.request, *_told({"result": await self._json(result)}))
+
+    async def _target(self, tool: Tool, given: dict[str, Any]) -> Untyped:
+        if tool.target is not None:
+            return await self._connection.bootstrap_untyped(tool.target)
+        held = self._handles.get(given.pop(tool.handle, None))
+        if not isinstance(held, Untyped) or f"{held.contract_name}.{tool.method.name}" != tool.name:
+            raise NotFound(f"this handle has no {tool.name}", reason="handle")
+        return held
+
+    async def _tools(self) -> Mapping[str, Tool]:
+        """All that can be called now, by name."""
+        served = cast("dict[str, dict[str, Any]]", await self._connection.runtime().describe())
+        known: dict[tuple[str, int], ContractDescription] = {}
+        for name, told in sorted(served.items()):
+            key = (name, told.get("generation", 0))
+            contract = self._known.get(key)
+            if contract is None:
+                with suppress(NotFound, PermissionDenied):  # it went meanwhile
+                    contract = await self._describe(name, told)
+            if contract is not None:
+                known[key] = contract
+        self._known = known
+        tools = {tool.name: tool for each in self._of_handles.values() for tool in tools_of(each, None)}
+        for (name, _), contract in known.items():
+            tools |= {tool.name: tool for tool in tools_of(contract, name)}
+        return tools
+
+    async def _describe(self, name: str, told: Mapping[str, Any]) -> ContractDescription:
+        async with await self._connection.bootstrap_untyped(name) as capability:
+            try:
+                return await describe(capability)
+            except Unimplemented:
+                return ContractDescription.from_data(told)  # an older peer tells of names only
+
+    async def _json(self, value: Any) -> Any:
+        """A value as JSON has it. The methods of capabilities in it are tools from now on."""
+        found: list[Untyped] = []
+        _find(value, found)
+        for capability in found:
+            name = capability.contract_name
+            if name not in self._of_handles and len(self._of_handles) < MAX_CONTRACTS:
+                with suppress(Unimplemented, NotFound, PermissionDenied):
+                    self._of_handles[name] = await describe(capability)
+                    await self.act(self._session.changed())
+        return self._handles.json(value)
+
+    async def _collected(self, request: Request, reader: AsyncIterator[Any]) -> Sequence[Send]:
+        items: list[Any] = []
+        size, ended = 0, False
+        with move_on_after(PATIENCE):
+            for number in count(1):
+                try:
+                    item = await anext(reader)
+                except StopAsyncIteration:
+                    ended = True
+                    break
+                items.append(await self._json(item))
+                text = _text(items[-1])
+                await self.act(self._session.progress(request, number, text))
+                size += len(text)
+                if number == ITEMS or size > SIZE:
+                    break
+        rest = {} if ended else {"next": self._handles.add(reader)}
+        return self._session.called(request, *_told({"result": items, **rest}))
+
+    def _failed(self, action: List | Call, error: CapnetError) -> Sequence[Send]:
+        if isinstance(action, List) or (isinstance(error, Unavailable) and self._connection.closed):
+            return self._session.broken(action.request, str(error))
+        details = self._handles.json(error.details)
+        told = {"code": error.code, "reason": error.reason, "details": details}
+        text = f"{error.code}: {error.message}" if error.message else error.code
+        return self._session.called(action.request, text, told, failed=True)
+
+
+_NEXT: Final = [
+    {
+        "name": NEXT,
+        "description": "Read on in a stream: the next items, and another handle when there are still more.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"cap": {"type": "string", "format": "capnet-handle"}},
+            "required": ["cap"],
+            "additionalProperties": False,
+        },
+    }
+]
+
+
+def _find(value: Any, found: list[Untyped]) -> None:
+    if isinstance(value, Untyped):
+        found.append(value)
+    elif isinstance(value, dict):
+        for item in cast("dict[str, Any]", value).values():
+            _find(item, found)
+    elif isinstance(value, list):
+        for item in cast("Any", value):
+            _find(item, found)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _told(structured: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    shown = structured["result"] if len(structured) == 1 else structured
+    return _text(shown), structured

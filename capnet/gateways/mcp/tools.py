@@ -1,0 +1,112 @@
+"""Methods as tools: their names, their schemas, and which of them are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from capnet import ContractDescription, MethodDescription
+
+__all__ = ["NEXT", "Tool", "tools_of"]
+
+NEXT: Final = "capnet.next"
+"""The tool that reads on in a stream."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_HANDLE: Final = {"type": "string", "format": "capnet-handle"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A method that can be called.
+
+    Attributes:
+        name: as clients have it.
+        method: what is called; its parameters are those that JSON can carry.
+        target: the served name that it is called on; None when that is a handle.
+        handle: the parameter that has the handle.
+    """
+
+    name: str
+    method: MethodDescription
+    target: str | None
+    handle: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """As `tools/list` has it."""
+        taken = self.method.parameters_schema()
+        if self.handle:
+            doc = f"The handle of a {self.name.rpartition('.')[0]}, from an earlier result."
+            taken["properties"] = {self.handle: {**_HANDLE, "description": doc}, **taken["properties"]}
+            taken["required"] = [self.handle, *taken["required"]]
+        told: dict[str, Any] = {"name": self.name, "inputSchema": taken, "outputSchema": self._output()}
+        if self.method.doc:
+            told["description"] = self.method.doc
+        if self.method.idempotent:
+            told["annotations"] = {"idempotentHint": True}
+        return told
+
+    def _output(self) -> dict[str, Any]:
+        result = self.method.result_schema()
+        top: dict[str, Any] = {key: result.pop(key) for key in ("$schema", "$defs") if key in result}
+        if "$defs" in top:
+            top["$defs"] = {name: _with_handles(one) for name, one in top["$defs"].items()}
+        properties: dict[str, Any] = {"result": _with_handles(result)}
+        if self.streams:
+            items = _with_handles(result["items"] if self.method.kind == "call" else result.get("items", result))
+            rest = {**_HANDLE, "description": f"There are more: {NEXT} gives them."}
+            properties = {"result": {"type": "array", "items": items}, "next": rest}
+        return {**top, "type": "object", "properties": properties, "required": ["result"]}
+
+    @property
+    def streams(self) -> bool:
+        """It gives a stream."""
+        shape = self.method.result
+        return self.method.kind == "stream" or (not isinstance(shape, str) and shape[0] == "stream")
+
+
+def tools_of(contract: ContractDescription, target: str | None) -> Iterator[Tool]:
+    """The methods of a contract that a client can call.
+
+    Left out are those that need a function or a sink, which JSON cannot carry, and those whose names no tool may have.
+
+    Args:
+        target: the name that it is served under; None for the contract of handles.
+    """
+    for method in contract.methods.values():
+        name = f"{target or contract.name}.{method.name}"
+        shown = {one.name: one for one in method.parameters.values() if not _holds(one.type, ("callable", "sink"))}
+        if not _NAME.fullmatch(name) or any(
+            one.required and one.name not in shown for one in method.parameters.values()
+        ):
+            continue
+        handle = "" if target is not None else "cap"
+        while handle in shown:
+            handle += "_"
+        yield Tool(name, replace(method, parameters=shown), target, handle)
+
+
+def _holds(shape: Any, forms: Collection[str]) -> bool:
+    if isinstance(shape, str):
+        return False
+    form, *parts = shape
+    if form in forms:
+        return True
+    if form in ("literal", "cap", "ref"):
+        return False
+    if form == "struct":
+        return any(_holds(kind, forms) for kind, _ in parts[1].values())
+    return any(_holds(part, forms) for part in parts)
+
+
+def _with_handles(schema: Any) -> Any:
+    """A schema in which a stream is the handle that stands for it."""
+    if isinstance(schema, list):
+        return [_with_handles(one) for one in cast("Any", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    told = cast("dict[str, Any]", schema)
+    if told.get("x-capnet") == {"stream": True}:
+        return {**_HANDLE, "x-capnet": {"stream": True}, "description": f"{NEXT} gives what is in it."}
+    return {key: value if key in ("enum", "default") else _with_handles(value) for key, value in told.items()}

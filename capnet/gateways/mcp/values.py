@@ -1,0 +1,143 @@
+"""Values as JSON has them, and back. What JSON cannot hold has a handle: a text that nobody can guess."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from capnet import InvalidArgument, MethodDescription, NotFound, Untyped
+
+__all__ = ["Handles", "arguments_of"]
+
+MAX_HANDLES: Final = 1000
+"""What one session holds; what was not used for longest goes first."""
+
+
+class Handles:
+    """What one session has been given, by handle."""
+
+    def __init__(self, most: int = MAX_HANDLES) -> None:
+        self._most = most
+        self._held: OrderedDict[str, Any] = OrderedDict()
+
+    def add(self, thing: Any) -> str:
+        """A handle for a capability or a stream."""
+        handle = "cap_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+        self._held[handle] = thing
+        return handle
+
+    def surplus(self) -> Sequence[Any]:
+        """What is too much; it is to be closed."""
+        return [self._held.popitem(last=False)[1] for _ in range(len(self._held) - self._most)]
+
+    def get(self, handle: object) -> Any:
+        """What a handle stands for.
+
+        Raises:
+            NotFound: nothing, in this session or any more.
+        """
+        if not isinstance(handle, str) or handle not in self._held:
+            raise NotFound("this is no handle that was given here, or it has not been used for long", reason="handle")
+        self._held.move_to_end(handle)
+        return self._held[handle]
+
+    def take(self, handle: object) -> Any:
+        """The same, and the handle stands for nothing any more."""
+        thing = self.get(handle)
+        del self._held[cast("str", handle)]
+        return thing
+
+    def json(self, value: Any) -> Any:
+        """What a peer has given, as JSON has it: bytes are base64, and capabilities and streams are handles."""
+        if isinstance(value, dict):
+            return {key: self.json(item) for key, item in cast("dict[str, Any]", value).items()}
+        if isinstance(value, list):
+            return [self.json(item) for item in cast("Any", value)]
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        if isinstance(value, float) and value - value != 0:
+            return str(value)  # not a number, and infinities
+        return self.add(value) if isinstance(value, Untyped | AsyncIterable) else value
+
+
+def arguments_of(method: MethodDescription, given: Mapping[str, Any], handles: Handles) -> dict[str, Any]:
+    """Arguments for a call, of what a client has sent. The peer checks them; here is only turned what JSON lacks.
+
+    Raises:
+        CapnetError: one is unknown or missing, is no base64, or is no handle.
+    """
+    for name in given:
+        if name not in method.parameters:
+            raise InvalidArgument(f"there is no parameter {name[:100]!r}")
+    for one in method.parameters.values():
+        if one.required and one.name not in given:
+            raise InvalidArgument(f"{one.name} is missing")
+    return {name: _value(value, method.parameters[name].type, {}, handles) for name, value in given.items()}
+
+
+def _value(value: Any, shape: Any, scope: Mapping[str, Any], handles: Handles) -> Any:
+    if isinstance(shape, str):
+        return _plain(value, shape)
+    form, *parts = shape
+    match form, value:
+        case "cap", str():
+            return handles.get(value)
+        case "ref", _:
+            return _value(value, scope[parts[0]], scope, handles)
+        case "struct", dict():
+            inside = {**scope, parts[0]: shape}
+            return {
+                key: _value(item, parts[1][key][0], inside, handles) if key in parts[1] else item
+                for key, item in cast("dict[str, Any]", value).items()
+            }
+        case "map", dict():
+            return {key: _value(item, parts[1], scope, handles) for key, item in cast("dict[str, Any]", value).items()}
+        case "tuple", list():
+            items = cast("Any", value)
+            return [_value(*pair, scope, handles) for pair in zip(items, parts, strict=False)] + items[len(parts) :]
+        case "stream", list():
+            return _stream([_value(item, parts[0], scope, handles) for item in cast("Any", value)])
+        case "union", _:
+            fitting = next((part for part in parts if _fits(value, part)), None)
+            return value if fitting is None else _value(value, fitting, scope, handles)
+        case _, list() if form not in ("literal", "cap"):
+            return [_value(item, parts[0], scope, handles) for item in cast("Any", value)]
+        case _:
+            return value
+
+
+def _plain(value: Any, shape: str) -> Any:
+    if shape == "bytes" and isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError as error:
+            raise InvalidArgument("this is no base64") from error
+    if shape == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)  # to JSON, 1.0 is a whole number
+    return value
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Whether a value may be of this part of a union, as far as what is turned depends on it."""
+    form: str = shape if isinstance(shape, str) else shape[0]
+    if isinstance(value, dict):
+        fields: dict[str, Any] = cast("Any", shape)[2] if form == "struct" else {}
+        return form in ("struct", "map", "ref") and all(name in value for name, (_, must) in fields.items() if must)
+    if isinstance(value, list):
+        return form not in ("struct", "map", "ref", "cap", "literal") and not isinstance(shape, str)
+    if isinstance(value, str):
+        if form == "literal":
+            return value in shape[1:]
+        return value.startswith("cap_") if form == "cap" else isinstance(shape, str) and form not in _NO_TEXTS
+    return False
+
+
+_NO_TEXTS: Final = ("int", "float", "bool", "none")
+
+
+async def _stream(items: Sequence[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
