@@ -150,6 +150,7 @@ async def test_a_reference_is_a_handle_that_can_be_called_and_passed_back() -> N
         assert (await one.tools())["office.File.read"]["inputSchema"]["required"] == ["cap"]
         assert [note["text"] for note in await one.result("office.File.read", cap=handle)] == ["a"]
         assert await one.result("office.Clerk.count", reader=handle) == 1
+        assert [note["text"] for note in await one.result("office.File.follow", cap=handle, count=2)] == ["0", "1"]
         assert await one.result("office.File.append", cap=handle, lines=[{"text": "b"}, {"text": "c"}])
         assert await one.result("office.Clerk.count", reader=handle) == 3
         result = await one.use("office.File.read", cap="cap_" + "a" * 26)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from capnet.gateways.mcp.session import Action, Call, Cancel, List, Send, Session
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
-NEW = {"_meta": {VERSION: "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}
+NEW: dict[str, Any] = {"_meta": {VERSION: "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}
 
 
 def session(**bounds: int) -> Session:
