@@ -157,6 +157,15 @@ async def test_a_reference_is_a_handle_that_can_be_called_and_passed_back() -> N
         assert result["structuredContent"]["code"] == "not_found"
 
 
+async def test_what_is_served_under_the_name_of_a_contract_takes_handles_too() -> None:
+    async with office() as host, client(host) as one:
+        host.serve(MemFile())
+        handle = await one.result("office.Clerk.open", name="tea")
+        assert (await one.tools())["office.File.read"]["inputSchema"]["required"] == []
+        assert await one.result("office.File.read") == []
+        assert [note["text"] for note in await one.result("office.File.read", cap=handle)] == ["a"]
+
+
 async def test_handles_are_of_their_session() -> None:
     async with office() as host, client(host) as one, client(host, "memory:mcp-2") as other:
         handle = await one.result("office.Clerk.open", name="tea")

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final, TypeAlias, cast
 
@@ -142,7 +143,7 @@ class Bridge:
         return self._session.called(action.request, *_told({"result": await self._json(result)}))
 
     async def _target(self, tool: Tool, given: dict[str, Any]) -> Untyped:
-        if tool.target is not None:
+        if tool.target is not None and tool.handle not in given:
             return await self._connection.bootstrap_untyped(tool.target)
         held = self._handles.get(given.pop(tool.handle, None))
         if not isinstance(held, Untyped) or f"{held.contract_name}.{tool.method.name}" != tool.name:
@@ -164,7 +165,9 @@ class Bridge:
         self._known = known
         tools = {tool.name: tool for each in self._of_handles.values() for tool in tools_of(each, None)}
         for (name, _), contract in known.items():
-            tools |= {tool.name: tool for tool in tools_of(contract, name)}
+            for tool in tools_of(contract, name):
+                same = tools.get(tool.name)  # of handles with a contract of that name
+                tools[tool.name] = tool if same is None else replace(tool, handle=same.handle)
         return tools
 
     async def _describe(self, name: str, told: Mapping[str, Any]) -> ContractDescription:

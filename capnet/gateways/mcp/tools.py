@@ -25,7 +25,7 @@ class Tool:
         name: as clients have it.
         method: what is called; its parameters are those that JSON can carry.
         target: the served name that it is called on; None when that is a handle.
-        handle: the parameter that has the handle.
+        handle: the parameter that has the handle; it may be left out where there is a served name as well.
     """
 
     name: str
@@ -39,7 +39,8 @@ class Tool:
         if self.handle:
             doc = f"The handle of a {self.name.rpartition('.')[0]}, from an earlier result."
             taken["properties"] = {self.handle: {**_HANDLE, "description": doc}, **taken["properties"]}
-            taken["required"] = [self.handle, *taken["required"]]
+            if self.target is None:
+                taken["required"] = [self.handle, *taken["required"]]
         told: dict[str, Any] = {"name": self.name, "inputSchema": taken, "outputSchema": self._output()}
         if self.method.doc:
             told["description"] = self.method.doc
