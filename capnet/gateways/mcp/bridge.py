@@ -167,7 +167,9 @@ class Bridge:
         for (name, _), contract in known.items():
             for tool in tools_of(contract, name):
                 same = tools.get(tool.name)  # of handles with a contract of that name
-                tools[tool.name] = tool if same is None else replace(tool, handle=same.handle)
+                if same is not None and same.handle not in tool.method.parameters:
+                    tool = replace(tool, handle=same.handle)
+                tools[tool.name] = tool
         return tools
 
     async def _describe(self, name: str, told: Mapping[str, Any]) -> ContractDescription:
