@@ -22,6 +22,7 @@ from capnet import (
     ContractDescription,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
     Unimplemented,
     Untyped,
@@ -95,10 +96,11 @@ class Bridge:
         before: object = None
         with suppress(Unimplemented, PermissionDenied):
             while True:
-                names = await self._connection.runtime().describe()
-                if before is not None and names != before:
-                    await self.act(self._session.changed())
-                before = names
+                with suppress(ResourceExhausted):  # the host is busy: look again later
+                    names = await self._connection.runtime().describe()
+                    if before is not None and names != before:
+                        await self.act(self._session.changed())
+                    before = names
                 await sleep(every)
 
     async def _run(self, action: List | Call, scope: CancelScope) -> None:
