@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
@@ -127,6 +127,15 @@ class connect:
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._outside_of_a_block().__await__()
+
+    if not TYPE_CHECKING:  # checkers know what there is, and what there is not
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(Connection, name):
+                error = AttributeError(f"this is no connection yet, so it has no {name!r}", name=name, obj=self)
+                error.add_note("hint: write `async with connect(url) as conn:`, or `conn = await connect(url)`")
+                raise error
+            return object.__getattribute__(self, name)
 
     async def _outside_of_a_block(self) -> Connection:
         """The same block in a task of its own, which leaves it when the connection has ended."""

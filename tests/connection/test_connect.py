@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -166,3 +167,11 @@ async def test_who_is_not_there_is_asked_for_with_the_whole_path(
         await connect("unix:chat.sock")
     assert "is the server running?" in str(caught.value) and f"unix:{tmp_path}/chat.sock" in str(caught.value)
     assert any("wait=" in note for note in caught.value.__notes__)
+
+
+async def test_who_forgets_to_wait_for_a_connection_is_told() -> None:
+    with pytest.raises(AttributeError) as caught:
+        cast("Any", connect("unix:chat.sock")).bootstrap(Shop)
+    assert "async with connect" in caught.value.__notes__[0]
+    with pytest.raises(AttributeError, match="'connect' object has no attribute 'nothing'"):
+        cast("Any", connect("unix:chat.sock")).nothing()
