@@ -17,8 +17,8 @@ objects satisfy `TransportScheme`; `capnet.testing` holds the conformance routin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 __all__ = [
@@ -50,11 +50,16 @@ class Attestation:
         level: how far the peer is trusted.
         uid: user that the peer's process ran as when it connected.
         pid: that process.
-        address: where the peer is in the network, `HOST:PORT`. It says where to answer, not who is there.
+        address: where the peer is in the network, `HOST:PORT`, or `HOST` where a proxy has told it. It says where to
+            answer, not who is there.
         tls_subject: subject of the peer's certificate, where an authority that we trust has signed it.
         tls_key: `spki-sha256:` and the hash, in hexadecimal, of the public key that the peer has shown to have the
             private one of.
         origin: the web page that has made the connection, as its browser says; a program may say what it likes.
+        path: what the peer has asked for in a web application, without its query.
+        headers: what it has said beside, under names in small letters, as far as the application wants to know it. A
+            peer may say what it likes, unless a proxy in front says it in its place. Not shown in texts, for there may
+            be secrets in it.
         principal: the peer's name in the host's own terms.
         grants: what it may do, in words of the host's own.
     """
@@ -67,6 +72,8 @@ class Attestation:
     tls_subject: str | None = None
     tls_key: str | None = None
     origin: str | None = None
+    path: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
     principal: str | None = None
     grants: frozenset[str] = frozenset()
 

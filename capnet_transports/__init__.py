@@ -8,11 +8,13 @@
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
+    asgi.py         the same clients, in a web application         asgi:
 
     sockets.py      what they share: a connected socket as a `Transport`
     listeners.py    and a bound one as a `Listener`, after a handshake where there is one
     handshakes.py   how a handshake is run
     tokens.py       that of two sides with the same secret
+    web.py          whom ws: and the ASGI mount let in
     layers.py       a codec between a transport and its receiver
     inet.py         addresses of the network
     certificates.py made on the spot

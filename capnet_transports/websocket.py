@@ -1,16 +1,12 @@
 """`ws://HOST:PORT/PATH` and `wss://…`: through what speaks HTTP, and to pages in a browser. Needs the extra `ws`.
 
-A browser lets every page on the web connect to every port of this machine; it says in `Origin` which page that is. A
-name of the page's own can lead here (DNS rebinding), which shows in `Host`. So both are checked against lists. A
-program may say in both what it likes: that it may come in, its token shows.
-
 The protocol is that of the package `websockets`, which does no input or output here: it is a codec between the socket,
-or TLS, and the receiver (`layers.py`). Messages are pieces of one stream of bytes; nothing is compressed.
+or TLS, and the receiver (`layers.py`). Messages are pieces of one stream of bytes; nothing is compressed. Who is let in
+is said in `web.py`.
 """
 
 from __future__ import annotations
 
-import hmac
 import http
 import logging
 import re
@@ -48,6 +44,19 @@ from capnet_transports.listeners import HandshakeListener
 from capnet_transports.sockets import attach
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
+from capnet_transports.web import (
+    LOOPBACK,
+    SUBPROTOCOL,
+    TOKEN,
+    WRONG_HOST,
+    WRONG_PATH,
+    WRONG_TOKEN,
+    checked_origins,
+    host_name,
+    host_names,
+    is_shown,
+    messages,
+)
 
 if TYPE_CHECKING:
     import os
@@ -56,11 +65,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketCodec", "connect", "listen", "scheme", "secure_scheme"]
 
-SUBPROTOCOL: Final = "capnet.1"
-TOKEN: Final = "capnet.token."  # noqa: S105 (what stands before one)
-"""A client offers its token as a subprotocol of this name: pages can send no headers, and addresses get into logs."""
-MESSAGE: Final = 256 * 1024
-"""Bytes in a message that we send: servers in between may take whole ones only, and hold them until they are whole."""
 _FRAME: Final = 1024 * 1024
 """Bytes in a frame of WebSocket that we take; messages may have any number of them."""
 _SLICE: Final = 16 * 1024
@@ -90,7 +94,7 @@ class WebSocketCodec(Codec):
 
     def encode(self, chunks: Sequence[bytes]) -> list[bytes]:
         if self._core.state is State.OPEN:
-            for message in _messages(chunks):
+            for message in messages(chunks):
                 self._core.send_binary(message)
         return self.answer()
 
@@ -227,25 +231,23 @@ class ListeningCodec(WebSocketCodec):
         if response.status_code != 101:
             return response
         try:
-            host = _host_name(request.headers.get("Host", ""))
+            host = host_name(request.headers.get("Host", ""))
         except MultipleValuesError:
             return server.reject(400, "one Host is enough\n")
         if host not in self._hosts:
-            return server.reject(http.HTTPStatus.MISDIRECTED_REQUEST, "this host has another name\n")
+            return server.reject(http.HTTPStatus.MISDIRECTED_REQUEST, WRONG_HOST)
         if request.path != self._path:
-            return server.reject(404, "nothing is served at this path\n")
+            return server.reject(404, WRONG_PATH)
         if self._token is not None and not self._is_shown(request):
-            response = server.reject(401, "this port wants a token: connect(url, token=...)\n")
+            response = server.reject(401, WRONG_TOKEN)
             response.headers["WWW-Authenticate"] = "capnet"
             return response
         return response
 
     def _is_shown(self, request: Request) -> bool:
         assert self._token is not None
-        expected = (TOKEN + self._token).encode()
         lines = request.headers.get_all("Sec-WebSocket-Protocol")
-        offered = [one.strip().encode() for line in lines for one in line.split(",")]
-        return any(hmac.compare_digest(one, expected) for one in offered)
+        return is_shown(self._token, [one for line in lines for one in line.split(",")])
 
     def _refusal(self, words: str) -> Refusal:
         return Refusal(
@@ -257,32 +259,6 @@ class ListeningCodec(WebSocketCodec):
 def _select(_server: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Never the token: it would be said back."""
     return next((one for one in offered if one == SUBPROTOCOL), None)
-
-
-def _messages(chunks: Sequence[bytes]) -> list[bytes | memoryview]:
-    """Chunks as messages, which end where chunks end unless one is larger than a message may be."""
-    messages: list[bytes | memoryview] = []
-    together: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        if size + len(chunk) > MESSAGE and together:
-            messages.append(b"".join(together))
-            together, size = [], 0
-        if len(chunk) > MESSAGE:
-            view = memoryview(chunk)
-            messages.extend(view[start : start + MESSAGE] for start in range(0, len(chunk), MESSAGE))
-        elif chunk:
-            together.append(chunk)
-            size += len(chunk)
-    if together:
-        messages.append(b"".join(together) if len(together) > 1 else together[0])
-    return messages
-
-
-def _host_name(header: str) -> str:
-    """The name in a `Host` header, without the port: that of a page's own can be any."""
-    name = header.strip().lower()
-    return name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
 
 
 def _turned_away(error: Exception) -> CapnetError:
@@ -404,27 +380,22 @@ async def listen(
         token = None
     secret = tokens.checked(token, subject, "to let anybody in who can reach the port")
     known = _hosts(where, hosts, subject)
-    if isinstance(origins, str) or not origins:
-        raise InvalidArgument(f"{subject}: origins is a list, and where it is empty nobody can come")
+    pages = checked_origins(origins, subject)
     context = None
     if secure:
         if certificate is None:
             raise InvalidArgument(f"{subject}: to listen needs a certificate", hint="certificate=PATH")
         context = tls.listening(subject, certificate=certificate, key=key, ca=ca, alpn="http/1.1")
     sockets = await inet.bind(where, subject, backlog)
-    greet = partial(_greet, partial(ListeningCodec, path, known, tuple(origins), secret), context)
+    greet = partial(_greet, partial(ListeningCodec, path, known, pages, secret), context)
     return HandshakeListener(sockets, f"{scheme}://{inet.bound(where, sockets)}{path}", accept, attest, greet)
 
 
 def _hosts(where: inet.Address, hosts: Collection[str] | None, subject: str) -> frozenset[str]:
-    if isinstance(hosts, str):
-        raise InvalidArgument(f"{subject}: hosts is a list of names")
     if hosts is not None:
-        return frozenset(
-            host.lower() if host.count(":") > 1 and "[" not in host else _host_name(host) for host in hosts
-        )
+        return host_names(hosts, subject)
     if inet.is_loopback(where.host):
-        return frozenset({"localhost", "127.0.0.1", "::1", where.host})
+        return LOOPBACK | {where.host}
     if where.host in ("0.0.0.0", "::"):  # noqa: S104 (the question is whether it is)
         raise InvalidArgument(
             f"{subject}: under which names is this host known?",

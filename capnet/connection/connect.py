@@ -274,6 +274,12 @@ def known_schemes() -> list[str]:
 # Those that come with capnet are there also where no metadata is installed, and tools that freeze a program see them.
 
 
+def _asgi() -> TransportScheme:
+    from capnet_transports.asgi import scheme
+
+    return scheme
+
+
 def _memory() -> TransportScheme:
     from capnet_transports.memory import scheme
 
@@ -336,6 +342,7 @@ def _wss() -> TransportScheme:
 
 
 OWN: Final[Mapping[str, Callable[[], TransportScheme]]] = {
+    "asgi": _asgi,
     "exec": _exec,
     "fd": _fd,
     "memory": _memory,

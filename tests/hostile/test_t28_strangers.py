@@ -66,7 +66,7 @@ async def test_t28_another_user_of_this_machine() -> None:
         assert await ours.frame() == [Op.PONG, 1]
 
 
-TRANSPORTS = {"exec", "fd", "memory", "stdio", "tcp", "tls", "unix", "ws", "wss"}
+TRANSPORTS = {"asgi", "exec", "fd", "memory", "stdio", "tcp", "tls", "unix", "ws", "wss"}
 """Every one that is offered. Whoever adds one has to say here what it does against T29 and T30."""
 
 

@@ -23,7 +23,7 @@ from capnet.errors import (
 )
 from capnet.testing.transports import Recorder
 from capnet.transport import HIGH_WATER, Transport
-from capnet_transports import layers, listeners, sockets, websocket
+from capnet_transports import layers, listeners, sockets, web, websocket
 from capnet_transports.certificates import make
 from capnet_transports.websocket import scheme, secure_scheme
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
@@ -317,11 +317,11 @@ async def test_messages_are_a_stream() -> None:
 
 
 async def test_messages_have_a_bound_and_end_where_chunks_end() -> None:
-    big = bytes(websocket.MESSAGE)
-    assert [len(message) for message in websocket._messages([b"a", b"bc", big, b"", b"d", big + b"ef"])] == [
+    big = bytes(web.MESSAGE)
+    assert [len(message) for message in web.messages([b"a", b"bc", big, b"", b"d", big + b"ef"])] == [
         3, len(big), 1, len(big), 2,
     ]  # fmt: skip
-    assert websocket._messages([]) == websocket._messages([b""]) == []
+    assert web.messages([]) == web.messages([b""]) == []
 
 
 BROKEN = {
