@@ -293,6 +293,8 @@ class AsgiTransport(Transport):
         self._paused = False
         self._closing = False
         """Whether nothing is delivered any more, and nothing more is taken to be sent."""
+        self._unheard = False
+        """Whether the server takes nothing more to be sent."""
         self._code = _NORMAL
         self._error: Exception | None = None
         self._scope = anyio.CancelScope()
@@ -313,7 +315,7 @@ class AsgiTransport(Transport):
         self._changed()
 
     def send(self, chunks: Sequence[bytes]) -> None:
-        if self._closing or self._ended:
+        if self._closing or self._unheard or self._ended:
             return
         self._chunks.extend(chunks)
         self._backlog += sum(map(len, chunks))
@@ -417,9 +419,9 @@ class AsgiTransport(Transport):
                         await send({"type": "websocket.send", "bytes": bytes(message)})
                         self._has_sent(len(message))
             await send({"type": "websocket.close", "code": self._code})
-        except OSError as error:
-            self._lose(error)
-            self._scope.cancel()
+        except OSError:  # the peer is gone; what it sent before is still delivered, and then the server says so
+            self._unheard = True
+            self._drop()
 
     async def _lose_patience(self) -> None:
         """A peer that does not take what is sent last, or does not say farewell, is not waited for long."""

@@ -16,6 +16,7 @@ import uvicorn
 Serving: TypeAlias = Callable[[Any], AbstractAsyncContextManager[int]]
 """Serves an application for the length of a block, which gets the port."""
 _ASYNCIO: Final = ("asyncio", {"use_uvloop": False})
+_UVLOOP: Final = ("asyncio", {"use_uvloop": True})
 
 
 @asynccontextmanager
@@ -53,7 +54,8 @@ async def hypercorn_serves(application: Any, *, serve: Callable[..., Coroutine[A
 
 SERVERS: Final[dict[str, tuple[Any, Serving]]] = {
     "uvicorn": (_ASYNCIO, uvicorn_serves),
-    "hypercorn": (_ASYNCIO, partial(hypercorn_serves, serve=hypercorn.asyncio.serve)),
-    "hypercorn+trio": ("trio", partial(hypercorn_serves, serve=hypercorn.trio.serve)),
+    "uvicorn+uvloop": (_UVLOOP, uvicorn_serves),
+    "hypercorn": (_ASYNCIO, partial(hypercorn_serves, serve=hypercorn.asyncio.serve)),  # pyright: ignore[reportUnknownMemberType]
+    "hypercorn+trio": ("trio", partial(hypercorn_serves, serve=hypercorn.trio.serve)),  # pyright: ignore[reportUnknownMemberType]
 }
 """The loop each needs, and how it serves."""

@@ -13,6 +13,7 @@ import pytest
 from capnet import Host, connect
 from capnet.errors import (
     CapnetError,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     Unauthenticated,
@@ -20,7 +21,7 @@ from capnet.errors import (
 )
 from capnet.limits import HostLimits
 from capnet.testing.transports import check_transport
-from capnet.transport import Listener, Transport
+from capnet.transport import Attestation, Listener, Transport
 from capnet_transports import asgi, websocket
 from capnet_transports.asgi import mount
 from tests.transports.door import Door
@@ -248,3 +249,53 @@ async def test_a_server_in_front_of_a_framework(serving: Serving) -> None:
             with pytest.raises(Unavailable) as caught:
                 await connect(url, token=TOKEN)
             assert caught.value.reason == "http_503"
+
+
+# --- what needs no server ---
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "proxies", "address"),
+    [
+        (("192.0.2.1", 5), ["198.51.100.7"], [], "192.0.2.1:5"),
+        (("192.0.2.1", 5), ["198.51.100.7"], ["10.0.0.0/8"], "192.0.2.1:5"),
+        (("10.1.2.3", 5), ["198.51.100.7"], ["10.0.0.0/8"], "198.51.100.7"),
+        (("10.1.2.3", 5), ["6.6.6.6, 198.51.100.7"], ["10.0.0.0/8"], "198.51.100.7"),
+        (("10.1.2.3", 5), ["6.6.6.6", "198.51.100.7:99, 10.9.9.9"], ["10.0.0.0/8"], "198.51.100.7"),
+        (("10.1.2.3", 5), ["[2001:db8::1]:99"], ["10.1.2.3"], "2001:db8::1"),
+        (("10.1.2.3", 5), ["6.6.6.6, unknown"], ["10.1.2.3"], "10.1.2.3:5"),
+        (("10.1.2.3", 5), [], ["10.1.2.3"], "10.1.2.3:5"),
+        (("::1", 5), ["", "2001:db8::1"], ["::1"], "2001:db8::1"),
+        (("::1", 5), ["198.51.100.7"], ["unix"], "[::1]:5"),
+        (None, ["198.51.100.7"], ["unix"], "198.51.100.7"),
+        (None, ["198.51.100.7"], [], None),
+    ],
+)
+def test_only_proxies_of_ours_say_where_a_peer_is(
+    client: tuple[str, int] | None, forwarded: list[str], proxies: list[str], address: str | None
+) -> None:
+    assert asgi._address({"client": client}, forwarded, asgi._networks(proxies, "asgi")) == address
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"token": ...},
+        {"token": "short"},
+        {"origins": []},
+        {"origins": "https://example.org"},
+        {"hosts": "localhost"},
+        {"headers": "x-user"},
+        {"proxies": "10.0.0.1"},
+        {"proxies": ["nobody"]},
+        {"path": "here"},
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        mount(DoorHost(), **({"token": TOKEN} | options))
+
+
+def test_headers_are_not_shown() -> None:
+    known = Attestation(transport="asgi", headers={"cookie": "secret"})
+    assert "secret" not in repr(known) and known.headers["cookie"] == "secret"
