@@ -16,3 +16,12 @@ def test_a_context_holds_what_is_known_of_the_call() -> None:
     ctx = CallContext("plugin", Attestation(uid=5), 1.5, 7, "post", {"traceparent": "x"}, object())
     assert (ctx.peer, ctx.attestation.uid, ctx.deadline, ctx.call_id, ctx.method) == ("plugin", 5, 1.5, 7, "post")
     assert ctx.metadata == {"traceparent": "x"}
+
+
+def test_a_context_says_who_the_caller_is() -> None:
+    """What the attestation has, or nothing."""
+    known, unknown = (
+        CallContext("plugin", Attestation(principal=principal), None, 7, "post", {}, object())
+        for principal in ("ann", None)
+    )
+    assert (known.principal, unknown.principal) == ("ann", None)
