@@ -6,8 +6,7 @@ What a contract needs is imported at once; what needs a loop (`connect`, `Host`,
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from capnet.contract import context as _context
 from capnet.contract.capability import Cap, Stream, call, options, stream
@@ -38,6 +37,7 @@ from capnet.errors import (
     Unimplemented,
     VersionMismatch,
 )
+from capnet.lazy import loaded_on_use
 from capnet.limits import HostLimits, Limits
 from capnet.transport import Attestation
 from capnet.version import __version__ as __version__
@@ -240,19 +240,12 @@ _LAZY = {
     "restrictions": "capnet.attenuation.restriction",
     "revocable": "capnet.attenuation.revocable",
     "revoke": "capnet.references.revoke",
-    "untyped": "capnet.references.proxy",
     "send_metadata": "capnet.calls.metadata",
+    "untyped": "capnet.references.proxy",
     "windowed": "capnet.references.windowed",
 }
 
-
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'capnet' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+__getattr__ = loaded_on_use(__name__, _LAZY)
 
 
 def __dir__() -> list[str]:

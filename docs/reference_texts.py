@@ -232,7 +232,7 @@ def _annotation(cls: type, name: str, value: Any) -> str:
 def entry(path: str, *, made: bool, based: bool, wanted: str | None) -> str:
     """Heading, signature, text and members of one name."""
     value, name = found(path), path.rpartition(".")[2]
-    if inspect.isclass(value) and not is_alias(path, value):
+    if inspect.isclass(value) and not is_alias(value):
         return _class_entry(path, name, value, made=made, based=based, wanted=wanted)
     if callable(value) and inspect.isroutine(value):
         mark = "async " if inspect.iscoroutinefunction(value) else ""
@@ -240,7 +240,7 @@ def entry(path: str, *, made: bool, based: bool, wanted: str | None) -> str:
     return f"### `{shown(path)}`\n\n{text(_data_text(path))}\n"
 
 
-def is_alias(path: str, value: Any) -> bool:
+def is_alias(value: Any) -> bool:
     """Whether a name is another one for a type of somebody else."""
     return not value.__module__.startswith("capnet")
 

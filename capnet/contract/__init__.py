@@ -15,13 +15,13 @@ docstrings, `schema.py` says it in JSON Schema), `implementation.py` finds the h
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capnet.contract.capability import Cap, Stream, call, options, stream
 from capnet.contract.context import INJECT, CallContext
 from capnet.contract.reader import Reader
 from capnet.contract.sink import Sink
+from capnet.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from capnet.contract.annotation import Annotation
@@ -76,34 +76,27 @@ __all__ = [
 
 # What a declaration does not need is imported when it is first asked for: msgspec alone takes as long as all the rest.
 _LAZY = {
-    "INVALID_VALUE": "conversion",
-    "Annotation": "annotation",
-    "CallableCap": "callables",
-    "ContractDescription": "description",
-    "ContractSpec": "spec",
-    "Handler": "implementation",
-    "ItemConversion": "conversion",
-    "MethodDescription": "description",
-    "MethodSpec": "spec",
-    "ParameterDescription": "description",
-    "ParameterSpec": "spec",
-    "callable_contract": "callables",
-    "callable_spec": "spec",
-    "contract_at": "path",
-    "contract_spec": "spec",
-    "differences": "shape",
-    "edition_of": "spec",
-    "implementation_table": "implementation",
-    "implemented_spec": "spec",
-    "item_conversion": "conversion",
-    "step_into": "path",
+    "INVALID_VALUE": "capnet.contract.conversion",
+    "Annotation": "capnet.contract.annotation",
+    "CallableCap": "capnet.contract.callables",
+    "ContractDescription": "capnet.contract.description",
+    "ContractSpec": "capnet.contract.spec",
+    "Handler": "capnet.contract.implementation",
+    "ItemConversion": "capnet.contract.conversion",
+    "MethodDescription": "capnet.contract.description",
+    "MethodSpec": "capnet.contract.spec",
+    "ParameterDescription": "capnet.contract.description",
+    "ParameterSpec": "capnet.contract.spec",
+    "callable_contract": "capnet.contract.callables",
+    "callable_spec": "capnet.contract.spec",
+    "contract_at": "capnet.contract.path",
+    "contract_spec": "capnet.contract.spec",
+    "differences": "capnet.contract.shape",
+    "edition_of": "capnet.contract.spec",
+    "implementation_table": "capnet.contract.implementation",
+    "implemented_spec": "capnet.contract.spec",
+    "item_conversion": "capnet.contract.conversion",
+    "step_into": "capnet.contract.path",
 }
 
-
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'capnet.contract' has no attribute {name!r}")
-    value = getattr(import_module(f"capnet.contract.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loaded_on_use(__name__, _LAZY)

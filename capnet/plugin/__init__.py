@@ -10,8 +10,9 @@ say) and `service.py` (what the host may ask).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capnet.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from capnet.plugin.manifest import Context
@@ -25,11 +26,4 @@ _LAZY = {
     "run": "capnet.plugin.running",
 }
 
-
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'capnet.plugin' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+__getattr__ = loaded_on_use(__name__, _LAZY)

@@ -12,8 +12,9 @@ becomes ready), `instance.py` (one process), `swapping.py` (two of them), `outpu
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capnet.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from capnet.plugins.discovery import FoundPlugin, discover
@@ -42,26 +43,19 @@ __all__ = [
 ]
 
 _LAZY = {
-    "FoundPlugin": "discovery",
-    "Line": "output",
-    "Plugin": "plugin",
-    "PluginChanged": "events",
-    "PluginControl": "remote",
-    "PluginEnded": "events",
-    "PluginHost": "host",
-    "PluginInfo": "remote",
-    "PluginSpec": "spec",
-    "PluginSwap": "swapping",
-    "PluginSwapped": "events",
-    "PluginUnresponsive": "events",
-    "discover": "discovery",
+    "FoundPlugin": "capnet.plugins.discovery",
+    "Line": "capnet.plugins.output",
+    "Plugin": "capnet.plugins.plugin",
+    "PluginChanged": "capnet.plugins.events",
+    "PluginControl": "capnet.plugins.remote",
+    "PluginEnded": "capnet.plugins.events",
+    "PluginHost": "capnet.plugins.host",
+    "PluginInfo": "capnet.plugins.remote",
+    "PluginSpec": "capnet.plugins.spec",
+    "PluginSwap": "capnet.plugins.swapping",
+    "PluginSwapped": "capnet.plugins.events",
+    "PluginUnresponsive": "capnet.plugins.events",
+    "discover": "capnet.plugins.discovery",
 }
 
-
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'capnet.plugins' has no attribute {name!r}")
-    value = getattr(import_module(f"capnet.plugins.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loaded_on_use(__name__, _LAZY)
