@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from anyio.lowlevel import checkpoint
 
-from capnet.calls.metadata import going_along
 from capnet.contract import Handler
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
@@ -23,19 +22,16 @@ from capnet.errors import CallCancelled, DeadlineExceeded, FailedPrecondition, I
 from capnet.forwarding.forwarder import Forwarders
 from capnet.policy.guard import Guard
 from capnet.registry import Hosted, Turns
-from capnet.revocation.lineage import handling
 from capnet.session.driver import FLUSH_CHUNKS
 from capnet.session.session import Session
 from capnet.wire.frames import CHAIN, HOPS
 from capnet.wire.references import kind_of
 
 from .handlers import Handlers, checked, name_of
-from .runner import Runner, handled, resume
+from .runner import Runner, handled, resume, wake_one
 
 __all__ = ["Dispatcher"]
 
-IDLE_RUNNERS: Final = 4
-"""Runners that are kept for later when there is nothing to do; the others end."""
 LONGEST_TURN: Final = 0.005
 """Seconds in which handlers are begun one after the other until others have their turn."""
 
@@ -54,7 +50,6 @@ class Dispatcher:
         "_guard",
         "_handlers",
         "_held",
-        "_idle",
         "_in_line",
         "_inbox",
         "_runners",
@@ -71,8 +66,8 @@ class Dispatcher:
         self._inbox: list[tuple[Answer, Hosted]] = []  # short, and a deque takes 760 bytes without any in it
         self._in_line: dict[Answer, tuple[Turns, Hosted]] = {}
         """Calls that wait for their turn on an ordered object, or behind one that is guarded, until they begin."""
-        self._idle: list[Runner] = []
         self._runners: set[Runner] = set()
+        """Those that take calls of this connection now."""
         self._waking = False
 
     def put(self, answer: Answer) -> None:
@@ -131,6 +126,10 @@ class Dispatcher:
                 left.append(name_of(runner.answer))
         return left
 
+    def crash(self, error: Exception) -> None:
+        """See `Session.crash`."""
+        self._session.crash(error)
+
     @property
     def running_here(self) -> Runner | None:
         """The runner of the handler that asks, also from a task that it has started and while it has not returned."""
@@ -148,50 +147,22 @@ class Dispatcher:
         if self._handlers.stopping or self._held:
             return
         self._waking = True
-        loop = self._session.loop
-        if self._idle:
-            runner = self._idle.pop()
-            assert runner.waiter is not None
-            loop.wake(runner.waiter)
-        else:
-            runner = Runner()
-            self._runners.add(runner)
-            loop.spawn(self._run, runner)
+        wake_one(self._session.loop, self)
 
-    async def _run(self, runner: Runner) -> None:
-        handling.set(None)  # whoever has woken us
-        going_along.set(None)
-        handled.set(None)
-        try:
-            while not self._handlers.stopping:
-                # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
-                with runner.begin_scope():
-                    if not await self._work(runner):
-                        break
-        except Exception as error:
-            self._session.crash(error)
-        finally:
-            runner.scope = None
-            self._runners.discard(runner)
-            if runner in self._idle:
-                self._idle.remove(runner)
-            self._session.part_ended()
-
-    async def _work(self, runner: Runner) -> bool:
-        """Take calls until the scope is used up; False when the runner is not needed any more."""
+    async def work(self, runner: Runner) -> None:
+        """Take calls until there is none, or the runner's scope is used up."""
         inbox = self._inbox
         driver, now = self._session.driver, self._session.loop.now
-        while not (runner.in_doubt and runner.used_up):
-            self._waking = False
-            began, first = driver.began if driver.receiving else now(), True
-            while inbox:
+        self._runners.add(runner)
+        self._waking = False
+        began, first = driver.began if driver.receiving else now(), True
+        try:
+            while inbox and not (runner.in_doubt and runner.used_up):
                 if not first and now() > began + LONGEST_TURN:
                     driver.worked(began)
                     driver.flush_soon()
                     await checkpoint()  # others have their turn
                     began, first = now(), True
-                    if runner.in_doubt and runner.used_up:
-                        break
                     continue
                 first = False
                 rest = self._begin(*inbox.pop(0), runner)
@@ -202,21 +173,15 @@ class Dispatcher:
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
                     began, first = now(), True
-                if runner.in_doubt and runner.used_up:
-                    driver.worked(began)
-                    break
-            else:
-                driver.worked(began)
-                if not driver.receiving and driver.engine.pending:
-                    driver.flush()
-                if len(self._idle) >= IDLE_RUNNERS:
-                    return False
-                self._idle.append(runner)
-                runner.waiter = self._session.loop.waiter()
-                await runner.waiter
-        if inbox and not self._waking:
-            self._wake_one()
-        return True
+            driver.worked(began)
+            if not driver.receiving and driver.engine.pending:
+                driver.flush()
+        finally:
+            self._runners.discard(runner)
+            if inbox and not self._waking:
+                self._wake_one()
+            if self._handlers.stopping:
+                self._session.part_ended()
 
     def _begin(self, answer: Answer, arrived_for: Hosted, runner: Runner) -> Coroutine[Any, Any, None] | None:
         """Run a call up to its end, or to where its handler waits; then the rest is to be awaited.

@@ -60,7 +60,8 @@ class Handlers:
         self._lineage = lineage
         self._guard = guard
         self._context = copy_context()
-        self._context.run(going_along.set, None)  # what whoever has made the connection sends along is not ours
+        if going_along.get() is not None:  # what whoever has made the connection sends along is not ours
+            self._context.run(going_along.set, None)
         self.stopping = False
         """The connection is over: whatever is cancelled now is cancelled for that."""
 

@@ -1,27 +1,49 @@
-"""Runners: tasks that run handlers, one after the other, each in a context of its own."""
+"""Runners: tasks that run handlers, one after the other, each in a context of its own.
+
+All connections of a loop share those with nothing to do: one that is idle has no task.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
 from types import coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from anyio import CancelScope
 
+from capnet.calls.metadata import going_along
 from capnet.engine.answers import Answer
+from capnet.loop import Loop
 from capnet.registry import Hosted
+from capnet.revocation.lineage import handling
 
-__all__ = ["Runner", "handled", "resume"]
+__all__ = ["Runner", "Work", "handled", "resume", "wake_one"]
+
+IDLE_RUNNERS: Final = 8
+"""Runners of a loop that are kept for later when there is nothing to do; the others end."""
 
 handled: Final[ContextVar[Answer | None]] = ContextVar("capnet.handled", default=None)
 """The call whose handler runs."""
+
+
+class Work(Protocol):
+    """The calls of one connection."""
+
+    async def work(self, runner: Runner) -> None:
+        """Take them until there is none, or the runner's scope is used up."""
+        ...
+
+    def crash(self, error: Exception) -> None:
+        """A fault of capnet itself has ended a runner that was to see to them."""
+        ...
 
 
 class Runner:
     """One task that runs handlers, one after the other.
 
     Attributes:
+        work: whose calls it takes, None while it has nothing to do.
         answer: the call whose handler runs.
         hosted: the implementation that it runs on.
         started: when it began, while somebody observes.
@@ -30,9 +52,10 @@ class Runner:
         waiter: what it waits for when there is nothing to do.
     """
 
-    __slots__ = ("answer", "hosted", "in_doubt", "scope", "started", "waiter")
+    __slots__ = ("answer", "hosted", "in_doubt", "scope", "started", "waiter", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self.work: Work | None = work
         self.answer: Answer | None = None
         self.hosted: Hosted | None = None
         self.started: float | None = None
@@ -62,6 +85,43 @@ class Runner:
     def used_up(self) -> bool:
         """Whether nothing more can run in the scope."""
         return self.scope is not None and self.scope.cancel_called
+
+
+def wake_one(loop: Loop, work: Work) -> None:
+    """Have a runner see to the calls of a connection."""
+    if loop.idle:
+        runner: Runner = loop.idle.pop()
+        runner.work = work
+        loop.wake(runner.waiter)
+    else:
+        loop.spawn(_run, loop, Runner(work))
+
+
+async def _run(loop: Loop, runner: Runner) -> None:
+    handling.set(None)  # whoever has woken us
+    going_along.set(None)
+    handled.set(None)
+    try:
+        while runner.work is not None:
+            # The scope is used up when a handler is cancelled in it; otherwise it serves many calls.
+            with runner.begin_scope():
+                while runner.work is not None:
+                    await runner.work.work(runner)
+                    if runner.in_doubt and runner.used_up:
+                        break
+                    if loop.idle is None or len(loop.idle) >= IDLE_RUNNERS:
+                        return
+                    runner.work = None
+                    runner.waiter = loop.waiter()
+                    loop.idle.append(runner)
+                    await runner.waiter
+    except Exception as error:
+        if runner.work is not None:
+            runner.work.crash(error)
+    finally:
+        runner.scope = None
+        if loop.idle and runner in loop.idle:
+            loop.idle.remove(runner)
 
 
 @coroutine

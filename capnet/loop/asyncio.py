@@ -35,6 +35,7 @@ class AsyncioLoop:
         "_woken",
         "call_at",
         "call_soon",
+        "idle",
         "in_callback",
         "loop",
         "now",
@@ -59,6 +60,7 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken: list[AsyncioWaiter] = []
         self.in_callback = False
+        self.idle: list[Any] | None = []
         self._ending = False
 
     async def __aenter__(self) -> Self:
@@ -69,7 +71,7 @@ class AsyncioLoop:
             raise elsewhere("connection")
 
     async def __aexit__(self, *exc_info: object) -> None:
-        until = self.now() + LEAVE_TIMEOUT
+        until, self.idle = self.now() + LEAVE_TIMEOUT, None
         while self._tasks and (left := until - self.now()) > 0:
             for task in self._tasks:
                 task.cancel()

@@ -24,6 +24,8 @@ class Waiter(Protocol):
 class Loop(Protocol):
     """The services."""
 
+    idle: list[Any] | None
+    """Runners with nothing to do, which all connections share (`capnet/dispatch/runner.py`); None once this is left."""
     cancelled: type[BaseException]
     """What a cancelled task sees."""
 

@@ -21,7 +21,7 @@ __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter", "spawn_detached"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_context", "_nursery", "_process", "_token", "in_callback")
+    __slots__ = ("_context", "_nursery", "_process", "_token", "idle", "in_callback")
 
     cancelled: type[BaseException] = trio.Cancelled
 
@@ -31,6 +31,7 @@ class TrioLoop:
         self._context = copy_context()
         self._process = getpid()  # trio in a forked child takes itself for the one that runs
         self.in_callback = False
+        self.idle: list[Any] | None = []
 
     def check(self) -> None:
         if not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._token:
@@ -97,6 +98,7 @@ class TrioScope:
         self._left = trio.Event()
         self._ended = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._loop: TrioLoop | None = None
         self._error: BaseException | None = None
 
     async def __aenter__(self) -> TrioLoop:
@@ -109,7 +111,8 @@ class TrioScope:
             raise
         assert self._nursery is not None
         self._block.__enter__()
-        return TrioLoop(self._nursery)
+        self._loop = TrioLoop(self._nursery)
+        return self._loop
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -124,6 +127,8 @@ class TrioScope:
             raise self._error
 
     def _leave(self) -> None:
+        if self._loop is not None:
+            self._loop.idle = None
         self._left.set()
         self._held.cancel()
 

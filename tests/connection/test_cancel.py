@@ -24,7 +24,7 @@ from capnet import (
     options,
     revoke,
 )
-from capnet.dispatch.dispatcher import IDLE_RUNNERS
+from capnet.dispatch.runner import IDLE_RUNNERS
 from capnet.testing import assert_no_leaks, connected
 from tests.connection.shop import Gate, MemShop, Shop, ever_later, socket_pair, until
 from tests.loops import on_every_loop as on_every_loop

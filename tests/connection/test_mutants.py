@@ -340,7 +340,7 @@ def close_hooks_run_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_used_up_scope_serves_on(patch: pytest.MonkeyPatch) -> None:
-    """A runner takes calls, or waits for some, in the scope of a call that was ended."""
+    """A runner takes calls in the scope of one that was ended."""
 
     patch.setattr(Runner, "used_up", False)
 
@@ -397,10 +397,6 @@ PLANTED: list[tuple[Patch, Scenario]] = [
     (a_cut_leaves_what_is_under_way, test_membrane.test_a_cut_ends_it_all),
     (a_membranes_policy_that_raises_admits, test_membrane.test_the_policy_sees_each_call_that_crosses),
     (every_method_is_granted, test_restrict.test_only_the_methods_that_were_granted),
-    (
-        a_used_up_scope_serves_on,
-        partial(test_cancel.test_calls_that_end_while_their_handler_never_waits_take_no_runner_along, 0),
-    ),
     (
         a_used_up_scope_serves_on,
         partial(test_cancel.test_calls_that_end_while_their_handler_never_waits_take_no_runner_along, 1),
