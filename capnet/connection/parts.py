@@ -113,10 +113,7 @@ class Parts:
         whole = None if capacity is None else capacity.ledger
         unheard = Ledger(0, whole)
 
-        def who() -> tuple[str, str | None]:
-            return session.peer_name, session.attestation.principal
-
-        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), who, loop)
+        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), loop)
         hello = Hello(name, limits, auth=auth, instance=instance)
         engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
@@ -162,7 +159,7 @@ class Parts:
         self.scopes = Scopes(self.services)
         registries = (self.services.registry,) if names is None else (self.services.registry, names)
         self.names = Names(session, registries, policy, self.pumps.id_of, self.stats, capacity)
-        self.identification = Identification(session, policy, self.dispatcher.hold, self.dispatcher.let_go)
+        self.identification = Identification(session, policy, self.dispatcher)
         self.cleanup: Cleanup = Cleanup(session, self, _CLEANED_UP)
         session.owner = owner
         session.close_hosted = self.services.close_hosted
@@ -171,12 +168,10 @@ class Parts:
             loop,
             engine,
             transport,
-            collected=self.held.collected,
-            let_go=self.held.release_collected,
+            held=self.held,
             cleanup=self.cleanup,
             share=None if capacity is None else FairShare(capacity.shares),
-            crash=session.crash,
-            ended=self.finish_if_over,
+            owner=session,
             target=self,
             handlers=_HANDLERS,
         )

@@ -19,19 +19,18 @@ from collections.abc import Hashable
 __all__ = ["Portions"]
 
 
-class Portions:
-    """What each party has now of one kind of thing."""
+class Portions(dict[Hashable, int]):
+    """What each party has now of one kind of thing; who has nothing is not in it."""
 
-    __slots__ = ("_taken", "total")
+    __slots__ = ("total",)
 
     def __init__(self) -> None:
-        self._taken: dict[Hashable, int] = {}
         self.total = 0
         """What all have together."""
 
     def of(self, party: Hashable) -> int:
         """How much it has."""
-        return self._taken.get(party, 0)
+        return self.get(party, 0)
 
     def allow(self, party: Hashable, more: int, used: int, limit: int) -> bool:
         """Whether a party may take `more`.
@@ -42,25 +41,25 @@ class Portions:
         left = limit - used - more
         if left * 4 >= limit:
             return True
-        had = self._taken.get(party)
+        had = self.get(party)
         if had is None:  # one that has nothing may begin: with a single thing, or with half of what there is
             return left >= 0 and (more == 1 or left >= more)
-        parties = len(self._taken)
+        parties = len(self)
         return (had + more) * parties <= limit and left * 2 * (parties + 1) >= limit
 
     def take(self, party: Hashable, more: int = 1) -> None:
         """It has more."""
-        self._taken[party] = self._taken.get(party, 0) + more
+        self[party] = self.get(party, 0) + more
         self.total += more
 
     def give(self, party: Hashable, less: int = 1) -> None:
         """It has less."""
-        had = self._taken.pop(party)
+        had = self.pop(party)
         if had > less:
-            self._taken[party] = had - less
+            self[party] = had - less
         self.total -= less
 
     def clear(self) -> None:
         """Nobody has anything."""
-        self._taken.clear()
+        super().clear()
         self.total = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from anyio import CancelScope
 
@@ -14,31 +14,39 @@ from .policy import Denied, Introduction, Policy, asked_in, hook_of, identified,
 __all__ = ["Identification"]
 
 
+class Calls(Protocol):
+    """Those of the peer."""
+
+    def hold(self) -> None:
+        """Have them wait."""
+        ...
+
+    def let_go(self) -> None:
+        """Have them begin."""
+        ...
+
+
 class Identification:
     """Asks who the peer of one connection is.
 
     Args:
         policy: is asked.
-        hold: has calls of the peer wait.
-        let_go: has them begin.
+        calls: of the peer.
     """
 
-    __slots__ = ("_hold", "_let_go", "_policy", "_scope", "_session", "_stopped")
+    __slots__ = ("_calls", "_policy", "_scope", "_session", "_stopped")
 
-    def __init__(
-        self, session: Session, policy: Policy | None, hold: Callable[[], None], let_go: Callable[[], None]
-    ) -> None:
+    def __init__(self, session: Session, policy: Policy | None, calls: Calls) -> None:
         self._session = session
         self._policy = policy
-        self._hold = hold
-        self._let_go = let_go
+        self._calls = calls
         self._stopped = False
         self._scope: CancelScope | None = None
 
     def begin(self) -> None:
         """The peer has said hello: if the policy wants to know who it is, its calls wait for that."""
         if hook_of(self._policy, "identify") is not None:
-            self._hold()
+            self._calls.hold()
             self._session.loop.spawn(self._run)
 
     def stop(self) -> None:
@@ -75,4 +83,4 @@ class Identification:
             return
         with CancelScope() as self._scope:
             await self.ask()
-        self._let_go()
+        self._calls.let_go()

@@ -9,7 +9,7 @@ home (`capnet/registry/facet.py`), which becomes the object where its own contra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import BuiltinMethodType, MethodType
 from typing import Any, Final, get_origin
 from weakref import WeakValueDictionary
@@ -43,7 +43,7 @@ from capnet.streams.sink import RemoteSink
 from capnet.streams.windows import window_of
 from capnet.wire.references import AnswerRef, CapRef, StreamRef, kind_of
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.values import Enrich, OfAnotherType, Unencodable, lower
+from capnet.wire.values import OfAnotherType, Unencodable, lower
 
 from .promise import Promise
 from .proxy import Proxy, held_under, make_proxy, reference_of
@@ -57,7 +57,7 @@ References = Sequence[WireReference]
 class Payloads:
     """Lowers and lifts the values of one connection."""
 
-    __slots__ = ("_caller", "_functions", "_lineage", "_pumps", "_session", "_streams", "argument")
+    __slots__ = ("_caller", "_functions", "_lineage", "_pumps", "_session", "_streams")
 
     def __init__(self, session: Session, caller: Caller, streams: Streams, pumps: Pumps, lineage: Lineage) -> None:
         self._session = session
@@ -65,8 +65,6 @@ class Payloads:
         self._streams = streams
         self._pumps = pumps
         self._lineage = lineage
-        self.argument: Enrich = partial(self._enrich, True)
-        """See `value`: the same for arguments, in which what is not there yet may travel as such."""
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         # They are told apart by what they are, never by what their class says is equal.
         self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] | None = None
@@ -74,6 +72,10 @@ class Payloads:
     def value(self, value: Any, position: Position, /) -> Any:
         """Plain data or a reference for a value, at its position."""
         return self._enrich(False, value, position)
+
+    def argument(self, value: Any, position: Position, /) -> Any:
+        """The same for arguments, in which what is not there yet may travel as such."""
+        return self._enrich(True, value, position)
 
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""

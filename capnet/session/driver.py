@@ -39,32 +39,50 @@ class Unfinished(Protocol):
     """How much may be done in this turn."""
 
 
+class Collected(Protocol):
+    """Holders of what is the peer's that are gone."""
+
+    collected: list[Any]
+    """Notes of them."""
+
+    def release_collected(self) -> None:
+        """Act on these."""
+        ...
+
+
+class Owner(Protocol):
+    """The connection."""
+
+    part_ended: Callable[[], None]
+    """Is told when the transport has closed."""
+
+    def crash(self, error: Exception) -> None:
+        """Take a fault of capnet itself."""
+        ...
+
+
 class Driver:
     """Between one transport and one engine.
 
     Args:
-        collected: notes of what was collected.
-        let_go: acts on them.
+        held: has notes of what was collected, and acts on them.
         cleanup: what earlier frames have left to do.
         share: of the time of a host, None when nobody else wants any.
-        crash: takes a fault of capnet itself.
-        ended: is told when the transport has closed.
+        owner: whose it is.
         handlers: what takes each type of event of the engine, with `target` before it; must not raise.
     """
 
     __slots__ = (
         "_cleanup",
         "_closing_timer",
-        "_collected",
-        "_crash",
         "_direct",
         "_end",
-        "_ended",
         "_flush_scheduled",
         "_going_on",
         "_handlers",
-        "_let_go",
+        "_held",
         "_max_backlog",
+        "_owner",
         "_share",
         "_stall",
         "_target",
@@ -86,12 +104,10 @@ class Driver:
         engine: Engine,
         transport: Transport,
         *,
-        collected: list[Any],
-        let_go: Callable[[], None],
+        held: Collected,
         cleanup: Unfinished,
         share: FairShare | None,
-        crash: Callable[[Exception], None],
-        ended: Callable[[], None],
+        owner: Owner,
         target: Any,
         handlers: Mapping[type[Event], Callable[[Any, Any], None]],
     ) -> None:
@@ -107,13 +123,11 @@ class Driver:
         """When the last chunk came."""
         # Without a pump the transport is called by the loop, where no task runs and woken ones may go on at once.
         self._direct = transport.pump is None
+        self._owner = owner
         self._target = target
         self._handlers = handlers
-        self._collected = collected
-        self._let_go = let_go
+        self._held = held
         self._cleanup = cleanup
-        self._crash = crash
-        self._ended = ended
         self._flush_scheduled = False
         self._max_backlog = engine.limits.max_backlog
         self._timer: TimerHandle | None = None
@@ -151,7 +165,7 @@ class Driver:
             if engine.tables.happened:
                 self.handle_events()
         except Exception as error:
-            self._crash(error)
+            self._owner.crash(error)
         if loop.in_callback and loop.now() - started > LONGEST_STEP:
             loop.in_callback = False
             loop.call_soon(loop.run_woken)
@@ -193,7 +207,7 @@ class Driver:
         self._wake_writers()
         if self._closing_timer is not None:
             self._closing_timer.cancel()
-        self._ended()
+        self._owner.part_ended()
 
     # For the parts of the connection
 
@@ -215,7 +229,7 @@ class Driver:
         engine = self.engine
         if engine.tables.happened:
             self.handle_events()
-        if engine.outbox.chunks or engine.pending or self._collected:
+        if engine.outbox.chunks or engine.pending or self._held.collected:
             self.flush()
         elif engine.timers.changed:
             self._set_clock()
@@ -240,12 +254,12 @@ class Driver:
 
     def flush(self) -> None:
         """Send what is ready now, and set the clock for what is not."""
-        if self._collected:
-            self._let_go()
+        if self._held.collected:
+            self._held.release_collected()
         try:
             chunks = self.engine.data_to_send()
         except Exception as error:
-            self._crash(error)
+            self._owner.crash(error)
             return
         if chunks and not self.transport_closed:
             self.transport.send(chunks)
@@ -344,6 +358,6 @@ class Driver:
         try:
             self.engine.handle_timeout(self.loop.now())
         except Exception as error:
-            self._crash(error)
+            self._owner.crash(error)
         self.engine.timers.changed = True
         self.drain()

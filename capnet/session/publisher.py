@@ -6,9 +6,8 @@ followed by its end, whatever happens in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Call as EngineCall
@@ -39,11 +38,21 @@ from capnet.observe import (
     ViolationSeen,
 )
 from capnet.registry import Hosted
+from capnet.transport import Attestation
 
 __all__ = ["CREDIT_STALL", "Publisher"]
 
 CREDIT_STALL: Final = 1.0
 """Seconds that a producer may wait for credit until that is an event."""
+
+
+class Known(Protocol):
+    """A peer."""
+
+    attestation: Attestation
+
+    @property
+    def peer_name(self) -> str: ...
 
 
 class Publisher:
@@ -52,15 +61,18 @@ class Publisher:
     Args:
         bus: where they go.
         number: of the connection, for the envelope.
-        who: tells what the peer calls itself and who it is, as far as that is known now.
         loop: whose clock tells how long things took.
+
+    Attributes:
+        known: what is known of the peer now; set by its `Session`.
     """
 
-    __slots__ = ("_loop", "_opened", "_who", "bus", "event_streams", "number", "streams")
+    __slots__ = ("_loop", "_opened", "bus", "event_streams", "known", "number", "streams")
 
-    def __init__(self, bus: Bus, number: int, who: Callable[[], tuple[str, str | None]], loop: Loop) -> None:
+    known: Known
+
+    def __init__(self, bus: Bus, number: int, loop: Loop) -> None:
         self._loop = loop
-        self._who = who
         self.bus = bus
         self.number = number
         self._opened = False
@@ -71,7 +83,7 @@ class Publisher:
 
     def publish(self, kind: type[Event], **fields: object) -> None:
         """Publish one event with the connection's envelope."""
-        peer, principal = self._who()
+        peer, principal = self.known.peer_name, self.known.attestation.principal
         self.bus.publish(kind, connection=self.number, peer=peer, principal=principal, **fields)
 
     def opened(self, transport: str, version: int) -> None:

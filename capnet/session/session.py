@@ -88,6 +88,7 @@ class Session:
         self.attestation = attestation
         self.bus: Bus = publisher.bus
         self.publisher = publisher
+        publisher.known = self
         self.faults = faults
         self.must_succeed = MustSucceed(self)
         self.guarded = False
