@@ -20,7 +20,7 @@ from capnet.connection.retry import Retry
 from capnet.errors import Replaced, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
-from capnet.observe import Bus
+from capnet.observe import Bus, LimitHit
 from capnet.observe.log import prepare
 from capnet.policy.policy import Admission, Explanation, Policy, explain
 from capnet.recording import Recorder
@@ -30,6 +30,7 @@ from capnet.serving.scope import Scopes
 from capnet.serving.services import Services
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
+from capnet.session.door import Door
 from capnet.session.faults import Faults
 from capnet.signals import told_to_stop
 from capnet.transport import Attestation, Listener, Process, Transport
@@ -88,6 +89,7 @@ class Host(Serving):
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
         self._capacity = Capacity(host_limits or HostLimits(), bus)
+        self._door = Door(self._capacity.shares, self._let_in, self._capacity.limits.max_strangers)
         bus.counter = self._capacity.ledger
         self._listeners: list[Listener] = []
         self._processes: list[Process] = []
@@ -315,6 +317,7 @@ class Host(Serving):
     async def _shut(self, grace: float) -> None:
         self._services.check_loop()
         self._closing = True
+        self._door.close()
         if self._ending is not None:
             self._ending.set()
         try:
@@ -348,9 +351,13 @@ class Host(Serving):
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""
-        if self._closing or self._capacity.turns_away():
+        if self._closing or self._capacity.turns_away(len(self._door)):
             transport.abort()
-            return
+        elif not self._door.come(transport, self._services.loop):
+            self._services.bus.publish(LimitHit, limit="max_strangers")
+            transport.abort()
+
+    def _let_in(self, transport: Transport) -> None:
         try:
             self._capacity.arrived(self.accept(transport)._session)  # noqa: SLF001 - as below
         except Exception as error:  # no memory for one more; the listener goes on

@@ -144,7 +144,8 @@ class HostLimits:
     read."""
     max_strangers: int = 256
     """Connections among them whose peer has not sent its hello; for one above that we close the oldest of them, with
-    P-CONN-3."""
+    P-CONN-3. So many more may wait to be let in while those who come have had their share of the host's time; one above
+    that is turned away."""
     max_charge: int = 224 * 1024 * 1024
     """Memory that calls, unread items, kept results, and events that wait for observers take for all peers, counted
     like `Limits.max_call_charge`. Over it calls fail and streams end with `resource_exhausted/max_host_charge`, and we

@@ -42,7 +42,7 @@ from capnet.serving.services import Services
 from capnet.session.capacity import Capacity
 from capnet.session.cleanup import Cleanup
 from capnet.session.driver import Driver
-from capnet.session.fair_share import FairShare
+from capnet.session.fair_share import FIRST_TURNS, FairShare
 from capnet.session.faults import Faults
 from capnet.session.held import Held
 from capnet.session.publisher import Publisher
@@ -170,7 +170,7 @@ class Parts:
             transport,
             held=self.held,
             cleanup=self.cleanup,
-            share=None if capacity is None else FairShare(capacity.shares),
+            share=None if capacity is None else FairShare(capacity.shares, first=FIRST_TURNS),
             owner=session,
             target=self,
             handlers=_HANDLERS,

@@ -26,7 +26,7 @@ class Capacity:
         self.ledger = Ledger(limits.max_charge)
         """What all peers' calls, unread items and kept results take up."""
         self.shares = FairShares()
-        self._limits = limits
+        self.limits = limits
         self._bus = bus
         self._sessions: dict[int, Session] = {}
         self._strangers: dict[int, Session] = {}
@@ -46,9 +46,9 @@ class Capacity:
         self._sessions.pop(session.number, None)
         self._strangers.pop(session.number, None)
 
-    def turns_away(self) -> bool:
-        """Whether a listener's next peer finds no place; observers are told."""
-        if len(self._sessions) < self._limits.max_connections:
+    def turns_away(self, waiting: int) -> bool:
+        """Whether a listener's next peer finds no place, behind those who wait; observers are told."""
+        if len(self._sessions) + waiting < self.limits.max_connections:
             return False
         self._bus.publish(LimitHit, limit="max_connections")
         return True
@@ -56,15 +56,15 @@ class Capacity:
     def arrived(self, session: Session) -> None:
         """A peer has connected and has not said who it is: of too many such, the one that waits longest has to go."""
         self._strangers[session.number] = session
-        if len(self._strangers) <= self._limits.max_strangers:
+        if len(self._strangers) <= self.limits.max_strangers:
             return
         self._strangers = {
             number: stranger for number, stranger in self._strangers.items() if stranger.engine.peer is None
         }
-        if len(self._strangers) > self._limits.max_strangers:
+        if len(self._strangers) > self.limits.max_strangers:
             oldest = self._strangers.pop(next(iter(self._strangers)))
             oldest.publisher.limit_hit("max_strangers")
-            most = bound("HostLimits.max_strangers", self._limits.max_strangers, "host")
+            most = bound("HostLimits.max_strangers", self.limits.max_strangers, "host")
             oldest.engine.abort(ProtocolViolation("P-CONN-3", f"no hello so far, and others wait: {most}"))
             oldest.driver.drain()
 

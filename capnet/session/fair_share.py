@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FairShare", "FairShares"]
+__all__ = ["FIRST_TURNS", "LONG", "FairShare", "FairShares"]
+
+FIRST_TURNS: Final = 3
+"""Turns of a connection in which its peer still arrives: a hello, and what it asks for first."""
 
 SHORT_TURN: Final = 16
 """Frames of a turn while others want theirs."""
@@ -26,7 +29,7 @@ LONG_AGO: Final = 0.5
 class FairShares:
     """The turns of all connections of one host."""
 
-    __slots__ = ("latest", "spent", "turns")
+    __slots__ = ("arriving", "latest", "spent", "turns")
 
     def __init__(self) -> None:
         self.turns = 0
@@ -34,16 +37,23 @@ class FairShares:
         self.spent = 0.0
         """Seconds that they took, and the handlers that went on after them."""
         self.latest: dict[FairShare, float] = {}
-        """When each connection had its last."""
+        """When each connection had its last; those who still arrive count as one (`door.py`)."""
+        self.arriving = 0.0
+        """Seconds that those who arrive took, and have not been told of."""
 
 
 class FairShare:
-    """The turns of one connection."""
+    """The turns of one connection.
 
-    __slots__ = ("_all", "_before", "_began", "_contended", "_due", "_patient", "_seen", "_turn", "_until")
+    Args:
+        first: how many turns its peer arrives in.
+    """
 
-    def __init__(self, of: FairShares) -> None:
+    __slots__ = ("_all", "_before", "_began", "_contended", "_due", "_first", "_patient", "_seen", "_turn", "_until")
+
+    def __init__(self, of: FairShares, *, first: int = 0) -> None:
         self._all = of
+        self._first = first
         self._turn = self._seen = 0
         self._before = self._began = self._due = self._until = 0.0
         self._patient = False
@@ -59,7 +69,11 @@ class FairShare:
 
     def end(self, now: float) -> bool:
         """It is over; whether the next has to wait until others have had as much."""
-        self._all.latest[self] = now
+        if self._first:
+            self._first -= 1
+            self._all.arriving += now - self._began
+        else:
+            self._all.latest[self] = now
         return self._took(now - self._began, now, contended=self._contended)
 
     def worked(self, seconds: float, now: float) -> bool:
