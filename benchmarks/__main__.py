@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import core, instructions, machine, plot, report, scaling
 from benchmarks.comparison import compare
 from benchmarks.contender import BUFFERED, Contender, capnets
+from benchmarks.hotspots import ROOMS
 from benchmarks.loops import installed
 from benchmarks.peers.environment import Installed, install
 from benchmarks.peers.roster import PEERS, Peer
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     hot.add_argument("rows", type=_rows, metavar="W1", help="the workload")
     hot.add_argument("--subject", choices=("F2", "f2-buffered", "capnet"), default="capnet")
     hot.add_argument("--top", type=_count, default=25, help="functions to list (25)")
+    hot.add_argument("--rooms", action="store_const", dest="top", const=ROOMS, help="each room's share in their place")
     _add(hot, "seconds", "loop", "with")
 
     micro = commands.add_parser("micro", help="time framing, codec and a pair of engines, without I/O")

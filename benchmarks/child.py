@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from time import perf_counter
 
 from benchmarks import core, loops, relay
-from benchmarks.hotspots import Profile
+from benchmarks.hotspots import ROOMS, Profile, Profiler, Rooms
 from benchmarks.job import READY, Job
 from benchmarks.memory import open_many_files, resident
 from benchmarks.subject import Unit, subject_named
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
     open_many_files()
-    profile = Profile(job.profile) if job.profile else None
+    profile = Rooms() if job.profile == ROOMS else Profile(job.profile) if job.profile else None
     match job.role:
         case "serve":
             loops.run(lambda: _serve(job, profile), job.loop)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             loops.run(lambda: _both(job), job.loop)
 
 
-async def _serve(job: Job, profile: Profile | None) -> None:
+async def _serve(job: Job, profile: Profiler | None) -> None:
     async with subject_named(job.subject).serving(job.address, job.row) as address:
         print(READY, address, flush=True)
         with _profiled(profile):
@@ -65,7 +65,7 @@ async def _relay(job: Job) -> None:
         await loops.end_of_input("asyncio")
 
 
-async def _drive(job: Job, profile: Profile | None) -> None:
+async def _drive(job: Job, profile: Profiler | None) -> None:
     subject, row = subject_named(job.subject), job.row
     opening = subject.openings[row.shape]
     async with AsyncExitStack() as opened:
@@ -115,7 +115,7 @@ async def _idle(job: Job, unit: Unit) -> Timing:
 
 
 @contextmanager
-def _profiled(profile: Profile | None) -> Generator[None]:
+def _profiled(profile: Profiler | None) -> Generator[None]:
     if profile is None:
         yield
         return

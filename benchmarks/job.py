@@ -32,7 +32,7 @@ class Job:
     core: int | None = None
     """Run on this core only."""
     profile: int = 0
-    """Functions to list; 0 profiles nothing."""
+    """Functions to list; 0 profiles nothing, and `hotspots.ROOMS` by room."""
     seconds: float = 1.0
     units: int = 0
     """How many units both sides do in one process; there nothing is timed."""

@@ -69,7 +69,11 @@ def measure(measurement: Measurement) -> Measured:
 
 
 def profile(measurement: Measurement, top: int) -> tuple[str, str]:
-    """Run it with both processes profiled; returns the `top` functions of the client and of the server, as text."""
+    """Run it with both processes profiled; returns the `top` functions of the client and of the server, as text.
+
+    Args:
+        top: or `hotspots.ROOMS`.
+    """
     with _server(measurement, top) as (address, server, errors):
         answer = _drive(measurement, address, server.pid, errors, top)
         text, _ = server.communicate(timeout=END_SECONDS)

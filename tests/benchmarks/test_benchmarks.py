@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,14 @@ def test_a_row_with_latency_can_be_profiled(capsys: pytest.CaptureFixture[str]) 
     assert "Ordered by: internal time" in client
     assert "data_received" in client
     assert "data_received" in server
+
+
+def test_a_profile_tells_the_share_of_each_room(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "W1", "--rooms", "--seconds", "0.5"]) == 0
+    for side in capsys.readouterr().out.split("\nserver\n"):
+        rooms = {room: float(share) for share, room in re.findall(r"([0-9.]+) %  (\S+)", side)}
+        assert {"capnet/engine", "capnet_transports"} <= rooms.keys()
+        assert 99 < sum(rooms.values()) < 101
 
 
 def test_options_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
