@@ -112,6 +112,11 @@ class GuardedStream(Reader[Any]):
         self._through = through
         self._cross = cross
 
+    @property
+    def __capnet_source__(self) -> object | None:
+        """See `Reader`."""
+        return self._source
+
     async def __anext__(self) -> Any:
         if self._source is None:
             raise StopAsyncIteration
@@ -168,6 +173,10 @@ class GuardedSink(StoppableSink[Any]):
     def fail(self, error: CapnetError) -> None:
         """See `Sink`. After a cut that is why, whatever the writer says."""
         self._sink.fail(error if self._gate.error is None else self._gate.error.again())
+
+    def let_in(self) -> bool:
+        """See `StoppableSink`."""
+        return not isinstance(self._sink, StoppableSink) or self._sink.let_in()
 
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """See `StoppableSink`."""

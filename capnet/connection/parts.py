@@ -256,6 +256,7 @@ class Parts:
         self.services.end_all("the connection closed")
         self.identification.stop()
         self.dispatcher.stop()
+        self.pumps.let_in()
         if not (self.dispatcher.stopped and self.pumps.stopped):
             self._patience = session.loop.call_at(session.loop.now() + STOP_TIMEOUT, self._leave_behind)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "taken_from"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -20,6 +20,11 @@ class Reader(AsyncGenerator[T_co, None]):
     @property
     def __capnet_window__(self) -> tuple[int, int] | None:
         """Items and bytes that may be under way to a peer that reads it, at most; None for what the peer says."""
+        return None
+
+    @property
+    def __capnet_source__(self) -> object | None:
+        """What it takes its items from, if that is another stream of which nobody else may read meanwhile."""
         return None
 
     @abstractmethod
@@ -45,3 +50,11 @@ class Reader(AsyncGenerator[T_co, None]):
         await self.aclose()
         error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
         raise error.with_traceback(tb)
+
+
+def taken_from(stream: object) -> object:
+    """The stream that the items of one come from in the end, behind all that was put in front of it."""
+    source: object | None = stream
+    while isinstance(source, Reader):
+        stream, source = cast("object", source), source.__capnet_source__
+    return stream if source is None else source

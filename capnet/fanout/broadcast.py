@@ -121,6 +121,10 @@ class Broadcast(Generic[T]):
             raise ResourceExhausted("a subscriber has no room", reason="buffer_full", hint="await send()")
         self._audience.put(copied(item) if len(self._audience) else item)
 
+    def __capnet_let_in__(self) -> None:
+        """From now on there is room for whatever is sent: its source has gone, and what comes still is bounded."""
+        self._audience.let_in()
+
     def close(self) -> None:
         """End all streams, each after the items it has still to read. Idempotent; does not wait for the readers."""
         self._audience.end(None)

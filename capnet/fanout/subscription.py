@@ -11,6 +11,7 @@ wake; who was woken looks for itself what has changed.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -215,6 +216,12 @@ class Inbox(Generic[T]):
         self._buffer.append(delivery.item)
         delivery.arrived(self)
 
+    def let_in(self) -> None:
+        """Whatever comes finds room, also what has waited for it."""
+        self.capacity = sys.maxsize
+        while self.sends:
+            self._admit()
+
     def end(self, error: MakeError | None) -> None:
         """Nothing more comes. Items whose sends wait were sent before the end, so they are read before it."""
         self._audience.pop(self, None)
@@ -345,6 +352,11 @@ class Audience(Generic[T]):
             raise FailedPrecondition("nothing can be sent after the end", reason="closed")
         # A copy, because readers may be collected, and so leave, at any step.
         return [inbox for inbox in tuple(self._members) if not inbox.put(item)]
+
+    def let_in(self) -> None:
+        """Nobody waits for a reader any more."""
+        for inbox in tuple(self._members):
+            inbox.let_in()
 
     def end(self, error: Exception | None) -> None:
         """End all streams, also those to come. The first end counts, later ones do nothing."""

@@ -291,8 +291,8 @@ def _apart(lowered: tuple[Any, References]) -> tuple[Any, References]:
     """What was lowered, in which no iterator stands twice: each of its items goes to one reader only."""
     _, references = lowered
     if len(references) > 1:
-        sources = [one.subject.source for one in references if type(one) is StreamRef and type(one.subject) is Producer]
-        iterators = [id(source) for source in sources if hasattr(kind_of(source), "__anext__")]
+        producers = [one.subject for one in references if type(one) is StreamRef and type(one.subject) is Producer]
+        iterators = [id(producer.iterator) for producer in producers if producer.iterator is not None]
         if len(set(iterators)) < len(iterators):
             raise Unencodable("one stream stands in two places: each of its items goes to one reader only")
     return lowered

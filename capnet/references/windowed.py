@@ -90,6 +90,11 @@ class WindowedStream(Reader[T]):
         """See `Reader`."""
         return self._window
 
+    @property
+    def __capnet_source__(self) -> object | None:
+        """See `Reader`."""
+        return self._source
+
     async def __anext__(self) -> T:
         return await anext(self._source)
 
@@ -126,6 +131,10 @@ class WindowedSink(StoppableSink[T]):
     def fail(self, error: CapnetError) -> None:
         """See `Sink`."""
         self._sink.fail(error)
+
+    def let_in(self) -> bool:
+        """See `StoppableSink`."""
+        return not isinstance(self._sink, StoppableSink) or self._sink.let_in()
 
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """See `StoppableSink`."""

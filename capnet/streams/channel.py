@@ -99,6 +99,11 @@ class _ChannelSink(StoppableSink[T]):
         self._finish()
         self._broadcast.fail(error)
 
+    def let_in(self) -> bool:
+        """See `StoppableSink`; it is a window at most."""
+        self._broadcast.__capnet_let_in__()
+        return True
+
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """See `StoppableSink`."""
         self._link.on_stopped = callback

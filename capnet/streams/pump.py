@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from capnet.contract import Sink
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
+from capnet.contract.reader import taken_from
 from capnet.engine.exports import Export
 from capnet.engine.streams import OutStream
 from capnet.engine.streams import Stream as EngineStream
@@ -56,6 +57,15 @@ class Pumps:
         """Whether no task is left."""
         return not self._pumps
 
+    def let_in(self) -> None:
+        """The connection has ended: what came on it goes to sinks of ours without waiting for their readers.
+
+        What goes on to another peer keeps nobody here waiting; it leaves when there is room for it.
+        """
+        for pump in tuple(self._pumps):
+            if not pump.let_in():
+                del self._pumps[pump]
+
     def leave_behind(self) -> list[str]:
         """Wait no longer for tasks that do not end; gives what these are."""
         left = ["stream"] * len(self._pumps)
@@ -85,15 +95,16 @@ class Pumps:
                 if self._session.bus.observed:
                     self._session.publisher.stream_opened(stream, hosted)
                 self._pumps[pump] = None
-                if hasattr(kind_of(pump.source), "__anext__"):
-                    _sent[id(pump.source)] = pump
+                if pump.iterator is not None:
+                    _sent[id(pump.iterator)] = pump
                 self._session.loop.spawn(pump.run, self.ended)
 
     def ended(self, pump: Pump, error: CapnetError | None) -> None:
         """A task has ended."""
         session = self._session
         self._pumps.pop(pump, None)
-        _sent.pop(id(pump.source), None)
+        if pump.iterator is not None:
+            del _sent[id(pump.iterator)]
         pump.opened = None
         if session.publisher.streams and type(pump.stream) is OutStream:
             session.publisher.stream_closed(pump.stream, error)
@@ -127,17 +138,19 @@ class Pump(Flow):
         stream: the stream, once it is open.
         error: what has ended it from outside.
         hosted: the implementation that hands the stream out, if one does.
+        iterator: what gives each item once, to this stream and no other.
         parent: what the capabilities in its items came of.
         opened: its place in the lineage, if it ends with `parent` and was not handed out by a call on that.
     """
 
-    __slots__ = ("__weakref__", "_scope", "error", "hosted", "opened", "parent", "stream")
+    __slots__ = ("__weakref__", "_scope", "error", "hosted", "iterator", "opened", "parent", "stream")
 
     def __init__(self, streams: Streams) -> None:
         super().__init__(streams)
         self.stream: Any = None
         self.error: CapnetError | None = None
         self.hosted: Hosted | None = None
+        self.iterator: object | None = None
         self.parent: Granted | None = None
         self.opened: Opened | None = None
         self._scope = CancelScope()
@@ -187,6 +200,10 @@ class Pump(Flow):
             self._streams.session.faults.unexpected("end of a stream", raised)
         return error
 
+    def let_in(self) -> bool:
+        """The connection has ended. Whether this ends soon, too, whoever reads what it moves or does not."""
+        return True
+
     @property
     def source(self) -> object:
         """What the items come from, if that is an object of ours."""
@@ -217,9 +234,12 @@ class Producer(Pump):
     def __init__(
         self, streams: Streams, source: AsyncIterable[Any], position: Position, leaving: Leaving | None
     ) -> None:
-        if id(source) in _sent:
-            raise TypeError("this stream is being sent already: each of its items goes to one reader only")
         super().__init__(streams)
+        origin = taken_from(source)
+        if hasattr(kind_of(origin), "__anext__"):
+            if id(origin) in _sent:
+                raise TypeError("this stream is being sent already: each of its items goes to one reader only")
+            self.iterator = origin
         self._source = source
         self._position = position
         self._leaving = leaving
@@ -306,6 +326,10 @@ class Consumer(Pump):
         super().__init__(streams)
         self._sink = sink
         self._reader: StreamReader | None = None
+
+    def let_in(self) -> bool:
+        """See `Pump`."""
+        return not isinstance(self._sink, StoppableSink) or self._sink.let_in()
 
     async def move(self) -> None:
         """See `Pump`."""

@@ -36,6 +36,10 @@ class StoppableSink(Sink[T_contra]):
         """Items and bytes that may be under way from a peer that writes it, at most; None for what our limits say."""
         return None
 
+    def let_in(self) -> bool:
+        """Its writer has gone. Whether what is on its way from there can be sent without waiting, from now on."""
+        return False
+
     @abstractmethod
     def on_stopped(self, callback: Callable[[], object]) -> None:
         """Call back when that is so; in any thread, and at any moment."""

@@ -29,10 +29,11 @@ from capnet import (
     channel,
     release,
     stream,
+    windowed,
 )
 from capnet.observe import HandlerFailed
 from capnet.testing import connected
-from tests.connection.flows import Flows, MemFlows, Post, nothing_open, turns
+from tests.connection.flows import Flows, MemFlows, Post, nothing_open, read_into, turns
 from tests.connection.shop import Item, MemItem, socket_pair, until
 
 # --- both ends here ---
@@ -502,6 +503,56 @@ async def test_a_sink_that_cannot_end_in_order(end: str, raised: Exception) -> N
 
 
 # --- we write, the peer reads ---
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["channel", "windowed"])
+async def test_a_full_channel_holds_up_no_close(wrapped: bool) -> None:
+    """What had come is there for a later reader, and then why there is no more."""
+    failed: list[HandlerFailed] = []
+    sent: list[int] = []
+    async with connected(implementation := MemFlows()) as (server, client):
+        client.on(HandlerFailed, failed.append)
+        flows = await client.bootstrap(Flows)
+        sink, numbers = channel(int, buffer=3)
+        remote = await kept_sink(flows, implementation, windowed(sink, items=2) if wrapped else sink)
+        del sink
+
+        async def write() -> None:
+            while True:
+                await remote.send(len(sent))
+                sent.append(len(sent))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await turns(server, client, 10)
+            tasks.cancel_scope.cancel()
+        await turns(server, client)
+        await client.aclose(grace=0)
+    seen: list[int] = []
+    with pytest.raises(Unavailable):
+        await read_into(seen, numbers)
+    assert seen == sent and len(sent) > 3
+    assert failed == [], "nothing was left behind"
+
+
+async def test_what_goes_on_to_a_peer_that_does_not_read_holds_up_no_close() -> None:
+    failed: list[HandlerFailed] = []
+    async with connected(source := MemFlows()) as (server, client), connected(reader := MemFlows()) as (_, onward):
+        client.on(HandlerFailed, failed.append)
+        reader.own_sink, numbers = channel(int, buffer=2)
+        flows = await client.bootstrap(Flows)
+        through = await (await onward.bootstrap(Flows)).open_sink()
+        remote = await kept_sink(flows, source, through)
+        del through
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_on, remote)
+            await turns(server, client, 10)
+            tasks.cancel_scope.cancel()
+        await client.aclose(grace=0)
+        assert client.closed
+        assert await anext(numbers) == 0
+        assert failed == [], "nothing was left behind"
 
 
 async def test_the_reading_end_can_be_passed() -> None:

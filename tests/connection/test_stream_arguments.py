@@ -20,12 +20,14 @@ from capnet import (
     Internal,
     InvalidArgument,
     Limits,
+    Membrane,
     NotFound,
     Stream,
     channel,
     notify,
     release,
     stream,
+    windowed,
 )
 from capnet.observe import HandlerFailed
 from capnet.testing import connected
@@ -180,6 +182,29 @@ async def test_an_iterator_goes_to_one_reader_at_a_time() -> None:
 
         each = cast("AsyncIterable[int]", Anew())
         assert await flows.add_each([each, each]) == [10, 10]
+        release(flows)
+        await nothing_open(server, client)
+
+
+async def test_what_stands_in_front_of_an_iterator_makes_no_second_one() -> None:
+    async with connected(MemFlows()) as (server, client):
+        flows = await client.bootstrap(Flows)
+        membrane = Membrane()
+        crossing = membrane.wrap(flows)
+        items = Counting(5).run()
+        with pytest.raises(InvalidArgument):
+            await flows.add_each([windowed(items, items=2), items])
+        first = cast("Any", flows.add(windowed(items, items=2)))
+        for again in (items, windowed(items, items=1), windowed(windowed(items, items=3), size=10)):
+            with pytest.raises(InvalidArgument):
+                await flows.add(again)
+            with pytest.raises(InvalidArgument):
+                await crossing.add(again)
+        assert await first == 10
+        await until(lambda: client.stats()["streams"] == 0)
+        assert await flows.add(items) == 0
+        del crossing
+        membrane.cut()
         release(flows)
         await nothing_open(server, client)
 
