@@ -134,7 +134,7 @@ class CapnetError(Exception):
         """
         kind = type(self)
         native = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-        error: CapnetError = native.__new__(kind, *self.args)
+        error: CapnetError = native.__new__(kind, *_arguments(self))
         error.__dict__.update(self.__dict__)
         return error
 
@@ -420,6 +420,8 @@ _BY_CODE: Final[dict[str, type[CapnetError]]] = {
         Internal,
     )
 }
+_arguments: Final[Any] = BaseException.__dict__["args"].__get__
+"""The arguments of an error, whatever its class has under that name."""
 _WORDS: Final = ("reason", "retry")
 _FIELDS: Final = ("message", "reason", "retry", "details")
 _TYPES: Final = frozenset((str, reason, retry, dict) for reason in (str, NoneType) for retry in (str, NoneType))

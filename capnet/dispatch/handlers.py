@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from inspect import CO_ITERABLE_COROUTINE
 from itertools import count
 from math import inf
+from types import GeneratorType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -231,12 +233,19 @@ def checked(given: Any, waits: bool) -> Any:
     """
     if not waits and hasattr(kind_of(given), "__aiter__"):
         return given
-    if waits and hasattr(kind_of(given), "__await__"):
+    if waits and _can_be_awaited(given):
         return _await(given)
     if isinstance(given, Coroutine):
         given.close()
     expected = "an awaitable" if waits else "a stream"
     raise TypeError(f"it has returned `{kind_of(given).__qualname__}`, and {expected} is declared")
+
+
+def _can_be_awaited(given: Any) -> bool:
+    """Whether `await` takes it: by its class, or because `types.coroutine` has made it of a generator."""
+    if type(given) is GeneratorType:
+        return bool(given.gi_code.co_flags & CO_ITERABLE_COROUTINE)
+    return hasattr(kind_of(given), "__await__")
 
 
 async def _await(given: Awaitable[Any]) -> Any:

@@ -362,8 +362,8 @@ class Audience(Generic[T]):
         """End all streams, also those to come. The first end counts, later ones do nothing."""
         self.check()
         if not self._ended:
-            self._ended = True
             self._error = None if error is None else _maker(error)
+            self._ended = True
             for inbox in tuple(self._members):
                 inbox.end(self._error)
 

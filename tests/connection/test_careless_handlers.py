@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
 from typing import Any, cast
 
 import pytest
@@ -83,10 +84,16 @@ async def test_whatever_can_be_awaited_is() -> None:
     async def one() -> int:
         return 1
 
+    @coroutine
+    def made_of_a_generator() -> Generator[Any, Any, int]:
+        yield from one().__await__()
+        return 2
+
     async with connected(MemDesk()) as (_, client):
         desk = await client.bootstrap(Desk)
         assert await desk.go(lambda text: Later()) == 7
         assert await desk.go(lambda text: one()) == 1
+        assert await desk.go(lambda text: made_of_a_generator()) == 2
         assert await desk.go(lambda text: desk.go(lambda text: one())) == 1
 
 

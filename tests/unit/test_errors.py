@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from capnet import errors
@@ -231,6 +233,14 @@ def test_a_copy_runs_no_code_of_its_class() -> None:
     assert plain is not None and plain.details == {} and type(plain) is NotFound
     for kind in (DeadlineExceeded, Unavailable):  # an OSError has a constructor of its own
         assert type(kind("x").again()) is kind and kind("x").again().message == "x"
+
+
+def test_a_copy_is_made_whatever_its_class_says_of_its_arguments() -> None:
+    class Shy(NotFound):
+        args: Any = property(lambda self: 1 / 0)
+
+    copy = Shy("x").again()
+    assert type(copy) is Shy and copy.message == "x"
 
 
 def test_what_is_told_is_of_a_class_of_ours_with_the_right_types() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
@@ -223,6 +224,19 @@ def test_an_error_for_all_comes_once_to_each_after_the_items(error: Exception) -
         assert getattr(caught.value, "details", None) == getattr(error, "details", None)
         assert rest(subscription) == []
     assert len(depths) == 1  # the traceback does not grow from reader to reader
+
+
+def test_an_error_that_cannot_be_told_leaves_the_end_to_others() -> None:
+    class Silent(KeyError):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    broadcast = Broadcast[int]()
+    subscription = broadcast.subscribe()
+    with pytest.raises(RuntimeError):
+        broadcast.fail(Silent())
+    broadcast.close()
+    assert rest(subscription) == []
 
 
 async def test_items_whose_sends_wait_are_read_before_the_end() -> None:
