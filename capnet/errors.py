@@ -136,6 +136,9 @@ class CapnetError(Exception):
         native = next(base for base in kind.__mro__ if base.__module__ == "builtins")
         error: CapnetError = native.__new__(kind, *_arguments(self))
         error.__dict__.update(self.__dict__)
+        notes = error.__dict__.get("__notes__")
+        if notes is not None:  # what is added to one is not added to all
+            error.__dict__["__notes__"] = list(notes)
         return error
 
     def to_wire(self) -> tuple[str, str, dict[str, Any] | None]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from anyio import CancelScope, create_task_group, move_on_after
 from anyio import Event as Signal
 
-from capnet.connection.connect import GRACE, begin, find_scheme, opened
+from capnet.connection.connect import GRACE, begin, find_scheme, in_development, opened
 from capnet.connection.connection import Connection
 from capnet.connection.parts import STOP_TIMEOUT
 from capnet.connection.retry import Retry
@@ -54,6 +54,7 @@ class Host(Serving):
         host_limits: bounds for all of them together.
         record: a file to record to what is said on all connections, for `capnet decode` and `capnet trace`.
         record_values: record arguments, results and items as well, and not only how large they are.
+        development: help with finding mistakes, as for `capnet.connect`.
 
     Raises:
         InvalidArgument: the name is not printable or longer than 256 bytes.
@@ -72,6 +73,7 @@ class Host(Serving):
         host_limits: HostLimits | None = None,
         record: str | PathLike[str] | None = None,
         record_values: bool = False,
+        development: bool | None = None,
     ) -> None:
         bus = Bus()
         services = Services(
@@ -85,6 +87,7 @@ class Host(Serving):
         self._limits = limits or Limits()
         self._record = record
         self._record_values = record_values
+        self._development = in_development(development)
         self._recorder: Recorder | None = None
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
@@ -231,6 +234,7 @@ class Host(Serving):
             bus=self._services.bus,
             hooks=self._services.hooks,
             capacity=self._capacity,
+            development=self._development,
         )
         self._connections[connection.number] = connection
         if connection.process is not None:

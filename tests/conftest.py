@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +35,14 @@ def pytest_configure() -> None:
     """A shell that runs the tests in the background has them ignore SIGINT, and with them the programs they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logging_not_configured() -> Iterator[None]:
+    """As in most programs: pytest would have all that `logging` is given, and nothing would go to standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("capnet.observe.log._logging", logging.Logger("a logger that nothing takes from"))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -138,6 +138,9 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
             raise self._error.again()
         return self._value  # type: ignore[no-any-return]
 
+    def piped(self) -> None:
+        """Something is made of what it will bring."""
+
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call back when it has ended, before anybody who awaits it goes on. It must not raise."""
         self._when_done = self._when_done or []

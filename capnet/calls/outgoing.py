@@ -20,6 +20,7 @@ from capnet.wire.values import is_plain, unencodable_text
 from .call import Call, Late, NotYet, Payloads, Target
 from .dependent import DependentCalls
 from .metadata import going_along, with_one_way
+from .watched import WatchedCall
 
 __all__ = ["Calls", "call_failed", "call_returned"]
 
@@ -34,12 +35,13 @@ class Calls:
         dependent: calls that wait for the results of others.
     """
 
-    __slots__ = ("dependent", "held", "payloads", "session")
+    __slots__ = ("_kind", "dependent", "held", "payloads", "session")
 
     payloads: Payloads
 
     def __init__(self, session: Session, held: Held) -> None:
         self.session = session
+        self._kind: type[Call[Any]] = WatchedCall if session.development else Call
         self.held = held
         self.dependent = DependentCalls(session, held, self._send_dependent)
 
@@ -62,7 +64,7 @@ class Calls:
         loop = self.session.loop
         loop.check()
         timeout = loop.time_left()
-        call: Call[Any] = Call(self, method)
+        call: Call[Any] = self._kind(self, method)
         if method.timeout is not None and (timeout is None or method.timeout < timeout):
             timeout = method.timeout
             call.expire_at(loop.now() + timeout)

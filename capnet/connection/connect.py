@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
@@ -24,9 +25,21 @@ from capnet.transport import Transport, TransportScheme
 from .connection import Connection
 from .retry import Retry, retry_of, trying
 
-__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "opened"]
+__all__ = [
+    "GRACE",
+    "OWN",
+    "begin",
+    "connect",
+    "find_scheme",
+    "in_development",
+    "known_schemes",
+    "memory_ends",
+    "opened",
+]
 
 GROUP: Final = "capnet.transports"
+VARIABLE: Final = "CAPNET_DEVELOPMENT"
+"""What of the environment turns development mode on where the program says nothing."""
 GRACE: Final = 1.0
 """Seconds that calls in flight have when a block ends without an error."""
 
@@ -49,6 +62,9 @@ class connect:
         auth: plain data for the peer's policy, at most 4 KiB with the rest of the hello.
         record: a file to record to what both sides say, for `capnet decode` and `capnet trace`.
         record_values: record arguments, results and items as well, and not only how large they are.
+        development: help with finding mistakes: errors bring the traceback of their handler to peers that run as our
+            own user on this machine, and what is slow, held up or not awaited is told. None has the environment decide
+            (`CAPNET_DEVELOPMENT=1`); without a word it is off.
         options: for the transport.
 
     Entering returns when the transport is connected, unless `ready` is set: the handshake goes on while the first calls
@@ -72,6 +88,7 @@ class connect:
         auth: Any = None,
         record: str | PathLike[str] | None = None,
         record_values: bool = False,
+        development: bool | None = None,
         **options: Any,
     ) -> None:
         self._url = url
@@ -81,6 +98,7 @@ class connect:
         self._record_values = record_values
         self._recorder: Recorder | None = None
         self._settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
+        self._settings["development"] = in_development(development)
         self._options = options
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connection: Connection | None = None
@@ -222,6 +240,11 @@ async def attempt(
             connection._services.bus.attach(None)  # noqa: SLF001 - nobody has it
             raise
     return connection
+
+
+def in_development(said: bool | None) -> bool:
+    """Whether it is development mode: as the program says, or the environment where that says nothing."""
+    return os.environ.get(VARIABLE, "") not in ("", "0") if said is None else said
 
 
 def begin(loop: Loop, transport: Transport, recorder: Recorder | None = None, **settings: Any) -> Connection:

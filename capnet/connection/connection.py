@@ -57,9 +57,22 @@ class Connection(Serving):
         bus: Bus | None = None,
         hooks: CloseHooks | None = None,
         capacity: Capacity | None = None,
+        development: bool = False,
     ) -> None:
         self._parts = parts = Parts(
-            self, loop, transport, name, limits or Limits(), policy, auth, instance, names, bus, hooks, capacity
+            self,
+            loop,
+            transport,
+            name,
+            limits or Limits(),
+            policy,
+            auth,
+            instance,
+            names,
+            bus,
+            hooks,
+            capacity,
+            development,
         )
         super().__init__(parts.services, parts.scopes)
         self._session = parts.session

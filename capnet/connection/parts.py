@@ -17,6 +17,7 @@ from capnet.calls.outgoing import Calls, call_failed, call_returned
 from capnet.contract import Cap, contract_spec
 from capnet.dispatch.dispatcher import Dispatcher
 from capnet.dispatch.handlers import Handlers
+from capnet.dispatch.watched import WatchedHandlers
 from capnet.engine import events as engine_events
 from capnet.engine.engine import Engine
 from capnet.engine.inspect import stats
@@ -41,12 +42,14 @@ from capnet.serving.scope import Scopes
 from capnet.serving.services import Services
 from capnet.session.capacity import Capacity
 from capnet.session.cleanup import Cleanup
+from capnet.session.disclosure import is_ours
 from capnet.session.driver import Driver
 from capnet.session.fair_share import FIRST_TURNS, FairShare
 from capnet.session.faults import Faults
 from capnet.session.held import Held
 from capnet.session.publisher import Publisher
 from capnet.session.session import Session
+from capnet.session.watchdog import Watchdog
 from capnet.streams.flow import Streams
 from capnet.streams.pump import Pumps
 from capnet.transport import Transport
@@ -93,6 +96,7 @@ class Parts:
         "services",
         "session",
         "taken_back",
+        "watchdog",
     )
 
     def __init__(
@@ -109,6 +113,7 @@ class Parts:
         bus: Bus | None,
         hooks: CloseHooks | None,
         capacity: Capacity | None,
+        development: bool,
     ) -> None:
         whole = None if capacity is None else capacity.ledger
         unheard = Ledger(0, whole)
@@ -117,7 +122,11 @@ class Parts:
         hello = Hello(name, limits, auth=auth, instance=instance)
         engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
-        self.session = session = Session(loop, engine, transport.attestation, publisher, faults, unheard)
+        self.session = session = Session(
+            loop, engine, transport.attestation, publisher, faults, unheard, development=development
+        )
+        session.confides = development and is_ours(transport.attestation)
+        self.watchdog = Watchdog.begin(self, loop) if development else None
         self.capacity = capacity
         self.pings: dict[int, Waiter] = {}
         """Of ours that have not come back."""
@@ -144,7 +153,10 @@ class Parts:
         hook = hook_of(policy, "guard")
         guard = None if hook is None else Guard(session, hook)
         session.guarded = guard is not None
-        handlers = Handlers(session, payloads, self.lineage, guard)
+        if self.watchdog is None:
+            handlers = Handlers(session, payloads, self.lineage, guard)
+        else:
+            handlers = WatchedHandlers(session, payloads, self.lineage, guard, self.watchdog)
         self.dispatcher: Dispatcher = Dispatcher(session, handlers, self.forwarders, guard)
         self.follower = Follower(session, self.lineage, self.dispatcher, self.pumps)
         self.services = Services(
@@ -293,6 +305,8 @@ class Parts:
         for waiter in tuple(self.pings.values()):
             session.loop.wake(waiter)
         session.publisher.closed(cause)
+        if self.watchdog is not None:
+            self.watchdog.end(self)
         session.unheard.clear()
         if self.capacity is not None:
             self.capacity.ended(session)

@@ -10,10 +10,14 @@ from capnet.wire.values import lower, only_data
 
 from .outbox import Outbox
 
-__all__ = ["MAX_ERROR_DETAILS", "as_sent", "error_fields", "read_error"]
+__all__ = ["MAX_ERROR_DETAILS", "MAX_TRACEBACK", "TRACEBACK", "as_sent", "error_fields", "read_error"]
 
 MAX_ERROR_DETAILS: Final = 16 * 1024
 """Longest encoded details of an error; longer ones are left out, whether they come or go."""
+TRACEBACK: Final = "capnet.traceback"
+"""The detail that has the callee's traceback, where it tells that (P-ERR-4)."""
+MAX_TRACEBACK: Final = 8 * 1024
+"""Bytes of it that are sent, and characters that are kept: the last, which are the nearest to where it was raised."""
 
 
 def error_fields(outbox: Outbox, error: CapnetError) -> list[Any]:
@@ -34,7 +38,18 @@ def read_error(outbox: Outbox, frame: list[Any], size: int) -> CapnetError:
     details = rest[0] if rest else None
     if details and size > MAX_ERROR_DETAILS:
         details = _bounded(outbox, details)
-    return from_wire(code, message, details)
+    error = from_wire(code, message, details)
+    if TRACEBACK in error.details:
+        _note(error, error.details.pop(TRACEBACK))
+    return error
+
+
+def _note(error: CapnetError, traceback: object) -> None:
+    """What is told of the callee's side goes no further: a note does not travel. Nothing in it speaks to a terminal."""
+    if isinstance(traceback, str):
+        lines = traceback[-MAX_TRACEBACK:].rstrip("\n").split("\n")
+        shown = ("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line) for line in lines)
+        error.add_note("\n  | ".join(("traceback at the callee:", *shown)))
 
 
 def _bounded(outbox: Outbox, details: Mapping[str, Any]) -> dict[str, Any]:

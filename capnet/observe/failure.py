@@ -7,20 +7,24 @@ usual text is made when somebody asks for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from itertools import dropwhile
 from traceback import FrameSummary, StackSummary, walk_tb
 from types import CodeType, TracebackType
 from typing import Final
 
 from capnet.errors import EXITS
 
-__all__ = ["MAX_TEXT", "Failure", "failure_of", "name_of"]
+__all__ = ["MAX_TEXT", "OWN", "Failure", "beyond_ours", "failure_of", "name_of"]
 
 MAX_TEXT: Final = 1024
 """Characters of a text in an event; longer ones are cut."""
 _MAX_LINES: Final = 20
 """Lines of a traceback that are kept, those nearest to where it was raised."""
 _MAX_CAUSES: Final = 3
+OWN: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+"""How the names of the files begin that capnet is in."""
 _BYTES: Final = 400
 _BYTES_PER_LINE: Final = 100
 
@@ -85,6 +89,13 @@ def _failure_of(error: BaseException, causes: int) -> Failure:
         error.__cause__ is not None,
         _lines_of(error.__traceback__),
     )
+
+
+def beyond_ours(failure: Failure) -> Failure | None:
+    """The same from where capnet has called other code, None when it has not: then there is no line to look at."""
+    lines = failure._lines  # noqa: SLF001
+    theirs = tuple(dropwhile(lambda line: line[0].co_filename.startswith(OWN), lines))
+    return replace(failure, _lines=theirs) if theirs else None
 
 
 def name_of(called: object) -> str:

@@ -52,6 +52,7 @@ class PluginHost:
         limits: bounds that hold for each plugin; the untrusted profile by default.
         host_limits: bounds for all of them together.
         policy: decides beside that which plugin may have which name; a plugin's `principal` is its name.
+        development: help with finding mistakes, as for `capnet.connect`; plugins that say nothing themselves do it too.
 
     Leaving the block stops all plugins, those that others require last.
     """
@@ -64,8 +65,9 @@ class PluginHost:
         limits: Limits | None = None,
         host_limits: HostLimits | None = None,
         policy: Policy | None = None,
+        development: bool | None = None,
     ) -> None:
-        self._host = Host(name=name, limits=limits, host_limits=host_limits, policy=policy)
+        self._host = Host(name=name, limits=limits, host_limits=host_limits, policy=policy, development=development)
         self._loaded: dict[str, _Loaded] = {}
         """In the order in which they were loaded."""
         self._exposed: dict[str, ContractSpec] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from anyio import CancelScope, to_thread
 from anyio import Event as Signal
 
+from capnet.connection.connect import VARIABLE as DEVELOPMENT
 from capnet.connection.connect import begin, find_scheme, memory_ends
 from capnet.connection.connection import Connection
 from capnet.errors import ResourceExhausted, Unavailable
@@ -48,7 +49,9 @@ async def begun(host: Host, begin_task: Begin, spec: PluginSpec[C], generation: 
     else:
         if spec.sha256:
             await to_thread.run_sync(check_pins, spec)
-        ours = await _in_its_own(begin_task, spec, generation, output, written)
+        # The plugin's own code finds it there, and so may say otherwise.
+        env = {DEVELOPMENT: "1"} if host._development else {}  # noqa: SLF001 - no word of users
+        ours = await _in_its_own(begin_task, spec, generation, output, written, env)
     ours.attestation = replace(ours.attestation, principal=spec.name)
     try:
         connection = host.accept(ours)
@@ -59,7 +62,7 @@ async def begun(host: Host, begin_task: Begin, spec: PluginSpec[C], generation: 
 
 
 async def _in_its_own(
-    begin_task: Begin, spec: PluginSpec[C], generation: int, output: Output, written: Signal
+    begin_task: Begin, spec: PluginSpec[C], generation: int, output: Output, written: Signal, env: Mapping[str, str]
 ) -> Transport:
     command = confined(spec)
     pipes: dict[Channel, int] = {}
@@ -70,7 +73,7 @@ async def _in_its_own(
             theirs.append(end)
         options: dict[str, Any] = {
             "argv": command,
-            "env": {"PYTHONUNBUFFERED": "1", **spec.env},  # a line is there when it was written
+            "env": {"PYTHONUNBUFFERED": "1", **env, **spec.env},  # a line is there when it was written
             "cwd": spec.cwd,
             "stdout": theirs[0],
             "stderr": theirs[1],
@@ -128,7 +131,8 @@ def _in_this_process(host: Host, begin_task: Begin, spec: PluginSpec[C]) -> Tran
 
 
 async def _be_plugin(host: Host, main: Main, name: str, transport: Transport) -> None:
-    connection: Connection = begin(host._running(), transport, name=name)  # noqa: SLF001 - the same loop
+    development = host._development  # noqa: SLF001 - as above
+    connection: Connection = begin(host._running(), transport, name=name, development=development)  # noqa: SLF001
     try:
         await serve(main, connection)
     finally:

@@ -45,6 +45,7 @@ def pipe(call: Coroutine[Any, Any, T]) -> T:
     """
     if not isinstance(call, Call):
         raise TypeError(f"pipe() takes a call on a proxy that is not awaited, not a {type(call).__name__}")
+    call.piped()
     return cast("T", _promise(call, promised(call), call.method.result))
 
 

@@ -1,4 +1,4 @@
-"""Disclosure: what a peer is told of an error that user code has raised (P-ERR-2). User code is not trusted here.
+"""Disclosure: what a peer is told of an error that user code has raised (P-ERR-2, P-ERR-4). User code is not trusted.
 
 Its class may have a constructor, fields and properties of its own, which say anything or raise; that is the matter of
 one call. What leaves is an error of ours with fields of the right types, and with those details that can travel.
@@ -6,12 +6,13 @@ one call. What leaves is an error of ours with fields of the right types, and wi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 from capnet.contract import Cap
 from capnet.contract.plain import plain
-from capnet.engine.error_fields import MAX_ERROR_DETAILS
+from capnet.engine.error_fields import MAX_ERROR_DETAILS, MAX_TRACEBACK, TRACEBACK
 from capnet.errors import (
     EXITS,
     CallCancelled,
@@ -23,11 +24,13 @@ from capnet.errors import (
     told,
 )
 from capnet.loop import Loop
+from capnet.observe.failure import beyond_ours, failure_of
+from capnet.transport import Attestation
 from capnet.wire.values import OfAnotherType, Unencodable, lower
 
 from .session import Session
 
-__all__ = ["cancelled", "cannot_travel", "goes_on", "holds", "tellable", "told_of"]
+__all__ = ["cancelled", "cannot_travel", "goes_on", "holds", "is_ours", "tellable", "told_of"]
 
 _exceptions_in: Final[Callable[[Any], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _AROUND: Final = 2
@@ -44,12 +47,48 @@ def told_of(session: Session, where: str, raised: BaseException) -> CapnetError 
     """
     leaves = list(_leaves(raised))
     if len(leaves) == 1 and issubclass(type(leaves[0]), CapnetError):  # a handler may fan out in a task group
-        return tellable(session, cast("CapnetError", leaves[0]), where)
-    if holds(raised, EXITS):
+        error = tellable(session, cast("CapnetError", leaves[0]), where)
+    elif holds(raised, EXITS):
         return _ending()
-    if all(issubclass(type(leaf), session.loop.cancelled) for leaf in leaves):
+    elif all(issubclass(type(leaf), session.loop.cancelled) for leaf in leaves):
         return None
-    return session.faults.unexpected(where, raised)
+    else:
+        error = session.faults.unexpected(where, raised)
+    return _traced(session, error, raised) if session.confides else error
+
+
+def is_ours(attestation: Attestation) -> bool:
+    """Whether the peer runs as the user that we run as, on this machine: it may read our files, and our memory."""
+    if attestation.transport == "memory":
+        return True
+    own = os.geteuid() if hasattr(os, "geteuid") else None
+    return attestation.transport in ("unix", "exec") and own is not None and attestation.uid == own
+
+
+def _traced(session: Session, error: CapnetError, raised: BaseException) -> CapnetError:
+    """The same error, with where it was raised as far as there is room for it; only for who is confided in."""
+    failure = failure_of(raised)
+    beyond = beyond_ours(failure)
+    if TRACEBACK in error.details or (beyond is None and type(error) is not Internal):
+        return error  # capnet has raised it, and it says why
+    where = str(failure) if beyond is None else beyond.traceback.rstrip("\n")
+    text = "\n".join((where, *_notes_of(raised))).encode("utf-8", "replace")
+    taken = len(session.engine.codec.encode(error.details)) if error.details else 0
+    room = min(MAX_TRACEBACK, MAX_ERROR_DETAILS - _MARGIN - taken)
+    error = error.again()
+    if room > 0:
+        error.details = {**error.details, TRACEBACK: text[-room:].decode("utf-8", "ignore")}
+    return error
+
+
+def _notes_of(raised: BaseException) -> list[str]:
+    """What was noted on it, also by us where it came from another peer."""
+    try:
+        return [str(note) for note in raised.__notes__]
+    except EXITS:
+        raise
+    except BaseException:  # there are none, or its class has failed
+        return []
 
 
 def cancelled(session: Session, what: str) -> CapnetError:
@@ -77,7 +116,7 @@ def cannot_travel(session: Session, what: str, where: str, error: InvalidArgumen
     """
     internal = session.faults.unexpected(where, error)
     if isinstance(error, Unencodable) and error.refusal is OfAnotherType:
-        return internal
+        return _traced(session, internal, error) if session.confides else internal
     details = internal.details
     why = told(error) or Internal("its class has failed")
     text = f"the {what} cannot travel: {why.message}; {details['correlation']} finds it in the callee's log"

@@ -1,7 +1,8 @@
-"""`Publisher`: what a connection does, as events for observers (P-CAP-8).
+"""`Publisher`: what a connection does, as events for observers (P-CAP-8), and the little of it that is logged.
 
 Every report is made only when somebody observes; where nobody does, nothing is built. A start that was reported is
-followed by its end, whatever happens in between.
+followed by its end, whatever happens in between. The log hears of connections and denials, and of names; calls are too
+many for it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from capnet.observe import (
     StreamOpened,
     ViolationSeen,
 )
+from capnet.observe.log import NEWS, Level, Log, wanted
 from capnet.registry import Hosted
 from capnet.transport import Attestation
 
@@ -50,6 +52,7 @@ class Known(Protocol):
     """A peer."""
 
     attestation: Attestation
+    development: bool
 
     @property
     def peer_name(self) -> str: ...
@@ -67,11 +70,12 @@ class Publisher:
         known: what is known of the peer now; set by its `Session`.
     """
 
-    __slots__ = ("_loop", "_opened", "bus", "event_streams", "known", "number", "streams")
+    __slots__ = ("_log", "_loop", "_opened", "bus", "event_streams", "known", "number", "streams")
 
     known: Known
 
     def __init__(self, bus: Bus, number: int, loop: Loop) -> None:
+        self._log: Log | None = None
         self._loop = loop
         self.bus = bus
         self.number = number
@@ -86,9 +90,20 @@ class Publisher:
         peer, principal = self.known.peer_name, self.known.attestation.principal
         self.bus.publish(kind, connection=self.number, peer=peer, principal=principal, **fields)
 
+    def tell(self, level: Level, event: str, **fields: object) -> None:
+        """Log something with the connection's envelope."""
+        known = self.known
+        if not wanted(level, development=known.development):
+            return
+        if self._log is None:
+            self._log = Log(NEWS, development=known.development)
+        peer, principal = known.peer_name or None, known.attestation.principal
+        self._log.tell(level, event, connection=self.number, peer=peer, principal=principal, **fields)
+
     def opened(self, transport: str, version: int) -> None:
         """The handshake is done."""
         self._opened = True
+        self.tell("info", "connected", by=transport)
         if self.bus.observed:
             self.publish(ConnectionOpened, transport=transport, version=version)
 
@@ -101,11 +116,13 @@ class Publisher:
         """Everything has ended."""
         for stream in tuple(self.streams):
             self.stream_closed(stream, cause.error())
+        self.tell("info", "closed", cause=str(cause))
         if self._opened and self.bus.observed:
             self.publish(ConnectionClosed, cause=cause.kind, message=cause.message, clause=cause.clause)
 
     def bootstrapped(self, name: str, error: CapnetError | None) -> None:
         """How a bootstrap of the peer's ended."""
+        self.tell("debug", "was asked", name=name, result=error.code if error else "ok", reason=error and error.reason)
         if self.bus.observed:
             result, reason = _result(error)
             self.publish(Bootstrapped, direction="in", name=name, result=result, reason=reason)
@@ -117,6 +134,7 @@ class Publisher:
 
     def denied(self, name: str, method: str | None, reason: str) -> None:
         """The policy said no to the peer: to a name, or to a call on a contract of that name."""
+        self.tell("info", "denied", name=name or None, method=method, reason=reason)
         if self.bus.observed:
             self.publish(PolicyDenied, name=name, method=method, reason=reason)
 

@@ -40,6 +40,8 @@ class Session:
         number: tells it apart from the others of this process.
         driver: moves bytes and events; set once there is a transport.
         must_succeed: a block in which the peer must be told something.
+        development: it is watched what runs for it.
+        confides: the peer is told where in our code an error was raised.
         guarded: a policy is asked about each call of the peer's.
         over: everything has ended.
     """
@@ -49,6 +51,8 @@ class Session:
         "attestation",
         "bus",
         "close_hosted",
+        "confides",
+        "development",
         "driver",
         "engine",
         "faults",
@@ -80,6 +84,8 @@ class Session:
         publisher: Publisher,
         faults: Faults,
         unheard: Ledger,
+        *,
+        development: bool = False,
     ) -> None:
         self.loop = loop
         self.engine = engine
@@ -91,6 +97,8 @@ class Session:
         publisher.known = self
         self.faults = faults
         self.must_succeed = MustSucceed(self)
+        self.development = development
+        self.confides = False
         self.guarded = False
         self.over = False
         self.unheard = unheard

@@ -100,6 +100,8 @@ class _Bench(Bench):
                     os.setsid()
                     time.sleep(20)  # noqa: ASYNC251 - on purpose
                 os._exit(4)
+            case "raise":
+                raise KeyError(what)
             case "close":
                 os.closerange(0, 3)
             case _:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from capnet import (
     AlreadyExists,
     CapnetError,
     FailedPrecondition,
+    Internal,
     NotFound,
     PluginHost,
     PluginSpec,
@@ -101,6 +103,20 @@ async def test_a_plugin_is_loaded_called_and_unloaded() -> None:
     assert (code, taken) == (0, 1)  # the wood
     written = {(line.channel, line.level, line.text, line.fields.get("colour")) for line in plugin.output}
     assert written == {("stdout", "info", "on bench", None), ("stderr", "debug", "ready", 3)}
+
+
+@ONE_LOOP
+async def test_in_development_a_plugin_tells_its_traceback() -> None:
+    """P-ERR-4: it runs as the host's own user; its own environment may say otherwise."""
+    with capture_logs(), anyio.fail_after(HANGS):
+        async with PluginHost(expose=Oak(), development=True) as host:
+            told = await host.load(spec())
+            silent = await host.load(replace(spec(env={"CAPNET_DEVELOPMENT": "0"}), name="silent"))
+            for plugin, lines in ((told, ["KeyError: 'raise'"]), (silent, [])):
+                with pytest.raises(Internal) as caught:
+                    await plugin.slot.do("raise")
+                notes = "\n".join(getattr(caught.value, "__notes__", []))
+                assert [line.strip(" |") for line in notes.splitlines()][-1:] == lines
 
 
 @ONE_LOOP

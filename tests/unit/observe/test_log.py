@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from capnet.observe.log import ENTRIES, NEWCOMERS, WINDOW, Account, Log
+from capnet.observe.log import ENTRIES, NEWCOMERS, WINDOW, Account, Log, wanted
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,62 @@ def test_a_log_that_fails_is_no_fault_of_who_writes() -> None:
 
     structlog.configure(processors=[refuse])
     Log().unexpected("handler of a.B.c", "the-id", failure())
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What `logging` writes, which the program has configured for level INFO."""
+    text = io.StringIO()
+    ours = logging.Logger("capnet.connections", logging.INFO)
+    ours.addHandler(logging.StreamHandler(text))
+    monkeypatch.setattr("capnet.observe.log._logging", ours)
+    return text
+
+
+def test_where_logging_is_configured_it_has_the_entries(
+    written: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Failures with their traceback, and what is no failure as far as the level goes."""
+    log = Log(Account(NEWCOMERS))
+    log.unexpected("handler of a.B.c", "the-id", failure())
+    log.tell("info", "connected", peer="one\nERROR two\x1b[0m", principal=None)
+    log.tell("warning", "slow handler", seconds=2.5)
+    log.tell("debug", "was asked", name="a.B")
+    failed, rest = written.getvalue().split("RuntimeError: secret of ours\n")
+    assert "unexpected where='handler of a.B.c' correlation='the-id'" in failed and "Traceback" in failed
+    assert rest == "connected peer='one\\\\nERROR two\\\\x1b[0m'\nslow handler seconds=2.5\n"
+    assert wanted("info") and not wanted("debug") and not any(capsys.readouterr())
+
+
+def test_where_nothing_is_configured_only_development_tells_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server does not speak of each connection without being asked."""
+    Log(Account(NEWCOMERS)).tell("info", "connected")
+    assert not any(capsys.readouterr())
+    log = Log(Account(NEWCOMERS), development=True)
+    log.tell("info", "connected", peer="me")
+    log.tell("debug", "was asked", name="a.B")
+    out, err = capsys.readouterr()
+    assert not out and "connected" in err and "was asked" not in err
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.ERROR], ids=["debug", "info", "error"])
+def test_where_structlog_is_configured_its_level_holds(level: int) -> None:
+    """Nothing is built, and no room taken, for what it would leave out."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=list)
+    assert [wanted("debug"), wanted("info"), wanted("warning")] == [
+        level <= logging.DEBUG,
+        level <= logging.INFO,
+        level <= logging.WARNING,
+    ]
+
+
+def test_what_is_no_failure_is_cut_as_well(written: io.StringIO) -> None:
+    """A peer that asks again and again does not fill the log."""
+    log = Log(Account(NEWCOMERS))
+    for _ in range(ENTRIES + 5):
+        log.tell("info", "denied", reason="x" * 100_000)
+    lines = written.getvalue().splitlines()
+    assert len(lines) == ENTRIES and max(map(len, lines)) < 10_000
 
 
 class Clock:
