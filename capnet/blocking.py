@@ -28,11 +28,11 @@ from functools import partial
 from inspect import isawaitable
 from threading import Lock, Thread, get_ident
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 from weakref import WeakSet
 
 from anyio import CancelScope, Event, run
-from typing_extensions import TypeForm
+from typing_extensions import TypeForm, Unpack
 
 from capnet.connection.connect import GRACE
 from capnet.connection.connect import connect as connect_in_loop
@@ -41,6 +41,9 @@ from capnet.errors import FailedPrecondition, Unavailable, elsewhere
 from capnet.limits import Limits
 from capnet.loop import Loop, open_loop
 from capnet.policy.policy import Policy
+
+if TYPE_CHECKING:
+    from capnet_transports.options import ConnectOptions
 
 __all__ = ["BlockingConnection", "BlockingStream", "connect"]
 
@@ -58,7 +61,7 @@ def connect(
     policy: Policy | None = None,
     auth: Any = None,
     backend: Literal["asyncio", "trio"] = "asyncio",
-    **options: Any,
+    **options: Unpack[ConnectOptions],
 ) -> BlockingConnection:
     """Open a connection from a program that has no event loop.
 

@@ -77,7 +77,7 @@ class CapnetError(Exception):
     """An error with a stable `code`, raised by a call or carried to the caller.
 
     Raise one (or a subclass) in a handler to tell the caller: it travels whole. Any other exception becomes
-    `Internal` with a correlation id and no text (P-ERR-2).
+    `Internal` with a correlation id and no text.
 
     Args:
         message: text for people, cut at 4096 bytes when it travels.
@@ -281,10 +281,10 @@ class ContractError(TypeError):
 
 
 class ProtocolViolation(Exception):
-    """What an honest peer can never send (P-ERR-3); the connection ends with it as its cause.
+    """What an honest peer can never send; the connection ends with it as its cause.
 
     Args:
-        clause: id of the clause that was broken, such as `P-FRAME-2`.
+        clause: the id that what was broken has in the description of the protocol.
         message: what was seen, without any of the peer's data that could be long.
     """
 

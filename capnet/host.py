@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from anyio import CancelScope, create_task_group, move_on_after
 from anyio import Event as Signal
+from typing_extensions import Unpack
 
-from capnet.connection.connect import GRACE, begin, find_scheme, in_development, opened
+from capnet.connection.connect import GRACE, begin, find_scheme, opened
 from capnet.connection.connection import Connection
+from capnet.connection.options import in_development
 from capnet.connection.parts import STOP_TIMEOUT
 from capnet.connection.retry import Retry
 from capnet.errors import Replaced, Unavailable
@@ -35,6 +37,9 @@ from capnet.session.faults import Faults
 from capnet.signals import told_to_stop
 from capnet.transport import Attestation, Listener, Process, Transport
 from capnet.wire.hello import Hello
+
+if TYPE_CHECKING:
+    from capnet_transports.options import ConnectOptions, ListenOptions
 
 __all__ = ["Host"]
 
@@ -146,7 +151,7 @@ class Host(Serving):
             **self._services.bus.stats(),
         }
 
-    async def listen(self, url: str, **options: Any) -> Listener:
+    async def listen(self, url: str, **options: Unpack[ListenOptions]) -> Listener:
         """Accept peers at an address until the host closes, or the returned listener is closed.
 
         Args:
@@ -199,7 +204,13 @@ class Host(Serving):
         await self._services.hooks.ended()
 
     async def connect(
-        self, url: str, *, wait: float | Retry | None = None, ready: bool = False, auth: Any = None, **options: Any
+        self,
+        url: str,
+        *,
+        wait: float | Retry | None = None,
+        ready: bool = False,
+        auth: Any = None,
+        **options: Unpack[ConnectOptions],
     ) -> Connection:
         """Connect to a peer that then sees what this host serves, for instance a program started with `exec:`.
 

@@ -16,42 +16,43 @@ class Limits:
     """Bounds of one connection. `Limits()` is the untrusted profile, the default everywhere.
 
     Sizes are bytes, times are seconds. The fields in the first block are announced to the peer in the hello, so that an
-    honest one keeps to them and gets a local error where it would break them.
+    honest one keeps to them and gets a local error where it would break them. A *violation* ends the connection; any
+    other breach fails one call or stream, or delays what comes next.
     """
 
     max_frame: int = 4 * 1024 * 1024
-    """Longest frame taken from the peer, a longer one breaks P-FRAME-2; and sent to it, with a longer one the call or
+    """Longest frame taken from the peer, a longer one is a violation; and sent to it, with a longer one the call or
     result fails `resource_exhausted/max_frame_bytes`."""
     max_calls: int = 256
-    """Calls of the peer that run at once; more wait (`max_queued_calls`). As many may be one-way calls, more break
-    P-CALL-7, and as many results may be kept, more break P-LIMIT-2."""
+    """Calls of the peer that run at once; more wait (`max_queued_calls`). As many may be one-way calls,
+    and as many results may be kept; more of either are a violation."""
     max_caps: int = 10_000
-    """Capabilities of the peer that we hold at once, more break P-LIMIT-2; and of ours that the peer may hold, with
+    """Capabilities of the peer that we hold at once, more are a violation; and of ours that the peer may hold, with
     more the call or result fails `resource_exhausted/max_caps_per_connection`."""
     max_streams: int = 128
-    """Streams that the peer has opened, either way, at once, more break P-LIMIT-2; and that we have opened at the
+    """Streams that the peer has opened, either way, at once, more are a violation; and that we have opened at the
     peer, with more the call or result fails `resource_exhausted/max_streams`."""
     stream_items: int = 512
-    """Items the peer may send on a stream ahead of its consumer; more break P-STREAM-2."""
+    """Items the peer may send on a stream ahead of its consumer; more are a violation."""
     stream_bytes: int = 1024 * 1024
-    """Bytes the peer may send on a stream ahead of its consumer, and a frame beyond them; more break P-STREAM-2."""
+    """Bytes the peer may send on a stream ahead of its consumer, and a frame beyond them; more are a violation."""
     max_call_charge: int = 32 * 1024 * 1024
-    """Memory that the peer's calls take which wait or run, by their charge (P-LIMIT-3). From there on an honest peer
+    """Memory that the peer's calls take which wait or run, by their charge. From there on an honest peer
     holds calls back, and others fail `resource_exhausted/max_call_charge`."""
     max_depth: int = 64
-    """Nesting of a frame taken from the peer, deeper ones break P-FRAME-4; and of one sent to it, with more a call
+    """Nesting of a frame taken from the peer, deeper ones are a violation; and of one sent to it, with more a call
     fails `invalid_argument/max_depth`, a result `failed_precondition/max_depth`."""
     max_items: int = 65_536
-    """Values in a frame taken from the peer, more break P-FRAME-4; and in one sent to it, with more a call fails
+    """Values in a frame taken from the peer, more are a violation; and in one sent to it, with more a call fails
     `invalid_argument/max_items`, a result `failed_precondition/max_items`."""
     max_references: int = 1024
-    """References in a frame taken from the peer, more break P-FRAME-4; and in one sent to it, with more a call fails
+    """References in a frame taken from the peer, more are a violation; and in one sent to it, with more a call fails
     `invalid_argument/max_references`, a result `failed_precondition/max_references`."""
 
     max_queued_calls: int = 64
     """Calls of the peer that wait for a slot; more fail `resource_exhausted/max_concurrent_calls`."""
     max_kept_bytes: int = 8 * 1024 * 1024
-    """Length of all results that are kept for pipelining (P-CALL-8); one above it is sent and not kept, and calls on
+    """Length of all results that are kept for pipelining; one above it is sent and not kept, and calls on
     it fail `resource_exhausted/max_kept_bytes`."""
     max_held_charge: int = 16 * 1024 * 1024
     """Memory that items and ends of streams take which nobody has read, and results that are kept, counted like
@@ -64,15 +65,15 @@ class Limits:
     fail `resource_exhausted/max_pending_bootstraps`."""
     max_name_bytes: int = 256
     """Bytes of a name that the peer asks for, a longer one is an `invalid_argument`, and of the name of an interface,
-    a longer one breaks P-REF."""
+    a longer one is a violation."""
     max_strikes: int = 100
-    """Limit errors within `strike_window` after which the peer has broken P-LIMIT-1."""
+    """Limit errors within `strike_window` after which the next is a violation."""
     strike_window: float = 10.0
-    """Seconds in which strikes are counted (P-LIMIT-1)."""
+    """Seconds in which strikes are counted; more than `max_strikes` in them are a violation."""
     control_burst: int = 1000
-    """Cancels, pings, ignored frames and refused calls that the peer may send at once; more break P-LIMIT-4."""
+    """Cancels, pings, ignored frames and refused calls that the peer may send at once; more are a violation."""
     control_rate: int = 200
-    """How many of these it may send in a second after that; more break P-LIMIT-4."""
+    """How many of these it may send in a second after that; more are a violation."""
     call_burst: int = 10_000
     """Calls of the peer that are taken at once, where `call_rate` is set; after these nothing is read for a while."""
     call_rate: int = 0
@@ -82,19 +83,18 @@ class Limits:
     until its next turn nothing is read from it."""
     work_burst: int = 1_000_000
     """Values that the peer may have handled at once beside those in its frames: copies out of kept results, and what
-    else a small frame leads to, in terms of values; after these nothing is read for a while (P-LIMIT-5)."""
+    else a small frame leads to, in terms of values; after these nothing is read for a while."""
     work_rate: int = 1_000_000
-    """How many of these it may have handled in a second after that; for others nothing is read for a while
-    (P-LIMIT-5)."""
+    """How many of these it may have handled in a second after that; for others nothing is read for a while."""
 
     handshake_timeout: float = 5.0
-    """Seconds until the peer's hello must be in (P-CONN-3)."""
+    """Seconds until the peer's hello must be in; then we close."""
     partial_frame_timeout: float = 30.0
-    """Seconds in which a started frame must be complete (P-FRAME-2)."""
+    """Seconds in which a started frame must be complete; if it is not, that is a violation."""
     keepalive: float = 20.0
-    """Seconds of silence after which a ping is sent (P-CONN-5); 0 sends none."""
+    """Seconds of silence after which a ping is sent, and without an answer we close; 0 sends none."""
     keepalive_timeout: float = 20.0
-    """Seconds without a byte after that ping until the peer counts as dead and we close (P-CONN-5)."""
+    """Seconds without a byte after that ping until the peer counts as dead and we close."""
     policy_timeout: float = 5.0
     """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no,
     `permission_denied/policy_timeout`, or for a fallback handler that it declines."""
@@ -143,9 +143,9 @@ class HostLimits:
     """Connections at once. A peer that comes to a listener above that is turned away: we close before a byte of it is
     read."""
     max_strangers: int = 256
-    """Connections among them whose peer has not sent its hello; for one above that we close the oldest of them, with
-    P-CONN-3. So many more may wait to be let in while those who come have had their share of the host's time; one above
-    that is turned away."""
+    """Connections among them whose peer has not sent its hello; for one above that we close the oldest of them.
+    So many more may wait to be let in while those who come have had their share of the host's time; one above that is
+    turned away."""
     max_charge: int = 224 * 1024 * 1024
     """Memory that calls, unread items, kept results, and events that wait for observers take for all peers, counted
     like `Limits.max_call_charge`. Over it calls fail and streams end with `resource_exhausted/max_host_charge`, and we

@@ -14,14 +14,15 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import IO, Any, Final, Literal, TypeAlias, cast
+from typing import IO, Any, Final, Literal, cast
 
 from capnet.errors import CapnetError, InvalidArgument, ResourceExhausted, Unavailable
 from capnet.transport import Listener, Transport, TransportScheme
 from capnet_transports.failures import failure
 from capnet_transports.inherited import adopt, environment_of, inherited_scheme
+from capnet_transports.options import ExecOptions, Output, Word, refuse_others
 from capnet_transports.process import Child
 from capnet_transports.starting import STDERR, has_stderr, high, start
 from capnet_transports.words import Words, printable
@@ -32,8 +33,6 @@ __all__ = [
     "Word",
     "adopt",
     "inherited_scheme",
-    "options_of",
-    "refuse_others",
     "scheme",
     "spawn",
     "split_line",
@@ -51,8 +50,6 @@ _PASSED: Final = frozenset(
 """Variables that reach the program, beside all that begin with `LC_`."""
 _SHOWN: Final = 200
 """Characters of a command that stand in texts; it may have a whole program in it."""
-Word: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
-Output: TypeAlias = "int | IO[Any] | None"
 
 
 async def spawn(
@@ -140,7 +137,7 @@ class _ExecScheme:
     async def connect(self, rest: str, /, *, argv: Sequence[Word] | None = None, **options: Any) -> Transport:
         if rest and argv is not None:
             raise InvalidArgument("exec: takes a command line or argv, not both")
-        refuse_others("exec", options, _OPTIONS)
+        refuse_others("exec", options, ExecOptions)
         return (await spawn(split_line("exec", rest) if argv is None else argv, **options)).transport
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
@@ -152,26 +149,6 @@ scheme: TransportScheme = _ExecScheme()
 
 
 # --- options ---
-
-
-def options_of(function: Callable[..., object]) -> tuple[str, ...]:
-    """The names of what may be given to it by name, and not otherwise."""
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
-
-
-_OPTIONS: Final = ("argv", *(option for option in options_of(spawn) if option != "name"))
-
-
-def refuse_others(name: str, options: Collection[str], known: Collection[str]) -> None:
-    """Refuse options that the transport with that name does not know.
-
-    Raises:
-        InvalidArgument: there is such a one.
-    """
-    for option in options:
-        if option not in known:
-            raise InvalidArgument(f"{name}: there is no option {option}", hint=f"known: {', '.join(known)}")
 
 
 def split_line(name: str, line: str) -> list[str]:

@@ -16,6 +16,7 @@ import anyio
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Listener, Receiver, Transport, TransportScheme
 from capnet_transports.loops import Schedule, running, soon
+from capnet_transports.options import NoOptions, refuse_others
 
 __all__ = ["MemoryTransport", "memory_pair", "scheme"]
 
@@ -177,10 +178,12 @@ class MemoryListener(Listener):
 
 class _MemoryScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
-        return connect(rest, **options)
+        refuse_others("memory", options, NoOptions)
+        return connect(rest)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
-        return listen(rest, accept, **options)
+        refuse_others("memory", options, NoOptions)
+        return listen(rest, accept)
 
 
 scheme: TransportScheme = _MemoryScheme()

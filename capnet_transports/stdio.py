@@ -22,8 +22,9 @@ import anyio
 
 from capnet.errors import InvalidArgument, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
-from capnet_transports.exec import START_TIMEOUT, Output, Word, options_of, refuse_others, spawn, split_line
+from capnet_transports.exec import START_TIMEOUT, spawn, split_line
 from capnet_transports.failures import failure
+from capnet_transports.options import Output, StdioOptions, Word, refuse_others
 from capnet_transports.process import LAST_WORDS, Child
 from capnet_transports.sockets import Pipes, attach
 
@@ -192,13 +193,12 @@ class _StdioScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
         if not rest and not options:
             return await adopt()
-        refuse_others("stdio", options, _OPTIONS)
+        refuse_others("stdio", options, StdioOptions)
         return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         raise InvalidArgument(f"stdio:{rest}: a program can be started but not listened at")
 
 
-_OPTIONS: Final = options_of(connect)
 scheme: TransportScheme = _StdioScheme()
 """The scheme `stdio`; options are those of `connect`."""

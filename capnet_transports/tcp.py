@@ -15,6 +15,7 @@ from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
 from capnet_transports.handshakes import PATIENCE, converse, within
 from capnet_transports.listeners import HandshakeListener
+from capnet_transports.options import TcpListenOptions, TcpOptions, refuse_others
 from capnet_transports.sockets import attach
 from capnet_transports.tokens import Token
 
@@ -87,9 +88,11 @@ def attest(sock: socket.socket) -> Attestation:
 
 class _TcpScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
+        refuse_others("tcp", options, TcpOptions)
         return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
+        refuse_others("tcp", options, TcpListenOptions)
         return await listen(rest, accept, **options)
 
 

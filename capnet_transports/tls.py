@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
@@ -29,16 +29,13 @@ from capnet_transports.certificates import Certificate, key_of
 from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
 from capnet_transports.layers import Codec, Layer, through
 from capnet_transports.listeners import HandshakeListener
+from capnet_transports.options import Identity, TlsListenOptions, TlsOptions, Trust, refuse_others
 from capnet_transports.sockets import attach, shared_buffer
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
 
 __all__ = ["Identity", "TlsCodec", "Trust", "connect", "connecting", "listen", "listening", "scheme"]
 
-Identity: TypeAlias = "Certificate | str | os.PathLike[str]"
-"""A certificate with its key, or the path of a file in PEM that has both or, with `key=`, the certificate."""
-Trust: TypeAlias = "Certificate | str | os.PathLike[str] | Sequence[Certificate | str | os.PathLike[str]]"
-"""Who is trusted: certificates, or paths of files in PEM; of authorities, or of the peers themselves."""
 
 _ALPN: Final = "capnet/1"
 _PIN: Final = re.compile(r"spki-sha256:[0-9a-f]{64}")
@@ -463,9 +460,11 @@ async def _greet(
 
 class _TlsScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
+        refuse_others("tls", options, TlsOptions)
         return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
+        refuse_others("tls", options, TlsListenOptions)
         if "certificate" not in options:
             raise InvalidArgument(
                 f"tls:{rest}: to listen needs a certificate",

@@ -24,6 +24,7 @@ from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure, unreached
 from capnet_transports.listeners import SocketListener
+from capnet_transports.options import UnixListenOptions, UnixOptions, refuse_others
 from capnet_transports.sockets import attach
 from capnet_transports.way import check_way
 
@@ -112,9 +113,11 @@ async def listen(
 
 class _UnixScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
+        refuse_others("unix", options, UnixOptions)
         return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
+        refuse_others("unix", options, UnixListenOptions)
         return await listen(rest, accept, **options)
 
 

@@ -41,6 +41,7 @@ from capnet_transports import inet, tls, tokens
 from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
 from capnet_transports.layers import Codec, Layer, through
 from capnet_transports.listeners import HandshakeListener
+from capnet_transports.options import WebSocketListenOptions, WebSocketOptions, refuse_others
 from capnet_transports.sockets import attach
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
@@ -428,15 +429,16 @@ class _WebSocketScheme:
         self._secure = secure
 
     async def connect(self, rest: str, /, **options: Any) -> Transport:
-        return await connect(rest, secure=self._secure, **self._checked(options))
+        return await connect(rest, secure=self._secure, **self._checked(options, WebSocketOptions))
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
-        return await listen(rest, accept, secure=self._secure, **self._checked(options))
+        return await listen(rest, accept, secure=self._secure, **self._checked(options, WebSocketListenOptions))
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _checked(self, options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
         of_tls = sorted(options.keys() & {"certificate", "key", "ca", "pins", "server_name"})
         if of_tls and not self._secure:
             raise InvalidArgument(f"ws: has no {', '.join(of_tls)}", hint="use wss:")
+        refuse_others("wss" if self._secure else "ws", options, kind)
         return options
 
 

@@ -9,7 +9,6 @@ It owns the command line: words in, lines and an exit code out. It uses the libr
     peer.py          … those of a connection
     output.py        … and how things are printed
     exits.py         exit codes, and errors as lines
-    nearest.py       what was meant by a word that is wrong
 
 Each command is a function in a module of its name, which is imported when the command runs, so that the help stays
 quick. The demo needs the library only; all others need the extra `cli`.

@@ -17,9 +17,9 @@ from typer.main import get_command
 import capnet
 from capnet.cli.commands import COMMANDS
 from capnet.cli.exits import Exit, failure_of, report
-from capnet.cli.nearest import nearest
 from capnet.cli.options import flat
 from capnet.cli.output import Output
+from capnet.nearest import nearest
 
 __all__ = ["load", "main_command", "run"]
 

@@ -14,11 +14,11 @@ from anyio import create_task_group, fail_after
 
 from capnet import Connection, MethodDescription, Untyped, channel, pipe
 from capnet.cli.exits import Exit, Stop
-from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
 from capnet.cli.served import contract_of, no_such_method, open_name, split
 from capnet.cli.values import as_json, example_of, lines_of_input, value_of
+from capnet.nearest import nearest
 
 __all__ = ["call"]
 

@@ -17,10 +17,10 @@ from capnet import CapnetError, ContractDescription, ContractError
 from capnet.cli.describe import told_by
 from capnet.cli.exits import Exit, Stop
 from capnet.cli.loading import load_object
-from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
 from capnet.contract import differences
+from capnet.nearest import nearest
 
 __all__ = ["diff"]
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from capnet.cli.exits import Stop
-from capnet.cli.nearest import nearest
+from capnet.nearest import nearest
 
 __all__ = ["load_object"]
 

@@ -11,7 +11,7 @@ from anyio import fail_after
 from capnet import CapnetError, Connection, ContractDescription, NotFound, PermissionDenied, Unimplemented, Untyped
 from capnet import describe as ask_for_contract
 from capnet.cli.exits import Exit, Stop
-from capnet.cli.nearest import nearest
+from capnet.nearest import nearest
 
 __all__ = ["contract_of", "no_such_method", "open_name", "served_names", "split"]
 

@@ -15,9 +15,9 @@ import typer
 from capnet import PermissionDenied, Runtime, Unimplemented
 from capnet.cli.events import BAD, KINDS, event_of, words
 from capnet.cli.exits import Stop
-from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
+from capnet.nearest import nearest
 
 __all__ = ["GRANT", "is_told_all", "watch"]
 

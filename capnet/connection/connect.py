@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio import CancelScope, move_on_after
 from anyio import Event as Signal
+from typing_extensions import Unpack
 
 from capnet.errors import InvalidArgument, MissingExtra, Unavailable
 from capnet.limits import Limits
@@ -23,7 +23,11 @@ from capnet.recording import Recorder
 from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
+from .options import in_development, note_own_option
 from .retry import Retry, retry_of, trying
+
+if TYPE_CHECKING:
+    from capnet_transports.options import ConnectOptions
 
 __all__ = [
     "GRACE",
@@ -31,15 +35,12 @@ __all__ = [
     "begin",
     "connect",
     "find_scheme",
-    "in_development",
     "known_schemes",
     "memory_ends",
     "opened",
 ]
 
 GROUP: Final = "capnet.transports"
-VARIABLE: Final = "CAPNET_DEVELOPMENT"
-"""What of the environment turns development mode on where the program says nothing."""
 GRACE: Final = 1.0
 """Seconds that calls in flight have when a block ends without an error."""
 
@@ -62,10 +63,9 @@ class connect:
         auth: plain data for the peer's policy, at most 4 KiB with the rest of the hello.
         record: a file to record to what both sides say, for `capnet decode` and `capnet trace`.
         record_values: record arguments, results and items as well, and not only how large they are.
-        development: help with finding mistakes: errors bring the traceback of their handler to peers that run as our
-            own user on this machine, and what is slow, held up or not awaited is told. None has the environment decide
-            (`CAPNET_DEVELOPMENT=1`); without a word it is off.
-        options: for the transport.
+        development: errors bring their traceback to peers of our own user on this machine, and what is slow, held up or
+            not awaited is told. None has the environment decide (`CAPNET_DEVELOPMENT=1`); by default it is off.
+        options: for the transport, as its scheme has them.
 
     Entering returns when the transport is connected, unless `ready` is set: the handshake goes on while the first calls
     leave. At the end of the block calls that have left, also one-way calls and those that nobody awaits, have a second
@@ -89,7 +89,7 @@ class connect:
         record: str | PathLike[str] | None = None,
         record_values: bool = False,
         development: bool | None = None,
-        **options: Any,
+        **options: Unpack[ConnectOptions],
     ) -> None:
         self._url = url
         self._wait = wait
@@ -99,7 +99,7 @@ class connect:
         self._recorder: Recorder | None = None
         self._settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
         self._settings["development"] = in_development(development)
-        self._options = options
+        self._options: Mapping[str, Any] = options
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connection: Connection | None = None
 
@@ -227,7 +227,11 @@ async def attempt(
     """
     transport: Transport | None = None
     with move_on_after(timeout):
-        transport = await scheme.connect(rest, **options)
+        try:
+            transport = await scheme.connect(rest, **options)
+        except InvalidArgument as error:
+            note_own_option(error)
+            raise
     if transport is None:
         raise Unavailable(f"nobody has answered in {timeout:g} s", reason="timeout")
     connection = begun(transport)
@@ -240,11 +244,6 @@ async def attempt(
             connection._services.bus.attach(None)  # noqa: SLF001 - nobody has it
             raise
     return connection
-
-
-def in_development(said: bool | None) -> bool:
-    """Whether it is development mode: as the program says, or the environment where that says nothing."""
-    return os.environ.get(VARIABLE, "") not in ("", "0") if said is None else said
 
 
 def begin(loop: Loop, transport: Transport, recorder: Recorder | None = None, **settings: Any) -> Connection:

@@ -125,7 +125,7 @@ class Cap(ABC):
     async def aclose(self) -> None:  # noqa: B027 - a hook that most leave out
         """On a proxy: give its references back. On an implementation: its close hook, by default nothing.
 
-        The hook runs once, when the last reference is gone or the registration ends (P-REF-3).
+        The hook runs once, when the last reference is gone or the registration ends.
         """
 
     async def __aenter__(self) -> Self:
@@ -150,10 +150,26 @@ def _own(state: object) -> object:
     return {name: value for name, value in attributes.items() if not name.startswith("_capnet_")}
 
 
-if TYPE_CHECKING:
-    from abc import abstractmethod as call
+# For type checkers the two are `abstractmethod`, which they know by its name only: mypy takes it from the import.
+# Pyright passes over that, and an editor shows the texts below.
+if 0:
+    from abc import abstractmethod as call  # type: ignore[unreachable]
     from abc import abstractmethod as stream
-else:
+call = abstractmethod
+"""Declare a method of the contract that answers once; it must be `async def`.
+
+    class Room(Cap, name="chat.Room"):
+        @call
+        async def post(self, text: str) -> int: ...
+"""
+stream = abstractmethod
+"""Declare a method of the contract that yields items; it must be plain `def` and return `Stream[T]`.
+
+    class Room(Cap, name="chat.Room"):
+        @stream
+        def history(self, last: int = 10) -> Stream[str]: ...
+"""
+if not TYPE_CHECKING:
 
     def call(*function: Any, **wrong: Any) -> Any:
         """Declare a method of the contract that answers once; it must be `async def`."""
@@ -175,7 +191,7 @@ def options(
     """Say more of a declared method; goes above `@call` or `@stream`.
 
     Args:
-        since: the contract version that brought the method (P-CAP-3).
+        since: the contract version that brought the method.
         timeout: seconds until the caller gives up when it has no nearer deadline, or None.
         idempotent: the call may be made again when it is not known whether it ran. A call that is cut off because its
             implementation is replaced is then made once more, for the new one.

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from weakref import WeakSet
 
 from anyio import CancelScope, CapacityLimiter, create_task_group, sleep
 from anyio import Event as Signal
-from typing_extensions import TypeForm
+from typing_extensions import TypeForm, Unpack
 
 from capnet.connection.connect import attempt, find_scheme
 from capnet.connection.connection import Connection
@@ -32,6 +32,9 @@ from capnet.transport import Transport
 
 from .course import Course
 from .healing import Healing, Root
+
+if TYPE_CHECKING:
+    from capnet_transports.options import ConnectOptions
 
 __all__ = ["Link", "link"]
 
@@ -52,7 +55,7 @@ def link(
     limits: Limits | None = None,
     policy: Policy | None = None,
     auth: Any = None,
-    **options: Any,
+    **options: Unpack[ConnectOptions],
 ) -> Link:
     """`async with link("unix:chat.sock") as chat: …`: a connection that comes back, until the block ends.
 
@@ -88,7 +91,7 @@ class Link(Serving):
         limits: Limits | None,
         policy: Policy | None,
         auth: Any,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         if type(patience) not in (int, float) or not patience >= 0:
             raise InvalidArgument(f"patience is seconds, 0 or more, not {patience!r}")

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from anyio import CancelScope, to_thread
 from anyio import Event as Signal
 
-from capnet.connection.connect import VARIABLE as DEVELOPMENT
 from capnet.connection.connect import begin, find_scheme, memory_ends
 from capnet.connection.connection import Connection
+from capnet.connection.options import DEVELOPMENT
 from capnet.errors import ResourceExhausted, Unavailable
 from capnet.host import Host
 from capnet.plugin.manifest import Main, declared

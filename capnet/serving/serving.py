@@ -54,7 +54,7 @@ class Serving:
         return self._services.serve([implementation], name, if_exists)
 
     def serve_all(self, *implementations: Cap, if_exists: IfExists = "raise") -> ServeHandle:
-        """Serve several, all or none: everything is checked before anything is registered (P-CAP-4)."""
+        """Serve several, all or none: everything is checked before anything is registered."""
         return self._services.serve(list(implementations), None, if_exists)
 
     def unserve(self, served: ServeHandle | type[Cap] | str) -> None:
@@ -76,7 +76,7 @@ class Serving:
         mode: Mode = "drain",
         grace: float = 5.0,
     ) -> ReplaceReport:
-        """Put another implementation behind a served name; ids and proxies stay, new calls go to it at once (P-CAP-5).
+        """Put another implementation behind a served name; ids and proxies stay, new calls go to it at once.
 
         Before that, if the new implementation has a method `adopt` that is not of its contract, it is called with the
         old implementation, which still answers all calls, and awaited if that can be awaited.

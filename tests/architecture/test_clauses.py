@@ -17,7 +17,7 @@ CLAUSES = [
     *(f"P-REF-{number}" for number in range(1, 4)),
     *(f"P-CONN-{number}" for number in range(1, 7)),
     *(f"P-CALL-{number}" for number in range(1, 10)),
-    *(f"P-ERR-{number}" for number in range(1, 4)),
+    *(f"P-ERR-{number}" for number in range(1, 5)),
     *(f"P-CAP-{number}" for number in (1, 2, 3, 4, 5, 8, 9)),
     *(f"P-LIMIT-{number}" for number in range(1, 3)),
     *(f"P-STREAM-{number}" for number in range(1, 8)),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from capnet import Connection, Host
+from capnet.serving.serving import Serving
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 ENTRY = re.compile(r"^<!-- ([\w.]+)\.(\w+)(?:\(\))?(?: <)?(?::[^>]*)? -->$", re.MULTILINE)
@@ -57,6 +61,36 @@ def test_every_public_name_exists(door: str) -> None:
     """`from capnet import *` brings every name, also those that are loaded on first use."""
     module = import_module(door)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+MEMBERS = re.compile(r"^<!-- capnet\.(\w+)(?:\(\))?: ([\w, *\n]+) -->$", re.MULTILINE)
+CLAUSE = re.compile(r"\bP-[A-Z]+(?:-\d+)?\b")
+
+
+def test_what_completes_is_documented() -> None:
+    """A name without an underscore is a promise; those of connections that hosts have as well stand there once."""
+    entries = dict(MEMBERS.findall((REFERENCE / "api.md").read_text(encoding="utf-8")))
+    listed = {name: set(re.findall(r"\w+", entries[name])) for name in ("Host", "Connection")}
+    assert listed["Host"] == {name for name in dir(Host) if not name.startswith("_")}
+    completing = {name for name in dir(Connection) if not name.startswith("_")}
+    assert listed["Connection"] == completing - (completing & set(dir(Serving)))
+    assert completing & set(dir(Serving)) <= listed["Host"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_text_for_users_names_a_clause(door: str) -> None:
+    """Who uses capnet need not know the protocol; comments, and texts of what is not public, name its clauses."""
+    texts = {name: getattr(import_module(door), name).__doc__ for name in public(door)}
+    for name, value in [(name, getattr(import_module(door), name)) for name in public(door)]:
+        if isinstance(value, type):
+            texts |= {f"{name}.{member}": inspect.getdoc(getattr(value, member, None)) for member in dir(value)}
+    assert [name for name, text in texts.items() if not name.startswith("_") and CLAUSE.search(text or "")] == []
+
+
+@pytest.mark.parametrize("page", ["api", "errors", "events", "plugins", "testing"])
+def test_no_page_made_of_them_does(page: str) -> None:
+    """The same of attributes, whose texts are found in the source only."""
+    assert not CLAUSE.search((REFERENCE / f"{page}.md").read_text(encoding="utf-8"))
 
 
 def test_modules_of_other_names_are_not_documented() -> None:

@@ -18,9 +18,9 @@ from capnet.cli import main
 from capnet.cli.commands import COMMANDS
 from capnet.cli.doctor import doctor
 from capnet.cli.exits import Exit, Stop, failure_of
-from capnet.cli.nearest import nearest
 from capnet.cli.output import Output
 from capnet.errors import DeadlineExceeded, MissingExtra, NotFound, VersionMismatch
+from capnet.nearest import nearest
 from capnet.recording.recorder import MARK
 from tests.cli.processes import ROOT
 from tests.cli.programs import Clock, Counter

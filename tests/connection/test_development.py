@@ -30,7 +30,7 @@ from capnet import (
     pipe,
     stream,
 )
-from capnet.connection.connect import in_development
+from capnet.connection.options import in_development
 from capnet.dispatch import watched
 from capnet.session.disclosure import is_ours
 from capnet.transport import Attestation

@@ -64,16 +64,15 @@ def test_figures_have_their_units() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_limit_says_what_happens_there(name: str) -> None:
-    """A clause that is broken, an error that comes, or what we do."""
+    """A violation, an error that comes, or what we do."""
     text = TEXTS[name]
-    assert CLAUSE.search(text) or errors_in(text) or "nothing is read" in text or "we close" in text
+    assert "violation" in text or errors_in(text) or "nothing is read" in text or "we close" in text
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_it_names_stands_in_the_protocol(name: str) -> None:
-    """No clause, code or reason is made up."""
-    for clause in CLAUSE.findall(TEXTS[name]):
-        assert f"**{clause}**" in WIRE
+    """No code or reason is made up, and users need not know the clauses."""
+    assert not CLAUSE.search(TEXTS[name])
     for code, reason in errors_in(TEXTS[name]):
         assert code in CODES and (not reason or reason in CODES[code])
 

@@ -27,14 +27,14 @@ class Exit:
     """Waits for the end of a program."""
 
     def __init__(self) -> None:
-        self.codes: list[int] = []
+        self.codes: list[int | None] = []
         self._news = anyio.Event()
 
-    def note(self, code: int) -> None:
+    def note(self, code: int | None) -> None:
         self.codes.append(code)
         self._news.set()
 
-    async def code(self) -> int:
+    async def code(self) -> int | None:
         with anyio.fail_after(HANGS):
             await self._news.wait()
         (code,) = self.codes

@@ -57,6 +57,14 @@ async def stay() -> None:
         on_broken(lobby, print)
 
 
+async def options() -> None:
+    async with Host() as host:
+        await host.listen("tcp:127.0.0.1:0", token=None, backlog=16)
+        await host.connect("exec:", argv=["lint"], cwd="/", env={"A": "b"}, on_exit=lambda code: print(code))
+    async with connect("unix:chat.sock", allow_uids=[1000], development=True) as conn:
+        assert_type(conn, Connection)
+
+
 async def main() -> None:
     async with connect("unix:chat.sock") as conn:
         lobby = await conn.bootstrap(Lobby)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contract import Lobby, Member, Msg, Room
 
 from capnet import Cap, Stream, call, channel, link, notify, pipe
+from capnet import connect as reach
 from capnet.blocking import connect
 from capnet.contract import Sink
 
@@ -58,6 +59,12 @@ async def main(lobby: Lobby, room: Room, member: Member) -> None:
     notify(room.post)(5)  # mistake: wrong argument of a one-way call
     await write(channel(str)[0])  # mistake: a channel of another type
     print(text, number, member)
+
+
+async def options() -> None:
+    await Host().connect("exec:", arg=["lint.py"])  # mistake: misspelt option of a transport
+    await Host().listen("unix:chat.sock", backlog="many")  # mistake: an option of another type
+    await reach("exec:", on_exit=lambda code: code.bit_length())  # mistake: it may be None
 
 
 async def stay() -> None:

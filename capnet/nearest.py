@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 __all__ = ["nearest"]
 
@@ -15,6 +14,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         word: what was written.
         known: what could have been written. The last part of a dotted word is compared as well.
     """
+    from difflib import get_close_matches  # not with capnet: who writes no wrong word does not need it
+
     words = sorted(known)
     folded: dict[str, dict[str, None]] = {}
     for name in words:
