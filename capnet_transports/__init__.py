@@ -11,6 +11,8 @@
     asgi.py         the same clients, in a web application         asgi:
 
     sockets.py      what they share: a connected socket as a `Transport`
+    attach.py       … the one for the running loop: asyncio_sockets.py, trio_sockets.py
+    pipes.py        two descriptors in the place of a socket
     listeners.py    and a bound one as a `Listener`, after a handshake where there is one
     handshakes.py   how a handshake is run
     tokens.py       that of two sides with the same secret

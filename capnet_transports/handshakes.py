@@ -16,8 +16,8 @@ import anyio
 
 from capnet.errors import CapnetError, Unavailable
 from capnet.transport import Attestation
+from capnet_transports.attach import attach
 from capnet_transports.failures import failure
-from capnet_transports.sockets import attach
 
 __all__ = ["PATIENCE", "READ", "Refusal", "Steps", "converse", "within"]
 

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from capnet.errors import InvalidArgument, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
+from capnet_transports.attach import attach
 from capnet_transports.credentials import credentials
 from capnet_transports.loops import soon_from_thread
-from capnet_transports.sockets import SocketTransport, attach
+from capnet_transports.sockets import SocketTransport
 from capnet_transports.starting import NUMBER, high
 
 __all__ = ["adopt", "environment_of", "inherited_scheme"]

@@ -18,8 +18,8 @@ from anyio.abc import TaskGroup
 
 from capnet.errors import CapnetError
 from capnet.transport import Attestation, Listener, Transport
+from capnet_transports.attach import attach
 from capnet_transports.failures import EXHAUSTED, failure
-from capnet_transports.sockets import attach
 
 __all__ = ["HANDSHAKES", "HANDSHAKE_TIME", "HURRY", "HandshakeListener", "SocketListener"]
 

@@ -27,8 +27,9 @@ import anyio
 from capnet.errors import Unavailable
 from capnet.transport import Attestation, Receiver
 from capnet_transports import guard
+from capnet_transports.attach import attach
 from capnet_transports.loops import Schedule, later, soon_from_thread
-from capnet_transports.sockets import SocketTransport, attach
+from capnet_transports.sockets import SocketTransport
 from capnet_transports.starting import high
 from capnet_transports.words import Words
 

@@ -1,8 +1,8 @@
-"""A connected stream socket as a `Transport`, on asyncio (uvloop included) and on trio.
+"""A connected stream socket as a `Transport`, whatever the loop.
 
 `SocketTransport` does all that can be done without waiting: it reads when told that there is something, writes at once
-what the system takes, and keeps the rest. Its two subclasses only tell it when the socket is ready, asyncio through
-`add_reader` and `add_writer`, trio through the tasks of `pump`.
+what the system takes, and keeps the rest. Its subclasses only tell it when the socket is ready: `asyncio_sockets.py`
+through `add_reader` and `add_writer`, `trio_sockets.py` through the tasks of `pump`. `attach.py` takes the right one.
 
 Why not asyncio's own transports: measured here between two processes on one core, with one buffer per loop and
 `sendmsg`, messages of a megabyte travel six times as fast and small ones equally fast; a transport needs no turn of the
@@ -25,31 +25,22 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import os
 import socket
-import stat
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Receiver, Transport
 from capnet_transports.failures import failure
-from capnet_transports.loops import in_trio, running
+from capnet_transports.loops import running
+from capnet_transports.pipes import Pipes
 
 if TYPE_CHECKING:
     import trio
 
-__all__ = [
-    "LINGER",
-    "AsyncioSocketTransport",
-    "Pipes",
-    "SocketTransport",
-    "TrioSocketTransport",
-    "attach",
-    "shared_buffer",
-]
+__all__ = ["LINGER", "SocketTransport", "State", "buffer_of", "shared_buffer"]
 
 LINGER = 2.0
 """Seconds a closing transport waits for the peer to take a byte or to end its side."""
@@ -60,119 +51,19 @@ _SEND_BUFFER: Final = 256 * 1024
 begin with: the two sides wait for each other less often, and a megabyte travels in half the time."""
 _LAST_READS: Final = 64
 """Reads of what a peer that is gone has left behind; a stranger who holds its end could write for ever."""
-_REMINDER: Final = 0.05
-"""Seconds from a read to the moment uvloop is asked again whether there is more."""
 _JOIN: Final = 64 * 1024
 """Bytes up to which copying chunks together is cheaper than handing the system a list."""
 _CHUNKS: Final = 1024
 """Chunks the system takes in one call (IOV_MAX on every system we know)."""
 
 
-class _State(enum.Enum):
+class State(enum.Enum):
+    """In the life of a transport."""
+
     OPEN = enum.auto()
     CLOSING = enum.auto()
     LEAVING = enum.auto()
     CLOSED = enum.auto()
-
-
-def attach(
-    sock: socket.socket | Pipes,
-    attestation: Attestation,
-    on_end: Callable[[], None] | None = None,
-    before: Callable[[Receiver], Receiver] | None = None,
-) -> SocketTransport:
-    """A transport over a connected stream socket, or two pipes, for the loop that runs now.
-
-    Args:
-        sock: belongs to the transport from here on; becomes non-blocking. Nothing is read from it before `start`.
-        attestation: what is known of the peer.
-        on_end: called once when the socket has been closed, before `Receiver.closed`.
-        before: given the receiver, says who is called in its place until `hand_over`.
-    """
-    if in_trio():
-        transport: SocketTransport = TrioSocketTransport(sock, attestation, on_end)
-    elif type(asyncio.get_running_loop()).__module__ == "uvloop":
-        transport = UvloopSocketTransport(sock, attestation, on_end)
-    else:
-        transport = AsyncioSocketTransport(sock, attestation, on_end)
-    transport.before = before
-    return transport
-
-
-class Pipes:
-    """Two descriptors, to read from and to write to, with as much of a socket's methods as `SocketTransport` needs.
-
-    Each is a pipe or a socket that other processes may have open as well. Whether such a thing blocks is the same for
-    all of them, and one that does not expect it fails: so sockets are left as they are, and pipes are opened anew
-    where the system can.
-
-    Args:
-        reading_end: descriptor of the first; both belong to the object.
-        writing_end: of the second.
-    """
-
-    def __init__(self, reading_end: int, writing_end: int) -> None:
-        self._coming = _end_of_ours(reading_end, os.O_RDONLY)
-        self._going = _end_of_ours(writing_end, os.O_WRONLY)
-        self.writing_end = self._going if isinstance(self._going, int) else self._going.fileno()
-        self._open = [self._coming, self._going]
-
-    def fileno(self) -> int:
-        return self._coming if isinstance(self._coming, int) else self._coming.fileno()
-
-    def setblocking(self, flag: bool, /) -> None:
-        for end in self._open:
-            if isinstance(end, int):
-                os.set_blocking(end, flag)
-
-    def recv_into(self, buffer: memoryview, /) -> int:
-        if isinstance(self._coming, int):
-            return os.readv(self._coming, [buffer])
-        return self._coming.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-
-    def send(self, data: bytes | bytearray | memoryview, /) -> int:
-        if isinstance(self._going, int):
-            return os.write(self._going, data)
-        return self._going.send(data, socket.MSG_DONTWAIT)
-
-    def sendmsg(self, chunks: Sequence[bytes | bytearray | memoryview], /) -> int:
-        if isinstance(self._going, int):
-            return os.writev(self._going, chunks)
-        return self._going.sendmsg(chunks, (), socket.MSG_DONTWAIT)
-
-    def shutdown(self, _how: int, /) -> None:
-        """End our side, whoever else may hold it."""
-        if isinstance(self._going, socket.socket):
-            with suppress(OSError):
-                self._going.shutdown(socket.SHUT_WR)
-        self._close(self._going)
-
-    def close(self) -> None:
-        for end in tuple(self._open):
-            self._close(end)
-
-    def _close(self, end: int | socket.socket) -> None:
-        if end not in self._open:
-            return
-        self._open.remove(end)
-        if in_trio():
-            from trio.lowlevel import notify_closing
-
-            notify_closing(end)
-        if isinstance(end, socket.socket):
-            end.close()
-        else:
-            os.close(end)
-
-
-def _end_of_ours(end: int, mode: int) -> int | socket.socket:
-    if stat.S_ISSOCK(os.fstat(end).st_mode):
-        return socket.socket(fileno=end)
-    with suppress(OSError):  # only Linux opens a pipe anew
-        again = os.open(f"/proc/self/fd/{end}", mode | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.close(end)
-        return again
-    return end
 
 
 class SocketTransport(Transport):
@@ -199,7 +90,7 @@ class SocketTransport(Transport):
         """The end came from the peer, and not from us."""
         self._on_end = on_end
         self._receiver: Receiver | None = None
-        self._state = _State.OPEN
+        self._state = State.OPEN
         self._error: Exception | None = None
         self._reading = False
         self._writing = False
@@ -214,13 +105,13 @@ class SocketTransport(Transport):
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver if self.before is None else self.before(receiver)
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             self._announce_end()
         else:
             self._read(True)
 
     def send(self, chunks: Sequence[bytes]) -> None:
-        if self._state is not _State.OPEN:
+        if self._state is not State.OPEN:
             return
         sent = 0
         if not self._queue:
@@ -240,22 +131,22 @@ class SocketTransport(Transport):
         return self._backlog
 
     def pause(self) -> None:
-        if self._reading and self._state is not _State.CLOSING:
+        if self._reading and self._state is not State.CLOSING:
             self._read(False)
 
     def resume(self) -> None:
-        if not self._reading and self._receiver is not None and self._state is not _State.CLOSED:
+        if not self._reading and self._receiver is not None and self._state is not State.CLOSED:
             self._read(True)
 
     def close(self) -> None:
-        if self._state is _State.OPEN and self._receiver is not None:
-            self._state = _State.CLOSING
+        if self._state is State.OPEN and self._receiver is not None:
+            self._state = State.CLOSING
             if not self._reading:
                 self._read(True)  # the peer's end of file must be seen
             self._linger()
             if not self._queue:
                 self._end_writing()
-        elif self._state is not _State.CLOSING:
+        elif self._state is not State.CLOSING:
             self._end(None)
 
     def abort(self) -> None:
@@ -273,7 +164,7 @@ class SocketTransport(Transport):
         """
         self._leave(None)
         for _ in range(_LAST_READS):
-            if self._state is not _State.LEAVING or not self._reading:
+            if self._state is not State.LEAVING or not self._reading:
                 return
             if not self._readable():
                 break
@@ -294,7 +185,7 @@ class SocketTransport(Transport):
         if not size:
             self._end_by_peer(None)
             return False
-        if self._state is not _State.CLOSING and self._receiver is not None:
+        if self._state is not State.CLOSING and self._receiver is not None:
             self._receiver.data_received(self._buffer[:size])
         return True
 
@@ -314,7 +205,7 @@ class SocketTransport(Transport):
             queue[0] = memoryview(queue[0])[sent:]
         if not queue:
             self._await_room(False)
-            if self._state is _State.CLOSING:
+            if self._state is State.CLOSING:
                 self._end_writing()
         self._relieve()
 
@@ -356,21 +247,21 @@ class SocketTransport(Transport):
     def _relieve(self) -> None:
         if self._crowded and self._backlog <= LOW_WATER:
             self._crowded = False
-            if self._receiver is not None and self._state is not _State.CLOSED:
+            if self._receiver is not None and self._state is not State.CLOSED:
                 self._receiver.writable()
 
     def _end_by_peer(self, error: Exception | None) -> None:
-        self.left |= self._state is _State.OPEN
+        self.left |= self._state is State.OPEN
         self._end(error)
 
     def _leave(self, error: Exception | None) -> None:
-        if self._state is _State.OPEN:
+        if self._state is State.OPEN:
             self.left = True
-            self._state = _State.LEAVING
+            self._state = State.LEAVING
             self._error = error
             self._drop()
             self._linger()
-        elif self._state is _State.CLOSING:
+        elif self._state is State.CLOSING:
             self._end(None)
 
     def _drop(self) -> None:
@@ -387,19 +278,19 @@ class SocketTransport(Transport):
 
     def _linger(self) -> None:
         self._lingered = self._backlog
-        self._start_timer()
+        self._start_timer(LINGER)
 
     def _lingered_enough(self) -> None:
         """`LINGER` seconds are over: go on while the peer takes what is queued, else end."""
-        if self._state is _State.CLOSING and self._backlog < self._lingered:
+        if self._state is State.CLOSING and self._backlog < self._lingered:
             self._linger()
         else:
             self._end(self._error)
 
     def _end(self, error: Exception | None) -> None:
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return
-        self._state = _State.CLOSED
+        self._state = State.CLOSED
         self._error = error
         self._drop()
         if self._reading:
@@ -423,8 +314,8 @@ class SocketTransport(Transport):
         """Set `_writing`; have `_writable` called whenever there is room to write, or no longer."""
 
     @abstractmethod
-    def _start_timer(self) -> None:
-        """Have `_lingered_enough` called in `LINGER` seconds."""
+    def _start_timer(self, seconds: float, /) -> None:
+        """Have `_lingered_enough` called in so many seconds."""
 
     @abstractmethod
     def _close_socket(self) -> None:
@@ -435,177 +326,16 @@ class SocketTransport(Transport):
         """Have `Receiver.closed` called with `_error`, if there is a receiver."""
 
 
-class AsyncioSocketTransport(SocketTransport):
-    """On asyncio and uvloop; the loop calls it directly, there is no task."""
-
-    def __init__(
-        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        super().__init__(sock, attestation, on_end, _buffer_of(self._loop))
-        self._fd = sock.fileno()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def _read(self, on: bool, /) -> None:
-        self._reading = on
-        if on:
-            self._loop.add_reader(self._fd, self._readable)
-        else:
-            self._loop.remove_reader(self._fd)
-
-    def _await_room(self, on: bool, /) -> None:
-        self._writing = on
-        if on:
-            self._loop.add_writer(self._writing_end, self._writable)
-        else:
-            self._loop.remove_writer(self._writing_end)
-
-    def _start_timer(self) -> None:
-        self._timer = self._loop.call_later(LINGER, self._lingered_enough)
-
-    def _close_socket(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        with suppress(OSError):  # it is closed all the same
-            self._socket.close()
-
-    def _announce_end(self) -> None:
-        if self._receiver is not None:
-            self._loop.call_soon(self._receiver.closed, self._error)
-
-
-class UvloopSocketTransport(AsyncioSocketTransport):
-    """On uvloop, which tells once of a socket with an error, and never again of what can be read after that, its end
-    included: so a peer that dies with bytes unread would be missed. It is asked again a moment after it has told of
-    something."""
-
-    def __init__(
-        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
-    ) -> None:
-        super().__init__(sock, attestation, on_end)
-        self._reminder: asyncio.TimerHandle | None = None
-
-    def _readable(self) -> bool:
-        more = super()._readable()
-        if self._reminder is None and self._reading:
-            self._reminder = self._loop.call_later(_REMINDER, self._remind)
-        return more
-
-    def _leave(self, error: Exception | None) -> None:
-        super()._leave(error)
-        if self._state is _State.LEAVING:
-            self._remind()
-
-    def _remind(self) -> None:
-        self._reminder = None
-        if self._reading:
-            if isinstance(self._socket, socket.socket):
-                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # reading it takes the error away
-            self._read(False)
-            self._read(True)
-
-    def _close_socket(self) -> None:
-        if self._reminder is not None:
-            self._reminder.cancel()
-            self._reminder = None
-        super()._close_socket()
-
-
-class TrioSocketTransport(SocketTransport):
-    """On trio; `pump` waits for the socket and delivers `Receiver.closed`, also when it is cancelled."""
-
-    def __init__(
-        self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
-    ) -> None:
-        import trio
-
-        super().__init__(sock, attestation, on_end, _buffer_of(trio.lowlevel.current_trio_token()))
-        self.pump: Callable[[], Awaitable[None]] | None = self._run
-        self._readers = trio.lowlevel.ParkingLot()
-        self._writers = trio.lowlevel.ParkingLot()
-        self._lingering = trio.Event()
-        self._ended = trio.Event()
-
-    async def _run(self) -> None:
-        import trio
-
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._reads)
-                nursery.start_soon(self._writes)
-                await self._lingering.wait()
-                while not self._ended.is_set():
-                    with trio.move_on_after(LINGER) as patience:
-                        await self._ended.wait()
-                    if patience.cancelled_caught:
-                        self._lingered_enough()
-        finally:
-            self._end(None)
-            if self._receiver is not None:
-                self._receiver.closed(self._error)
-
-    async def _reads(self) -> None:
-        from trio import ClosedResourceError
-        from trio.lowlevel import wait_readable
-
-        with suppress(ClosedResourceError):
-            while self._state is not _State.CLOSED:
-                if not self._reading:
-                    await self._readers.park()
-                    continue
-                await wait_readable(self._socket)
-                if self._reading:
-                    self._readable()
-
-    async def _writes(self) -> None:
-        from trio import ClosedResourceError
-        from trio.lowlevel import wait_writable
-
-        with suppress(ClosedResourceError):
-            while self._state is not _State.CLOSED:
-                if not self._writing:
-                    await self._writers.park()
-                    continue
-                await wait_writable(self._writing_end)
-                if self._writing:
-                    self._writable()
-
-    def _read(self, on: bool, /) -> None:
-        self._reading = on
-        self._readers.unpark_all()
-
-    def _await_room(self, on: bool, /) -> None:
-        self._writing = on
-        self._writers.unpark_all()
-
-    def _start_timer(self) -> None:
-        self._lingering.set()
-
-    def _close_socket(self) -> None:
-        from trio.lowlevel import notify_closing
-
-        notify_closing(self._socket)
-        with suppress(OSError):  # it is closed all the same
-            self._socket.close()
-        self._readers.unpark_all()
-        self._writers.unpark_all()
-        self._lingering.set()
-        self._ended.set()
-
-    def _announce_end(self) -> None:
-        """Nothing: `pump` tells it, last of all."""
-
-
 def shared_buffer() -> memoryview:
     """The buffer that all transports of the running loop read into. Whoever was handed a part of it and has not
     returned yet may use it again, once it has looked at that part."""
-    return _buffer_of(cast("asyncio.AbstractEventLoop | trio.lowlevel.TrioToken", running()))
+    return buffer_of(cast("asyncio.AbstractEventLoop | trio.lowlevel.TrioToken", running()))
 
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop | trio.lowlevel.TrioToken, memoryview] = WeakKeyDictionary()
 
 
-def _buffer_of(loop: asyncio.AbstractEventLoop | trio.lowlevel.TrioToken) -> memoryview:
+def buffer_of(loop: asyncio.AbstractEventLoop | trio.lowlevel.TrioToken) -> memoryview:
     """The buffer that all transports of `loop` read into; no two reads of one loop overlap."""
     buffer = _buffers.get(loop)
     if buffer is None:

@@ -22,11 +22,12 @@ import anyio
 
 from capnet.errors import InvalidArgument, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
+from capnet_transports.attach import attach
 from capnet_transports.exec import START_TIMEOUT, spawn, split_line
 from capnet_transports.failures import failure
 from capnet_transports.options import Output, StdioOptions, Word, refuse_others
+from capnet_transports.pipes import Pipes
 from capnet_transports.process import LAST_WORDS, Child
-from capnet_transports.sockets import Pipes, attach
 
 __all__ = ["MARK", "MOST_NOISE", "adopt", "connect", "scheme"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
+from capnet_transports.attach import attach
 from capnet_transports.handshakes import PATIENCE, converse, within
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import TcpListenOptions, TcpOptions, refuse_others
-from capnet_transports.sockets import attach
 from capnet_transports.tokens import Token
 
 __all__ = ["connect", "listen", "scheme"]

@@ -25,12 +25,13 @@ from typing import Any, Final, cast
 from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
+from capnet_transports.attach import attach
 from capnet_transports.certificates import Certificate, key_of
 from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
 from capnet_transports.layers import Codec, Layer, through
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import Identity, TlsListenOptions, TlsOptions, Trust, refuse_others
-from capnet_transports.sockets import attach, shared_buffer
+from capnet_transports.sockets import shared_buffer
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
 

@@ -21,11 +21,11 @@ import anyio
 
 from capnet.errors import AlreadyExists, CapnetError, FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
+from capnet_transports.attach import attach
 from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure, unreached
 from capnet_transports.listeners import SocketListener
 from capnet_transports.options import UnixListenOptions, UnixOptions, refuse_others
-from capnet_transports.sockets import attach
 from capnet_transports.way import check_way
 
 __all__ = ["connect", "listen", "scheme"]

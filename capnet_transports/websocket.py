@@ -38,11 +38,11 @@ from capnet.errors import (
 )
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tls, tokens
+from capnet_transports.attach import attach
 from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
 from capnet_transports.layers import Codec, Layer, through
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import WebSocketListenOptions, WebSocketOptions, refuse_others
-from capnet_transports.sockets import attach
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
 from capnet_transports.web import (

@@ -217,11 +217,14 @@ class Server:
         self._ends.set()
         await self._gone.wait()
 
-    async def cut(self) -> None:
-        """The line is cut; the host lives on."""
+    async def cut(self, one: Link) -> None:
+        """The line is cut, and both ends know; the host lives on."""
+        theirs = one.connection
         for connection in self.connections:
             connection._session.driver.transport.abort()
             await connection.wait_closed()
+        if theirs is not None:
+            await theirs.wait_closed()
 
 
 @asynccontextmanager

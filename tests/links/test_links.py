@@ -52,7 +52,7 @@ async def test_a_name_heals_when_the_line_is_cut_and_when_the_host_is_another() 
         desk = await one.bootstrap(Desk)
         assert await desk.who() == "a"
         assert (one.generation, generation(desk)) == (0, 0)
-        await server.cut()
+        await server.cut(one)
         assert await desk.who() == "a"
         await until(lambda: isinstance(events[-1], Reconnected))
         assert (one.generation, generation(desk)) == (0, 0)
@@ -171,7 +171,7 @@ async def test_capabilities_of_idempotent_methods_heal_when_they_are_used() -> N
         with pytest.raises(Unavailable):
             await torn.text()
         assert await book.same(page)
-        await server.cut()
+        await server.cut(one)
         await page.write("once")
         assert second.ran.count("once") == 1
 
@@ -205,7 +205,7 @@ async def test_what_was_taken_back_is_not_asked_for_again() -> None:
         assert first.ran == ["book tea"]
         events: list[Reconnected] = []
         one.on(Reconnected, events.append)
-        await server.cut()
+        await server.cut(one)
         await until(lambda: events)
         assert await desk.who() == "a"
         with pytest.raises(Revoked):
@@ -230,14 +230,14 @@ async def test_a_name_that_is_not_given_any_more_breaks_and_the_link_stays() -> 
             desk = await one.bootstrap(Desk)
             on_broken(desk, told.append)
             doors.open = False
-            await server.cut()
+            await server.cut(one)
             with pytest.raises(FailedPrecondition) as denied:
                 await desk.who()
             assert (denied.value.reason, denied.value.details["code"]) == ("connection_replaced", "permission_denied")
             await until(lambda: events)
             assert (events[0].healed, events[0].broken) == ((), ("test.LinkDesk",)) and len(told) == 1
             doors.open = True
-            await server.cut()
+            await server.cut(one)
             await until(lambda: len(events) == 2)
             assert await desk.who() == "a"
         tasks.cancel_scope.cancel()
@@ -338,7 +338,7 @@ async def test_what_is_given_back_heals_no_more() -> None:
         assert kept is not dropped
         del dropped
         gc.collect()
-        await server.cut()
+        await server.cut(one)
         await until(lambda: events)
         assert events[0].healed == ("test.LinkDesk",)
         assert await kept.who() == "a"

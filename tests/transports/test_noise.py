@@ -29,8 +29,8 @@ from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
 from capnet.wire.framing import header
 from capnet.wire.hello import Hello
+from capnet_transports.attach import attach
 from capnet_transports.listeners import SocketListener
-from capnet_transports.sockets import attach
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import MemShop, Shop, until
 from tests.cost import BARS, HANGS

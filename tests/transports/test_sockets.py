@@ -16,8 +16,9 @@ from capnet.errors import InvalidArgument, Unavailable
 from capnet.testing.transports import Recorder
 from capnet.transport import HIGH_WATER, Attestation, Transport
 from capnet_transports import sockets
+from capnet_transports.attach import attach
 from capnet_transports.listeners import SocketListener
-from capnet_transports.sockets import SocketTransport, attach
+from capnet_transports.sockets import SocketTransport
 from tests.transports.ends import pump, started
 
 
@@ -101,23 +102,31 @@ async def test_close_does_not_wait_for_a_peer_that_does_nothing(size: int) -> No
 
 
 async def test_close_goes_on_while_the_peer_takes_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may take many times `LINGER`."""
-    monkeypatch.setattr(sockets, "LINGER", 0.5)
+    """It may take many times `LINGER`, each of which is over when the test says so."""
+    monkeypatch.setattr(sockets, "LINGER", 3600)
     size, received = 4 * HIGH_WATER, 0
     async with half_attached() as (transport, recorder, peer):
         transport.send([bytes(size)])
         transport.close()
-        while data := await read_slowly(peer):
+        while before := transport.backlog:
+            while transport.backlog == before:
+                received += await read_some(peer)
+            transport._lingered_enough()
+            assert not recorder.ends
+        transport._lingered_enough()  # nothing has moved since
+        while data := await read_some(peer):
             received += data
+        await recorder.until(lambda: recorder.ends, "it ends")
     assert received == size
     assert recorder.ends == [None]
 
 
-async def read_slowly(peer: socket.socket) -> int:
-    """Bytes read; so few that one `LINGER` is not enough for all, so many that each sees some."""
-    await anyio.sleep(sockets.LINGER / 5)  # a slow peer is what is tested
+async def read_some(peer: socket.socket) -> int:
+    """How many bytes there were, and the transport has had the time to write more."""
     await anyio.wait_readable(peer)
-    return len(peer.recv(200_000))
+    data = peer.recv(200_000)
+    await anyio.wait_all_tasks_blocked()
+    return len(data)
 
 
 async def test_peer_that_goes_while_we_close() -> None:
