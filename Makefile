@@ -15,8 +15,11 @@ NATIVE  := $(wildcard setup.py capnet/native/*.[ch])
 # What `make soak` holds to the bars in milliseconds and bytes, or repeats more often, beside the long programme.
 BARS    := $(wildcard tests/hostile/test_t*.py) tests/transports/test_noise.py tests/integration/test_kills.py tests/integration/test_starts.py tests/scenarios/test_revoke_races.py
 
-# Tests run side by side, one process a core; `make WORKERS=0 test` runs them one after another, for a debugger.
-WORKERS := auto
+# Tests run side by side, in one process more than there are cores, as many of them wait; `make WORKERS=0 test` runs them
+# one after another, for a debugger.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# They start programs by the hundred, which take three times as long to begin where nothing was compiled before.
+unexport PYTHONDONTWRITEBYTECODE
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 

@@ -25,7 +25,7 @@ from tests.faults.scenarios import SCENARIOS, connect_call_close
 from tests.faults.sweep import SEED, sweep
 from tests.faults.trial import BACKENDS, Scenario, try_once
 
-MOST = {"asyncio": 60, "asyncio+uvloop": 6, "trio": 60}
+MOST = {"asyncio": 40, "asyncio+uvloop": 6, "trio": 40}
 """Faults of one kind in one scenario, by backend. uvloop has no virtual clock, and differs little from asyncio."""
 CHEAP = (Kind.CANCEL, Kind.CANCEL_BODY)
 """What is tried on uvloop."""
