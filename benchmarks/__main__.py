@@ -16,7 +16,7 @@ from benchmarks.hotspots import ROOMS
 from benchmarks.loops import installed
 from benchmarks.peers.environment import Installed, install
 from benchmarks.peers.roster import PEERS, Peer
-from benchmarks.process import ChildFailed, Measurement, profile
+from benchmarks.process import ChildFailed, Measurement, profile, rooms
 from benchmarks.progress import Progress
 from benchmarks.scaling import CURVES, Curve
 from benchmarks.workload import ROWS, LoopName, Row
@@ -199,7 +199,12 @@ def _profile(arguments: argparse.Namespace) -> None:
     name = arguments.subject
     (ours, *_) = capnets(arguments.loops, arguments.environments)
     contender = Contender(name=name, subject=name, loop=ours.loop, environment=ours.environment)
-    client, server = profile(Measurement(contender=contender, row=row, seconds=arguments.seconds), arguments.top)
+    measurement = Measurement(contender=contender, row=row, seconds=arguments.seconds)
+    if arguments.top == ROOMS:
+        text, microseconds = rooms(measurement)
+        print(f"{name}, {row.workload} {row.title}: {microseconds:.1f} us a unit, both sides in one process\n{text}")
+        return
+    client, server = profile(measurement, arguments.top)
     print(f"{name}, {row.workload} {row.title}: client\n{client}\n\nserver\n{server}")
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
-from time import perf_counter
+from time import perf_counter, process_time
 
 from benchmarks import core, loops, relay
 from benchmarks.hotspots import ROOMS, Profile, Profiler, Rooms
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         case "drive":
             loops.run(lambda: _drive(job, profile), job.loop)
         case "both":
-            loops.run(lambda: _both(job), job.loop)
+            loops.run(lambda: _both(job, profile), job.loop)
 
 
 async def _serve(job: Job, profile: Profiler | None) -> None:
@@ -95,12 +95,21 @@ async def _drive(job: Job, profile: Profiler | None) -> None:
     print(json.dumps(answer), flush=True)
 
 
-async def _both(job: Job) -> None:
+async def _both(job: Job, profile: Profiler | None) -> None:
     subject, row = subject_named(job.subject), job.row
     async with subject.serving(job.address, row) as address, subject.openings[row.shape](address, row) as unit:
         checked(await unit(), row)
-        await loops.repeat(unit, units=job.units, in_flight=row.in_flight, loop=job.loop)
-    print(json.dumps({"core": core.running() if job.subject == "capnet" else None}), flush=True)
+        answer: dict[str, object] = {"core": core.running() if job.subject == "capnet" else None}
+        if profile is None:
+            await loops.repeat(unit, units=job.units, in_flight=row.in_flight, loop=job.loop)
+        else:
+            await loops.drive([unit], in_flight=row.in_flight, seconds=job.seconds * WARM_UP, loop=job.loop)
+            with profile.running():
+                begin = process_time()
+                timing = await loops.drive([unit], in_flight=row.in_flight, seconds=job.seconds, loop=job.loop)
+                microseconds = 1e6 * (process_time() - begin) / timing.units
+            answer |= {"profile": profile.text(microseconds), "microseconds": microseconds}
+    print(json.dumps(answer), flush=True)
 
 
 async def _idle(job: Job, unit: Unit) -> Timing:

@@ -30,8 +30,12 @@ class Profiler(Protocol):
         """Watch what this thread does inside the block, other tasks of its loop included."""
         ...
 
-    def text(self) -> str:
-        """What was seen."""
+    def text(self, microseconds: float = 0.0) -> str:
+        """What was seen.
+
+        Args:
+            microseconds: of a unit, for who can tell the shares of that.
+        """
         ...
 
 
@@ -54,7 +58,7 @@ class Profile:
         finally:
             self._profile.disable()
 
-    def text(self) -> str:
+    def text(self, microseconds: float = 0.0) -> str:
         """The table, with paths shortened to what tells files apart."""
         out = StringIO()
         pstats.Stats(self._profile, stream=out).sort_stats("tottime").print_stats(self._top)
@@ -85,10 +89,13 @@ class Rooms:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.signal(signal.SIGPROF, before)
 
-    def text(self) -> str:
-        """A line for each room, those with the most time first: percent and name."""
+    def text(self, microseconds: float = 0.0) -> str:
+        """A line for each room, those with the most time first: its part of a unit, percent and name."""
         total = sum(self._seen.values()) or 1
-        return "\n".join(f"{100 * seen / total:5.1f} %  {room}" for room, seen in self._seen.most_common())
+        return "\n".join(
+            f"{microseconds * seen / total:8.2f} us {100 * seen / total:5.1f} %  {room}"
+            for room, seen in self._seen.most_common()
+        )
 
     def _sample(self, _: int, frame: FrameType | None) -> None:
         if frame is not None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import Contender
+from benchmarks.hotspots import ROOMS
 from benchmarks.job import READY, Job, Role
 from benchmarks.workload import Core, Row, Timing
 
-__all__ = ["ChildFailed", "Measured", "Measurement", "can_pin", "measure", "profile"]
+__all__ = ["ChildFailed", "Measured", "Measurement", "can_pin", "measure", "profile", "rooms"]
 
 START_SECONDS = 30.0
 """Until a server or relay must listen."""
@@ -69,15 +70,19 @@ def measure(measurement: Measurement) -> Measured:
 
 
 def profile(measurement: Measurement, top: int) -> tuple[str, str]:
-    """Run it with both processes profiled; returns the `top` functions of the client and of the server, as text.
-
-    Args:
-        top: or `hotspots.ROOMS`.
-    """
+    """Run it with both processes profiled; returns the `top` functions of the client and of the server, as text."""
     with _server(measurement, top) as (address, server, errors):
         answer = _drive(measurement, address, server.pid, errors, top)
         text, _ = server.communicate(timeout=END_SECONDS)
     return str(answer["profile"]), text.strip()
+
+
+def rooms(measurement: Measurement) -> tuple[str, float]:
+    """Run both sides in one process; returns where the time of a unit goes, as text, and how much that is in µs."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = replace(_job("both", measurement, f"{folder}/socket", ROOMS), seconds=measurement.seconds)
+        answer = _answer(job, measurement, Path(folder) / "errors")
+    return str(answer["profile"]), float(answer["microseconds"])
 
 
 @contextmanager
@@ -138,12 +143,17 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 def _drive(measurement: Measurement, address: str, server: int, errors: Path, top: int = 0) -> dict[str, Any]:
-    contender, row = measurement.contender, measurement.row
     job = replace(_job("drive", measurement, address, top), server=server)
-    patience = 2 * measurement.seconds + CLIENT_SECONDS + CONNECTING_SECONDS * row.connections
+    return _answer(job, measurement, errors)
+
+
+def _answer(job: Job, measurement: Measurement, errors: Path) -> dict[str, Any]:
+    """Run a child to its end; gives the line that it writes."""
+    contender = measurement.contender
+    patience = 2 * measurement.seconds + CLIENT_SECONDS + CONNECTING_SECONDS * measurement.row.connections
     with errors.open("a") as file:
         try:
-            client = subprocess.run(
+            child = subprocess.run(
                 _command(job, contender),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -154,11 +164,11 @@ def _drive(measurement: Measurement, address: str, server: int, errors: Path, to
                 timeout=patience,
             )
         except subprocess.TimeoutExpired as expired:
-            words = f"{contender.name} drive: hung and was killed after {patience:g} s{_last_of(errors)}"
+            words = f"{contender.name} {job.role}: hung and was killed after {patience:g} s{_last_of(errors)}"
             raise ChildFailed(words) from expired
-    if client.returncode != 0:
-        raise ChildFailed(f"{contender.name} drive: ended with code {client.returncode}{_last_of(errors)}")
-    answer: dict[str, Any] = json.loads(client.stdout)
+    if child.returncode != 0:
+        raise ChildFailed(f"{contender.name} {job.role}: ended with code {child.returncode}{_last_of(errors)}")
+    answer: dict[str, Any] = json.loads(child.stdout)
     return answer
 
 
