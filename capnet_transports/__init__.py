@@ -9,6 +9,7 @@
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
     asgi.py         the same clients, in a web application         asgi:
+    asgi_transport.py  … and what moves the bytes of each
 
     sockets.py      what they share: a connected socket as a `Transport`
     attach.py       … the one for the running loop: asyncio_sockets.py, trio_sockets.py

@@ -1,8 +1,7 @@
 """`mount(host)`: a host as an application for ASGI servers, alone or in a web framework, for clients of `ws:`, `wss:`.
 
-The server has the socket, HTTP and TLS; here a transport is two loops in the task that the server runs for each
-connection: one asks it for what has come, unless the receiver wants no more for now, one gives it what is to be sent.
-Who is let in is said in `web.py`, and decided before the connection is accepted.
+The server has the socket, HTTP and TLS; `asgi_transport.py` has what moves the bytes of a connection. Who is let in is
+said in `web.py`, and decided before the connection is accepted.
 
 What binds the two is a listener like any other: the mount has the host listen at `asgi:`, which hands it the host's
 `accept`.
@@ -12,17 +11,16 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 
 from capnet.errors import CapnetError, InvalidArgument, Unavailable
-from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Listener, Receiver, Transport, TransportScheme
+from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import tokens
-from capnet_transports.loops import in_trio, soon
-from capnet_transports.sockets import LINGER
+from capnet_transports.asgi_transport import AsgiTransport, Receive, Send
 from capnet_transports.tokens import Token
 from capnet_transports.web import (
     LOOPBACK,
@@ -34,14 +32,11 @@ from capnet_transports.web import (
     host_name,
     host_names,
     is_shown,
-    messages,
 )
 
-__all__ = ["AsgiTransport", "Mount", "mount", "scheme"]
+__all__ = ["Mount", "mount", "scheme"]
 
 _Scope: TypeAlias = MutableMapping[str, Any]
-_Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 _Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 MAX_PATH: Final = 2048
@@ -51,11 +46,6 @@ MAX_HEADERS: Final = 8 * 1024
 UNIX: Final = "unix"
 """Stands, among the addresses of proxies, for those that come through a unix socket."""
 
-_ENDED: Final = frozenset({1000, 1005, 1006})
-"""Codes of an end. Servers tell the last two also of peers that have said farewell, or that have not, so they are no
-error here; a connection knows by its own farewell whether it was cut."""
-_NORMAL: Final = 1000
-_UNSUPPORTED: Final = 1003
 _log = logging.getLogger("capnet.transports")
 
 
@@ -159,7 +149,7 @@ class Mount(Listener):
         """The host's, while it listens here."""
         self._closed: anyio.Event | None = None
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: _Scope, receive: Receive, send: Send) -> None:
         """One connection, one request, or the life of the server: as ASGI has it."""
         if scope["type"] == "websocket":
             await self._connection(scope, receive, send)
@@ -187,7 +177,7 @@ class Mount(Listener):
 
     # --- the server's side ---
 
-    async def _lifespan(self, receive: _Receive, send: _Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         began = False
         try:
@@ -210,7 +200,7 @@ class Mount(Listener):
         if self._closed is None:
             await self._host.listen("asgi:", mount=self)
 
-    async def _connection(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def _connection(self, scope: _Scope, receive: Receive, send: Send) -> None:
         await receive()
         headers = _headers_of(scope)
         address = _address(scope, headers.get("x-forwarded-for", []), self._proxies)
@@ -263,7 +253,7 @@ class Mount(Listener):
             return 431, f"headers that are kept have at most {MAX_HEADERS} letters\n"
         return 0, ""
 
-    async def _turn_away(self, scope: _Scope, send: _Send, status: int, words: str, address: str | None) -> None:
+    async def _turn_away(self, scope: _Scope, send: Send, status: int, words: str, address: str | None) -> None:
         _log.info("%s: %s turned away: %d %s", self.url, address or "a peer", status, words.strip())
         try:
             if "websocket.http.response" in (scope.get("extensions") or {}):
@@ -274,215 +264,7 @@ class Mount(Listener):
             pass
 
 
-class AsgiTransport(Transport):
-    """One WebSocket connection of a server; `run` carries what comes and goes.
-
-    Args:
-        attestation: what is known of the peer.
-    """
-
-    def __init__(self, attestation: Attestation) -> None:
-        self.attestation = attestation
-        self._receiver: Receiver | None = None
-        self._chunks: list[bytes] = []
-        self._backlog = 0
-        self._sent = 0
-        """Messages that the server has taken."""
-        self._crowded = False
-        """Whether the backlog was above `HIGH_WATER` and has not fallen to `LOW_WATER` since."""
-        self._paused = False
-        self._closing = False
-        """Whether nothing is delivered any more, and nothing more is taken to be sent."""
-        self._unheard = False
-        """Whether the server takes nothing more to be sent."""
-        self._code = _NORMAL
-        self._error: Exception | None = None
-        self._scope = anyio.CancelScope()
-        """All of `run`; cancelled by `abort`."""
-        self._work = anyio.Event()
-        """For the loop that sends."""
-        self._change = anyio.Event()
-        """For those that wait for the receiver to want more, or for a close."""
-        self.was_aborted = False
-        self._ended = False
-
-    # --- the connection's side ---
-
-    def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        if self._ended:
-            soon()(lambda: receiver.closed(self._error))
-        self._changed()
-
-    def send(self, chunks: Sequence[bytes]) -> None:
-        if self._closing or self._unheard or self._ended:
-            return
-        self._chunks.extend(chunks)
-        self._backlog += sum(map(len, chunks))
-        if self._backlog > HIGH_WATER:
-            self._crowded = True
-        self._work.set()
-
-    @property
-    def backlog(self) -> int:
-        return self._backlog
-
-    def pause(self) -> None:
-        self._paused = True
-
-    def resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._changed()
-
-    def close(self) -> None:
-        self._closing = True
-        self._changed()
-        self._work.set()
-
-    def abort(self) -> None:
-        self._closing = True
-        self.was_aborted = True
-        self._drop()
-        self._scope.cancel()
-
-    # --- the server's side ---
-
-    async def run(self, receive: _Receive, send: _Send, subprotocol: str | None) -> None:
-        """Accept the connection, and carry what comes and goes until it ends; in the application's own task."""
-        try:
-            with self._scope:
-                await send({"type": "websocket.accept", "subprotocol": subprotocol})
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write, send)
-                    tasks.start_soon(self._lose_patience)
-                    await self._read(receive)
-                    tasks.cancel_scope.cancel()
-        except OSError as error:
-            self._lose(error)
-        except BaseException as error:
-            self._lose(error)
-            raise
-        finally:
-            self.end()
-
-    def end(self) -> None:
-        """Tell the receiver, once: nothing comes or goes any more."""
-        self._ended = True
-        self._drop()
-        if (receiver := self._receiver) is not None:
-            _tell(lambda: receiver.closed(self._error))
-
-    async def _read(self, receive: _Receive) -> None:
-        while True:
-            await self._until_wanted()
-            event = await receive()
-            if event["type"] != "websocket.receive":
-                self._disconnected(event)
-                return
-            if data := event.get("bytes"):
-                await self._deliver(data)
-            elif event.get("text") is not None and not self._closing:
-                self._error = Unavailable("the peer has sent a text message", reason="websocket")
-                self._code = _UNSUPPORTED
-                self._drop()
-                self.close()
-
-    async def _deliver(self, data: bytes) -> None:
-        """Hand over what has come as soon as the receiver wants it."""
-        done = anyio.Event()
-        handed_over = False
-
-        def hand_over() -> None:
-            nonlocal handed_over
-            handed_over = self._closing or not self._paused
-            try:
-                if handed_over and not self._closing and self._receiver is not None:
-                    self._receiver.data_received(data)
-            finally:
-                done.set()
-
-        while not handed_over:
-            await self._until_wanted()
-            done = anyio.Event()
-            _tell(hand_over)
-            await done.wait()
-
-    async def _write(self, send: _Send) -> None:
-        try:
-            while not (self._closing and not self._chunks):
-                await self._work.wait()
-                self._work = anyio.Event()
-                while self._chunks:
-                    chunks, self._chunks = self._chunks, []
-                    for message in messages(chunks):
-                        await send({"type": "websocket.send", "bytes": bytes(message)})
-                        self._has_sent(len(message))
-            await send({"type": "websocket.close", "code": self._code})
-        except OSError:  # the peer is gone; what it sent before is still delivered, and then the server says so
-            self._unheard = True
-            self._drop()
-
-    async def _lose_patience(self) -> None:
-        """A peer that does not take what is sent last, or does not say farewell, is not waited for long."""
-        while not self._closing:
-            await self._change.wait()
-        sent = -1
-        while sent != self._sent:
-            sent = self._sent
-            await anyio.sleep(LINGER)
-        self._scope.cancel()
-
-    async def _until_wanted(self) -> None:
-        """Wait until the receiver takes what comes, or nobody does."""
-        while not self._closing and (self._receiver is None or self._paused):
-            await self._change.wait()
-
-    # --- steps ---
-
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = anyio.Event()
-
-    def _has_sent(self, size: int) -> None:
-        self._sent += 1
-        self._backlog = max(self._backlog - size, 0)
-        if self._crowded and self._backlog <= LOW_WATER:
-            self._crowded = False
-            _tell(self._relieve)
-
-    def _relieve(self) -> None:
-        if self._receiver is not None and not self._closing:
-            self._receiver.writable()
-
-    def _disconnected(self, event: Mapping[str, Any]) -> None:
-        code = event.get("code") or 1005
-        if not self._closing and code not in _ENDED:
-            reason = event.get("reason") or ""
-            self._error = Unavailable(f"the peer has closed with {code} {reason}".rstrip(), reason="websocket_close")
-
-    def _lose(self, error: BaseException) -> None:
-        if not self._closing:
-            words = str(error) or type(error).__name__
-            self._error = Unavailable(f"the server has dropped the connection: {words}"[:300], reason="truncated")
-        self._closing = True
-
-    def _drop(self) -> None:
-        self._chunks.clear()
-        self._backlog = 0
-        self._crowded = False
-
-
-def _tell(callback: Callable[[], object]) -> None:
-    """Have the receiver told something: on asyncio in a callback of the loop, for nothing that waits in another task
-    can go on while a task has the turn."""
-    if in_trio():
-        callback()
-    else:
-        soon()(callback)
-
-
-async def _answer(send: _Send, kind: str, status: int, words: str) -> None:
+async def _answer(send: Send, kind: str, status: int, words: str) -> None:
     body = words.encode()
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     if status == 401:
