@@ -83,12 +83,14 @@ class Gate:
         wrappers = list(wrappers)
         held = [*granted, *(one for wrapper in wrappers for one in Hosted.of(wrapper).all_granted())]
         check_loops(held)
+        for wrapper in wrappers:
+            wrapper._capnet_inner.check_loop()  # noqa: SLF001 - contracts may use every public name, so this one is not
         self.error = Revoked(reason)
         take_back(with_descendants(held), reason)
         for scope in tuple(self._scopes):
             scope.cancel()
         for wrapper in wrappers:
-            wrapper._capnet_inner.let_go()  # noqa: SLF001 - contracts may use every public name, so this one is not
+            wrapper._capnet_inner.let_go()  # noqa: SLF001
 
 
 def _same(item: Any) -> Any:

@@ -69,6 +69,15 @@ class Inner:
             keywords = {**keywords, context_parameter: context}
         return function(*arguments, **keywords)
 
+    def check_loop(self) -> None:
+        """Nothing, where what is behind it may be given back: in the loop of its connection.
+
+        Raises:
+            FailedPrecondition: `another_loop`.
+        """
+        if isinstance(self.subject, Proxy):
+            reference_of(self.subject).caller.session.loop.check()
+
     def let_go(self) -> None:
         """Give the wrapper's own reference back now."""
         if isinstance(self.subject, Proxy):

@@ -108,6 +108,8 @@ async def test_from_another_thread() -> None:
         unread = proxy.numbers()
         membrane, (lent, take_back) = Membrane(), revocable(MemDesk())
         wrapped = membrane.wrap(MemDesk())
+        around = Membrane()
+        inside = around.wrap(proxy)
         await proxy.keep(wrapped)
         await proxy.keep(lent)
         server.serve(desk, name="again")
@@ -139,6 +141,7 @@ async def test_from_another_thread() -> None:
             lambda: detach(desk),
             lambda: take_back(),
             lambda: membrane.cut(),
+            lambda: around.cut(),
             lambda: client.on_close(print),
             lambda: client.on(Event, print),
             lambda: client.events(Event),
@@ -168,6 +171,7 @@ async def test_from_another_thread() -> None:
             assert (number, caught.value.reason) == (number, "another_loop")
             assert "from_thread" in caught.value.__notes__[0]
         assert desk.called == 0 and await proxy.add(1) == 2 and not waiting.done
+        assert not around.is_cut and await inside.add(2) == 3
         assert state.value == 1 and not membrane.is_cut and await lent.add(1) == 2 and await wrapped.add(1) == 2
         assert not scope.closed and said.subscribers == 1
         waiting.cancel()
