@@ -320,8 +320,8 @@ class Host(Serving):
         """Close listeners, connections and what is served. Idempotent.
 
         Handlers that do not end when they are cancelled are waited for no longer than 5 seconds, and so are programs
-        that were started for connections. A handler cannot wait for its own end: there the close only begins, and goes
-        on when it has returned.
+        that were started for connections. A handler, or a generator whose items are sent, cannot wait for its own end:
+        there the close only begins, and goes on when it has returned.
         """
         await self._shut(grace)
         if not self._connections:

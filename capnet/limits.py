@@ -99,8 +99,9 @@ class Limits:
     """Seconds an admission policy, a guard or a fallback handler may take; past it the answer is no,
     `permission_denied/policy_timeout`, or for a fallback handler that it declines."""
     nested_timeout: float = 5.0
-    """Seconds that a call waits for room at the peer which is made while another one is handled, when nothing that it
-    waits for ends and the peer has as many calls here; then it fails `resource_exhausted/max_calls`."""
+    """Seconds that a call waits for room at the peer which is made while another one is handled, or for the next item
+    of a stream, when nothing that it waits for ends and as much of ours waits here; then it fails
+    `resource_exhausted/max_calls`."""
     max_backlog: int = 8 * 1024 * 1024
     """Bytes written but not yet taken by the transport; while there are more, nothing is read from the peer."""
     write_timeout: float = 10.0

@@ -10,12 +10,15 @@ from typing import Final
 from capnet.errors import InvalidArgument
 from capnet.wire.frames import CHAIN, MAX_CONTEXT_KEYS, is_context
 
-__all__ = ["going_along", "send_metadata", "with_one_way"]
+__all__ = ["going_along", "moving", "send_metadata", "with_one_way"]
 
 RESERVED: Final = "capnet."
 
 going_along: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("capnet.going_along", default=None)
 """What goes along with the calls that are made here; with those of a running handler also `CHAIN`. Never empty."""
+
+moving: Final[ContextVar[tuple[int, object] | None]] = ContextVar("capnet.moving", default=None)
+"""The stream whose items are made, or used, by what runs here, and the number of its connection."""
 
 
 @contextmanager

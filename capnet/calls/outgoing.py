@@ -19,7 +19,7 @@ from capnet.wire.values import is_plain, unencodable_text
 
 from .call import Call, Late, NotYet, Payloads, Target
 from .dependent import DependentCalls
-from .metadata import going_along, with_one_way
+from .metadata import going_along, moving, with_one_way
 from .watched import WatchedCall
 
 __all__ = ["Calls", "call_failed", "call_returned"]
@@ -164,6 +164,7 @@ class Calls:
         party: Any = None
         if granted is not None:
             party = PEER if granted.number == session.number else granted.number
+        moved = moving.get()
         try:
             entry = engine.call(
                 target,
@@ -176,6 +177,7 @@ class Calls:
                 one_way=call.one_way,
                 may_keep=may_keep,
                 party=party,
+                within=None if moved is None or moved[0] != session.number else moved[1],
             )
         except InvalidArgument as error:
             raise unencodable_text(arguments) or error from None

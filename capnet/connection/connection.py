@@ -279,11 +279,11 @@ class Connection(Serving):
         Returns when everything has ended; handlers and producers that do not end when they are cancelled are waited for
         no longer than 5 seconds, and told of as `HandlerFailed`. So is a program started for this connection:
         it has two seconds to exit, gets SIGTERM, and two seconds later SIGKILL. Cancelling the wait ends the grace. A
-        handler of this connection cannot wait for its own end: there the close only begins, and goes on when the
-        handler has returned or the grace is over.
+        handler of this connection, or a generator whose items it sends, cannot wait for its own end: there the close
+        only begins, and goes on when that has returned or the grace is over.
         """
         await self._end(reason, grace)
-        if self.process is not None and self._parts.dispatcher.running_here is None:
+        if self.process is not None and not self._parts.running_here:
             with move_on_after(STOP_TIMEOUT):  # it may be stuck in the system
                 await self.process.wait()
 
@@ -295,7 +295,7 @@ class Connection(Serving):
             with self._session.must_succeed:
                 self._session.engine.close(reason, grace, self._session.loop.now())
             self._session.driver.drain()
-            if self._parts.dispatcher.running_here is None:
+            if not self._parts.running_here:
                 await self.wait_closed()
         except self._session.loop.cancelled:
             with self._session.must_succeed:

@@ -283,6 +283,11 @@ class Parts:
 
     # The end
 
+    @property
+    def running_here(self) -> bool:
+        """Whether a handler asks, or a stream: something that the connection waits for at its end."""
+        return self.dispatcher.running_here is not None or self.pumps.running_here
+
     def _leave_behind(self) -> None:
         """Handlers and producers that do not end, whatever they wait for, hold nobody up."""
         for left in (*self.dispatcher.leave_behind(), *self.pumps.leave_behind()):

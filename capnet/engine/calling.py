@@ -52,6 +52,7 @@ class Calling:
         one_way: bool = False,
         may_keep: bool = False,
         party: Hashable = None,
+        within: Hashable = None,
     ) -> Call:
         """Make a call; a `CallReturned` or `CallFailed` with `token` follows, unless it is cancelled or one-way.
 
@@ -61,6 +62,7 @@ class Calling:
             may_keep: `keep` may follow before the frame leaves.
             party: whose call is being handled while this one is made, None when nobody's is. What it takes up at the
                 peer counts as that party's; `PEER` is the peer itself.
+            within: the stream of ours whose items are being made while this one is, None when none is.
 
         Raises:
             Unavailable: the connection is closing. The target's own error: it is broken. InvalidArgument,
@@ -78,6 +80,8 @@ class Calling:
         if timeout is not None or context:
             call.meta = meta_of(timeout, context)
             frame.append(call.meta)
+        if within is not None:
+            call.within, call.nested = within, True
         outbox = tables.outbox
         # There is room whatever it takes up, so it need not be known before it is sent.
         room = len(calls.by_id) < calls.limit and calls.charge * ROOMY <= calls.max_charge

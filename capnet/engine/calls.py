@@ -45,7 +45,8 @@ class Call:
         position, meta: where its frame stands in the outbox, while it may become a kept one.
         dependents: calls that are held and need its answer.
         party: for whom it is made, if that is another peer.
-        nested: it is made while another call is handled, of that party or of the peer itself.
+        nested: it is made while another call is handled, of that party or of the peer itself, or `within` a stream.
+        within: the stream of ours whose next item waits for it; a call of the peer's may wait for that.
         method: interface and name of what is called for a party.
     """
 
@@ -65,6 +66,7 @@ class Call:
         "target",
         "token",
         "users",
+        "within",
     )
 
     def __init__(self, id: int, target: Target, token: Any) -> None:
@@ -81,6 +83,7 @@ class Call:
         self.meta: dict[str, Any] | None = None
         self.dependents: list[Call] | None = None
         self.nested = False
+        self.within: Hashable = None
         self.party: Hashable = None
         self.method: tuple[str, str] | None = None
 
@@ -274,6 +277,12 @@ class Calls:
         """How many calls of ours have to end at the peer, one of them at least, before one in a party's line leaves."""
         full = len(self.by_id) >= self.limit
         return len(self.by_id) if full or party is None else self._portions.of(party)
+
+    @property
+    def streams_that_wait(self) -> int:
+        """How many streams of ours wait for calls that were made for their next item."""
+        held = (call for line in self.held.values() for call in line)
+        return len({call.within for call in (*self.by_id.values(), *held)} - {None})
 
     def find(self, id: int) -> Call | None:
         """The call with that id, if it was sent and is not answered."""

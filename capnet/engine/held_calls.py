@@ -124,8 +124,8 @@ class HeldCalls:
         """Calls that are held may wait for ever, for those that wait for them: these fail (P-LIMIT-2).
 
         All places at the peer are taken then by calls that wait for something from here, each by one of the peer's
-        calls that runs here. So nothing is amiss while there are fewer of those than there are places, or while
-        something moves.
+        calls that runs here, or by a stream of ours that waits itself. So nothing is amiss while there are fewer of
+        those than there are places, or while something moves.
         """
         calls = self._tables.calls
         again: list[float] = []
@@ -133,7 +133,8 @@ class HeldCalls:
             nested = [call for call in line if call.nested and call.token is not None]
             due = line.moved + self._tables.limits.nested_timeout
             if nested and due <= self._tables.timers.now:
-                if 0 < calls.blocking(party) <= len(self._tables.answers) and self._tables.lifecycle.peer is not None:
+                waiting = len(self._tables.answers) + calls.streams_that_wait
+                if 0 < calls.blocking(party) <= waiting and self._tables.lifecycle.peer is not None:
                     for call in nested:
                         if call.frame is not None:
                             calls.let_go(call)
@@ -183,7 +184,7 @@ def _note_dependence(call: Call) -> None:
 def _waits_for_itself(limit: int, seconds: float) -> ResourceExhausted:
     return ResourceExhausted(
         f"max_calls: the peer takes {limit} calls of ours at once, and for {seconds:g} s none has ended that this one, "
-        f"made while another is handled, waits for: they may all wait for calls like this one",
+        f"made while another is handled or for an item, waits for: they may all wait for calls like this one",
         reason="max_calls",
         hint="calls back are nested too deeply: raise Limits.max_calls, or return before you call back",
     )

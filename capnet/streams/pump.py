@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
+from capnet.calls.metadata import moving
 from capnet.contract import Sink
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
@@ -56,6 +57,12 @@ class Pumps:
     def stopped(self) -> bool:
         """Whether no task is left."""
         return not self._pumps
+
+    @property
+    def running_here(self) -> bool:
+        """Whether what makes or uses the items of one of them asks, also from a task that it has started."""
+        moved = moving.get()
+        return moved is not None and moved[1] in self._pumps
 
     def let_in(self) -> None:
         """The connection has ended: what came on it goes to sinks of ours without waiting for their readers.
@@ -169,6 +176,7 @@ class Pump(Flow):
         session = self._streams.session
         error: CapnetError | None = None
         handling.set(self.parent)
+        moving.set((session.number, self))
         try:
             with self._scope:
                 await self.move()

@@ -179,6 +179,7 @@ class EngineSide:
         one_way: bool = False,
         keep: bool = False,
         party: Hashable = None,
+        within: Hashable = None,
     ) -> Call:
         """Call `method` of `target` (the bootstrap capability if none) with the references as its argument `refs`.
 
@@ -194,6 +195,7 @@ class EngineSide:
             one_way=one_way,
             may_keep=keep,
             party=party,
+            within=within,
         )
         assert not keep or self.engine.calling.keep(call)
         return call

@@ -13,15 +13,18 @@ import pytest
 from capnet import (
     INJECT,
     CallContext,
+    Cap,
     CapnetError,
     CloseCause,
     Connection,
     Host,
     InvalidArgument,
     Limits,
+    Stream,
     Unavailable,
     connect,
     on_broken,
+    stream,
 )
 from capnet.connection.connect import begin, find_scheme
 from capnet.loop import open_loop
@@ -90,6 +93,35 @@ async def test_from_a_handler_that_is_still_answered() -> None:
             assert await shop.who() == {"told": "yes"}
             assert (await client.wait_closed()).kind == "remote"
             await server.wait_closed()
+
+
+@pytest.mark.parametrize("of", ["connection", "host"])
+async def test_from_a_generator_whose_items_are_sent(of: str) -> None:
+    """As from a handler: the close begins only, and the stream comes to its end."""
+    ran: list[str] = []
+
+    class Ending(Cap, name="closing.Ending"):
+        @stream
+        def last_words(self) -> Stream[str]: ...
+
+    class MemEnding(Ending):
+        async def last_words(self) -> Stream[str]:
+            yield "first"
+            await (server.aclose(grace=30) if of == "connection" else host.aclose(grace=30))
+            ran.append("on")
+            yield "last"
+
+    async with Host() as host:
+        host.serve(MemEnding())
+        await host.listen(f"memory:closing-{of}")
+        async with connect(f"memory:closing-{of}") as client:
+            ending = await client.bootstrap(Ending)
+            (server,) = host.connections
+            with anyio.fail_after(60):
+                assert [word async for word in ending.last_words()] == ["first", "last"]
+                await server.wait_closed()
+                await client.wait_closed()
+    assert ran == ["on"]
 
 
 async def test_calls_in_flight_end_within_the_grace() -> None:

@@ -792,6 +792,36 @@ async def test_streams_that_are_nested_deeper_than_there_is_room_end() -> None:
         await assert_no_leaks(server, client)
 
 
+class Puller(Cap, name="room.Puller"):
+    @call
+    async def pull(self, numbers: AsyncIterable[int]) -> int: ...
+
+
+class MemPuller(Puller):
+    async def pull(self, numbers: AsyncIterable[int]) -> int:
+        return sum([number async for number in numbers])
+
+
+async def test_streams_whose_items_take_calls_are_nested_too() -> None:
+    """Each call reads a stream whose next item is what another such call brings."""
+    async with connected(MemPuller(), limits=NESTED, client_limits=NESTED) as (server, client):
+        puller = await client.bootstrap(Puller)
+
+        async def numbers(of: Puller, depth: int) -> AsyncIterator[int]:
+            if depth:
+                yield await of.pull(numbers(of, depth - 1))
+            yield 1
+
+        with anyio.fail_after(PATIENCE):
+            assert await puller.pull(numbers(puller, 14)) == 15
+            with pytest.raises(ResourceExhausted) as caught:
+                await puller.pull(numbers(puller, 40))
+            assert caught.value.reason == "max_calls"
+            assert await puller.pull(numbers(puller, 14)) == 15
+        del puller
+        await assert_no_leaks(server, client)
+
+
 async def test_one_way_calls_may_lead_to_one_way_calls_without_end() -> None:
     async with two() as (server, client, well):
         mine = MemWell()

@@ -379,6 +379,30 @@ class TestCircles:
         assert type(error) is ResourceExhausted and error.reason == "max_calls" and "max_calls" in error.message
         assert pair.left.engine.calls.waiting == 0
 
+    def test_streams_whose_items_wait_for_calls_fail(self) -> None:
+        """Each call is made for the next item of a stream that the call before it reads, and none is handled here."""
+        pair = middle()
+        pair.left.call("pull")
+        for level in range(1, 17):
+            pair.left.call("pull", token=level, within=f"stream {level}")
+        assert stats(pair.left.engine)["calls_held"] == 1
+        pair.advance(4.9)
+        assert not pair.left.take(CallFailed)
+        pair.advance(0.2)
+        assert pair.left.failed().reason == "max_calls" and pair.left.engine.calls.waiting == 0
+
+    def test_streams_that_are_not_enough_to_fill_the_peer_wait(self) -> None:
+        """One of its calls waits for none of them, and may end."""
+        pair = middle()
+        for _ in range(2):
+            pair.left.call("pull")
+        for level in range(15):
+            pair.left.call("pull", token=level, within=f"stream {level}")
+        for _ in range(4):
+            pair.advance(6)
+            pair.flush()
+        assert stats(pair.left.engine)["calls_held"] == 1 and not pair.left.take(CallFailed)
+
     def test_nothing_is_amiss_while_something_ends(self) -> None:
         pair = middle()
         self.nest(pair, 32)
