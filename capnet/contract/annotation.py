@@ -29,6 +29,7 @@ from capnet.contract.callables import callable_contract, callable_parts
 from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
 from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
+from capnet.contract.flags import MAX_FLAGS, make_combinations
 from capnet.contract.hints import member_hints, stands_for
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
@@ -40,8 +41,6 @@ Shape: TypeAlias = Any
 
 MAX_DEPTH: Final = 32
 """Types nested deeper in one annotation are taken for a generic that never stops unfolding."""
-MAX_FLAGS: Final = 16
-"""Flags in one class: Python remembers every combination of them that ever came."""
 
 WORDS: Final[dict[Any, str]] = {
     Any: "any",
@@ -286,6 +285,8 @@ class _Walk:
             return self._capability(cls)
         if issubclass(cls, enum.Flag) and len(cls) > MAX_FLAGS:
             raise self.refuse(cls, f"has more than {MAX_FLAGS} flags", "take an int, and make flags of it yourself")
+        if issubclass(cls, enum.Flag):
+            make_combinations(cls)
         if issubclass(cls, enum.Enum):
             return ["literal", *(member.value for member in cls)]
         fields = fields_of(cls)

@@ -1,4 +1,4 @@
-"""Keys: items of sets, keys of maps and flags that a peer has chosen, looked at before they make work or stay for ever.
+"""Keys: items of sets and keys of maps that a peer has chosen, looked at before they make work.
 
 A hash of numbers, and of what is made of them, has no key in Python. So a peer can choose thousands that have the same,
 or that stand in each other's way otherwise, and each would be compared with all before it.
@@ -14,11 +14,12 @@ from collections.abc import Callable
 from itertools import islice
 from os import urandom
 from types import UnionType
-from typing import Any, Final, TypeAlias, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
 from capnet.contract.annotation import ARRAYS
 from capnet.contract.capability import Cap
 from capnet.contract.fields import fields_of
+from capnet.contract.flags import MAX_KEY_CHARS, Prepare
 from capnet.contract.hints import meant_by
 from capnet.contract.unfit import Unfit, judged
 
@@ -27,9 +28,6 @@ __all__ = [
     "MAX_KEY_CHARS",
     "MAX_ORDERED",
     "Prepare",
-    "bits_of",
-    "check_flag",
-    "check_flag_keys",
     "collides",
     "is_unkeyed",
     "items_of_set",
@@ -37,17 +35,11 @@ __all__ = [
     "uuid_keys",
 ]
 
-Prepare: TypeAlias = Callable[[Any], Any]
-"""Gives a value back with parts of it built or in another order; what has another form than declared stays as it is,
-for msgspec to refuse."""
-
 MAX_ALIKE: Final = 16
 """Items of one set, or keys of one map, that have the same hash."""
 MAX_ORDERED: Final = 4096
 """Items of a set and keys of a map that are put into it in the order in which they came. More, where their hash has no
 key, are in an order that nobody knows: it can be reckoned out beforehand, too, whose place is taken when it comes."""
-MAX_KEY_CHARS: Final = 40
-"""Characters of a key that is a number: those of an integer of 128 bits. To read a long one takes long."""
 _OWN_HASH_CHARS: Final = 18
 """Characters of an integer up to which it is its own hash."""
 
@@ -77,14 +69,6 @@ def collides(hint: Any) -> bool:
     if origin in COLLIDING or origin is tuple or origin in ARRAYS:
         return True
     return isinstance(origin, type) and not issubclass(origin, (Cap, enum.Enum)) and fields_of(origin) is not None
-
-
-def bits_of(flag: type[enum.Flag]) -> int:
-    """All that a class of flags declares."""
-    bits = 0
-    for member in flag.__members__.values():
-        bits |= member.value
-    return bits
 
 
 def items_of_set(prepare: Prepare | None, convert: Prepare | None, unkeyed: bool, value: Any) -> Any:
@@ -132,25 +116,6 @@ def uuid_keys(convert: Prepare, values: Prepare, value: Any) -> Any:
     _check_alike(keys)
     pairs = list(zip(keys, entries, strict=True))
     return dict(_mixed(pairs))
-
-
-def check_flag_keys(bits: int, values: Prepare, value: Any) -> Any:
-    """A map with flags for keys."""
-    value = values(value)
-    if _kind(value) is dict:
-        for key in value:
-            if key.isascii() and key.removeprefix("-").isdecimal():
-                if len(key) > MAX_KEY_CHARS:
-                    raise Unfit("Integer out of range - at `key` in `$`")
-                check_flag(bits, int(key))
-    return value
-
-
-def check_flag(bits: int, value: Any) -> Any:
-    """A flag has no bits but those that its class declares: Python keeps every combination that it is asked for."""
-    if _kind(value) is int and value & ~bits:
-        raise Unfit(f"Invalid enum value {value}")
-    return value
 
 
 def _check_alike(keys: list[Any]) -> None:

@@ -21,12 +21,10 @@ from capnet.contract.annotation import ARRAYS, MAPS
 from capnet.contract.capability import Cap
 from capnet.contract.construction import is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
+from capnet.contract.flags import bits_of, check_flag, check_flag_keys
 from capnet.contract.hints import meant_by, member_hints
 from capnet.contract.keys import (
     Prepare,
-    bits_of,
-    check_flag,
-    check_flag_keys,
     collides,
     is_unkeyed,
     items_of_set,
@@ -62,7 +60,7 @@ def fields_step(steps: Mapping[str, Prepare]) -> Prepare:
         return _itself
 
     def of_fields(value: Any) -> Any:
-        if _kind(value) is not dict:
+        if _kind(value) is not dict or not value:
             return value
         made = dict(value)
         for name, step in steps.items():
@@ -108,7 +106,7 @@ class _Steps:
 
     def _array(self, origin: Any, item: Any) -> Prepare:
         step = self.of(item)
-        items = step.each if isinstance(step, _Built) else None if step is None else partial(_each, step)
+        items = step.each if isinstance(step, _Built | _Enclosed) else None if step is None else partial(_each, step)
         if origin not in SETS:
             return items or _itself
         return partial(
@@ -130,7 +128,7 @@ class _Steps:
         if hint in self._made:
             return self._made[hint]
         if hint in self._open:
-            return lambda value: self._made[hint](value)
+            return _Enclosed(self._made, hint)
         self._open.add(hint)
         hints = member_hints(hint, cls.__qualname__)
         fields = fields_of(cls) or []
@@ -296,6 +294,29 @@ class _Built:
             raise
         except (ValueError, TypeError, msgspec.ValidationError) as error:
             raise Unfit(REFUSED, error) from None
+
+
+class _Enclosed:
+    """The step for a class that stands within itself: it is known when that of the outer one is.
+
+    Args:
+        made: the steps by class, where it will be.
+        hint: the class.
+    """
+
+    __slots__ = ("_hint", "_made")
+
+    def __init__(self, made: Mapping[Any, Prepare], hint: Any) -> None:
+        self._made = made
+        self._hint = hint
+
+    def __call__(self, value: Any) -> Any:
+        return self._made[self._hint](value)
+
+    def each(self, values: Any) -> Any:
+        """A list of them."""
+        step = self._made[self._hint]
+        return step.each(values) if isinstance(step, _Built) else _each(step, values)
 
 
 def _record(cls: Any, hints: Mapping[str, Any], fields: Fields) -> type[msgspec.Struct]:

@@ -257,3 +257,27 @@ def test_objects_that_are_called_take_few_calls_each() -> None:
     value = [{"name": "x"}] * 1000
     assert calls_of(lambda: kept.convert({"value": value})) <= 6 * 1000
     assert calls_of(lambda: kept.convert({"value": value}), "_converted") == 1
+
+
+@dataclass
+class Branch:
+    branches: list[Branch] = field(default_factory=list["Branch"])
+    hidden: int = field(default=1, init=False)
+
+
+@dataclass
+class Fork:
+    """Which is no list: each of its own is built by itself."""
+
+    left: Fork | None = None
+    hidden: int = field(default=1, init=False)
+
+
+def test_many_objects_of_a_class_that_stands_within_itself_are_converted_at_once() -> None:
+    tree = Conversion("test", [("value", read_annotation(Branch, "here"), True)])
+    made = tree.convert({"value": {"branches": [{}, {"branches": [{}]}]}}).value
+    assert made == Branch([Branch(), Branch([Branch()])])
+    flat = calls_of(lambda: tree.convert({"value": {"branches": [{}] * 1000}}), "_converted")
+    assert flat <= 4
+    fork = Conversion("test", [("value", read_annotation(Fork, "here"), True)])
+    assert fork.convert({"value": {"left": {"left": {}}}}).value == Fork(Fork(Fork()))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from capnet.contract import Reader
+from capnet.contract.reader import taken_from
 
 ERROR = ValueError("x")
 
@@ -61,3 +62,23 @@ async def test_what_is_thrown_into_it_closes_it_and_comes_out(thrown: tuple[Any,
 async def test_it_leaves_the_window_to_the_peer() -> None:
     """P-STREAM-2: what is said of no stream in particular is in the hello."""
     assert Counting(3).__capnet_window__ is None
+
+
+class Around(Counting):
+    """Has its items from somewhere else."""
+
+    def __init__(self, source: object) -> None:
+        super().__init__(0)
+        self.source = source
+
+    @property
+    def __capnet_source__(self) -> object:
+        return self.source
+
+
+def test_the_items_come_from_what_is_behind_all_others() -> None:
+    innermost, foreign = Counting(3), object()
+    assert taken_from(innermost) is innermost
+    assert taken_from(Around(Around(innermost))) is innermost
+    assert taken_from(Around(foreign)) is foreign
+    assert taken_from(foreign) is foreign
