@@ -137,8 +137,8 @@ class CapnetError(Exception):
         error: CapnetError = native.__new__(kind, *_arguments(self))
         error.__dict__.update(self.__dict__)
         notes = error.__dict__.get("__notes__")
-        if notes is not None:  # what is added to one is not added to all
-            error.__dict__["__notes__"] = list(notes)
+        if type(notes) is list:  # what is added to one is not added to all
+            error.__dict__["__notes__"] = notes.copy()
         return error
 
     def to_wire(self) -> tuple[str, str, dict[str, Any] | None]:

@@ -7,12 +7,15 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
+from capnet.contract.annotation import Annotation, Shape, read_annotation
 from capnet.contract.capability import POSITIONAL, Cap, options_of, signature_of
 from capnet.contract.context import INJECT
+from capnet.contract.hints import resolved_hints
+from capnet.contract.shape import differences
 from capnet.contract.spec import ContractSpec, MethodSpec
-from capnet.errors import ContractError
+from capnet.errors import ContractError, InvalidArgument
 
 __all__ = ["Handler", "implementation_table"]
 
@@ -104,6 +107,7 @@ def _faults(method: MethodSpec, function: Any) -> Iterator[str]:
         yield from _kind_faults(method, function)
         _, *parameters = signature_of(function).parameters.values() or [None]
         yield from _signature_faults(method, [parameter for parameter in parameters if parameter])
+        yield from _result_faults(method, function)
 
 
 def _kind_faults(method: MethodSpec, function: Callable[..., Any]) -> Iterator[str]:
@@ -127,6 +131,33 @@ def _signature_faults(method: MethodSpec, parameters: list[inspect.Parameter]) -
             yield f"requires parameter '{name}', which the contract lets the caller leave out"
     yield from _order_faults(method, parameters, takes_any)
     yield from itertools.chain.from_iterable(_extra_faults(method, parameter) for parameter in parameters)
+
+
+def _result_faults(method: MethodSpec, function: Callable[..., Any]) -> Iterator[str]:
+    """What it says that it returns is compared, as far as it says something; what it does return is checked anyway."""
+    try:
+        own = read_annotation(resolved_hints(function, method.name).get("return", Any), method.name)
+        fits = _says_any(own.shape) or not differences(_returning(method, method.result), _returning(method, own))
+    except (ContractError, InvalidArgument):  # a type variable, an implementation, a name that only checkers know
+        return
+    if not fits:
+        yield f"returns `{_said(own.hint)}`, and the contract says `{_said(method.result.hint)}`"
+
+
+def _returning(method: MethodSpec, result: Annotation) -> dict[str, Any]:
+    """The shape of a contract that has nothing but this result."""
+    return {method.name: [method.kind, {}, result.shape, 1]}
+
+
+def _says_any(shape: Shape) -> bool:
+    """Whether it leaves something open, anywhere in it."""
+    if isinstance(shape, dict):
+        return any(map(_says_any, cast("dict[str, Any]", shape).values()))
+    return shape == "any" or (isinstance(shape, list) and any(map(_says_any, cast("list[Any]", shape))))  # type: ignore[redundant-cast]
+
+
+def _said(hint: Any) -> str:
+    return hint.__qualname__ if isinstance(hint, type) and not get_args(hint) else str(hint)
 
 
 def _extra_faults(method: MethodSpec, parameter: inspect.Parameter) -> Iterator[str]:

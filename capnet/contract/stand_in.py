@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 from capnet.contract.capability import Cap
 from capnet.contract.spec import ContractSpec, MethodSpec
+from capnet.nearest import nearest
 
 __all__ = ["StandIn", "stand_in_class"]
 
@@ -25,6 +26,16 @@ _LOCAL: Final = (FunctionType, classmethod, staticmethod, type)
 
 class StandIn(Cap):
     """What all of them have. A contract may use every public name, so nothing here has one."""
+
+    _capnet_methods: tuple[str, ...] = ()
+    """What its contract is called, and its methods."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        contract, *methods = self._capnet_methods or (type(self).__name__,)
+        error = AttributeError(f"{contract} has no method {name!r}")
+        if methods and not name.startswith("_"):
+            error.add_note(f"hint: {nearest(name, methods)}")
+        raise error
 
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith(_PRIVATE):
@@ -43,6 +54,7 @@ def stand_in_class(
     """
     body: dict[str, Any] = dict(_hidden(spec))
     body |= {method.name: _as_declared(make(method), spec, method) for method in spec.methods.values()}
+    body["_capnet_methods"] = (spec.name, *spec.methods)
     body |= {"__module__": spec.cls.__module__, "__doc__": spec.cls.__doc__}
     return cast("type[S]", new_class(name, (kind, spec.hint), {}, lambda namespace: namespace.update(body)))
 

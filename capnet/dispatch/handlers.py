@@ -99,7 +99,9 @@ class Handlers:
         try:
             positional, named = handler.spec.receive_arguments(arguments)
         except InvalidArgument as error:
-            self._session.faults.refused(f"arguments of {answer.interface}.{answer.method}", error)
+            where = f"{answer.interface}.{answer.method}"
+            self._session.faults.refused(f"arguments of {where}", error)
+            error.message = f"{where}: {error.message}"
             raise
         if guard is not None:
             verdict = guard.ask(export, answer, handler.spec.arguments_by_name(positional, named))

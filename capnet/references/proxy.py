@@ -139,6 +139,12 @@ class UntypedProxy(Untyped, Proxy):
     _capnet_told: ContractDescription | None = None
     """What the peer has said of its contract."""
 
+    def __getattr__(self, name: str) -> NoReturn:
+        error = AttributeError(f"this proxy has no contract of this program, and so no method {name!r}")
+        if not name.startswith("_"):
+            error.add_note(f"hint: call it by name, `proxy.call({name!r}, …)`, or say what it is with cast_cap()")
+        raise error
+
     def _capnet_held(self) -> Reference:
         return self._capnet_reference
 

@@ -139,7 +139,7 @@ async def _twice() -> None:
         host.serve(MemRoom())
 
 
-@situation("invalid_argument: Expected")
+@situation("invalid_argument: …: Expected")
 async def _another_type() -> None:
     await post(1)
 
@@ -192,10 +192,15 @@ async def _given_back() -> None:
         await room.post("late")
 
 
-@situation("'…' object has no attribute")
+@situation("… has no method")
 async def _not_in_the_contract() -> None:
     async with connected(MemRoom()) as (_, client):
         await cast("Any", await client.bootstrap(Room)).pots("hello")
+
+
+@situation("…: there is no option")
+async def _no_option() -> None:
+    await cast("Any", connect)("unix:chat.sock", limit=None)
 
 
 @situation("contract …")
