@@ -169,7 +169,7 @@ stream = abstractmethod
         @stream
         def history(self, last: int = 10) -> Stream[str]: ...
 """
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
 
     def call(*function: Any, **wrong: Any) -> Any:
         """Declare a method of the contract that answers once; it must be `async def`."""

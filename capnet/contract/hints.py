@@ -29,7 +29,8 @@ def resolved_hints(annotated: Any, where: str, **names: Any) -> dict[str, Any]:
         return get_type_hints(annotated, localns=names or None, include_extras=True)
     except NameError as error:
         raise ContractError(
-            f"{where}: cannot resolve '{error.name}'", hint="import it at run time, not under TYPE_CHECKING"
+            f"{where}: cannot resolve '{error.name}'",
+            hint="import it at run time, not under TYPE_CHECKING; define it in a module, not in a function",
         ) from error
     except (AttributeError, SyntaxError, TypeError) as error:
         raise ContractError(f"{where}: cannot resolve an annotation: {error}") from error

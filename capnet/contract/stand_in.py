@@ -27,14 +27,17 @@ _LOCAL: Final = (FunctionType, classmethod, staticmethod, type)
 class StandIn(Cap):
     """What all of them have. A contract may use every public name, so nothing here has one."""
 
-    _capnet_methods: tuple[str, ...] = ()
+    _capnet_methods: tuple[str, ...] = ("this capability",)
     """What its contract is called, and its methods."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        contract, *methods = self._capnet_methods or (type(self).__name__,)
-        error = AttributeError(f"{contract} has no method {name!r}")
-        if methods and not name.startswith("_"):
-            error.add_note(f"hint: {nearest(name, methods)}")
+        contract, *methods = self._capnet_methods
+        hidden = getattr(type(self), name, None)  # which has refused already, and would not be heard
+        said = hidden.text if isinstance(hidden, _Hidden) else f"{contract} has no method {name!r}"
+        error = AttributeError(said)
+        meant = None if hidden is not None or name.startswith("_") else nearest(name, methods)
+        if meant is not None:
+            error.add_note(f"hint: {meant}")
         raise error
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -89,9 +92,11 @@ class _Hidden(property):
     """An attribute of the contract's class, which the object may have otherwise."""
 
     def __init__(self, contract: str, name: str) -> None:
+        self.text = text = (
+            f"{name!r} of {contract} is no method: what the object has there is not known here; declare a @call"
+        )
+
         def refuse(_: object) -> NoReturn:
-            raise AttributeError(
-                f"{name!r} of {contract} is no method: what the object has there is not known here; declare a @call"
-            )
+            raise AttributeError(text)
 
         super().__init__(refuse)

@@ -39,6 +39,8 @@ class Reference:
             Released: it was given back.
         """
         if self.released:
+            if self.caller.session.engine.lifecycle.closed:
+                raise Released(f"this proxy of {self.imported.interface} was given back, and its connection has closed")
             raise Released(
                 f"this proxy of {self.imported.interface} was given back", hint="dup() it to keep one of your own"
             )

@@ -203,3 +203,24 @@ def test_a_contract_is_no_class_of_data() -> None:
         count: int = 0
 
     assert contract_spec(Implementation).name == "stand.Room"
+
+
+def test_what_is_not_there_is_told_with_the_nearest_that_is() -> None:
+    """What looks whether something is there, and private names, get no hint; nor does what has no contract."""
+
+    def silent(_: MethodSpec) -> Callable[..., None]:
+        def method(self: object) -> None: ...
+
+        return method
+
+    made = stand_in_class("RoomStandIn", StandIn, contract_spec(Room[str]), silent)
+    room = cast("Any", object.__new__(made))
+    with pytest.raises(AttributeError, match=r"^stand\.Room has no method 'pots'\n") as refused:
+        _ = room.pots
+    assert refused.value.__notes__ == ["hint: did you mean post?"]
+    for name, said in (("_pots", "stand.Room has no method '_pots'"), ("size", "'size' of stand.Room is no method")):
+        with pytest.raises(AttributeError, match=said) as refused:
+            getattr(room, name)
+        assert not hasattr(refused.value, "__notes__")
+    with pytest.raises(AttributeError, match="this capability has no method 'pots'"):
+        _ = cast("Any", object.__new__(StandIn)).pots
