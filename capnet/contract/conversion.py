@@ -46,14 +46,18 @@ class Conversion:
     """Makes a struct of a map from the wire; unknown and missing fields are errors, an absent optional one is MISSING.
 
     Args:
-        where: contract and method, for the error.
+        where: what the struct is called.
         fields: name, type and whether it must be there.
         hook: what is asked about what msgspec does not know; by default `narrow`, for what has arrived.
+        of: what an error says first of what does not fit.
     """
 
-    __slots__ = ("_options", "_prepare", "_record")
+    __slots__ = ("_of", "_options", "_prepare", "_record")
 
-    def __init__(self, where: str, fields: Iterable[tuple[str, Annotation, bool]], hook: Hook | None = None) -> None:
+    def __init__(
+        self, where: str, fields: Iterable[tuple[str, Annotation, bool]], hook: Hook | None = None, *, of: str = ""
+    ) -> None:
+        self._of = of and f"{of}: "
         hook = hook or narrow
         fields = list(fields)
         definitions: list[Any] = [
@@ -78,7 +82,7 @@ class Conversion:
                 value = self._prepare(value)
             return msgspec.convert(value, self._record, **self._options)
         except Exception as error:
-            told = _told(error)
+            told = _told(error, self._of)
         try:
             raise told
         finally:
@@ -89,12 +93,12 @@ def _type(annotation: Annotation) -> Any:
     return NoneType if annotation.hint is None else annotation.hint
 
 
-def _told(error: Exception) -> Exception:
-    """What is raised for an error of a conversion."""
+def _told(error: Exception, of: str) -> Exception:
+    """What is raised for an error of a conversion; what a class of ours has to say stands as it is."""
     unfit = error if isinstance(error, Unfit) else judged(error)
     if not isinstance(unfit, Unfit):
         return unfit
-    told = InvalidArgument(cut_text(str(unfit)), reason=None if unfit.cause is None else INVALID_VALUE)
+    told = InvalidArgument(cut_text(f"{of}{unfit}"), reason=None if unfit.cause is None else INVALID_VALUE)
     told.__cause__ = unfit.cause
     return told
 

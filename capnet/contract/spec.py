@@ -186,7 +186,7 @@ class MethodSpec:
 
     def _prepare_arguments(self, parameters: Sequence[ParameterSpec]) -> None:
         fields = [(parameter.name, parameter.annotation, parameter.required) for parameter in parameters]
-        self._conversion = Conversion(f"{self.name}_arguments", fields)
+        self._conversion = Conversion(f"{self.name}_arguments", fields, of=f"{self.contract}.{self.name}")
 
     def _prepare_result(self, result: Annotation) -> None:
         self.leaving = Leaving(result, "result")

@@ -99,9 +99,7 @@ class Handlers:
         try:
             positional, named = handler.spec.receive_arguments(arguments)
         except InvalidArgument as error:
-            where = f"{answer.interface}.{answer.method}"
-            self._session.faults.refused(f"arguments of {where}", error)
-            error.message = f"{where}: {error.message}"
+            self._session.faults.refused(f"arguments of {answer.interface}.{answer.method}", error)
             raise
         if guard is not None:
             verdict = guard.ask(export, answer, handler.spec.arguments_by_name(positional, named))

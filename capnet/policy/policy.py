@@ -68,18 +68,18 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a peer is. What it is granted is what it asked for of `allowed`, and all of `derived`.
+    """Who a peer is. What it is granted is all of `grants`, and of `allowed` what it has asked for.
 
     Args:
         principal: its name in the program's own terms.
-        allowed: what it may ask for.
-        derived: what follows from a token it has shown, asked for or not.
+        allowed: what it gets if it asks for it.
+        grants: what it gets in any case.
         level: how far it is trusted.
     """
 
     principal: str | None = None
     allowed: frozenset[str] = frozenset()
-    derived: frozenset[str] = frozenset()
+    grants: frozenset[str] = frozenset()
     level: Literal["untrusted", "trusted", "internal"] = "untrusted"
 
 
@@ -229,7 +229,7 @@ def identified(introduction: Introduction, verdict: object) -> Attestation | Den
             introduction.attestation,
             level=verdict.level,
             principal=verdict.principal,
-            grants=(verdict.allowed & introduction.asked) | verdict.derived,
+            grants=(verdict.allowed & introduction.asked) | verdict.grants,
         )
     return verdict if isinstance(verdict, Denied) else Denied()
 

@@ -18,7 +18,7 @@ def introduced(auth: Any) -> Identity | Denied:
 
 def test_who_has_the_token_is_the_plugin() -> None:
     identity = introduced({"token": "token", "grants": ["demo.Vault"]})
-    assert identity == Identity(principal=PRINCIPAL, allowed=GRANTED, derived=DERIVED)
+    assert identity == Identity(principal=PRINCIPAL, allowed=GRANTED, grants=DERIVED)
 
 
 @pytest.mark.parametrize("auth", [None, "token", {}, {"token": ""}, {"token": "Token"}, {"token": b"token"}], ids=repr)

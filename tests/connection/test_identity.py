@@ -45,7 +45,7 @@ class Tokens:
             return self._identify(introduction)
         if introduction.token != "t":
             return Denied("no_token")
-        return Identity(principal="tea", allowed=frozenset({"shop", "spare"}), derived=frozenset({"add"}))
+        return Identity(principal="tea", allowed=frozenset({"shop", "spare"}), grants=frozenset({"add"}))
 
     def admit(self, request: Admission, /) -> bool | Denied:
         if request.name in self.closed_names:
@@ -163,7 +163,7 @@ async def test_events_say_who_the_peer_is() -> None:
 
 async def test_all_connections_of_a_principal_are_closed_at_once() -> None:
     def by_name(introduction: Introduction) -> Identity:
-        return Identity(principal=introduction.peer, derived=frozenset({"shop"}))
+        return Identity(principal=introduction.peer, grants=frozenset({"shop"}))
 
     async with Host(policy=Tokens(by_name)) as host:
         host.serve(MemShop())
@@ -240,7 +240,7 @@ async def test_a_host_explains_what_a_peer_that_is_not_there_could_do() -> None:
 
 async def test_a_change_of_policy_revokes() -> None:
     """Fault 42: rights are looked at again, and what is denied now is taken back, with what came of it."""
-    policy = Tokens(lambda _: Identity(derived=frozenset({"shop", "make", "label", "add"})))
+    policy = Tokens(lambda _: Identity(grants=frozenset({"shop", "make", "label", "add"})))
     async with Host(policy=policy) as host:
         host.serve(MemShop())
         host.serve(MemShop("other"), name="other")
@@ -260,7 +260,7 @@ async def test_a_change_of_policy_revokes() -> None:
 
 async def test_who_is_no_longer_known_is_sent_away() -> None:
     known = True
-    policy = Tokens(lambda _: Identity(derived=frozenset({"shop"})) if known else Denied("expired"))
+    policy = Tokens(lambda _: Identity(grants=frozenset({"shop"})) if known else Denied("expired"))
     async with connected(MemShop(), policy=policy) as (server, client):
         await client.bootstrap(Shop)
         known = False

@@ -66,7 +66,7 @@ class Tokens:
     """Who shows a name is taken for that."""
 
     def identify(self, introduction: Introduction) -> Identity | Denied:
-        return Identity(principal=introduction.token, allowed=frozenset({"read", "write"}), derived=frozenset({"base"}))
+        return Identity(principal=introduction.token, allowed=frozenset({"read", "write"}), grants=frozenset({"base"}))
 
     def admit(self, request: Admission) -> bool:
         return True

@@ -34,7 +34,7 @@ class TokenPolicy:
         auth = introduction.auth
         token = cast("dict[str, object]", auth).get("token") if isinstance(auth, dict) else None
         if isinstance(token, str) and hmac.compare_digest(token.encode(), self._token):
-            return Identity(principal=PRINCIPAL, allowed=GRANTED, derived=DERIVED)
+            return Identity(principal=PRINCIPAL, allowed=GRANTED, grants=DERIVED)
         return Denied("no_token")
 
     def admit(self, request: Admission, /) -> bool | Denied:
