@@ -123,7 +123,6 @@ MISFITS: list[Any] = [
     (str, b"x", "Expected `str`, got `bytes` - at `$.value`"),
     (list[int], [1, "x"], "Expected `int`, got `str` - at `$.value[1]`"),
     (dict[int, int], {"x": 1}, "Expected `int`, got `str` - at `key` in `$.value`"),
-    (set[Any], [{}], "unhashable type: 'dict'"),
     (Member, "x", "Expected `test.Member`, got `str` - at `$.value`"),
     (Cap, 5, "Expected `capability`, got `int` - at `$.value`"),
     (Member | None, [], "Expected `test.Member`, got `list` - at `$.value`"),
@@ -146,6 +145,13 @@ MISFITS: list[Any] = [
 def test_what_does_not_fit_is_refused_with_its_path(hint: Any, value: Any, expected: str) -> None:
     """Strictly: no text for bytes, no bool for int, no implementation that merely looks right."""
     assert refusal(hint, value) == expected
+
+
+def test_what_cannot_be_hashed_is_refused() -> None:
+    """Versions of msgspec say it with different words."""
+    assert "hashable" in refusal(set[Any], [{}])
+    with pytest.raises(InvalidArgument, match="hashable"):
+        items_of(Sink[set[Any]]).one([{}])
 
 
 def test_items_of_an_iterable_are_checked() -> None:
@@ -310,7 +316,6 @@ BAD_ITEMS: list[Any] = [
     (dict[int, int], {"x": 1}, "Expected `int`, got `str` - at `key` in `$`"),
     (list[Member], [None], "Expected `test.Member`, got `NoneType` - at `$[0]`"),
     (bytes, "QUJD", "Expected `bytes`, got `str` - at `$`"),
-    (set[Any], [{}], "unhashable type: 'dict'"),
 ]
 
 

