@@ -53,6 +53,8 @@ class Ending:
         self._tables.pipelines.clear()
         self._tables.call_charge.clear()
         self._tables.held_charge.clear()
+        self._tables.partial_charge.clear()
+        self._tables.reader.forget()
 
     def _end_streams(self, error: CapnetError) -> None:
         for stream in self._tables.streams.clear():

@@ -20,8 +20,6 @@ from __future__ import annotations
 from typing import Any
 
 from capnet.errors import DeadlineExceeded, ProtocolViolation, Unavailable
-from capnet.limits import HANDSHAKE_FRAME
-from capnet.wire.framing import FrameReader
 from capnet.wire.hello import Hello
 
 from .answering import Answering
@@ -29,7 +27,7 @@ from .calling import Calling
 from .closing import Closing
 from .conduct import Conduct
 from .ending import Ending
-from .events import Event
+from .events import Event, LimitReached
 from .exporting import Exporting
 from .handshake import Handshake
 from .held_calls import HeldCalls
@@ -85,6 +83,7 @@ class Engine:
         "lifecycle",
         "limits",
         "outbox",
+        "partial_charge",
         "pipelines",
         "reader",
         "release",
@@ -103,7 +102,6 @@ class Engine:
     ) -> None:
         self.tables = tables = Tables(hello.limits, now, bootstrap, runtime, whole)
         self._have_at_hand(tables)
-        self.reader = FrameReader(HANDSHAKE_FRAME)
         # Each part is given those before it that it has do something.
         self.conduct = conduct = Conduct(tables)
         self.importing = importing = Importing(tables)
@@ -129,7 +127,9 @@ class Engine:
         self.exports, self.imports = tables.exports, tables.imports
         self.calls, self.answers, self.pipelines = tables.calls, tables.answers, tables.pipelines
         self.call_charge, self.held_charge = tables.call_charge, tables.held_charge
+        self.partial_charge = tables.partial_charge
         self.streams, self.codec, self.outbox = tables.streams, tables.codec, tables.outbox
+        self.reader = tables.reader
 
     # Inputs
 
@@ -147,6 +147,8 @@ class Engine:
         turn.work = 0.0
         room = turn.frames
         under_way = bool(reader.held)
+        if self.partial_charge.used:
+            self.partial_charge.clear()  # it may be complete now
         frames = reader.frames(data)
         try:
             for frame in frames:
@@ -164,8 +166,8 @@ class Engine:
         except ProtocolViolation as violation:
             self.abort(violation)
             return
-        if reader.held and not self.timers.is_set(Timer.PARTIAL_FRAME):
-            self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
+        if reader.held:
+            self._wait_for_the_rest(now)
 
     def receive_eof(
         self,
@@ -282,7 +284,16 @@ class Engine:
     @property
     def charge(self) -> int:
         """What the peer takes up here."""
-        return self.call_charge.used + self.held_charge.used
+        return self.call_charge.used + self.held_charge.used + self.partial_charge.used
+
+    def _wait_for_the_rest(self, now: float) -> None:
+        """A frame has begun and is not complete."""
+        if not self.timers.is_set(Timer.PARTIAL_FRAME):
+            self.timers.set(Timer.PARTIAL_FRAME, now + self.limits.partial_frame_timeout)
+        if self.reader.waiting:
+            self.partial_charge.add(self.reader.waiting)
+            if self.partial_charge.crowded(0):
+                self.tables.emit(LimitReached("max_host_charge"))
 
     def _ring(self, timer: Timer) -> None:
         match timer:

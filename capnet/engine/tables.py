@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from capnet.limits import HONEST_BURST, HONEST_RATE, Limits
+from capnet.limits import HANDSHAKE_FRAME, HONEST_BURST, HONEST_RATE, Limits
 from capnet.wire.codec import Codec
+from capnet.wire.framing import FrameReader
 
 from .answers import Answers
 from .calls import Calls
@@ -53,7 +54,9 @@ class Tables:
         "limits",
         "outbox",
         "own_pace",
+        "partial_charge",
         "pipelines",
+        "reader",
         "streams",
         "strikes",
         "timers",
@@ -76,6 +79,9 @@ class Tables:
         """What the peer's calls take up that wait or run."""
         self.held_charge = held_charge = Ledger(limits.max_held_charge, whole)
         """What its items that nobody has read take up, and results that are kept for it."""
+        self.reader = FrameReader(HANDSHAKE_FRAME)
+        self.partial_charge = Ledger(limits.max_frame, whole)
+        """What has come of a long frame that is not complete."""
         self.calls = Calls()
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
         self.pipelines = Pipelines(answers, exports, held_charge, limits.max_kept_bytes, limits.max_calls)

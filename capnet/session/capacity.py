@@ -89,3 +89,5 @@ class Capacity:
                     f"takes up too much of this host: {most}", 0.0, largest.loop.now(), ResourceExhausted.code
                 )
             largest.driver.drain()
+            if not self.ledger.has_room(0):  # what has come already of frames is counted in any case
+                self.relieve(largest)

@@ -91,6 +91,11 @@ class FrameReader:
         """Whether a frame has begun and is not complete."""
         return bool(self.held)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come of a long frame and wait for its rest."""
+        return 0 if self._long is None else self._long.tell()
+
     def frames(self, data: bytes | bytearray | memoryview) -> Iterable[bytes]:
         """The frames that `data` completes, in order, without their headers.
 
@@ -149,6 +154,10 @@ class FrameReader:
                     held += memoryview(data)[used : size if self._long is None else used + HEADER_BYTES]
         if long is not None and long.tell() <= _KEPT and not _spare:
             _spare.append(long)
+
+    def forget(self) -> None:
+        """Let go of a long frame that is not complete: nothing more will come."""
+        self._long = None
 
     def begin_long(self, come: bytes | bytearray | memoryview, length: int) -> None:
         """A frame of so many bytes has begun with these."""

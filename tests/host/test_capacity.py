@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
@@ -19,6 +19,8 @@ from tests.connection.shop import until
 from tests.hostile.attack import Raw
 
 MIB = 1024 * 1024
+SHORT = 60 * 1024
+"""Bytes of a frame that is not counted while it is on its way."""
 
 
 class Store(Cap):
@@ -50,18 +52,18 @@ async def open_host(host_limits: HostLimits, limits: Limits | None = None) -> As
 
 async def test_the_largest_holder_goes_when_the_host_is_full() -> None:
     """P-LIMIT-3: one peer that fills the host does not keep the others out for longer than a turn of the loop."""
-    async with open_host(HostLimits(max_charge=8 * MIB), Limits(max_call_charge=32 * MIB)) as (host, path):
+    async with open_host(HostLimits(max_charge=8 * SHORT), Limits(max_call_charge=32 * MIB)) as (host, path):
         events: list[Event] = []
         host.on(Event, events.append)
         store = MemStore()
         host.serve(store)
         async with connect(f"unix:{path}", name="greedy") as greedy, connect(f"unix:{path}", name="modest") as modest:
-            calls = [(await greedy.bootstrap(Store)).keep(bytes(MIB)) for _ in range(7)]
+            calls = [(await greedy.bootstrap(Store)).keep(bytes(SHORT)) for _ in range(7)]
             await until(lambda: store.held == 7)
-            assert 7 * MIB < host.stats()["charge"] < 8 * MIB
+            assert 7 * SHORT < host.stats()["charge"] < 8 * SHORT
             kept = await modest.bootstrap(Store)
             with pytest.raises(CapnetError) as refused:
-                await kept.keep(bytes(MIB))
+                await kept.keep(bytes(SHORT))
             assert refused.value.reason == "max_host_charge"
             await until(lambda: greedy.closed)
             for one in calls:
@@ -73,6 +75,22 @@ async def test_the_largest_holder_goes_when_the_host_is_full() -> None:
         limits = [(event.peer, event.limit) for event in events if isinstance(event, LimitHit)]
         assert limits == [("modest", "max_host_charge"), ("greedy", "max_host_charge")]
         await until(lambda: host.stats()["charge"] == 0)
+
+
+async def test_half_frames_of_many_peers_do_not_fill_the_host() -> None:
+    """P-LIMIT-3: of those that wait for the rest of a long frame as many go as are too much, whoever sends on."""
+    async with open_host(HostLimits(max_charge=8 * MIB)) as (host, path), AsyncExitStack() as peers:
+        for _ in range(10):
+            sock = peers.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(path)
+            sock.setblocking(False)
+            raw = Raw(sock)
+            await raw.greet()
+            await raw.send(header(3 * MIB) + bytes(2 * MIB))
+        await until(lambda: 0 < host.stats()["charge"] <= 8 * MIB and host.stats()["connections"] <= 4)
+        async with connect(f"unix:{path}") as honest:
+            assert await honest.ping() >= 0
+    await until(lambda: host.stats()["charge"] == 0)
 
 
 async def test_one_connection_above_the_bound_is_turned_away() -> None:

@@ -232,6 +232,24 @@ class TestWhole:
         assert stream.error is not None and stream.error.reason == "max_host_charge"
         assert second.engine.strikes.count == 0
 
+    def test_frames_on_their_way_too(self) -> None:
+        """What has come of them, until they are whole; who sends the chunk that is too much is told of nothing."""
+        first, second, whole = self.peers(MIB)
+        frame = first.pack([2, 1, 0, "m", {"x": bytes(900_000)}])
+        first.engine.receive_data(frame[:600_000], 0.0)
+        assert whole.used == first.engine.charge == 600_000 - 4
+        second.engine.receive_data(frame[:500_000], 0.0)
+        second.collect()
+        assert [event.reason for event in second.take(LimitReached)] == ["max_host_charge"]
+        first.engine.receive_eof(0.0)
+        assert first.engine.reader.waiting == 0
+        assert whole.used == second.engine.charge == 500_000 - 4
+        second.engine.receive_data(frame[500_000:800_000], 0.0)
+        second.collect()
+        assert whole.used == 800_000 - 4 and not second.take(LimitReached)
+        second.engine.receive_data(frame[800_000:], 0.0)
+        assert whole.used == second.engine.call_charge.used and not second.engine.partial_charge.used
+
     def test_a_call_that_is_lost_with_the_connection_is_told_once(self) -> None:
         """I5: what was held back for want of room ends like all others."""
         pair = EnginePair(right=replace(NARROW, name="right")).open()
