@@ -14,6 +14,7 @@ import numbers
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = ["form_of", "is_numeric", "plain"]
 
 MAX_KEY_BITS: Final = 128
 """Of an integer that is a key: it travels as text, and whoever reads it has a bound for that."""
+_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, partial)
 _TakeApart: TypeAlias = Callable[[Any], Any]
 
 
@@ -113,8 +115,14 @@ def _way_out(cls: Any) -> str:
         return "send `os.fspath(path)`"
     if hasattr(cls, "model_dump"):
         return "send `model_dump()`, or make it a pydantic dataclass"
+    if hasattr(cls, "__await__"):
+        return "await it, and send what it brings"
+    if issubclass(cls, type):
+        return "send an object of that class"
     if hasattr(cls, "__next__"):
         return "send a list of its items, or declare a stream"
+    if issubclass(cls, _FUNCTIONS):
+        return "call it, and send what it returns; or declare a `Callable`"
     if issubclass(cls, numbers.Number):
         return "send an `int`, a `float` or a text"
     return "it is neither plain data nor a capability; make its class a dataclass, or its methods a contract"

@@ -21,7 +21,7 @@ from capnet.errors import (
 )
 from capnet.limits import bound
 from capnet.policy.policy import denial
-from capnet.references.proxy import make_proxy, reference_of
+from capnet.references.proxy import Proxy, make_proxy, reference_of
 from capnet.registry import facet_of
 from capnet.wire.references import is_name
 
@@ -60,6 +60,8 @@ class Granting(MethodSpec):
 
     def receive_result(self, value: Any) -> Any:
         """The proxy. Which interface it says it is does not matter: the shapes were compared (P-CAP-3)."""
+        if not isinstance(value, Proxy):
+            raise InvalidArgument(f"Expected a capability of the peer's, got `{type(value).__name__}`")
         return make_proxy(reference_of(value), self._contract)
 
 

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from capnet import Cap, Internal, InvalidArgument, Limits, Unavailable, call, connect
+from capnet.observe import HandlerFailed
 from capnet.testing import assert_no_leaks
 from capnet.wire.frames import Op
 from capnet.wire.framing import header
@@ -382,3 +383,26 @@ async def test_a_server_whose_results_cannot_be_used(value: Any, kind: type[Exce
                         assert client.close_cause is not None and client.close_cause.kind == "violation"
         finally:
             door.close()
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], {"cap": 2}], ids=["null", "int", "text", "array", "map"])
+async def test_a_server_that_answers_a_bootstrap_with_something_else(value: Any) -> None:
+    """That it is no capability is told in words of ours, as of any result of another type."""
+    with tempfile.TemporaryDirectory(prefix="cap", dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as door:
+        path = os.path.join(folder, "s")
+        door.bind(path)
+        door.listen()
+        async with connect(f"unix:{path}") as client:
+            sock, _ = door.accept()
+            with sock:
+                sock.setblocking(False)
+                server = Raw(sock)
+                await server.greet()
+                failed: list[HandlerFailed] = []
+                client.on(HandlerFailed, failed.append)
+                asked = client.bootstrap(Teller)
+                id = (await server.frame())[1]
+                await server.send([Op.RESULT, id, value])
+                with pytest.raises(InvalidArgument) as caught:
+                    await asked
+                assert caught.value.reason == "result_type" and failed == []

@@ -10,7 +10,7 @@ import enum
 import fractions
 import types
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, cast
 
 import msgspec
@@ -500,6 +500,12 @@ class Folder:
         return "/"
 
 
+class Later:
+    def __await__(self) -> Generator[Any, Any, int]:
+        yield from ()
+        return 1
+
+
 class Model:
     def model_dump(self) -> dict[str, Any]:
         return {}
@@ -513,6 +519,11 @@ class Model:
         (iter([1]), "list"),
         ((item for item in [1]), "stream"),
         (1j, "text"),
+        (Later(), "await it"),
+        (Later, "an object of that class"),
+        (Model().model_dump, "call it"),
+        (len, "call it"),
+        (lambda: 1, "Callable"),
         (fractions.Fraction(1, 2), "float"),
         (object(), "dataclass"),
     ],
