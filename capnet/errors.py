@@ -261,7 +261,7 @@ class Replaced(Unavailable):
 
 
 class Internal(CapnetError):
-    """The handler failed in a way it did not mean to tell; `details["correlation"]` finds it in the callee's log."""
+    """The handler failed with an error that is not capnet's; `details["correlation"]` finds it in the callee's log."""
 
     code = "internal"
 

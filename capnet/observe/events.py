@@ -262,7 +262,7 @@ class ViolationSeen(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(Event):
-    """Our own code raised what it did not mean to: a handler, policy, callback or close hook.
+    """Code of this program has failed: a handler, a policy, a callback or a close hook.
 
     `error` tells of the exception; the peer got no more than `correlation`.
     """

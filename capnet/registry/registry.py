@@ -89,7 +89,7 @@ class Subscriber(Protocol):
 
 
 class ServeHandle:
-    """The right to end what one `serve` registered. Closing twice, or what others took over, does nothing."""
+    """The right to end what one `serve` registered; not names that were ended before, or that others took over."""
 
     __slots__ = ("_close", "names")
 

@@ -83,7 +83,7 @@ class Serving:
 
         Args:
             name: under which it is served, when that is not the contract's.
-            owner: replace only what is still this handle's. The name stays its, whoever replaces.
+            owner: replace only what is still this handle's. It keeps the name after that.
             mode: `drain` lets running calls and open streams finish on the old implementation, `cut` ends them now.
             grace: seconds they may take; after it they are cut.
 
