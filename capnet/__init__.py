@@ -86,8 +86,10 @@ if TYPE_CHECKING:
     from capnet.slots.occupant import Occupant
     from capnet.slots.slot import Slot
     from capnet.streams.channel import channel
+    from capnet.virtual import opening as _opening
 
     CallContext: TypeAlias = _context.CallContext[Connection]
+    Opening: TypeAlias = _opening.Opening[Connection]
 else:
     CallContext = _context.CallContext
 
@@ -129,6 +131,7 @@ __all__ = [
     "NotRun",
     "ParameterDescription",
     "Occupant",
+    "Opening",
     "PermissionDenied",
     "Plugin",
     "PluginHost",
@@ -205,6 +208,7 @@ _LAZY = {
     "MethodDescription": "capnet.contract.description",
     "ParameterDescription": "capnet.contract.description",
     "Occupant": "capnet.slots.occupant",
+    "Opening": "capnet.virtual.opening",
     "Plugin": "capnet.plugins.plugin",
     "PluginHost": "capnet.plugins.host",
     "PluginSpec": "capnet.plugins.spec",

@@ -19,7 +19,7 @@ from capnet.connection.connection import Connection
 from capnet.connection.options import in_development
 from capnet.connection.parts import STOP_TIMEOUT
 from capnet.connection.retry import Retry
-from capnet.errors import Replaced, Unavailable
+from capnet.errors import Replaced, ResourceExhausted, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
 from capnet.observe import Bus, LimitHit
@@ -231,7 +231,13 @@ class Host(Serving):
 
         Args:
             auth: plain data for the peer's policy.
+
+        Raises:
+            ResourceExhausted: `max_connections`, of a virtual connection for which there is no place.
         """
+        if transport.within is not None and self._capacity.turns_away(len(self._door)):
+            transport.abort()
+            raise ResourceExhausted("this host has no place for a virtual connection", reason="max_connections")
         connection = begin(
             self._running(),
             transport,

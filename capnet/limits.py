@@ -63,6 +63,13 @@ class Limits:
     max_pending_bootstraps: int = 16
     """Bootstraps of the peer that wait for a policy or a name, and descriptions of all names that it waits for; more
     fail `resource_exhausted/max_pending_bootstraps`."""
+    max_channels: int = 16
+    """Virtual connections that the peer has opened at once, those among them that are not accepted yet; more are
+    refused with `resource_exhausted/max_channels`."""
+    max_virtual_charge: int = 16 * 1024 * 1024
+    """Memory that what comes on all virtual connections together takes, also those of ours, counted like
+    `max_call_charge`: their calls, unread items and kept results. Over it these fail with
+    `resource_exhausted/max_host_charge`."""
     max_name_bytes: int = 256
     """Bytes of a name that the peer asks for, a longer one is an `invalid_argument`, and of the name of an interface,
     a longer one is a violation."""
@@ -130,6 +137,8 @@ class Limits:
             max_queued_calls=1024,
             max_call_charge=512 * 1024 * 1024,
             max_held_charge=256 * 1024 * 1024,
+            max_channels=128,
+            max_virtual_charge=512 * 1024 * 1024,
             work_burst=64_000_000,
             work_rate=64_000_000,
             max_backlog=128 * 1024 * 1024,

@@ -60,6 +60,8 @@ class Attestation:
         headers: what it has said beside, under names in small letters, as far as the application wants to know it. A
             peer may say what it likes, unless a proxy in front says it in its place. Not shown in texts, for there may
             be secrets in it.
+        metadata: what the peer has said when it opened or accepted this virtual connection, unverified: all else is
+            what is proven of the connection around it.
         principal: the peer's name in the host's own terms.
         grants: what it may do, in words of the host's own.
     """
@@ -74,6 +76,7 @@ class Attestation:
     origin: str | None = None
     path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     principal: str | None = None
     grants: frozenset[str] = frozenset()
 
@@ -128,6 +131,8 @@ class Transport(ABC):
     start_timeout: float | None = None
     """Seconds that the transport itself gives the peer to say its first word, when that is no stranger but a program
     that has to start; `Limits.handshake_timeout` then comes on top."""
+    within: object = None
+    """What carries it, when that is another connection."""
     pump: Callable[[], Awaitable[None]] | None = None
     """Run by the connection in its own task, when set; returns when the transport has closed."""
 

@@ -30,7 +30,10 @@ from capnet.serving.runtime import Runtime, runtime_of
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
 from capnet.transport import Attestation, Process, Transport
+from capnet.virtual.opening import open_in
+from capnet.virtual.transport import VirtualTransport
 
+from .inner import Inner
 from .parts import STOP_TIMEOUT, Parts
 
 __all__ = ["Connection"]
@@ -61,6 +64,7 @@ class Connection(Serving):
     ) -> None:
         self._parts = parts = Parts(
             self,
+            _begun,
             loop,
             transport,
             name,
@@ -124,14 +128,19 @@ class Connection(Serving):
             Unauthenticated: the peer does not admit us.
         """
         self._session.loop.check()
+        await self._introduced()
         engine = self._session.engine
-        if engine.peer is None and not engine.lifecycle.closed:
-            self._parts.ready = self._parts.ready or Signal()
-            await self._parts.ready.wait()
         cause = engine.lifecycle.cause
         if engine.peer is None and cause is not None and cause.kind == "violation" and cause.clause != NO_HELLO:
             raise Unavailable(f"no handshake ({cause})", reason="handshake", retry="never")
         await self.runtime().ping()  # which waits, as all calls do, until the peer knows whom it has to do with
+
+    async def _introduced(self) -> None:
+        """Wait until the peer has said hello, or never will."""
+        engine = self._session.engine
+        if engine.peer is None and not engine.lifecycle.closed:
+            self._parts.ready = self._parts.ready or Signal()
+            await self._parts.ready.wait()
 
     async def wait_going(self) -> CloseCause:
         """Wait until it takes no new calls, because one side closes it or it is lost; returns the cause.
@@ -211,6 +220,49 @@ class Connection(Serving):
         finally:
             failure = None
         return tuple(proxies)
+
+    def open(
+        self,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        auth: Any = None,
+    ) -> Inner[Connection]:
+        """Open a virtual connection inside of this one: a connection like any other, to the same program or another.
+
+            async with conn.open({"tenant": "blue"}) as blue:
+                lobby = await blue.bootstrap(Lobby)
+
+        `blue = await conn.open(...)` opens one that stays until it is closed, or this one is. It has names, a policy,
+        limits and a hello of its own; what is proven about its peer is what is proven here, and `attestation.metadata`
+        is what the peer has said when it accepted it.
+
+        Args:
+            metadata: plain data that the peer is told before it accepts, up to 4 KiB.
+            name, limits, policy, auth: as for `connect`.
+
+        Raises:
+            Unimplemented: `no_virtual_connections`, nobody there takes any. ResourceExhausted: `max_channels`, there
+            are too many. FailedPrecondition: the peer knows of none. InvalidArgument: the metadata is no plain data, or
+            too long. Unavailable: this connection is closing. Whatever else the peer refuses it with.
+        """
+        settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
+
+        async def opened() -> Connection:
+            return _begun(self._session.loop, await self.open_transport(metadata), **settings)
+
+        return Inner(opened)
+
+    async def open_transport(self, metadata: Mapping[str, Any] | None = None) -> VirtualTransport:
+        """The same for `Host.accept`: what a host serves is then served to the peer on it.
+
+        Args and errors are those of `open`.
+        """
+        self._session.loop.check()
+        await self._introduced()
+        return await open_in(self._parts.inside, metadata)
 
     def runtime(self) -> Runtime:
         """The peer's runtime capability: ping, describe, stats. Needs no traffic; never has to be given back."""
@@ -357,3 +409,12 @@ class Connection(Serving):
 
     def __repr__(self) -> str:
         return f"<Connection {self.number} to {self.peer_name or 'peer'} {self._session.engine.lifecycle.state.value}>"
+
+
+def _begun(loop: Loop, transport: Transport, **settings: Any) -> Connection:
+    """One inside of another; its transport is closed when that fails."""
+    try:
+        return Connection(loop, transport, **settings)
+    except BaseException:
+        transport.abort()
+        raise

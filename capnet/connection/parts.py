@@ -21,7 +21,7 @@ from capnet.dispatch.watched import WatchedHandlers
 from capnet.engine import events as engine_events
 from capnet.engine.engine import Engine
 from capnet.engine.inspect import stats
-from capnet.engine.ledger import Ledger
+from capnet.engine.ledger import Ledger, ledger_in
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import EXITS
 from capnet.forwarding.forwarder import Forwarders, goes_straight_on
@@ -53,7 +53,9 @@ from capnet.session.watchdog import Watchdog
 from capnet.streams.flow import Streams
 from capnet.streams.pump import Pumps
 from capnet.transport import Transport
-from capnet.wire.hello import Hello
+from capnet.virtual.inside import Inside
+from capnet.virtual.opening import decide
+from capnet.wire.hello import VIRTUAL, Hello
 
 from .follower import Follower
 
@@ -71,10 +73,13 @@ class Parts:
 
     Args:
         owner: what users hold.
+        connect: makes another on a transport.
     """
 
     __slots__ = (
         "__weakref__",
+        "_connect",
+        "_inside",
         "_patience",
         "calls",
         "capacity",
@@ -97,11 +102,13 @@ class Parts:
         "session",
         "taken_back",
         "watchdog",
+        "within",
     )
 
     def __init__(
         self,
         owner: object,
+        connect: Callable[..., object],
         loop: Loop,
         transport: Transport,
         name: str,
@@ -115,17 +122,21 @@ class Parts:
         capacity: Capacity | None,
         development: bool,
     ) -> None:
-        whole = None if capacity is None else capacity.ledger
-        unheard = Ledger(0, whole)
+        self.within = within = transport.within if isinstance(transport.within, Inside) else None
+        """Of the connection that carries this one, if that is a virtual one."""
+        self._inside: Inside | None = None
+        self._connect = connect
+        whole = _whole(within, capacity)
+        unheard = ledger_in(whole, 0)
 
         publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), loop)
-        hello = Hello(name, limits, auth=auth, instance=instance)
+        hello = Hello(name, limits, (VIRTUAL,), auth, instance=instance)
         engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
         self.session = session = Session(
             loop, engine, transport.attestation, publisher, faults, unheard, development=development
         )
-        session.confides = development and is_ours(transport.attestation)
+        session.confides = development and within is None and is_ours(transport.attestation)
         self.watchdog = Watchdog.begin(self, loop) if development else None
         self.capacity = capacity
         self.pings: dict[int, Waiter] = {}
@@ -182,11 +193,13 @@ class Parts:
             transport,
             held=self.held,
             cleanup=self.cleanup,
-            share=None if capacity is None else FairShare(capacity.shares, first=FIRST_TURNS),
+            share=_share_of(within, capacity),
             owner=session,
             target=self,
             handlers=_HANDLERS,
         )
+        if within is not None:
+            within.begun(session)
         if capacity is not None:
             capacity.begun(session)
         for registry in registries:
@@ -202,7 +215,19 @@ class Parts:
             **self.session.bus.stats(),
         }
 
+    @property
+    def inside(self) -> Inside:
+        """What this connection knows of those inside of it."""
+        if self._inside is None:
+            self._inside = Inside(self.session, _whole(self.within, self.capacity))
+        return self._inside
+
     # Events of the engine
+
+    def channel_opened(self, event: engine_events.ChannelOpened) -> None:
+        """The peer opens a connection inside of this one."""
+        handlers = [registry.opener for registry in self.names.registries]
+        decide(self.inside, event.channel, handlers, self.identification.known, self._connect)
 
     def call_follows(self, event: engine_events.CallFollows) -> None:
         """A call is made on what will come of one that was passed on."""
@@ -274,6 +299,7 @@ class Parts:
 
     def draining(self, _: object) -> None:
         """Nothing new starts: the engine refuses it."""
+        self.inside.draining()
         if self.going is not None:
             self.going.set()
 
@@ -300,7 +326,7 @@ class Parts:
         session = self.session
         if session.over or not (session.driver.transport_closed and self.dispatcher.stopped and self.pumps.stopped):
             return
-        if self.cleanup.due:
+        if self.cleanup.due or self._inside:
             return
         session.over = True
         if self._patience is not None:
@@ -315,6 +341,8 @@ class Parts:
         session.unheard.clear()
         if self.capacity is not None:
             self.capacity.ended(session)
+        if self.within is not None:
+            self.within.ended(session)
         self.calls.dependent.end(cause)
         for callback in self.on_close:
             self.call_back(callback)
@@ -330,6 +358,20 @@ class Parts:
             raise
         except BaseException as error:
             self.session.faults.unexpected("on_close callback", error)
+
+
+def _whole(within: Inside | None, capacity: Capacity | None) -> Ledger | None:
+    """What counts what this connection holds for others as well."""
+    if within is not None:
+        return within.budget
+    return None if capacity is None else capacity.ledger
+
+
+def _share_of(within: Inside | None, capacity: Capacity | None) -> FairShare | None:
+    """A peer has one share, with all that it has inside of its connection."""
+    if within is not None and within.session.driver.share is not None:
+        return within.session.driver.share
+    return None if capacity is None else FairShare(capacity.shares, first=FIRST_TURNS)
 
 
 def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
@@ -356,6 +398,8 @@ _HANDLERS: Final[dict[type, Callable[[Parts, Any], None]]] = {
     engine_events.ImportBroken: lambda self, event: self.cleanup.see_to(event),
     engine_events.ImportReplaced: lambda self, event: self.cleanup.see_to(event),
     engine_events.StreamChanged: Parts.stream_changed,
+    engine_events.ChannelOpened: Parts.channel_opened,
+    engine_events.ChannelChanged: lambda self, event: event.channel.token.changed(),
     engine_events.PeerIntroduced: Parts.peer_introduced,
     engine_events.PongReceived: Parts.pong_received,
     engine_events.LimitReached: Parts.limit_reached,

@@ -12,7 +12,7 @@ from .answers import Answer
 from .conduct import Conduct
 from .events import LimitReached
 from .exports import Export
-from .ledger import call_charge, host_charge
+from .ledger import call_charge, whole_charge
 from .pipelines import Kept, Promises
 from .tables import Tables
 
@@ -61,7 +61,8 @@ class Admission:
             return None
         if self._tables.call_charge.crowded(charge):
             self._tables.emit(LimitReached("max_host_charge"))
-            text = f"all peers together have too much in flight: {host_charge(self._tables.call_charge)}"
+            most = whole_charge(self._tables.call_charge, charge)
+            text = f"all peers together have too much in flight: {most}"
             return ResourceExhausted(text, reason="max_host_charge")
         grown = sum(answer.growth for answer in self._tables.answers)
         if not self._tables.call_charge.has_room(charge - grown):  # else the peer has kept to what it knows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from capnet.errors import CapnetError
 
-from .events import AnswerEnded, CallFailed, Closed, ExportEnded, ImportBroken, StreamChanged
+from .events import AnswerEnded, CallFailed, ChannelChanged, Closed, ExportEnded, ImportBroken, StreamChanged
 from .lifecycle import CloseCause, State
 from .tables import Tables
 
@@ -24,7 +24,8 @@ class Ending:
         if self._tables.lifecycle.state is State.DRAINING:
             cause = self._tables.lifecycle.cause
             assert cause is not None
-            if not (self._tables.answers or self._tables.calls.outstanding or self._tables.streams):
+            tables = self._tables
+            if not (tables.answers or tables.calls.outstanding or tables.streams or tables.channels):
                 self.finish(cause)
 
     def finish(self, cause: CloseCause) -> None:
@@ -36,6 +37,7 @@ class Ending:
         error = self._tables.lifecycle.error()  # one for all: whoever raises it raises a copy
         self._end_calls(error)
         self._end_streams(error)
+        self._end_channels(error)
         self._end_capabilities(error)
         self._tables.outbox.forget_drops()
         self._tables.timers.clear_all()
@@ -60,6 +62,11 @@ class Ending:
         for stream in self._tables.streams.clear():
             if stream.end(error) and stream.token is not None:
                 self._tables.emit(StreamChanged(stream))
+
+    def _end_channels(self, error: CapnetError) -> None:
+        for channel in self._tables.channels.clear():
+            if channel.end(error) and channel.token is not None:
+                self._tables.emit(ChannelChanged(channel))
 
     def _end_capabilities(self, error: CapnetError) -> None:
         for export in [*self._tables.exports.clear(), *self._tables.exports.lingering]:

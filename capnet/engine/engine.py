@@ -4,9 +4,9 @@ A driver does three things. It feeds inputs (`receive_data`, `receive_eof`, `han
 into intents, and after each of either it drains, in this order: `events()`, `data_to_send()`, `next_deadline()`.
 
 The intents stand where their state does: calls we make in `calling`, calls we answer in `answering`, streams in
-`streaming`, references that we hold in `importing`, capabilities of ours in `exporting`, time that a peer may take up
-in `turn`. Those that everybody needs can be called here as well. What is here by itself is for the connection as a
-whole: `strike`, `refused`, `close`, `abort`.
+`streaming`, connections inside of this one in `virtual`, references that we hold in `importing`, capabilities of ours
+in `exporting`, time that a peer may take up in `turn`. Those that everybody needs can be called here as well. What is
+here by itself is for the connection as a whole: `strike`, `refused`, `close`, `abort`.
 
 Values that an intent takes have been through `wire.values.lower`; the references it found are passed along, so that
 nothing is searched twice. An intent that raises has changed nothing. After `Closed` every input is ignored, every
@@ -40,6 +40,7 @@ from .streaming import Streaming
 from .tables import Tables
 from .timers import Timer, time_of
 from .turn import VALUES_LIKE_A_FRAME
+from .virtual import Virtual
 
 __all__ = ["Engine"]
 
@@ -66,6 +67,7 @@ class Engine:
         "calling",
         "calls",
         "cancel",
+        "channels",
         "closing",
         "codec",
         "conduct",
@@ -95,6 +97,7 @@ class Engine:
         "tables",
         "timers",
         "turn",
+        "virtual",
     )
 
     def __init__(
@@ -113,8 +116,11 @@ class Engine:
         self.exporting = Exporting(tables, answering, streaming)
         self.closing = closing = Closing(tables, held, answering, ending)
         self.keepalive = keepalive = Keepalive(tables, ending)
+        self.virtual = virtual = Virtual(tables, conduct, ending)
         handshake = Handshake(hello, tables, self.reader, held, streaming, keepalive)
-        self.inbound = Inbound(tables, conduct, handshake, held, calling, answering, streaming, keepalive, closing)
+        self.inbound = Inbound(
+            tables, conduct, handshake, held, calling, answering, streaming, keepalive, closing, virtual
+        )
         # So is what everybody needs to be done.
         self.call, self.cancel, self.reply, self.fail = calling.call, calling.cancel, answering.reply, answering.fail
         self.hold, self.release, self.release_all = importing.hold, importing.release, streaming.release_all
@@ -128,8 +134,8 @@ class Engine:
         self.calls, self.answers, self.pipelines = tables.calls, tables.answers, tables.pipelines
         self.call_charge, self.held_charge = tables.call_charge, tables.held_charge
         self.partial_charge = tables.partial_charge
-        self.streams, self.codec, self.outbox = tables.streams, tables.codec, tables.outbox
-        self.reader = tables.reader
+        self.streams, self.channels = tables.streams, tables.channels
+        self.codec, self.outbox, self.reader = tables.codec, tables.outbox, tables.reader
 
     # Inputs
 

@@ -13,6 +13,7 @@ from capnet.wire.hello import Hello
 from capnet.wire.references import Reference
 
 from .answers import Answer
+from .channels import Channel
 from .exports import Export
 from .imports import Import
 from .lifecycle import CloseCause
@@ -24,6 +25,8 @@ __all__ = [
     "CallFailed",
     "CallFollows",
     "CallReturned",
+    "ChannelChanged",
+    "ChannelOpened",
     "Closed",
     "Draining",
     "Event",
@@ -144,6 +147,25 @@ class StreamChanged:
         self.stream = stream
 
 
+class ChannelOpened:
+    """The peer opens a virtual connection; it waits for `accept` or `close`."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+
+class ChannelChanged:
+    """Look at the virtual connection again: it was accepted, there are bytes or room, or it has ended. Only once it has
+    a token."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+
 class PongReceived:
     """The answer to ping `number`."""
 
@@ -191,6 +213,8 @@ Event = (
     | ImportBroken
     | ImportReplaced
     | StreamChanged
+    | ChannelOpened
+    | ChannelChanged
     | PongReceived
     | LimitReached
     | Draining

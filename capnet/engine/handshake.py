@@ -5,7 +5,7 @@ from __future__ import annotations
 from capnet.errors import InvalidArgument
 from capnet.limits import EARLY, HANDSHAKE_FRAME, FrameBounds, Limits
 from capnet.wire.framing import FrameReader
-from capnet.wire.hello import Hello
+from capnet.wire.hello import VIRTUAL, Hello
 
 from .events import PeerIntroduced
 from .held_calls import HeldCalls
@@ -65,6 +65,7 @@ class Handshake:
         tables = self._tables
         lifecycle = tables.lifecycle
         lifecycle.peer = hello
+        tables.channels.agreed = VIRTUAL in self.ours.features and VIRTUAL in hello.features
         self._streaming.widen(hello.limits)
         self._reader.limit = self.ours.limits.max_frame
         self._keep_to(hello.limits)

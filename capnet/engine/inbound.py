@@ -31,6 +31,7 @@ from .pipelines import promises_in
 from .resolving import refers, resolve
 from .streaming import Streaming
 from .tables import Tables
+from .virtual import Virtual
 
 __all__ = ["Inbound"]
 
@@ -64,6 +65,7 @@ class Inbound:
         "_size",
         "_streaming",
         "_tables",
+        "_virtual",
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class Inbound:
         streaming: Streaming,
         keepalive: Keepalive,
         closing: Closing,
+        virtual: Virtual,
     ) -> None:
         self._tables = tables
         self._codec, self._answers, self._calls = tables.codec, tables.answers, tables.calls
@@ -89,6 +92,7 @@ class Inbound:
         self._streaming = streaming
         self._keepalive = keepalive
         self._closing = closing
+        self._virtual = virtual
         self._size = 0
 
     def receive(self, payload: bytes) -> None:
@@ -325,6 +329,12 @@ class Inbound:
         """The peer says that we broke a clause."""
         self._closing.accused(cut_text(frame[1], 64), cut_text(frame[2]))
 
+    def virtual(self, frame: _Frame, references: _References) -> None:
+        """A virtual connection is opened, or something is said of one (P-VIRT)."""
+        if references:
+            raise ProtocolViolation("P-REF", "references in the frame of a virtual connection")
+        self._virtual.receive(frame, self._size)
+
 
 _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
     Op.HELLO: Inbound.hello,
@@ -344,4 +354,10 @@ _HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
     Op.PING: Inbound.ping,
     Op.PONG: Inbound.pong,
     Op.ABORT: Inbound.abort,
+    Op.OPEN: Inbound.virtual,
+    Op.ACCEPT: Inbound.virtual,
+    Op.REJECT: Inbound.virtual,
+    Op.DATA: Inbound.virtual,
+    Op.CLOSE: Inbound.virtual,
+    Op.ROOM: Inbound.virtual,
 }

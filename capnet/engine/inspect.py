@@ -25,6 +25,7 @@ def stats(engine: Engine) -> dict[str, int]:
         "answers_waiting": len(engine.answers.waiting),
         "answers_kept": len(engine.pipelines),
         "streams": len(engine.streams),
+        "channels": len(engine.channels),
         "call_charge": engine.call_charge.used,
         "held_charge": engine.held_charge.used,
         "strikes": engine.strikes.count,
@@ -84,6 +85,16 @@ def snapshot(engine: Engine) -> dict[str, Any]:
             }
             for stream in engine.streams
         ],
+        "channels": [
+            {
+                "id": channel.id,
+                "accepted": channel.accepted,
+                "room": channel.room,
+                "waiting": len(channel.data),
+                "ending": channel.left or channel.heard,
+            }
+            for channel in engine.channels
+        ],
     }
 
 
@@ -95,6 +106,7 @@ def check_invariants(engine: Engine) -> None:
     engine.answers.check_invariants()
     engine.pipelines.check_invariants()
     engine.streams.check_invariants()
+    engine.channels.check_invariants()
     _check_charges(engine)
     if engine.lifecycle.state is State.CLOSED:
         assert not any(stats(engine)[key] for key in stats(engine) if key != "strikes"), stats(engine)
@@ -109,6 +121,7 @@ def _check_charges(engine: Engine) -> None:
     """I11: what the tables hold is what the ledgers say; streams that are gone may still be read."""
     assert engine.call_charge.used == sum(answer.charge for answer in engine.answers)
     held = sum(stream.in_use + sum(batch[3] for batch in stream.batches) for stream in _in_streams(engine))
+    held += sum(len(channel.data) for channel in engine.channels)
     assert held <= engine.held_charge.used
 
 

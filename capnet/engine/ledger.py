@@ -11,7 +11,7 @@ from typing import Final
 
 from capnet.limits import bound
 
-__all__ = ["ROOMY", "Ledger", "call_charge", "host_charge"]
+__all__ = ["ROOMY", "Budget", "Ledger", "call_charge", "ledger_in", "whole_charge"]
 
 ROOMY: Final = 4
 """Up to this part of the limit there is room for whatever comes."""
@@ -22,10 +22,18 @@ def call_charge(ledger: Ledger) -> str:
     return f"the calls in flight take too much memory: {bound('max_call_charge', ledger.limit, 'callee')}"
 
 
-def host_charge(ledger: Ledger) -> str:
-    """What is said where the whole has no room."""
-    assert ledger.whole is not None, "only a host has a bound for all"
-    return bound("HostLimits.max_charge", ledger.whole.limit, "receiver")
+def whole_charge(ledger: Ledger, charge: int) -> str:
+    """What is said where the whole has no room for so much."""
+    whole = ledger.whole
+    assert whole is not None, "only what is part of something has a bound for all"
+    while whole.whole is not None and whole.crowded(charge):
+        whole = whole.whole
+    return bound(whole.field, whole.limit, "receiver")
+
+
+def ledger_in(whole: Ledger | None, limit: int) -> Ledger:
+    """One that is counted in the whole as well, and in all that is around that."""
+    return Budget(limit, whole) if isinstance(whole, Budget) else Ledger(limit, whole)
 
 
 class Ledger:
@@ -37,6 +45,8 @@ class Ledger:
     """
 
     __slots__ = ("limit", "used", "wanted", "whole")
+    field = "HostLimits.max_charge"
+    """Where the limit is said of one that is the whole of others."""
 
     def __init__(self, limit: int, whole: Ledger | None = None) -> None:
         self.limit = limit
@@ -88,3 +98,33 @@ class Ledger:
     def clear(self) -> None:
         """Nothing is held any more."""
         self.give(self.used)
+
+
+class Budget(Ledger):
+    """A ledger whose whole is part of another: of all connections inside of one, or of one of these."""
+
+    __slots__ = ()
+    field = "Limits.max_virtual_charge"
+
+    def take(self, charge: int) -> bool:
+        """See `Ledger`."""
+        if not self._has_room(charge):
+            return False
+        if self.whole is not None and not self.whole.take(charge):
+            self.whole.wanted = charge
+            return False
+        self.used += charge
+        return True
+
+    def add(self, charge: int) -> None:
+        """See `Ledger`."""
+        self.used += charge
+        if self.whole is not None:
+            self.whole.add(charge)
+
+    def give(self, charge: int) -> None:
+        """See `Ledger`."""
+        charge = min(charge, self.used)
+        self.used -= charge
+        if self.whole is not None:
+            self.whole.give(charge)

@@ -22,7 +22,7 @@ from .events import LimitReached, StreamChanged
 from .exports import Export
 from .importing import Importing
 from .imports import Import
-from .ledger import host_charge
+from .ledger import whole_charge
 from .pins import homes_in, pin_all, unpin, unpin_all
 from .streams import Batch, InStream, OutStream, Stream
 from .tables import Tables
@@ -344,7 +344,7 @@ class Streaming:
     def _no_room(self, charge: int, what: str) -> ResourceExhausted:
         """What a stream ends with when there is no room for what has come."""
         if self._tables.held_charge.crowded(charge):
-            reason, most = "max_host_charge", host_charge(self._tables.held_charge)
+            reason, most = "max_host_charge", whole_charge(self._tables.held_charge, charge)
             self._tables.emit(LimitReached(reason))
         else:
             reason, most = "max_held_charge", self._held_charge()

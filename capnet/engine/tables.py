@@ -14,10 +14,11 @@ from capnet.wire.framing import FrameReader
 
 from .answers import Answers
 from .calls import Calls
+from .channels import Channels
 from .events import Event
 from .exports import CapTable
 from .imports import ImportTable
-from .ledger import Ledger
+from .ledger import Ledger, ledger_in
 from .lifecycle import Lifecycle
 from .outbox import Outbox
 from .pace import Pace
@@ -45,6 +46,7 @@ class Tables:
         "answers",
         "call_charge",
         "calls",
+        "channels",
         "codec",
         "exports",
         "happened",
@@ -75,9 +77,9 @@ class Tables:
         """How many more cancels and pings we may send (P-LIMIT-4); of the peer's `Conduct` knows."""
         self.exports = exports = CapTable(bootstrap, runtime)
         self.imports = ImportTable(limits.max_caps)
-        self.call_charge = Ledger(limits.max_call_charge, whole)
+        self.call_charge = ledger_in(whole, limits.max_call_charge)
         """What the peer's calls take up that wait or run."""
-        self.held_charge = held_charge = Ledger(limits.max_held_charge, whole)
+        self.held_charge = held_charge = ledger_in(whole, limits.max_held_charge)
         """What its items that nobody has read take up, and results that are kept for it."""
         self.reader = FrameReader(HANDSHAKE_FRAME)
         self.partial_charge = Ledger(limits.max_frame, whole)
@@ -86,6 +88,7 @@ class Tables:
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
         self.pipelines = Pipelines(answers, exports, held_charge, limits.max_kept_bytes, limits.max_calls)
         self.streams = streams = Streams(limits)
+        self.channels = Channels(limits.max_channels)
         self.codec = codec = Codec(limits)
         self.outbox = Outbox(codec, exports, streams)
 

@@ -69,6 +69,10 @@ class Timers:
         """Whether it will ring."""
         return timer in self._set
 
+    def left(self, timer: Timer) -> float:
+        """Seconds until it rings; 0 when it does not."""
+        return max(0.0, self._set.get(timer, self.now) - self.now)
+
     def watch(self, answer: Answer) -> None:
         """Ring at the answer's deadline, which is set."""
         assert answer.deadline is not None

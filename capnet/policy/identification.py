@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from anyio import CancelScope
+from anyio import Event as Signal
 
 from capnet.errors import Unauthenticated
 from capnet.session.session import Session
@@ -34,7 +35,7 @@ class Identification:
         calls: of the peer.
     """
 
-    __slots__ = ("_calls", "_policy", "_scope", "_session", "_stopped")
+    __slots__ = ("_calls", "_policy", "_scope", "_session", "_stopped", "known")
 
     def __init__(self, session: Session, policy: Policy | None, calls: Calls) -> None:
         self._session = session
@@ -42,10 +43,13 @@ class Identification:
         self._calls = calls
         self._stopped = False
         self._scope: CancelScope | None = None
+        self.known: Signal | None = None
+        """Set when it is known who the peer is, if that is asked."""
 
     def begin(self) -> None:
         """The peer has said hello: if the policy wants to know who it is, its calls wait for that."""
         if hook_of(self._policy, "identify") is not None:
+            self.known = Signal()
             self._calls.hold()
             self._session.loop.spawn(self._run)
 
@@ -84,3 +88,5 @@ class Identification:
         with CancelScope() as self._scope:
             await self.ask()
         self._calls.let_go()
+        if self.known is not None:
+            self.known.set()

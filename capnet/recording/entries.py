@@ -192,6 +192,35 @@ def _abort(frame: Sequence[Any], _: Show) -> dict[str, Any]:
     return {"op": "abort", "clause": frame[1], "message": frame[2]}
 
 
+def _open(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    return {"op": "open", **_opening(frame, show)}
+
+
+def _accept(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    return {"op": "accept", **_opening(frame, show)}
+
+
+def _opening(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    metadata = frame[3] if len(frame) > 3 else {}
+    return {"channel": frame[1], "bytes": frame[2], "metadata": {name: show(value) for name, value in metadata.items()}}
+
+
+def _reject(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    return {"op": "reject", "channel": frame[1], **_failure(frame[2:], show)}
+
+
+def _data(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    return {"op": "data", "channel": frame[1], "data": show(frame[2])}
+
+
+def _close(frame: Sequence[Any], show: Show) -> dict[str, Any]:
+    return {"op": "close", "channel": frame[1], **(_failure(frame[2:], show) if len(frame) > 2 else {})}
+
+
+def _room(frame: Sequence[Any], _: Show) -> dict[str, Any]:
+    return {"op": "room", "channel": frame[1], "bytes": frame[2]}
+
+
 _SIZED: Final = ("str", "bytes", "list", "dict")
 _WHOLE: Final[Mapping[str, Callable[[Any], Any]]] = {"str": _text, "bytes": _bytes, "list": _list, "dict": _map}
 _ENTRIES: Final[Mapping[int, Callable[[Sequence[Any], Show], dict[str, Any]]]] = {
@@ -212,4 +241,10 @@ _ENTRIES: Final[Mapping[int, Callable[[Sequence[Any], Show], dict[str, Any]]]] =
     Op.PING: _ping,
     Op.PONG: _pong,
     Op.ABORT: _abort,
+    Op.OPEN: _open,
+    Op.ACCEPT: _accept,
+    Op.REJECT: _reject,
+    Op.DATA: _data,
+    Op.CLOSE: _close,
+    Op.ROOM: _room,
 }

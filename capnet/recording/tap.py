@@ -38,6 +38,7 @@ class Tap(Transport, Receiver):
         self.process = inner.process
         self.start_timeout = inner.start_timeout
         self.pump = inner.pump
+        self.within = inner.within
         self._inner = inner
         self._listening = listening
 

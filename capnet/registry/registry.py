@@ -7,7 +7,7 @@ replaced a registration, closing the old handle does nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 from unicodedata import is_normalized
 
 from capnet.contract import Cap, ContractSpec, contract_spec, differences
@@ -113,11 +113,13 @@ class Registry:
         close: called with a `Hosted` whose close hook is due; runs it in a task.
     """
 
-    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters", "fallbacks")
+    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters", "fallbacks", "opener")
 
     def __init__(self, close: Callable[[Hosted], None]) -> None:
         self.fallbacks = Fallbacks()
         """Who is asked for names that are not served."""
+        self.opener: Callable[[Any], object] | None = None
+        """Who decides about virtual connections that peers open."""
         self._by_name: dict[str, Registration] = {}
         self._close = close
         self._subscribers: dict[int, Subscriber] = {}

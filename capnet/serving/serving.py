@@ -11,6 +11,7 @@ from capnet.errors import ContractError
 from capnet.observe import Event, Feed
 from capnet.registry import ServeHandle
 from capnet.registry.registry import IfExists
+from capnet.virtual.opening import OpenHandler
 
 from .fallback import FallbackHandler
 from .scope import Scope, Scopes
@@ -159,6 +160,15 @@ class Serving:
         """
         self._services.check_loop()
         return self._services.registry.fallbacks.add(handler)
+
+    def on_open(self, handler: OpenHandler | None) -> None:
+        """Have a handler, plain or async, decide about the virtual connections that peers open; `None` refuses all.
+
+        It is given an `Opening`, which it takes or not within `Limits.policy_timeout`. A connection's own handler is
+        asked before its host's, and a later one takes the place of the one before. Without any, all are refused.
+        """
+        self._services.check_loop()
+        self._services.registry.opener = handler
 
     def scope(self, prefix: str, *, grace: float = 5.0) -> Scope:
         """What is served, lent, observed and started in a scope ends with it: `async with host.scope("plug.foo")`.

@@ -83,7 +83,6 @@ class Driver:
         "_held",
         "_max_backlog",
         "_owner",
-        "_share",
         "_stall",
         "_target",
         "_timer",
@@ -94,6 +93,7 @@ class Driver:
         "engine",
         "loop",
         "receiving",
+        "share",
         "transport",
         "transport_closed",
     )
@@ -136,7 +136,8 @@ class Driver:
         self._closing_timer: TimerHandle | None = None
         self._going_on = False
         """The peer has had its turn; nothing is read until it has the next."""
-        self._share = share
+        self.share = share
+        """Of the time of a host, None when nobody else wants any."""
         self._end: tuple[Exception | None] | None = None
         """How the transport ended, while what came before that has to wait for its turn."""
         self._writers: list[Waiter] = []
@@ -153,7 +154,7 @@ class Driver:
 
     def data_received(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes from the peer. Its turn is short while others of the host want theirs, and long ones are paid for."""
-        loop, engine, share = self.loop, self.engine, self._share
+        loop, engine, share = self.loop, self.engine, self.share
         self.began = started = loop.now()
         if share is not None:
             engine.turn.frames = share.begin(started, engine.limits.frames_per_turn)
@@ -201,8 +202,8 @@ class Driver:
             explained = self.transport.process is not None
             self.engine.receive_eof(self.loop.now(), str(error), code=code, explained=explained)
         self.drain()
-        if self._share is not None:
-            self._share.leave()
+        if self.share is not None:
+            self.share.leave()
         self._end_stall()
         self._wake_writers()
         if self._closing_timer is not None:
@@ -220,9 +221,9 @@ class Driver:
 
     def worked(self, began: float) -> None:
         """What the peer has sent led to work since then, beside its turns: that is paid for as they are."""
-        if self._share is not None and not self.receiving:
+        if self.share is not None and not self.receiving:
             now = self.loop.now()
-            self._yield_turn(0, owes=self._share.worked(now - began, now))
+            self._yield_turn(0, owes=self.share.worked(now - began, now))
 
     def drain(self) -> None:
         """Handle what has happened, send what is ready, set the clock: after inputs, and intents that cause events."""
@@ -280,7 +281,7 @@ class Driver:
             self.loop.call_soon(self._wait_for_others if owes else self._go_on)
 
     def _wait_for_others(self) -> None:
-        wait = None if self._share is None else self._share.wait(self.loop.now())
+        wait = None if self.share is None else self.share.wait(self.loop.now())
         if wait is None:
             self._go_on()
         else:

@@ -47,6 +47,7 @@ _COUNTED: Final = (
     "answers_waiting",
     "answers_kept",
     "streams",
+    "channels",
     "backlog",
 )
 """What of `Connection.stats` is nothing when nobody uses a connection."""

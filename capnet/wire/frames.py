@@ -12,9 +12,20 @@ from typing import Any, Final
 from capnet.errors import ProtocolViolation
 from capnet.native import compiled
 
-from .references import MAX_ID, is_id, is_name, kind_of
+from .references import MAX_CREDIT, MAX_ID, is_id, is_name, kind_of
 
-__all__ = ["CHAIN", "HOPS", "MAX_CONTEXT_KEYS", "WINDOW", "Op", "check", "is_context", "items_frame"]
+__all__ = [
+    "CHAIN",
+    "HOPS",
+    "LONGEST_OPEN",
+    "MAX_CONTEXT_KEYS",
+    "WINDOW",
+    "Op",
+    "check",
+    "data_head",
+    "is_context",
+    "items_frame",
+]
 
 
 class Op:
@@ -37,6 +48,12 @@ class Op:
     PING: Final = 14
     PONG: Final = 15
     ABORT: Final = 16
+    OPEN: Final = 20
+    ACCEPT: Final = 21
+    REJECT: Final = 22
+    DATA: Final = 23
+    CLOSE: Final = 24
+    ROOM: Final = 25
 
 
 FIRST_IGNORED: Final = 64
@@ -52,6 +69,8 @@ HOPS: Final = "capnet.hops"
 """Key in a call's context: how many programs have passed it on."""
 WINDOW: Final = "capnet.window"
 """Key in a call's context: items and bytes that the first credit of the streams in its result is to be at most."""
+LONGEST_OPEN: Final = 4096
+"""Longest frame in bytes that opens or accepts a virtual connection (P-VIRT-1)."""
 _Frame = list[Any]
 
 
@@ -78,6 +97,11 @@ def items_frame(stream: int, items: Sequence[bytes]) -> bytes:
     return b"".join((b"\x83", _ITEMS_OP, _integer(stream), _head(_ARRAY, len(items)), *items))
 
 
+def data_head(channel: int, size: int) -> bytes:
+    """The frame that carries `size` bytes of a virtual connection, but for these."""
+    return b"".join((b"\x83", _DATA_OP, _integer(channel), _head(_BYTES, size)))
+
+
 def _integer(value: int) -> bytes:
     return _head(0, value) if value >= 0 else _head(_NEGATIVE, -1 - value)
 
@@ -91,7 +115,9 @@ def _head(major: int, value: int) -> bytes:
 
 
 _ITEMS_OP: Final = bytes((Op.ITEMS,))
+_DATA_OP: Final = bytes((Op.DATA,))
 _NEGATIVE: Final = 1 << 5
+_BYTES: Final = 2 << 5
 _ARRAY: Final = 4 << 5
 _WIDTHS: Final = ((24, 1), (25, 2), (26, 4), (27, 8))
 
@@ -259,6 +285,41 @@ def _abort(frame: _Frame) -> bool:
     return len(frame) == 3 and type(frame[1]) is str and type(frame[2]) is str
 
 
+def _open(frame: _Frame) -> bool:
+    return _opening(frame) and frame[1] > 0
+
+
+def _accept(frame: _Frame) -> bool:
+    return _opening(frame) and frame[1] < 0
+
+
+def _opening(frame: _Frame) -> bool:
+    size = len(frame)
+    return (size == 3 or (size == 4 and _is_map(frame[3]))) and is_id(frame[1]) and _is_window(frame[2])
+
+
+def _reject(frame: _Frame) -> bool:
+    size = len(frame)
+    return (
+        (size == 4 or (size == 5 and type(frame[4]) is dict))
+        and is_id(frame[1])
+        and frame[1] < 0
+        and _texts(frame[2], frame[3])
+    )
+
+
+def _data(frame: _Frame) -> bool:
+    return len(frame) == 3 and is_id(frame[1]) and frame[1] != 0 and type(frame[2]) is bytes and len(frame[2]) > 0
+
+
+def _room(frame: _Frame) -> bool:
+    return len(frame) == 3 and is_id(frame[1]) and frame[1] != 0 and _is_window(frame[2])
+
+
+def _is_window(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_CREDIT
+
+
 _SHAPES: Final[dict[int, Callable[[_Frame], bool]]] = {
     Op.HELLO: _hello,
     Op.GOAWAY: _goaway,
@@ -277,4 +338,10 @@ _SHAPES: Final[dict[int, Callable[[_Frame], bool]]] = {
     Op.PING: _ping,
     Op.PONG: _ping,
     Op.ABORT: _abort,
+    Op.OPEN: _open,
+    Op.ACCEPT: _accept,
+    Op.REJECT: _reject,
+    Op.DATA: _data,
+    Op.CLOSE: _end,
+    Op.ROOM: _room,
 }

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from capnet import Opening
+from capnet.testing import assert_no_leaks, connected
 from capnet.testing.transports import check_transport
 from capnet.transport import Listener, Transport
+from capnet.virtual.transport import VirtualTransport
 from capnet_transports import exec as exec_transport
 from capnet_transports import memory, stdio, tcp, tls, unix, websocket
 from capnet_transports.certificates import make
@@ -41,6 +44,24 @@ async def test_memory_pair() -> None:
         return memory.memory_pair()
 
     await check_transport(connect_pair)
+
+
+async def test_virtual() -> None:
+    """Inside of one connection, each pair beside all those before it."""
+    accepted: list[VirtualTransport] = []
+
+    async def accept(opening: Opening) -> None:
+        accepted.append(opening.transport())
+        accepted[-1].accept()
+
+    async with connected() as (server, client):
+        server.on_open(accept)
+
+        async def connect_pair() -> tuple[Transport, Transport]:
+            return await client.open_transport(), accepted.pop()
+
+        await check_transport(connect_pair)
+        await assert_no_leaks(server, client)
 
 
 async def test_unix(tmp_path: Path) -> None:
