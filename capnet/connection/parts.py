@@ -286,7 +286,7 @@ class Parts:
         session = self.session
         session.publisher.closing(event.cause)
         self._say_ready()
-        self.draining(event)
+        self._say_going()
         for registry in self.names.registries:
             registry.unsubscribe(self.follower)
         self.scopes.end()
@@ -300,12 +300,15 @@ class Parts:
     def draining(self, _: object) -> None:
         """Nothing new starts: the engine refuses it."""
         self.inside.draining()
-        if self.going is not None:
-            self.going.set()
+        self._say_going()
 
     def _say_ready(self) -> None:
         if self.ready is not None:
             self.ready.set()
+
+    def _say_going(self) -> None:
+        if self.going is not None:
+            self.going.set()
 
     # The end
 

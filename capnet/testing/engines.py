@@ -378,6 +378,8 @@ class EnginePair:
             if self.left.engine.peer is not None and self.right.engine.peer is not None:
                 self._check_credit(self.left, self.right)
                 self._check_credit(self.right, self.left)
+                self._check_room(self.left, self.right)
+                self._check_room(self.right, self.left)
 
     def _check_references(self, exporter: EngineSide, importer: EngineSide) -> None:
         """What `exporter` counts: owed by `importer`, travelling either way, or held back before it has left."""
@@ -409,6 +411,19 @@ class EnginePair:
                 items, size = consumer.incoming.items(stream.id)
                 there = stream.items + items + granted[stream.id], stream.bytes + size + granted_bytes[stream.id]
                 assert there == (end.items, end.bytes), f"{stream} and what travels are {there}, for {end}"
+
+    def _check_room(self, sender: EngineSide, receiver: EngineSide) -> None:
+        """What `receiver` takes on virtual connections: left to `sender`, used by what travels, or on its way there."""
+        to_receiver = [frame for frame, _ in receiver.incoming.frames()]
+        to_sender = [frame for frame, _ in sender.incoming.frames()]
+        ends = {channel.id: channel for channel in receiver.engine.channels}
+        for channel in sender.engine.channels:
+            end = ends.get(-channel.id)
+            if end is not None and channel.accepted and end.accepted:
+                data = sum(len(frame[2]) for frame in to_receiver if frame[:2] == [Op.DATA, channel.id])
+                room = sum(frame[2] for frame in to_sender if frame[:2] == [Op.ROOM, end.id])
+                there = channel.room + data + room
+                assert there == end.credit, f"virtual connection {channel.id} has {there}, for {end.credit}"
 
     def finish(self) -> None:
         """Deliver everything and assert that every table on both sides is empty, before and after a goaway.

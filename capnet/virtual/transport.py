@@ -26,8 +26,7 @@ class VirtualTransport(Transport):
     Args:
         inside: of the connection that carries it.
         channel: opened by one side.
-        acceptance: the frame that accepts it, when the peer has opened it; it leaves when the transport is started. One
-            that is closed before has refused it.
+        acceptance: the frame that accepts it, when the peer has opened it; it leaves when the transport is started.
     """
 
     def __init__(self, inside: Inside, channel: Channel, acceptance: bytes | None = None) -> None:
@@ -179,8 +178,9 @@ class VirtualTransport(Transport):
         self._queue.clear()
         self._size = 0
         session = self._session
-        with session.must_succeed:
-            session.engine.virtual.close(self._channel)
+        if self._acceptance is None:  # else whoever decides about it refuses it
+            with session.must_succeed:
+                session.engine.virtual.close(self._channel)
         session.driver.handle_events()  # it may have been the last that the connection around it waited for
         session.driver.flush_soon()
         if self._receiver is not None:

@@ -21,6 +21,7 @@ CLAUSES = [
     *(f"P-CAP-{number}" for number in (1, 2, 3, 4, 5, 8, 9)),
     *(f"P-LIMIT-{number}" for number in range(1, 3)),
     *(f"P-STREAM-{number}" for number in range(1, 8)),
+    *(f"P-VIRT-{number}" for number in range(1, 6)),
 ]
 
 

@@ -16,13 +16,14 @@ import pytest
 
 from capnet.engine.answers import Answer
 from capnet.engine.calls import Pipelined
-from capnet.engine.events import CallReturned, StreamChanged
+from capnet.engine.channels import Channel
+from capnet.engine.events import CallReturned, ChannelOpened, StreamChanged
 from capnet.engine.imports import Import
 from capnet.engine.streams import InStream, OutStream
-from capnet.errors import NotFound
+from capnet.errors import NotFound, Unimplemented
 from capnet.limits import Limits
 from capnet.testing.engines import EnginePair, EngineSide, capability
-from capnet.wire.hello import Hello
+from capnet.wire.hello import VIRTUAL, Hello
 from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
@@ -58,6 +59,8 @@ def notation(value: Any) -> str:
             return f"{{{', '.join(f'{json.dumps(key)}: {notation(item)}' for key, item in pairs)}}}"
         case [*items]:
             return f"[{', '.join(map(notation, items))}]"
+        case bytes():
+            return f"h'{value.hex()}'"
         case _:
             return json.dumps(value)
 
@@ -66,7 +69,7 @@ class Play:
     """A and B, and what they have sent since the play began."""
 
     def __init__(self) -> None:
-        self.pair = EnginePair(Hello("A", LIMITS), Hello("B", LIMITS)).open()
+        self.pair = EnginePair(Hello("A", LIMITS, (VIRTUAL,)), Hello("B", LIMITS, (VIRTUAL,))).open()
         self.a, self.b = self.pair.left, self.pair.right
         self.lobby = self.pair.give(self.b, "lobby")
         self.sent: list[str] = []
@@ -289,6 +292,41 @@ def revoked_stream(play: Play) -> None:
     assert consumed.error is not None and consumed.error.reason == "revoked"
 
 
+def open_at_b(play: Play, metadata: dict[str, Any]) -> tuple[Channel, Channel]:
+    """A opens a virtual connection: both ends of it."""
+    ours = play.a.engine.virtual.open(metadata, "A")
+    play.move()
+    (event,) = play.b.take(ChannelOpened)
+    event.channel.token = "B"
+    return ours, event.channel
+
+
+def virtual_connection(play: Play) -> None:
+    """Bytes both ways, and the last words of both sides."""
+    ours, theirs = open_at_b(play, {"tenant": "blue"})
+    virtual = play.b.engine.virtual
+    virtual.accept(theirs, virtual.acceptance(theirs, {"region": "north"}))
+    play.move()
+    virtual.send(theirs, bytes.fromhex("00000003820e01"))
+    play.move()
+    assert play.a.engine.virtual.take(ours) == bytes.fromhex("00000003820e01")
+    play.a.engine.virtual.send(ours, bytes.fromhex("00000003820f01"))
+    play.move()
+    assert virtual.take(theirs) == bytes.fromhex("00000003820f01")
+    play.a.engine.virtual.close(ours)
+    play.move()
+    virtual.close(theirs)
+    play.move()
+
+
+def refused_virtual_connection(play: Play) -> None:
+    """B says why."""
+    ours, theirs = open_at_b(play, {})
+    play.b.engine.virtual.close(theirs, Unimplemented("none", reason="no_virtual_connections"))
+    play.move()
+    assert ours.error is not None and ours.error.reason == "no_virtual_connections"
+
+
 PLAYS: Final[dict[str, Callable[[Play], None]]] = {
     "pipelined calls": pipelined_calls,
     "result as an argument": result_as_an_argument,
@@ -299,12 +337,14 @@ PLAYS: Final[dict[str, Callable[[Play], None]]] = {
     "both ways": both_ways,
     "stop": stop,
     "revoked stream": revoked_stream,
+    "virtual connection": virtual_connection,
+    "refused virtual connection": refused_virtual_connection,
 }
 
 
 @pytest.mark.parametrize("title", PLAYS)
 def test_a_diagram_shows_what_is_sent(title: str) -> None:
-    """P-CALL-7, P-CALL-8, P-STREAM-1, P-STREAM-2, P-STREAM-3, P-STREAM-4, P-STREAM-7: frame by frame.
+    """P-CALL-7, P-CALL-8, P-STREAM-1, P-STREAM-2, P-STREAM-3, P-STREAM-4, P-STREAM-7, P-VIRT-2: each frame.
 
     Equal frames in a row stand there once.
     """

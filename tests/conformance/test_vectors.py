@@ -21,7 +21,7 @@ from capnet.limits import Limits
 from capnet.wire.codec import Codec
 from capnet.wire.frames import Op, check
 from capnet.wire.framing import FrameReader, header
-from capnet.wire.hello import Hello
+from capnet.wire.hello import VIRTUAL, Hello
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -104,7 +104,7 @@ def test_a_session_ends_at_its_last_frame(vector: dict[str, Any]) -> None:
     """P-ERR-3: a peer that has said its hello and no more takes all frames but the last, which breaks the clause."""
     data = bytes.fromhex(vector["hex"])
     *before, last = FrameReader(Limits().max_frame).frames(data)
-    engine = Engine(Hello(limits=Limits(stream_items=64)), 0.0)
+    engine = Engine(Hello(limits=Limits(stream_items=64), features=(VIRTUAL,)), 0.0)
     for frame in before:
         engine.receive_data(header(len(frame)) + frame, 0.0)
         assert engine.lifecycle.state is State.OPEN
@@ -127,7 +127,17 @@ def test_every_op_has_a_vector() -> None:
     ops = {value for name, value in vars(Op).items() if name.isupper()}
     assert ops <= seen
     shown = " ".join(vector["diagnostic"] for vector in ACCEPTED)
-    forms = ("52411([2,", "52411([-3,", "52412([8,", '52413([1, "out"])', '52413([2, "in"])', "[7, -1,", "[8, 0,")
+    forms = (
+        "52411([2,",
+        "52411([-3,",
+        "52412([8,",
+        '52413([1, "out"])',
+        '52413([2, "in"])',
+        "[7, -1,",
+        "[8, 0,",
+        "[23, -1,",
+        "[24, 1]",
+    )
     assert [form for form in forms if form not in shown] == []
 
 

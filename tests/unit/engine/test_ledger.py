@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capnet.engine.ledger import ROOMY, Ledger
+from capnet.engine.ledger import ROOMY, Budget, Ledger, ledger_in, whole_charge
 
 
 def test_the_sum_stays_within_the_limit() -> None:
@@ -45,3 +45,36 @@ def test_what_must_be_taken_is_counted() -> None:
     ledger.add(5)
     Ledger(1).add(5)
     assert not ledger.has_room(0) and whole.used == 5
+
+
+def test_what_is_inside_counts_in_all_that_is_around_it() -> None:
+    """P-VIRT-5: in the budget of its connection, and in the host around that; each may be what has no room."""
+    host = Ledger(100)
+    around = ledger_in(host, 1000)
+    assert type(around) is Ledger
+    budget = Budget(40, host)
+    first, second = ledger_in(budget, 30), ledger_in(budget, 1000)
+    assert isinstance(first, Budget)
+    assert first.take(20) and second.take(20) and (budget.used, host.used) == (40, 40)
+    assert not second.take(1) and second.crowded(1) and budget.wanted == 1 and host.wanted == 0
+    assert not first.take(11), "nor has it room of its own"
+    assert "Limits.max_virtual_charge of the receiver is 40" in whole_charge(second, 1)
+    second.give(15)
+    second.add(1)
+    assert (second.used, budget.used, host.used) == (6, 26, 26)
+    around.add(80)
+    assert not second.take(1) and host.wanted == 1 and second.crowded(1)
+    assert "HostLimits.max_charge of the receiver is 100" in whole_charge(second, 1)
+    around.clear()
+    first.give(1000)
+    second.clear()
+    assert (first.used, second.used, budget.used, host.used) == (0, 0, 0, 0)
+
+
+def test_a_budget_without_a_host() -> None:
+    """P-VIRT-5: of a connection that is no host's."""
+    budget = Budget(40)
+    budget.add(10)
+    assert budget.take(30) and not budget.take(1) and not budget.crowded(1)
+    budget.give(40)
+    assert budget.used == 0

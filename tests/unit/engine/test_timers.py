@@ -105,3 +105,13 @@ def test_the_driver_learns_that_the_next_time_may_have_changed() -> None:
     timers.changed = False
     timers.clear(Timer.GRACE)
     assert not timers.changed
+
+
+def test_how_long_until_a_timer_rings() -> None:
+    """Nothing when it does not, or should have."""
+    timers = Timers(2.0)
+    assert timers.left(Timer.GRACE) == 0.0
+    timers.set(Timer.GRACE, 5.0)
+    assert timers.left(Timer.GRACE) == 3.0
+    timers.now = 7.0
+    assert timers.left(Timer.GRACE) == 0.0

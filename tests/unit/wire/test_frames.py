@@ -58,6 +58,19 @@ VALID: list[list[Any]] = [
     [Op.PONG, TOP],
     [Op.PONG, 1 - 2**53],
     [Op.ABORT, "P-FRAME-4", "why"],
+    [Op.OPEN, 1, 1],
+    [Op.OPEN, TOP, 2**31 - 1, {}],
+    [Op.ACCEPT, -1, 1],
+    [Op.ACCEPT, -TOP, 2**31 - 1, {"a": [1]}],
+    [Op.REJECT, -1, "new_code", ""],
+    [Op.REJECT, -TOP, "internal", "text", {"reason": "x"}],
+    [Op.DATA, 1, b"x"],
+    [Op.DATA, -TOP, bytes(100)],
+    [Op.CLOSE, 1],
+    [Op.CLOSE, -1, "internal", ""],
+    [Op.CLOSE, -TOP, "new_code", "text", {"reason": "x"}],
+    [Op.ROOM, 1, 1],
+    [Op.ROOM, -TOP, 2**31 - 1],
 ]
 
 INVALID: list[list[Any]] = [
@@ -200,6 +213,47 @@ INVALID: list[list[Any]] = [
     [Op.ABORT, "P-FRAME-4", "why", {}],
     [Op.ABORT, 4, "why"],
     [Op.ABORT, "P-FRAME-4", None],
+    [Op.OPEN, 1],
+    [Op.OPEN, 0, 1],
+    [Op.OPEN, -1, 1],
+    [Op.OPEN, True, 1],
+    [Op.OPEN, 2**53, 1],
+    [Op.OPEN, 1, 0],
+    [Op.OPEN, 1, -1],
+    [Op.OPEN, 1, True],
+    [Op.OPEN, 1, 2**31],
+    [Op.OPEN, 1, 1, None],
+    [Op.OPEN, 1, 1, []],
+    [Op.OPEN, 1, 1, {}, {}],
+    [Op.ACCEPT, -1],
+    [Op.ACCEPT, 1, 1],
+    [Op.ACCEPT, 0, 1],
+    [Op.ACCEPT, -1, 0],
+    [Op.ACCEPT, -1, 1, "a"],
+    [Op.REJECT, -1, "internal"],
+    [Op.REJECT, 1, "internal", ""],
+    [Op.REJECT, 0, "internal", ""],
+    [Op.REJECT, None, "internal", ""],
+    [Op.REJECT, -1, 5, ""],
+    [Op.REJECT, -1, "internal", "", None],
+    [Op.REJECT, -1, "internal", "", {}, 0],
+    [Op.DATA, 1],
+    [Op.DATA, 0, b"x"],
+    [Op.DATA, True, b"x"],
+    [Op.DATA, 1, b""],
+    [Op.DATA, 1, "x"],
+    [Op.DATA, 1, [1]],
+    [Op.DATA, 1, b"x", b"y"],
+    [Op.CLOSE],
+    [Op.CLOSE, 0],
+    [Op.CLOSE, 1, "internal"],
+    [Op.CLOSE, 1, "internal", "", None],
+    [Op.ROOM, 1],
+    [Op.ROOM, 0, 1],
+    [Op.ROOM, True, 1],
+    [Op.ROOM, 1, 0],
+    [Op.ROOM, 1, 2**31],
+    [Op.ROOM, 1, 1, 1],
 ]
 
 
@@ -217,7 +271,7 @@ def test_any_other_shape_is_refused(frame: list[Any]) -> None:
     assert caught.value.clause == "P-OP"
 
 
-@pytest.mark.parametrize("op", [17, 19, 20, 24, 25, 63, -1, None, True, 2.0, "2", [2]])
+@pytest.mark.parametrize("op", [17, 19, 26, 63, -1, None, True, 2.0, "2", [2]])
 def test_unknown_ops_are_refused(op: object) -> None:
     """P-OP: an op below 64 that version 1 does not have, or none at all."""
     with pytest.raises(ProtocolViolation) as caught:
