@@ -201,7 +201,7 @@ def _accept(frame: Sequence[Any], show: Show) -> dict[str, Any]:
 
 
 def _opening(frame: Sequence[Any], show: Show) -> dict[str, Any]:
-    metadata = frame[3] if len(frame) > 3 else {}
+    metadata = cast("Mapping[str, Any]", frame[3] if len(frame) > 3 else {})
     return {"channel": frame[1], "bytes": frame[2], "metadata": {name: show(value) for name, value in metadata.items()}}
 
 
