@@ -63,9 +63,9 @@ class Limits:
     max_pending_bootstraps: int = 16
     """Bootstraps of the peer that wait for a policy or a name, and descriptions of all names that it waits for; more
     fail `resource_exhausted/max_pending_bootstraps`."""
-    max_channels: int = 16
+    max_virtual_connections: int = 16
     """Virtual connections that the peer has opened at once, those among them that are not accepted yet; more are
-    refused with `resource_exhausted/max_channels`."""
+    refused with `resource_exhausted/max_virtual_connections`."""
     max_virtual_charge: int = 16 * 1024 * 1024
     """Memory that what comes on all virtual connections together takes, also those of ours, counted like
     `max_call_charge`: their calls, unread items and kept results. Over it these fail with
@@ -137,7 +137,7 @@ class Limits:
             max_queued_calls=1024,
             max_call_charge=512 * 1024 * 1024,
             max_held_charge=256 * 1024 * 1024,
-            max_channels=128,
+            max_virtual_connections=128,
             max_virtual_charge=512 * 1024 * 1024,
             work_burst=64_000_000,
             work_rate=64_000_000,

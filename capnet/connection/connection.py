@@ -244,9 +244,9 @@ class Connection(Serving):
             name, limits, policy, auth: as for `connect`.
 
         Raises:
-            Unimplemented: `no_virtual_connections`, nobody there takes any. ResourceExhausted: `max_channels`, there
-            are too many. FailedPrecondition: the peer knows of none. InvalidArgument: the metadata is no plain data, or
-            too long. Unavailable: this connection is closing. Whatever else the peer refuses it with.
+            Unimplemented: nobody there takes any. ResourceExhausted: `max_virtual_connections`, there are too many.
+            FailedPrecondition: the peer knows of none. InvalidArgument: the metadata is no plain data, or too long.
+            Unavailable: this connection is closing. Whatever else the peer refuses it with.
         """
         settings: dict[str, Any] = {"name": name, "limits": limits, "policy": policy, "auth": auth}
 

@@ -126,6 +126,8 @@ class Parts:
         """Of the connection that carries this one, if that is a virtual one."""
         self._inside: Inside | None = None
         self._connect = connect
+        if within is not None:
+            bus = bus or within.session.bus
         whole = _whole(within, capacity)
         unheard = ledger_in(whole, 0)
 

@@ -25,7 +25,7 @@ def stats(engine: Engine) -> dict[str, int]:
         "answers_waiting": len(engine.answers.waiting),
         "answers_kept": len(engine.pipelines),
         "streams": len(engine.streams),
-        "channels": len(engine.channels),
+        "virtual_connections": len(engine.channels),
         "call_charge": engine.call_charge.used,
         "held_charge": engine.held_charge.used,
         "strikes": engine.strikes.count,
@@ -85,7 +85,7 @@ def snapshot(engine: Engine) -> dict[str, Any]:
             }
             for stream in engine.streams
         ],
-        "channels": [
+        "virtual_connections": [
             {
                 "id": channel.id,
                 "accepted": channel.accepted,

@@ -88,7 +88,7 @@ class Tables:
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
         self.pipelines = Pipelines(answers, exports, held_charge, limits.max_kept_bytes, limits.max_calls)
         self.streams = streams = Streams(limits)
-        self.channels = Channels(limits.max_channels)
+        self.channels = Channels(limits.max_virtual_connections)
         self.codec = codec = Codec(limits)
         self.outbox = Outbox(codec, exports, streams)
 

@@ -151,9 +151,11 @@ class Virtual:
         if not tables.lifecycle.accepts_calls:
             self._refuse(-id, Unavailable("this side is closing", reason="peer_closing", retry="transparent"))
         elif channels.theirs >= channels.limit:
-            self._conduct.count_strike("max_channels")
-            most = bound("max_channels", channels.limit, "receiver")
-            self._refuse(-id, ResourceExhausted(f"too many virtual connections: {most}", reason="max_channels"))
+            self._conduct.count_strike("max_virtual_connections")
+            most = bound("max_virtual_connections", channels.limit, "receiver")
+            self._refuse(
+                -id, ResourceExhausted(f"too many virtual connections: {most}", reason="max_virtual_connections")
+            )
         else:
             channel = channels.opened(id, frame[2])
             channel.said = frame[3] if len(frame) == 4 else {}

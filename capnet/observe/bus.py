@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from inspect import iscoroutinefunction
 from time import perf_counter, time
@@ -248,10 +248,16 @@ class Bus:
         if observer.queue:
             self._wake()
 
+    def _below(self) -> Iterator[Bus]:
+        """Those below this one, the lowest first."""
+        for child in self.children or ():
+            yield from child._below()  # noqa: SLF001
+            yield child
+
     def _say_farewell(self) -> None:
         """There will be no other turn: hand over what waits, as far as that does not hold up the end."""
         until = perf_counter() + FAREWELL
-        for bus in (*(self.children or ()), self):
+        for bus in (*self._below(), self):
             for observer in tuple(bus._observers):  # noqa: SLF001
                 while observer.queue and observer.wait_for_turn and perf_counter() < until:
                     observer.deliver(until)

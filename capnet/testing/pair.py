@@ -47,7 +47,7 @@ _COUNTED: Final = (
     "answers_waiting",
     "answers_kept",
     "streams",
-    "channels",
+    "virtual_connections",
     "backlog",
 )
 """What of `Connection.stats` is nothing when nobody uses a connection."""

@@ -267,7 +267,7 @@ async def test_it_is_decided_when_it_is_known_who_asks() -> None:
         host.on_open(accept)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(opening, client)
-            await until(lambda: host.connections and host.connections[0].stats()["channels"])
+            await until(lambda: host.connections and host.connections[0].stats()["virtual_connections"])
             for _ in range(20):
                 await checkpoint()
             assert not seen
@@ -452,7 +452,7 @@ async def test_who_lends_holds_no_more_than_there_is_room_for() -> None:
         stuck[0].resume()
         await until(lambda: not transport.backlog)
         transport.close()
-        await until(lambda: not far.stats()["channels"])
+        await until(lambda: not far.stats()["virtual_connections"])
 
 
 async def test_a_third_that_was_taken_before() -> None:
@@ -471,7 +471,7 @@ async def test_a_third_that_was_taken_before() -> None:
             async with other.open() as ours:
                 assert await (await ours.bootstrap(Shop)).add(1) == 11
             await until(lambda: len(children) == 2 and all(child.closed for child in children))
-        assert client.stats()["channels"] == 0
+        assert client.stats()["virtual_connections"] == 0
 
 
 # --- none stops what is around it ---

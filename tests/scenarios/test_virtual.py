@@ -56,9 +56,9 @@ def test_it_is_opened_and_accepted_with_words_both_ways() -> None:
     assert [event.channel for event in pair.left.take(ChannelChanged)] == [ours]
     assert ours.accepted and ours.said == {"region": "north"}
     assert ours.room == theirs.room == CHANNEL_WINDOW
-    shown = snapshot(pair.left.engine)["channels"]
+    shown = snapshot(pair.left.engine)["virtual_connections"]
     assert shown == [{"id": 1, "accepted": True, "room": CHANNEL_WINDOW, "waiting": 0, "ending": False}]
-    assert stats(pair.right.engine)["channels"] == 1
+    assert stats(pair.right.engine)["virtual_connections"] == 1
     assert opened(pair)[0].said == {}
 
 
@@ -171,12 +171,15 @@ def test_what_was_not_taken_is_let_go_of() -> None:
 
 def test_there_are_no_more_than_the_accepter_takes() -> None:
     """P-VIRT-5: the next one is refused, and costs a strike; one that has ended makes room."""
-    pair = agreed(Limits(max_channels=2))
+    pair = agreed(Limits(max_virtual_connections=2))
     first, _ = accepted(pair)
     opened(pair)
     third = pair.left.engine.virtual.open({}, "third")
     pair.flush()
-    assert third.error is not None and (third.error.code, third.error.reason) == ("resource_exhausted", "max_channels")
+    assert third.error is not None and (third.error.code, third.error.reason) == (
+        "resource_exhausted",
+        "max_virtual_connections",
+    )
     assert stats(pair.right.engine)["strikes"] == 1
     theirs = next(iter(pair.right.engine.channels))
     pair.left.engine.virtual.close(first)
@@ -241,7 +244,7 @@ def test_they_end_with_the_connection(how: str) -> None:
         assert [event.channel for event in side.take(ChannelChanged)] == [channel]
         assert isinstance(channel.error, Unavailable) and isinstance(side.last, Closed)
         side.engine.virtual.close(channel)
-        assert stats(side.engine)["channels"] == 0
+        assert stats(side.engine)["virtual_connections"] == 0
     assert silent.error is not None
     pair.right.engine.virtual.take(theirs)
     assert pair.right.engine.held_charge.used == 0

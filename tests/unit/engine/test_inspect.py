@@ -36,7 +36,8 @@ def test_stats_count_every_bounded_thing() -> None:
     counts = stats(pair.left.engine)
     assert counts == {
         "exports": 1, "export_references": 1, "imports": 1, "import_references": 1, "calls": 1, "calls_held": 0,
-        "answers": 1, "answers_queued": 0, "answers_waiting": 1, "answers_kept": 1, "streams": 2, "channels": 0,
+        "answers": 1, "answers_queued": 0, "answers_waiting": 1, "answers_kept": 1, "streams": 2,
+        "virtual_connections": 0,
         "call_charge": counts["call_charge"], "held_charge": counts["held_charge"], "strikes": 0,
     }  # fmt: skip
     assert counts["call_charge"] > 10 * BYTES_PER_VALUE and counts["held_charge"] > BYTES_PER_VALUE

@@ -93,13 +93,13 @@ def test_what_no_honest_peer_says(name: str) -> None:
 
 def test_a_flood_of_opens() -> None:
     """P-VIRT-5, P-LIMIT-1: those above the bound cost a strike each, and too many of these the connection."""
-    peer = knowing(Limits(max_channels=4, max_strikes=10))
+    peer = knowing(Limits(max_virtual_connections=4, max_strikes=10))
     replies = peer.say(*([Op.OPEN, id, 1] for id in range(1, 15)))
     assert [(reply[0], reply[2], reply[4]["reason"]) for reply in replies] == [
-        (Op.REJECT, "resource_exhausted", "max_channels")
+        (Op.REJECT, "resource_exhausted", "max_virtual_connections")
     ] * 10
     assert len(peer.engine.channels) == 4 and len(peer.take(ChannelOpened)) == 4
-    assert [event.reason for event in peer.take(LimitReached)] == ["max_channels"] * 10
+    assert [event.reason for event in peer.take(LimitReached)] == ["max_virtual_connections"] * 10
     peer.say([Op.OPEN, 15, 1])
     assert peer.clause == "P-LIMIT-1"
 
