@@ -24,6 +24,7 @@ from capnet import (
     Host,
     Membrane,
     NotFound,
+    Opening,
     PermissionDenied,
     Revoked,
     Unavailable,
@@ -71,6 +72,7 @@ class Stage:
     desk: Desk
     new_desk: Callable[[], MemDesk]
     url: str
+    host: Host
 
     @asynccontextmanager
     async def visitor(self) -> AsyncGenerator[tuple[Connection, Desk]]:
@@ -97,7 +99,7 @@ async def on_stage(policy: Rules | None = None) -> AsyncGenerator[Stage]:
             (server,) = host.connections
             server.serve(new_desk())
             async with await client.bootstrap(Desk) as desk:
-                yield Stage(server, client, desk, new_desk, url)
+                yield Stage(server, client, desk, new_desk, url, host)
 
 
 Scene = Callable[[Stage], Awaitable[None]]
@@ -460,6 +462,70 @@ async def a_visitor_lost(stage: Stage) -> None:
         await end_under_work(desk, lose(connection))
 
 
+async def a_virtual_connection(stage: Stage) -> None:
+    """Opened with words both ways, used, closed."""
+    async with taken(stage), stage.client.open({"n": 1}) as inner, await inner.bootstrap(Desk) as desk:
+        await use(desk)
+
+
+async def a_virtual_connection_refused(stage: Stage) -> None:
+    """By nobody, by somebody, and given up before anybody has decided."""
+    with suppress(CapnetError):
+        await stage.client.open()
+        raise AssertionError
+    async with taken(stage):
+        with suppress(PermissionDenied):
+            await stage.client.open({"n": 0})
+            raise AssertionError
+        with move_on_after(0):
+            await stage.client.open({"n": 1})
+
+
+async def a_virtual_connection_lost(stage: Stage) -> None:
+    """The transport of the one around it breaks."""
+    async with stage.visitor() as (connection, _):
+        await end_under_work(await opened_on(connection, stage), lose(connection))
+
+
+async def a_virtual_connection_lent(stage: Stage) -> None:
+    """To a third peer, which has what is said there."""
+    async with on_stage() as beyond, taken(stage):
+
+        async def lend(opening: Opening) -> None:
+            await opening.lend(stage.client)
+
+        beyond.server.on_open(lend)
+        async with beyond.client.open({"n": 1}) as inner, await inner.bootstrap(Desk) as desk:
+            await use(desk)
+
+
+async def opened_on(connection: Connection, stage: Stage) -> Desk:
+    """A desk at the far end of a virtual connection inside of one of the peer's."""
+
+    async def serve(opening: Opening) -> None:
+        opening.accept().serve(stage.new_desk())
+
+    connection.on_open(serve)
+    server = stage.host.connections[-1]
+    return await (await server.open()).bootstrap(Desk)
+
+
+@asynccontextmanager
+async def taken(stage: Stage) -> AsyncGenerator[None]:
+    """Virtual connections with a number that is not 0 get a desk."""
+
+    async def decide(opening: Opening) -> None:
+        await checkpoint()
+        if opening.metadata["n"]:
+            opening.accept(opening.metadata).serve(stage.new_desk())
+
+    stage.server.on_open(decide)
+    try:
+        yield
+    finally:
+        stage.server.on_open(None)
+
+
 async def a_violation(stage: Stage) -> None:
     """The peer sends what no honest one can."""
     async with stage.visitor() as (connection, _):
@@ -614,6 +680,10 @@ CONNECTIONS: dict[str, Scene] = {
         a_visitor,
         a_visitor_without_time,
         a_visitor_lost,
+        a_virtual_connection,
+        a_virtual_connection_refused,
+        a_virtual_connection_lost,
+        a_virtual_connection_lent,
         a_violation,
         a_host,
         a_host_without_time,

@@ -1,4 +1,4 @@
-"""The ten scenarios that must survive any fault: what a program does with capnet, each in few steps."""
+"""The eleven scenarios that must survive any fault: what a program does with capnet, each in few steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import anyio
 
-from capnet import Call, CapnetError, Connection, Host, NotFound, Revoked, Unavailable, pipe, revoke
+from capnet import Call, CapnetError, Connection, Host, NotFound, Opening, Revoked, Unavailable, pipe, revoke
 from tests.connection.flows import Flows, MemFlows
 from tests.connection.shop import MemShop, Shop
 from tests.connection.tree import Hub, MemHub, MemNode, Node, Tree
@@ -204,6 +204,33 @@ async def _plug(host: Host, client: Connection) -> None:
         running.cancel()
 
 
+async def virtual(ground: Ground) -> None:
+    """A virtual connection through a program in the middle: opened with words both ways, used, closed."""
+    async with (
+        ground.host(MemShop()) as (far, url),
+        ground.host(MemHub()) as (middle, nearer),
+        ground.client(url) as between,
+        ground.client(nearer) as client,
+    ):
+
+        async def take(opening: Opening) -> None:
+            far.accept(opening.transport({"taken": True}))
+
+        async def lend(opening: Opening) -> None:
+            await opening.lend(between)
+
+        far.on_open(take)
+        middle.on_open(lend)
+        await ground.body(_open, client)
+
+
+async def _open(client: Connection) -> None:
+    async with client.open({"for": "you"}) as inner:
+        assert inner.attestation.metadata == {"taken": True}
+        shop = await inner.bootstrap(Shop)
+        assert await shop.echo("x" * 100_000) == "x" * 100_000
+
+
 async def shut_down(ground: Ground) -> None:
     """A host closes while calls are in flight, one that ends in time and one that does not, and a stream is open."""
     shop, flows = Waiting(), MemFlows()
@@ -256,5 +283,6 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     replaced,
     revoked,
     scoped,
+    virtual,
     shut_down,
 )

@@ -1,4 +1,4 @@
-"""A fault at every await, socket operation, intent and encoding of ten scenarios (reliability R5).
+"""A fault at every await, socket operation, intent and encoding of eleven scenarios (reliability R5).
 
 After each: every call has ended exactly once, tables are empty, no task, descriptor or object is left, nothing
 undeclared was raised, and a connection works or is closed and says why. `CAPNET_FAULTS_SEED` chooses the faults that
