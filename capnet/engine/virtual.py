@@ -31,6 +31,8 @@ from .tables import Tables
 
 __all__ = ["LONGEST_DATA", "Virtual"]
 
+VALUES_LIKE_AN_OPEN: Final = 4096
+"""To begin a connection and to end it takes as long as to handle so many values."""
 LONGEST_DATA: Final = 32 * 1024
 """Bytes of a virtual connection that leave in one frame; every peer takes it."""
 
@@ -157,6 +159,7 @@ class Virtual:
                 -id, ResourceExhausted(f"too many virtual connections: {most}", reason="max_virtual_connections")
             )
         else:
+            tables.turn.spend(VALUES_LIKE_AN_OPEN)
             channel = channels.opened(id, frame[2])
             channel.said = frame[3] if len(frame) == 4 else {}
             tables.emit(ChannelOpened(channel))

@@ -117,6 +117,16 @@ def test_a_flood_of_opens_that_are_refused() -> None:
     assert peer.clause == "P-LIMIT-4" and id == 1002, "the last is counted with the next"
 
 
+def test_connections_that_come_and_go() -> None:
+    """P-LIMIT-5: each takes its time, so that nothing is read for a while from who opens very many; it is no breach."""
+    peer = knowing()
+    for id in range(1, 500):
+        channel = opened(peer, id)
+        peer.engine.virtual.close(channel)
+        peer.say([Op.CLOSE, id])
+    assert peer.engine.rest(peer.now) > 0.5 and peer.clause is None and not peer.engine.channels
+
+
 def test_a_flood_of_closes() -> None:
     """P-VIRT-4, P-LIMIT-4: a second close says nothing; a thousand do."""
     peer = knowing()
