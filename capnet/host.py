@@ -19,6 +19,7 @@ from capnet.connection.connection import Connection
 from capnet.connection.options import in_development
 from capnet.connection.parts import STOP_TIMEOUT
 from capnet.connection.retry import Retry
+from capnet.dispatch.operations import Operations
 from capnet.errors import Replaced, ResourceExhausted, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
@@ -60,6 +61,8 @@ class Host(Serving):
         record: a file to record to what is said on all connections, for `capnet decode` and `capnet trace`.
         record_values: record arguments, results and items as well, and not only how large they are.
         development: help with finding mistakes, as for `capnet.connect`.
+        operations: keep the answers of calls that a link makes with `operations=True`, for a minute and 64 for each
+            link: so that it may ask again when the line was cut, and no call runs twice.
 
     Raises:
         InvalidArgument: the name is not printable or longer than 256 bytes.
@@ -79,6 +82,7 @@ class Host(Serving):
         record: str | PathLike[str] | None = None,
         record_values: bool = False,
         development: bool | None = None,
+        operations: bool = False,
     ) -> None:
         bus = Bus()
         services = Services(
@@ -93,6 +97,7 @@ class Host(Serving):
         self._record = record
         self._record_values = record_values
         self._development = in_development(development)
+        self._operations = Operations(self._instance) if operations else None
         self._recorder: Recorder | None = None
         self._scope: AbstractAsyncContextManager[Loop] | None = None
         self._connections: dict[int, Connection] = {}
@@ -252,6 +257,7 @@ class Host(Serving):
             hooks=self._services.hooks,
             capacity=self._capacity,
             development=self._development,
+            operations=self._operations,
         )
         self._connections[connection.number] = connection
         if connection.process is not None:
@@ -358,6 +364,8 @@ class Host(Serving):
     def _end_if_over(self) -> None:
         if not self._connections:
             self._services.end_all("the host is closing")
+            if self._operations is not None:
+                self._operations.clear()
             self._closed = self._closed or Signal()
             self._closed.set()
 

@@ -14,6 +14,7 @@ from typing_extensions import TypeForm
 
 from capnet.calls.call import Call
 from capnet.contract import Cap, MethodSpec, contract_spec
+from capnet.dispatch.operations import Operations
 from capnet.engine.inspect import snapshot
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import CapnetError, Unavailable
@@ -61,6 +62,7 @@ class Connection(Serving):
         hooks: CloseHooks | None = None,
         capacity: Capacity | None = None,
         development: bool = False,
+        operations: Operations | None = None,
     ) -> None:
         self._parts = parts = Parts(
             self,
@@ -77,6 +79,7 @@ class Connection(Serving):
             hooks,
             capacity,
             development,
+            operations,
         )
         super().__init__(parts.services, parts.scopes)
         self._session = parts.session

@@ -17,6 +17,7 @@ from capnet.calls.outgoing import Calls, call_failed, call_returned
 from capnet.contract import Cap, contract_spec
 from capnet.dispatch.dispatcher import Dispatcher
 from capnet.dispatch.handlers import Handlers
+from capnet.dispatch.operations import Operations
 from capnet.dispatch.watched import WatchedHandlers
 from capnet.engine import events as engine_events
 from capnet.engine.engine import Engine
@@ -55,7 +56,7 @@ from capnet.streams.pump import Pumps
 from capnet.transport import Transport
 from capnet.virtual.inside import Inside
 from capnet.virtual.opening import decide
-from capnet.wire.hello import VIRTUAL, Hello
+from capnet.wire.hello import OPERATIONS, VIRTUAL, Hello
 
 from .follower import Follower
 
@@ -121,6 +122,7 @@ class Parts:
         hooks: CloseHooks | None,
         capacity: Capacity | None,
         development: bool,
+        operations: Operations | None,
     ) -> None:
         self.within = within = transport.within if isinstance(transport.within, Inside) else None
         """Of the connection that carries this one, if that is a virtual one."""
@@ -132,7 +134,8 @@ class Parts:
         unheard = ledger_in(whole, 0)
 
         publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), loop)
-        hello = Hello(name, limits, (VIRTUAL,), auth, instance=instance)
+        features = (VIRTUAL,) if operations is None else (VIRTUAL, OPERATIONS)
+        hello = Hello(name, limits, features, auth, instance=instance)
         engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
         faults = Faults(publisher.bus, publisher.publish)
         self.session = session = Session(
@@ -167,9 +170,9 @@ class Parts:
         guard = None if hook is None else Guard(session, hook)
         session.guarded = guard is not None
         if self.watchdog is None:
-            handlers = Handlers(session, payloads, self.lineage, guard)
+            handlers = Handlers(session, payloads, self.lineage, guard, operations)
         else:
-            handlers = WatchedHandlers(session, payloads, self.lineage, guard, self.watchdog)
+            handlers = WatchedHandlers(session, payloads, self.lineage, guard, operations, self.watchdog)
         self.dispatcher: Dispatcher = Dispatcher(session, handlers, self.forwarders, guard)
         self.follower = Follower(session, self.lineage, self.dispatcher, self.pumps)
         self.services = Services(
@@ -206,6 +209,12 @@ class Parts:
             capacity.begun(session)
         for registry in registries:
             registry.subscribe(self.follower)
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether the peer keeps the answers of calls with an id."""
+        peer = self.session.engine.peer
+        return peer is not None and OPERATIONS in peer.features
 
     def stats(self) -> dict[str, int]:
         """How much of each bounded thing there is now."""

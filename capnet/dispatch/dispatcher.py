@@ -95,7 +95,7 @@ class Dispatcher:
         """Its caller has been answered: stop the handler. One that has not started will not."""
         runner: Runner | None = answer.handler
         if runner is not None:
-            runner.cancel()
+            self._stop(runner)
 
     def hosted_of(self, answer: Answer) -> Hosted | None:
         """The implementation that runs for an answer, None when its handler has not started."""
@@ -114,7 +114,15 @@ class Dispatcher:
             arrived_for.release(self._session.close_hosted)
             turns.leave(answer)
         for runner in tuple(self._runners):
+            self._stop(runner)
+
+    def _stop(self, runner: Runner) -> None:
+        """Cancel what it runs; but a call with an id goes on when its line is lost."""
+        operation = runner.operation
+        if operation is None or not self._session.engine.lifecycle.closed or not operation.run_on(runner.cancel):
             runner.cancel()
+        else:
+            self._runners.discard(runner)
 
     def leave_behind(self) -> list[str]:
         """Wait no longer for runners whose handlers do not end; gives what these are."""

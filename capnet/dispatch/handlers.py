@@ -32,11 +32,13 @@ from capnet.revocation.lineage import Granted, Lineage, handling
 from capnet.session.disclosure import cancelled, cannot_travel, holds, told_of
 from capnet.session.session import Session
 from capnet.streams.windows import keep_within
-from capnet.wire.frames import CHAIN, WINDOW
+from capnet.wire.charge import measured
+from capnet.wire.frames import CHAIN, OPERATION, WINDOW
 from capnet.wire.references import Reference as WireReference
 from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain, unencodable_text
 
+from .operations import Operations, expired
 from .runner import Runner, handled
 
 __all__ = ["Handlers", "name_of"]
@@ -52,15 +54,24 @@ class Handlers:
 
     Args:
         guard: asks the policy about each call, if the policy wants that.
+        operations: keep the answers of calls with an id, where that is wanted.
     """
 
-    __slots__ = ("_context", "_guard", "_lineage", "_payloads", "_session", "stopping")
+    __slots__ = ("_context", "_guard", "_lineage", "_operations", "_payloads", "_session", "stopping")
 
-    def __init__(self, session: Session, payloads: Payloads, lineage: Lineage, guard: Guard | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        payloads: Payloads,
+        lineage: Lineage,
+        guard: Guard | None,
+        operations: Operations | None,
+    ) -> None:
         self._session = session
         self._payloads = payloads
         self._lineage = lineage
         self._guard = guard
+        self._operations = operations
         self._context = copy_context()
         if going_along.get() is not None:  # what whoever has made the connection sends along is not ours
             self._context.run(going_along.set, None)
@@ -88,6 +99,8 @@ class Handlers:
         answer.arguments = {}  # what the handler is given lives as long as it keeps it
         guard, verdict = self._guard, None
         if type(hosted) is Forwarder:
+            if answer.context.get(OPERATION, "").count(" ") > 1:
+                raise expired(f"{answer.interface}.{answer.method}")  # it is not this program that would know
             if guard is not None and (verdict := guard.ask(export, answer, arguments)) is not None:
                 relay = partial(hosted.relay, self._session, answer, arguments)
                 running = guard.begin(answer, verdict, relay, waits=True)
@@ -107,6 +120,12 @@ class Handlers:
         if context_parameter is not None:
             named[context_parameter] = self._call_context(answer)
         context, waits = self._context_for(hosted, export, answer), handler.spec.kind != "stream"
+        if self._operations is not None and waits and OPERATION in answer.context:
+            operation, begins = self._operations.find(self._session, answer)
+            if begins:
+                answer.handler.operation = operation
+            else:
+                function, positional, named = operation.outcome, [], {}
         if guard is not None and verdict is not None:
             start = partial(function, *positional, **named)
             return handler, guard.begin(answer, verdict, start, waits=waits), True, context
@@ -121,7 +140,7 @@ class Handlers:
         try:
             if handler.spec.checks_result or not is_plain(value, session.engine.outbox.bounds):
                 if answer.state is not AnswerState.RUNNING:
-                    self._payloads.dispose(result)
+                    self._keep_unsent(answer, handler, result)
                     value = None  # the caller has been answered already
                 else:
                     value, references = self._payloads.lower_result(value, handler.spec)
@@ -137,10 +156,29 @@ class Handlers:
             if ends:
                 raise
             return
+        runner: Runner = answer.handler
+        if runner.operation is not None:
+            self._seal(runner, result, value, references)
         if references:
-            runner: Runner = answer.handler
             self._payloads.queued(references, self._parent(runner.hosted, answer.export), runner.hosted)
         self._end(answer, None)
+
+    def _keep_unsent(self, answer: Answer, handler: Handler, result: Any) -> None:
+        """Nobody gets a result now; one with an id may come back for it."""
+        if answer.handler.operation is None:
+            self._payloads.dispose(result)
+        else:
+            value, references = self._payloads.lower_result(result, handler.spec)
+            handler.spec.leaving.check(value)
+            self._seal(answer.handler, result, value, references)
+
+    def _seal(self, runner: Runner, result: Any, value: Any, references: Sequence[WireReference]) -> None:
+        """Keep a result, by what it is here: on another connection its capabilities are handed out anew."""
+        operation, runner.operation = runner.operation, None
+        assert operation is not None and self._operations is not None
+        _, length, charge = measured(value)
+        held = [reference.subject for reference in references if isinstance(reference.subject, Hosted)]
+        self._operations.seal(self._session, operation, result, None, held, length + charge)
 
     def _unfit(self, error: BaseException, handler: Handler, value: Any) -> BaseException:
         """What is said of a result that cannot travel: no argument of the caller's is at fault."""
@@ -164,6 +202,9 @@ class Handlers:
         error = error or (CallCancelled("the handler was cancelled") if ours else cancelled(session, "handler"))
         assert runner.hosted is not None
         error = runner.hosted.seen(error)
+        operation, runner.operation = runner.operation, None
+        if operation is not None and self._operations is not None:
+            self._operations.seal(session, operation, None, error, (), 0)
         with session.must_succeed:
             session.engine.fail(answer, error)
         self._end(answer, error)

@@ -18,6 +18,8 @@ from capnet.loop import Loop
 from capnet.registry import Hosted
 from capnet.revocation.lineage import handling
 
+from .operations import Operation
+
 __all__ = ["Runner", "Work", "handled", "resume", "wake_one"]
 
 IDLE_RUNNERS: Final = 8
@@ -46,18 +48,20 @@ class Runner:
         work: whose calls it takes, None while it has nothing to do.
         answer: the call whose handler runs.
         hosted: the implementation that it runs on.
+        operation: what its answer is kept for, if the call has an id.
         started: when it began, while somebody observes.
         scope: around the handlers; there while the task runs.
         in_doubt: the scope may have been cancelled: then, and only then, `used_up` is worth a look.
         waiter: what it waits for when there is nothing to do.
     """
 
-    __slots__ = ("answer", "hosted", "in_doubt", "scope", "started", "waiter", "work")
+    __slots__ = ("answer", "hosted", "in_doubt", "operation", "scope", "started", "waiter", "work")
 
     def __init__(self, work: Work) -> None:
         self.work: Work | None = work
         self.answer: Answer | None = None
         self.hosted: Hosted | None = None
+        self.operation: Operation | None = None
         self.started: float | None = None
         self.scope: CancelScope | None = None
         self.in_doubt = False

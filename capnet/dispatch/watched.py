@@ -20,6 +20,7 @@ from capnet.session.watchdog import Watchdog
 from capnet.wire.references import kind_of
 
 from .handlers import Handlers
+from .operations import Operations
 
 __all__ = ["SLOW", "WatchedHandlers"]
 
@@ -37,9 +38,15 @@ class WatchedHandlers(Handlers):
     __slots__ = ("_watchdog",)
 
     def __init__(
-        self, session: Session, payloads: Payloads, lineage: Lineage, guard: Guard | None, watchdog: Watchdog
+        self,
+        session: Session,
+        payloads: Payloads,
+        lineage: Lineage,
+        guard: Guard | None,
+        operations: Operations | None,
+        watchdog: Watchdog,
     ) -> None:
-        super().__init__(session, payloads, lineage, guard)
+        super().__init__(session, payloads, lineage, guard, operations)
         self._watchdog = watchdog
 
     def start(self, hosted: Hosted, export: Export, answer: Answer) -> tuple[Handler, Any, bool, Context]:

@@ -11,9 +11,11 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from anyio import Event as Signal
 from anyio import current_time, move_on_after
 
+from capnet.calls.metadata import going_along
 from capnet.connection.connection import Connection
 from capnet.contract import CallContext, MethodSpec, contract_at, contract_spec
 from capnet.contract.copied import copied
+from capnet.dispatch.operations import EXPIRED
 from capnet.errors import (
     CapnetError,
     DeadlineExceeded,
@@ -24,11 +26,12 @@ from capnet.errors import (
     Unavailable,
 )
 from capnet.references.proxy import Proxy, reference_of, release
-from capnet.slots.attempts import repeatable
+from capnet.slots.attempts import Attempts, repeatable, sendable_again
 from capnet.slots.occupant import Occupant
 from capnet.slots.slot import Slot, SlotProxy
+from capnet.wire.frames import OPERATION
 
-__all__ = ["MAX_DEPTH", "Derived", "Healing", "Keeper", "Root"]
+__all__ = ["MAX_DEPTH", "Derived", "Healing", "Keeper", "Once", "Root"]
 
 C = TypeVar("C")
 MAX_DEPTH: Final = 8
@@ -37,6 +40,9 @@ MAX_DEPTH: Final = 8
 
 class Keeper(Protocol):
     """What the proxies of a link know of it: `Link`."""
+
+    operations: bool
+    """Calls have ids, where the peer keeps answers."""
 
     def generation_now(self) -> int:
         """How often the state of the peer was lost."""
@@ -49,6 +55,49 @@ class Keeper(Protocol):
     def keep(self, slot: Healing[Any]) -> None:
         """End it when the link ends."""
         ...
+
+    def operation(self) -> tuple[str, str]:
+        """An id for a call, and the word of the peer for its life; empty where it keeps no answers."""
+        ...
+
+
+class Once(Attempts):
+    """A call that has an id: it may be made again while the peer keeps answers, and runs once.
+
+    Args:
+        keeper: the link.
+    """
+
+    __slots__ = ("_generation", "_id", "_keeper", "_life")
+
+    def __init__(self, keeper: Keeper, *what: Any) -> None:
+        super().__init__(*what)
+        self._keeper = keeper
+        self._id = self._life = ""
+        self._generation = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """See `Attempts`."""
+        return self._id != "" and self._keeper.generation_now() == self._generation
+
+    async def made_on(self, occupant: Occupant[Any]) -> Any:
+        """See `Attempts`."""
+        if not self.may_have_run:
+            self._id, self._life = self._keeper.operation()
+            self._generation = self._keeper.generation_now()
+        if not self._id:
+            return await super().made_on(occupant)
+        id = f"{self._id} {self._life}" if self.may_have_run else self._id
+        before = going_along.set({**(going_along.get() or {}), OPERATION: id})
+        try:
+            return await super().made_on(occupant)
+        except FailedPrecondition as error:
+            if error.reason != EXPIRED:
+                raise
+            raise Indeterminate(f"it may have run or not: {error.message}", retry="never") from error
+        finally:
+            going_along.reset(before)
 
 
 class Healing(Slot[C]):
@@ -100,6 +149,25 @@ class Healing(Slot[C]):
 
     def _kind(self) -> type[SlotProxy]:
         return HealingProxy
+
+    def _attempts(
+        self,
+        method: MethodSpec,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        context: CallContext | None,
+        wait: float,
+    ) -> tuple[Attempts, Occupant[C] | None]:
+        """See `Slot`."""
+        again = self.keeper.operations and method.kind == "call" and not method.idempotent and sendable_again(method)
+        if not again or context is not None or any(isinstance(one, Proxy) for one in (*arguments, *keywords.values())):
+            return super()._attempts(method, arguments, keywords, context, wait)
+        self._check()
+        attempts = Once(
+            self.keeper, method, arguments, keywords, context, wait, self._occupied, self._lost, self._counted
+        )
+        attempts.keep()
+        return attempts, self._now()
 
     def _replaced(self) -> int:
         return self.keeper.generation_now()

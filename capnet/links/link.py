@@ -13,6 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from uuid import uuid4
 from weakref import WeakSet
 
 from anyio import CancelScope, CapacityLimiter, create_task_group, sleep
@@ -55,6 +56,7 @@ def link(
     limits: Limits | None = None,
     policy: Policy | None = None,
     auth: Any = None,
+    operations: bool = False,
     **options: Unpack[ConnectOptions],
 ) -> Link:
     """`async with link("unix:chat.sock") as chat: …`: a connection that comes back, until the block ends.
@@ -68,11 +70,13 @@ def link(
             environment (`CAPNET_RETRY`) says otherwise. When that is in vain the link is over.
         patience: seconds that a call waits while there is no connection; 0 has it fail at once. By default it waits as
             long as the link tries: a deadline around the call holds, as always.
+        operations: give each call that is not idempotent an id. Where the host keeps answers (`Host(operations=True)`)
+            such a call is made again as well when the line was cut, and runs once all the same.
 
     Raises:
         InvalidArgument: a number, or the URL, makes no sense.
     """
-    return Link(url, wait, patience, name, limits, policy, auth, options)
+    return Link(url, wait, patience, name, limits, policy, auth, operations, options)
 
 
 class Link(Serving):
@@ -91,6 +95,7 @@ class Link(Serving):
         limits: Limits | None,
         policy: Policy | None,
         auth: Any,
+        operations: bool,
         options: Mapping[str, Any],
     ) -> None:
         if type(patience) not in (int, float) or not patience >= 0:
@@ -99,7 +104,7 @@ class Link(Serving):
         self._url, self._options, self._auth = url, options, auth
         self._retry = Retry() if wait is None and not os.environ.get(VARIABLE) else retry_of(wait)
         self._patience = patience
-        self._host = Host(name=name, policy=policy, limits=limits)
+        self._host = Host(name=name, policy=policy, limits=limits, operations=operations)
         super().__init__(self._host._services, self._host._scopes)  # noqa: SLF001 - of ours
         self._course = Course(self._retry)
         self._connection: Connection | None = None
@@ -111,6 +116,9 @@ class Link(Serving):
         self._hooks: list[Hook] = []
         self._run_scope = CancelScope()
         self._again = self._indeterminate = 0
+        self.operations = operations
+        self._id = uuid4().hex
+        self._made = 0
 
     async def __aenter__(self) -> Self:
         await self._host.__aenter__()
@@ -211,6 +219,14 @@ class Link(Serving):
         self._slots.add(slot)
         if self._over is not None:
             slot.end(self._over.message)
+
+    def operation(self) -> tuple[str, str]:
+        """See `Keeper`."""
+        connection = self._connection
+        if connection is None or not connection._parts.keeps_answers or not connection.peer_instance:  # noqa: SLF001 - of ours
+            return "", ""
+        self._made += 1
+        return f"{self._id} {self._made}", connection.peer_instance
 
     # Inside
 

@@ -13,7 +13,7 @@ from capnet.errors import CapnetError, Indeterminate, Unavailable
 
 from .occupant import Broken, Occupant
 
-__all__ = ["Attempts", "Waiting", "repeatable"]
+__all__ = ["Attempts", "Waiting", "repeatable", "sendable_again"]
 
 MOST: Final = 3
 """How often one call may begin to run: one that ends whatever it is made on must not end all that comes after."""
@@ -33,7 +33,7 @@ class Attempts:
         counted: is told of a call that broke, and whether it is made again; otherwise it may have run.
     """
 
-    __slots__ = ("_counted", "_left", "_lost", "_may_have_run", "_method", "_occupied", "_until", "_wait", "what")
+    __slots__ = ("_counted", "_left", "_lost", "_method", "_occupied", "_until", "_wait", "may_have_run", "what")
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Attempts:
         self._occupied = occupied
         self._lost = lost
         self._counted = counted
-        self._may_have_run = False
+        self.may_have_run = False
         self.what = method, arguments, keywords, context
 
     def keep(self) -> None:
@@ -71,12 +71,21 @@ class Attempts:
         try:
             return await self._occupied(self._until)
         except CapnetError as error:
-            if not self._may_have_run:
+            if not self.may_have_run:
                 raise
             name = f"{self._method.contract}.{self._method.name}"
             raise Indeterminate(
                 f"{name} may have run or not, and cannot be made again: {error.message}", retry=error.retry
             ) from error
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be made again when it may have run."""
+        return repeatable(self._method)
+
+    async def made_on(self, occupant: Occupant[Any]) -> Any:
+        """Make it. See `Occupant.call`."""
+        return await occupant.call(*self.what)
 
     def broken(self, broken: Broken, occupant: Occupant[Any]) -> None:
         """What it was made on has ended. Nothing, when it is to be made again.
@@ -86,9 +95,9 @@ class Attempts:
         """
         self._lost(occupant, broken.cause)
         self._left -= broken.left
-        self._may_have_run = self._may_have_run or broken.left
-        if not self._left or (broken.left and not repeatable(self._method)):
-            if self._may_have_run:
+        self.may_have_run = self.may_have_run or broken.left
+        if not self._left or (broken.left and not self.repeatable):
+            if self.may_have_run:
                 self._counted(False)
             raise self.told(broken, occupant) from broken.cause
         self._counted(True)
@@ -109,7 +118,7 @@ class Attempts:
     def told(self, broken: Broken, occupant: Occupant[Any]) -> Unavailable:
         """What the caller is told of the end of what it was made on."""
         name = f"{self._method.contract}.{self._method.name}"
-        if not self._may_have_run and not broken.left:
+        if not self.may_have_run and not broken.left:
             return Unavailable(
                 f"{name}: what was to answer has ended: {broken.cause.message}",
                 reason="vacant",
@@ -125,9 +134,14 @@ class Attempts:
 
 
 def repeatable(method: MethodSpec) -> bool:
-    """Whether a call that may have run can be made again: not with a stream, of which a part may have been taken."""
+    """Whether a call that may have run can be made again."""
+    return method.idempotent and sendable_again(method)
+
+
+def sendable_again(method: MethodSpec) -> bool:
+    """Whether its arguments can: not with a stream, of which a part may have been taken."""
     shapes = [parameter.annotation.shape for parameter in method.parameters.values()]
-    return method.idempotent and not any(map(_has_stream, shapes))
+    return not any(map(_has_stream, shapes))
 
 
 def _has_stream(shape: object) -> bool:

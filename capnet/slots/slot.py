@@ -337,7 +337,7 @@ class SlotProxy(Wrapper):
         while True:
             occupant = occupant or await attempts.occupant()
             try:
-                return await occupant.call(*attempts.what)
+                return await attempts.made_on(occupant)
             except Broken as broken:
                 attempts.broken(broken, occupant)
                 occupant = None

@@ -19,6 +19,7 @@ __all__ = [
     "HOPS",
     "LONGEST_OPEN",
     "MAX_CONTEXT_KEYS",
+    "OPERATION",
     "WINDOW",
     "Op",
     "check",
@@ -59,7 +60,7 @@ class Op:
 FIRST_IGNORED: Final = 64
 MAX_NAME_BYTES: Final = 256
 MAX_CONTEXT_KEYS: Final = 16
-"""Keys in a call's context beside `CHAIN`, `HOPS` and `WINDOW`, which every program on the way may add (P-CALL-4)."""
+"""Keys in a call's context beside those of capnet's own, which every program on the way may add (P-CALL-4)."""
 MAX_CONTEXT_BYTES: Final = 8192
 """UTF-8 bytes of one value in it: as many as the W3C lets a `baggage` have."""
 CHAIN: Final = "capnet.chain"
@@ -69,6 +70,9 @@ HOPS: Final = "capnet.hops"
 """Key in a call's context: how many programs have passed it on."""
 WINDOW: Final = "capnet.window"
 """Key in a call's context: items and bytes that the first credit of the streams in its result is to be at most."""
+OPERATION: Final = "capnet.operation"
+"""Key in a call's context: its id, by which its answer is kept for a caller that has lost the line."""
+_OURS: Final = (CHAIN, HOPS, WINDOW, OPERATION)
 LONGEST_OPEN: Final = 4096
 """Longest frame in bytes that opens or accepts a virtual connection (P-VIRT-1)."""
 _Frame = list[Any]
@@ -124,7 +128,7 @@ _WIDTHS: Final = ((24, 1), (25, 2), (26, 4), (27, 8))
 
 def is_context(context: dict[str, Any]) -> bool:
     """Whether `context` may go along with a call: text by text, and no more of it than P-CALL-4 allows."""
-    return len(context) <= MAX_CONTEXT_KEYS + (CHAIN in context) + (HOPS in context) + (WINDOW in context) and all(
+    return len(context) <= MAX_CONTEXT_KEYS + sum(key in context for key in _OURS) and all(
         _is_text(key, MAX_NAME_BYTES) and _is_text(value, MAX_CONTEXT_BYTES) for key, value in context.items()
     )
 

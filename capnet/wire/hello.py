@@ -12,13 +12,15 @@ from capnet.limits import EARLY, Limits
 from .references import MAX_ID, is_name
 from .values import lower, only_data
 
-__all__ = ["MAGIC", "VERSIONS", "VIRTUAL", "Hello", "looks_like_capnet"]
+__all__ = ["MAGIC", "OPERATIONS", "VERSIONS", "VIRTUAL", "Hello", "looks_like_capnet"]
 
 MAGIC: Final = "capnet"
 VERSIONS: Final = (1, 1)
 """Lowest and highest protocol version spoken here."""
 VIRTUAL: Final = "virtual"
 """Feature: virtual connections (P-VIRT)."""
+OPERATIONS: Final = "operations"
+"""Feature: answers are kept for calls with an id (P-CALL-10)."""
 MAX_INSTANCE: Final = 64
 """Longest word for an instance, in bytes."""
 

@@ -81,8 +81,9 @@ class Tree(Cap, name="story.Tree"):
 class World:
     """What lives on when hosts and lines end: what has run, and where hosts are found."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, operations: bool = False) -> None:
         self.random = random
+        self.operations = operations
         self.ran: Counter[str] = Counter()
         self.figures = Figures(stories=1)
 
@@ -141,7 +142,7 @@ class Place:
         """Hosts, one after the other."""
         while True:
             self._ends = anyio.Event()
-            async with Host() as host:
+            async with Host(operations=self.world.operations) as host:
                 host.serve(MemTree(self.world))
                 self.host = host
                 await self._ends.wait()
@@ -189,16 +190,27 @@ async def leave(connection: Connection) -> None:
     await connection.aclose("bye", grace=0.3)
 
 
-def tell(random: Random, plan: Callable[[int], Kind | None], weather: Weather, patch: pytest.MonkeyPatch) -> Figures:
-    """One story. Fails when something that must be true is not."""
-    world = World(random)
+def tell(
+    random: Random,
+    plan: Callable[[int], Kind | None],
+    weather: Weather,
+    patch: pytest.MonkeyPatch,
+    *,
+    operations: bool = False,
+) -> Figures:
+    """One story. Fails when something that must be true is not.
+
+    Args:
+        operations: calls have ids, and the host keeps answers.
+    """
+    world = World(random, operations)
     place = Place(world, weather, plan)
     patch.setitem(connecting.OWN, "story", lambda: place)
     anyio.run(_tell, place, backend="asyncio", backend_options={"loop_factory": VirtualLoop})
     return world.figures
 
 
-def tell_seed(seed: int, patch: pytest.MonkeyPatch) -> Figures:
+def tell_seed(seed: int, patch: pytest.MonkeyPatch, *, operations: bool = False) -> Figures:
     """One that chance has made, and its own seed."""
     random = Random(seed)
     often, split = random.choice([0.02, 0.05, 0.1]), random.choice([0.0, 0.5])
@@ -208,7 +220,7 @@ def tell_seed(seed: int, patch: pytest.MonkeyPatch) -> Figures:
 
     weather = Weather(delay=random.choice([0.0, 0.05]), split=split, stall=0.01, cut=random.choice([0.0, 0.03]))
     try:
-        return tell(random, plan, weather, patch)
+        return tell(random, plan, weather, patch, operations=operations)
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise
@@ -223,7 +235,7 @@ async def _tell(place: Place) -> None:
         async with anyio.create_task_group() as tasks:
             place.tasks = tasks
             tasks.start_soon(place.serve)
-            async with link("story:", wait=retry) as one:
+            async with link("story:", wait=retry, operations=world.operations) as one:
                 await _use(one, world, told, items)
             tasks.cancel_scope.cancel()
     _check(world, told, items)

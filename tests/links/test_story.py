@@ -40,12 +40,35 @@ def test_a_line_that_ends_at_any_write(kind: Kind, monkeypatch: pytest.MonkeyPat
         assert (played.ends["Indeterminate"] > 0) == (kind != "restart"), "whoever closes in time, tells"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_that_ends_at_any_write_of_calls_with_ids(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-CALL-10: while the host lives nobody is left in the dark."""
+    played = Figures()
+    for number in range(1, MOST):
+        plan: dict[int, Kind] = {number: kind}
+        figures = tell(Random(SEED), plan.get, CALM, monkeypatch, operations=True)
+        if not figures.cuts:
+            break
+        played.add(figures)
+    assert played.cuts == played.stories > 20
+    assert (played.ends["Indeterminate"] > 0) == (kind == "kill")
+
+
 def test_what_chance_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many ends in one story."""
     played = Figures()
     for seed in range(SEED, SEED + 60):
         played.add(tell_seed(seed, monkeypatch))
     assert played.cuts > played.stories and played.ends["Indeterminate"] > 0
+
+
+def test_what_chance_makes_of_calls_with_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same stories: none runs twice, and fewer callers are told that it may have run."""
+    without, played = Figures(), Figures()
+    for seed in range(SEED, SEED + 60):
+        without.add(tell_seed(seed, monkeypatch))
+        played.add(tell_seed(seed, monkeypatch, operations=True))
+    assert played.ends["str"] > without.ends["str"], "those that remain are of hosts that ended"
 
 
 def test_a_call_that_runs_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
