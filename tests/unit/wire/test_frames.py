@@ -8,7 +8,17 @@ import cbor2
 import pytest
 
 from capnet.errors import ProtocolViolation
-from capnet.wire.frames import CHAIN, HOPS, MAX_CONTEXT_BYTES, MAX_CONTEXT_KEYS, Op, check, items_frame
+from capnet.wire.frames import (
+    CHAIN,
+    HOPS,
+    MAX_CONTEXT_BYTES,
+    MAX_CONTEXT_KEYS,
+    OPERATION,
+    WINDOW,
+    Op,
+    check,
+    items_frame,
+)
 from capnet.wire.references import CapRef, StreamRef
 
 TOP = 2**53 - 1
@@ -27,6 +37,7 @@ VALID: list[list[Any]] = [
     [Op.CALL, 1, 2, "post", {}, {"unknown": [1]}],
     [Op.CALL, 1, 2, "post", {}, {"context": FULL}],
     [Op.CALL, 1, 2, "post", {}, {"context": {**FULL, HOPS: "1", CHAIN: " a"}}],
+    [Op.CALL, 1, 2, "post", {}, {"context": {**FULL, HOPS: "1", CHAIN: " a", WINDOW: "1 1", OPERATION: "a 1"}}],
     [Op.CALL, 1, 2, "post", {}, {"context": {"k" * 256: "v" * MAX_CONTEXT_BYTES, "": "é" * (MAX_CONTEXT_BYTES // 2)}}],
     [Op.RESULT, 0, None],
     [Op.RESULT, TOP, CapRef("a", 1, None, 2)],
