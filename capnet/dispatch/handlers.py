@@ -34,8 +34,8 @@ from capnet.session.session import Session
 from capnet.streams.windows import keep_within
 from capnet.wire.charge import measured
 from capnet.wire.frames import CHAIN, OPERATION, WINDOW
+from capnet.wire.references import CapRef, kind_of
 from capnet.wire.references import Reference as WireReference
-from capnet.wire.references import kind_of
 from capnet.wire.values import Unencodable, is_plain, unencodable_text
 
 from .operations import Operations, expired
@@ -157,10 +157,10 @@ class Handlers:
                 raise
             return
         runner: Runner = answer.handler
-        if runner.operation is not None:
-            self._seal(runner, result, value, references)
         if references:
             self._payloads.queued(references, self._parent(runner.hosted, answer.export), runner.hosted)
+        if runner.operation is not None:
+            self._seal(runner, result, value, references)
         self._end(answer, None)
 
     def _keep_unsent(self, answer: Answer, handler: Handler, result: Any) -> None:
@@ -177,8 +177,10 @@ class Handlers:
         operation, runner.operation = runner.operation, None
         assert operation is not None and self._operations is not None
         _, length, charge = measured(value)
-        held = [reference.subject for reference in references if isinstance(reference.subject, Hosted)]
-        self._operations.seal(self._session, operation, result, None, held, length + charge)
+        held = [one.subject for one in references if isinstance(one.subject, Hosted)]
+        handed_out = self._lineage.granted
+        granted = [handed_out[one.id] for one in references if type(one) is CapRef and one.id in handed_out]
+        self._operations.seal(self._session, operation, result, None, held, granted, length + charge)
 
     def _unfit(self, error: BaseException, handler: Handler, value: Any) -> BaseException:
         """What is said of a result that cannot travel: no argument of the caller's is at fault."""
@@ -204,7 +206,7 @@ class Handlers:
         error = runner.hosted.seen(error)
         operation, runner.operation = runner.operation, None
         if operation is not None and self._operations is not None:
-            self._operations.seal(session, operation, None, error, (), 0)
+            self._operations.seal(session, operation, None, error)
         with session.must_succeed:
             session.engine.fail(answer, error)
         self._end(answer, error)

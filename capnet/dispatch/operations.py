@@ -8,15 +8,16 @@ run again: of each caller the highest number is known that may have been.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from anyio import Event as Signal
 
 from capnet.engine.answers import Answer
-from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, Indeterminate, InvalidArgument
+from capnet.errors import CallCancelled, CapnetError, FailedPrecondition, Indeterminate, InvalidArgument, Revoked
 from capnet.loop import Loop
 from capnet.registry import Hosted
+from capnet.revocation.lineage import Granted
 from capnet.session.session import Session
 from capnet.wire.frames import OPERATION
 
@@ -31,6 +32,7 @@ KEPT: Final = 60.0
 MOST: Final = 64
 """Answers that are kept for one caller, and calls of one that run on alone."""
 MOST_CALLERS: Final = 256
+"""Callers that are known; of more, those that were not heard of for longest are forgotten."""
 LARGEST: Final = 1024 * 1024
 """Bytes of an answer that is kept."""
 ROOM: Final = 8 * 1024 * 1024
@@ -44,14 +46,15 @@ class Operation:
     Attributes:
         number: its caller's for it.
         what: it is a call of, so that no other gets its answer.
-        sealed: its answer is there.
         size: bytes that the answer takes up.
     """
 
     __slots__ = (
         "_done",
         "_error",
+        "_forgotten",
         "_give_up",
+        "_granted",
         "_held",
         "_loop",
         "_value",
@@ -71,19 +74,22 @@ class Operation:
         self._done = Signal()
         self._value: Any = None
         self._error: CapnetError | None = None
-        self._held: list[Hosted] = []
+        self._held: Sequence[Hosted] = ()
+        self._granted: Sequence[Granted] = ()
+        self._forgotten: Close | None = None
         self._waiting = 0
         self._give_up: Callable[[], None] | None = None
 
     @property
     def sealed(self) -> bool:
+        """Whether its answer is there."""
         return self._done.is_set()
 
     async def outcome(self) -> Any:
         """What has come of it, or will.
 
         Raises:
-            CapnetError: it has failed.
+            CapnetError: it has failed. Revoked: what it has brought was taken back meanwhile.
         """
         self._waiting += 1
         try:
@@ -91,6 +97,11 @@ class Operation:
         finally:
             self._waiting -= 1
             self._watch()
+            if self._forgotten is not None:
+                self._loop.call_soon(self._let_go)  # and no sooner: the answer is still to leave
+        fallen = next((one.fallen for one in self._granted if one.fallen is not None), None)
+        if fallen is not None:
+            raise Revoked(fallen)
         if self._error is not None:
             raise self._error.again()
         return self._value
@@ -104,25 +115,35 @@ class Operation:
         self._watch()
         return True
 
-    def seal(self, value: Any, error: CapnetError | None, held: Iterable[Hosted], size: int) -> None:
-        """Its answer is there. What is held is kept open as long as it is."""
+    def seal(
+        self, value: Any, error: CapnetError | None, held: Sequence[Hosted], granted: Sequence[Granted], size: int
+    ) -> None:
+        """Its answer is there; see `Operations.seal`."""
         if self._give_up is not None:
             self.caller.alone -= 1
             if type(error) is CallCancelled:
                 error = Indeterminate(f"{self.what} was stopped: nobody has come back for it in {GRACE:g} s")
         self._give_up = None
-        self._value, self._error, self.size = value, error, size
-        self._held = list(held)
-        for hosted in self._held:
+        self._value, self.size = value, size
+        self._error = None if error is None else error.again()  # whose traceback leads to nothing
+        self._held, self._granted = held, granted
+        for hosted in held:
             hosted.hold()
         self._done.set()
 
     def forget(self, close: Close) -> None:
-        """It is gone, and keeps nothing open."""
-        held, self._held = self._held, []
-        self._value, self._error = None, expired(self.what)
-        for hosted in held:
-            hosted.release(close)
+        """It is gone, and keeps nothing open once those who wait for it have it."""
+        self._forgotten = close
+        if not self._waiting:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        close, held = self._forgotten, self._held
+        if close is not None and not self._waiting:
+            self._held = self._granted = ()
+            self._value = None
+            for hosted in held:
+                hosted.release(close)
 
     def _watch(self) -> None:
         if self._give_up is not None and not self._waiting:
@@ -202,17 +223,19 @@ class Operations:
         operation: Operation,
         value: Any,
         error: CapnetError | None,
-        held: Iterable[Hosted],
-        size: int,
+        held: Sequence[Hosted] = (),
+        granted: Sequence[Granted] = (),
+        size: int = 0,
     ) -> None:
         """Keep what has come of one, if there is room for that.
 
         Args:
             held: what is to be kept open for it.
+            granted: as what it was handed out: what is taken back meanwhile is not handed out again.
             size: bytes that it takes up.
         """
         close = session.close_hosted
-        operation.seal(value, error, held, size)
+        operation.seal(value, error, held, granted, size)
         self._sealed[operation] = session.loop.now(), close
         self._size += size
         mine = [one for one in operation.caller.operations.values() if one.sealed]

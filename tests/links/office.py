@@ -32,6 +32,8 @@ class Office(Cap, name="test.Office"):
     @call
     async def much(self, size: int) -> str: ...
     @call
+    async def large(self) -> str: ...
+    @call
     async def same(self, ticket: Ticket) -> Ticket: ...
     @stream
     def lines(self) -> Stream[str]: ...
@@ -56,6 +58,7 @@ class MemOffice(Office):
         self.gate = Gate()
         self.sold: list[MemTicket] = []
         self.ran: list[str] = []
+        self.size = 0
 
     async def buy(self, title: str) -> Ticket:
         self.ran.append(title)
@@ -81,6 +84,10 @@ class MemOffice(Office):
     async def much(self, size: int) -> str:
         self.ran.append("much")
         return "x" * size
+
+    async def large(self) -> str:
+        await self.gate.pass_through("large")
+        return "x" * self.size
 
     async def same(self, ticket: Ticket) -> Ticket:
         self.ran.append("same")

@@ -9,10 +9,20 @@ from typing import Any
 import anyio
 import pytest
 
-from capnet import CapnetError, FailedPrecondition, Host, Indeterminate, InvalidArgument, NotFound, link
+from capnet import (
+    CapnetError,
+    FailedPrecondition,
+    Host,
+    Indeterminate,
+    InvalidArgument,
+    NotFound,
+    Revoked,
+    link,
+    revoke,
+)
 from capnet.dispatch import operations
 from capnet.testing import connected
-from tests.connection.shop import until
+from tests.connection.shop import Gate, until
 from tests.links.desk import FAST
 from tests.links.office import EXPIRED, MemOffice, Office, by_hand, cut, office, said
 
@@ -211,6 +221,48 @@ async def test_another_principal_has_nothing_of_it() -> None:
         mine._session.attestation = replace(mine.attestation, principal="eve")
         again = await other.bootstrap(Office)
         assert await said("link 1", lambda: again.add("b")) == 2 and served.ran == ["a", "b"]
+
+
+async def test_what_was_taken_back_is_not_given_again() -> None:
+    """P-CAP-6: neither itself, nor with what it came of; also when nobody held it any more."""
+    async with by_hand() as (host, served, another):
+        first = await another()
+        desk = await first.bootstrap(Office)
+        for number in (1, 2, 3):
+            await said(f"link {number}", lambda: desk.buy("tea"))
+        await first.aclose()
+        await until(lambda: not host.connections)
+        revoke(served.sold[1], reason="stolen")
+        again = await (await another()).bootstrap(Office)
+        life = host._instance
+        error = await said(f"link 2 {life}", lambda: again.buy("tea"))
+        assert isinstance(error, Revoked) and str(error).endswith("stolen")
+        assert await (await said(f"link 1 {life}", lambda: again.buy("tea"))).number() == 1
+        revoke(served)
+        again = await (await another()).bootstrap(Office)
+        assert isinstance(await said(f"link 3 {life}", lambda: again.buy("tea")), Revoked)
+        assert served.ran == ["tea"] * 3
+
+
+async def test_who_waits_for_one_that_is_too_large_has_it() -> None:
+    """It is kept for nobody else."""
+    async with by_hand() as (host, served, another):
+        served.gate = Gate()
+        served.size = operations.LARGEST
+        first, second = [await (await another()).bootstrap(Office) for _ in range(2)]
+        brought: list[str] = []
+
+        async def make(id: str, desk: Office) -> None:
+            brought.append(await said(id, lambda: desk.large()))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(make, "link 1", first)
+            await until(lambda: served.gate.entered)
+            tasks.start_soon(make, f"link 1 {host._instance}", second)
+            await until(lambda: host.connections[1].stats()["answers"])
+            served.gate.open()
+        assert [len(one) for one in brought] == [operations.LARGEST] * 2 and served.gate.left == ["large"]
+        assert not len(host._operations or ())
 
 
 async def test_what_has_no_single_answer() -> None:
