@@ -82,7 +82,7 @@ class Tables:
         self.held_charge = held_charge = ledger_in(whole, limits.max_held_charge)
         """What its items that nobody has read take up, and results that are kept for it."""
         self.reader = FrameReader(HANDSHAKE_FRAME)
-        self.partial_charge = Ledger(limits.max_frame, whole)
+        self.partial_charge = ledger_in(whole, limits.max_frame)
         """What has come of a long frame that is not complete."""
         self.calls = Calls()
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
