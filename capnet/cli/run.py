@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from inspect import isabstract, isawaitable
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import anyio
 import typer
 
-from capnet import Admission, Cap, CapnetError, Host, Identity, Introduction, InvalidArgument, Policy
+from capnet import Admission, CapnetError, Host, Identity, Introduction, InvalidArgument, Policy
 from capnet.cli.exits import Exit, Stop
 from capnet.cli.loading import load_object
 from capnet.cli.output import Output
 from capnet.cli.peer import given
+from capnet.cli.targets import implementation, instance, named
 from capnet.cli.watch import GRANT
 
 __all__ = ["run"]
@@ -151,26 +152,50 @@ def run(
     record_values: Annotated[
         bool, typer.Option("--record-values", help="Record values too, and not only how large they are.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="When a program file is saved, swap what is served for what it says now.")
+    ] = False,
 ) -> int:
     """Serve what a module has, until Ctrl-C or SIGTERM: implementations, or classes and functions that make them.
 
     A class or function is called without arguments when the host is open; what a function gives is awaited if that can
     be. Modules are looked for in the working directory first.
+
+    With --watch they are in a process of their own, which another one replaces when a .py file is saved below the
+    working directory, or where they have come from. Clients keep what they hold. What cannot be loaded is told of once,
+    and what ran before answers on.
     """
     if policy is not None and inspect:
         raise Stop("--inspect is a policy, and --policy is another one", hint=f"have yours grant {GRANT}")
-    made = [_named(each) for each in target]
-    who: Any = OwnUser() if inspect else None if policy is None else _instance(load_object(policy))
-    backend, options = ("trio", {}) if loop is Loop.TRIO else ("asyncio", {"use_uvloop": loop is Loop.UVLOOP})
+    served = _reloaded(target, loop, out) if watch else _once([named(each) for each in target])
+    who: Any = OwnUser() if inspect else None if policy is None else instance(load_object(policy))
     host = Host(name=name, policy=cast("Policy | None", who), record=record, record_values=record_values)
-    return anyio.run(partial(_serve, host, made, place, out), backend=backend, backend_options=options)
+    backend, options = ("trio", {}) if loop is Loop.TRIO else ("asyncio", {"use_uvloop": loop is Loop.UVLOOP})
+    return anyio.run(partial(_serve, host, served, place, out), backend=backend, backend_options=options)
 
 
-async def _serve(host: Host, made: list[tuple[str | None, Any]], place: Place, out: Output) -> int:
-    async with host:
-        for served, found in made:
-            implementation = _instance(found)
-            host.serve(await implementation if isawaitable(implementation) else implementation, name=served)
+_Served: TypeAlias = Callable[[Host], AbstractAsyncContextManager[None]]
+"""Has a host serve something, for the length of a block."""
+
+
+def _once(made: Sequence[tuple[str | None, Any]]) -> _Served:
+    @asynccontextmanager
+    async def served(host: Host) -> AsyncGenerator[None]:
+        for name, found in made:
+            host.serve(await implementation(found), name=name)
+        yield
+
+    return served
+
+
+def _reloaded(target: Sequence[str], loop: Loop, out: Output) -> _Served:
+    from capnet.cli.reloading.reloader import Reloader
+
+    return Reloader(target, loop, out).served
+
+
+async def _serve(host: Host, served: _Served, place: Place, out: Output) -> int:
+    async with host, served(host):
         for url in place.listen:
             try:
                 listener = await host.listen(url, **place.options(url))
@@ -181,24 +206,3 @@ async def _serve(host: Host, made: list[tuple[str | None, Any]], place: Place, o
                 out.value({"listening": listener.url, "pid": os.getpid()})
         await host.serve_forever(announce=not out.json)
     return Exit.OK
-
-
-def _named(target: str) -> tuple[str | None, Any]:
-    """The name to serve it under, None for that of its contract, and what the target names."""
-    served, equals, rest = target.partition("=")
-    found = load_object(rest if equals else target)
-    if isinstance(found, type) and isabstract(found):
-        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise Stop(f"{target} is no implementation: it lacks {missing}", hint="a class that has them can be served")
-    if not isinstance(found, Cap) and not callable(found):
-        raise Stop(f"{target} is no implementation, and nothing that makes one, but {type(found).__name__}")
-    return served if equals else None, found
-
-
-def _instance(found: Any) -> Any | Awaitable[Any]:
-    """What is served, or what makes it called."""
-    return found if not isinstance(found, type) and not _makes(found) else cast("Callable[[], Any]", found)()
-
-
-def _makes(found: object) -> bool:
-    return callable(found) and not isinstance(found, Cap)

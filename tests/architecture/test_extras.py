@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXTRAS = ("sniffio", "trio", "uvloop", "rich", "typer")
+EXTRAS = ("sniffio", "trio", "uvloop", "rich", "typer", "watchfiles")
 """`sniffio` is none of ours: it comes with trio, so whoever has trio would not notice that it is used."""
 
 WITHOUT = f"""
