@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["COMMANDS", "INSTALL"]
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "demo": "See it work: a host lends a folder to a plugin.",
+    "demo": "See it work: a host and three plugins.",
     "run": "Serve what a module has, until Ctrl-C or SIGTERM.",
     "ls": "List the names that a peer serves.",
     "describe": "Print what can be called at a peer, as Python has it.",

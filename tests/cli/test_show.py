@@ -11,11 +11,11 @@ import pytest
 
 from capnet import observe
 from capnet.cli.demo import show as show_module
-from capnet.cli.demo.contract import Report
-from capnet.cli.demo.report import concerns_console, report
+from capnet.cli.demo.report import Report, report
 from capnet.cli.demo.show import DETAILS, JsonShow, PlainShow, RichShow, Show, pick_show
 from capnet.cli.text import clean
 from capnet.observe.failure import failure_of
+from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped
 
 HOSTILE = "a\x1b[2J\x9b\rb\u202e"
 
@@ -23,9 +23,7 @@ HOSTILE = "a\x1b[2J\x9b\rb\u202e"
 def tell(show: Show) -> None:
     """One of everything."""
     show.step("begin", "do()")
-    with show.indexing():
-        show.progress(1, 2)
-        show.event("plugin", Report(0.0, 1, "CallStarted", HOSTILE))
+    show.event(Report(0.0, "index", 1, "CallStarted", HOSTILE))
     show.result("good")
     show.detail("more")
     show.problem("bad")
@@ -42,9 +40,9 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_event_in_the_order_in_which_it_became_known(capsys: pytest.CaptureFixture[str]) -> None:
     show = PlainShow(verbose=True)
     for time in (5.0, 4.0, 6.0):
-        show.event("plugin", Report(time, 1, "CallStarted", HOSTILE))
+        show.event(Report(time, "guest", 1, "CallStarted", HOSTILE))
     lines = capsys.readouterr().out.splitlines()
-    assert all(line.endswith("plugin #1  a�[2J��b�") for line in lines)
+    assert all(line.endswith("guest  #1  a�[2J��b�") for line in lines)
     times = [float(line.split()[0]) for line in lines]
     assert len(times) == 3 and times == sorted(times) and times[0] < 4.0
 
@@ -58,8 +56,8 @@ def test_of_many_details_the_first_few(capsys: pytest.CaptureFixture[str]) -> No
         show.detail("another")
         show.step("next", "")
     plain, verbose_lines = capsys.readouterr().out.split("1. next\n")[:2]
-    assert plain.split() == ["0", "1", "2", *["…", "2", "more,", "with", "-v"], "✓", "good", "another"]
-    assert verbose_lines.split() == ["0", "1", "2", "3", "4", "✓", "good", "another"]
+    assert plain.split() == ["0", "1", *["…", "2", "more,", "with", "-v"], "✓", "good", "another"]
+    assert verbose_lines.split() == ["0", "1", "2", "3", "✓", "good", "another"]
 
 
 def test_coloured_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,10 +72,10 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.isascii()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["type"] for line in lines] == [
-        "step", "progress", "event", "result", "detail", "problem", "summary",
+        "step", "event", "result", "detail", "problem", "summary",
     ]  # fmt: skip
-    assert lines[2] == {
-        "type": "event", "source": "plugin", "time": 0.0, "connection": 1, "kind": "CallStarted", "text": HOSTILE,
+    assert lines[1] == {
+        "type": "event", "time": 0.0, "plugin": "index", "connection": 1, "kind": "CallStarted", "text": HOSTILE,
     }  # fmt: skip
 
 
@@ -174,7 +172,7 @@ EVENTS: list[tuple[type[observe.Event], dict[str, Any], str]] = [
 @pytest.mark.parametrize(("kind", "fields", "words"), EVENTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_event_in_words(kind: type[observe.Event], fields: dict[str, Any], words: str) -> None:
     told = report(kind(time=5.0, sequence=1, connection=7, **fields))
-    assert told == Report(5.0, 7, kind.__name__, words)
+    assert told == Report(5.0, "", 7, kind.__name__, words)
 
 
 def test_every_kind_of_event_has_words() -> None:
@@ -182,7 +180,18 @@ def test_every_kind_of_event_has_words() -> None:
     assert {kind for kind, _, _ in EVENTS} == known
 
 
-def test_calls_that_carry_reports_are_not_reported() -> None:
-    call: dict[str, Any] = {"time": 0.0, "sequence": 1, "direction": "in", "call": 1, "method": "saw"}
-    assert concerns_console(observe.CallStarted(**call, contract="demo.Console"))
-    assert not concerns_console(observe.CallStarted(**call, contract="demo.Folder"))
+def test_what_befalls_plugins_in_words() -> None:
+    about: dict[str, Any] = {"time": 5.0, "sequence": 1, "plugin": "index"}
+    told = [
+        report(PluginChanged(**about, state="ready", reason="", pid=1)),
+        report(PluginChanged(**about, state="backoff", reason="was ended by SIGKILL", pid=None)),
+        report(PluginEnded(**about, returncode=-9, taken_back=2)),
+        report(PluginSwapped(**about, result="rolled_back", reason="it does not fit")),
+    ]
+    assert [one.text for one in told] == [
+        "is ready",
+        "is backoff: was ended by SIGKILL",
+        "has ended with -9, and 2 capabilities of it were taken back",
+        "swap rolled back: it does not fit",
+    ]
+    assert {one.plugin for one in told} == {"index"}

@@ -1,16 +1,15 @@
-"""`capnet demo`: a host lends a folder to a plugin that searches it.
+"""`capnet demo`: a host and three plugins.
 
-    contract.py   what the two agree on: Folder, Vault, Search, Console, Plugin
-    policy.py     who the plugin is, and what it may have
-    sample.py     a few notes, for who names no folder
-    folder.py     a directory as a Folder, from which nobody gets out
-    search.py     three searches, two of them to replace the first
-    plugin.py     the plugin: a program of its own
-    host.py       the host: the steps, each of them checked
-    report.py     events in words
-    show.py       coloured lines, plain lines or JSON
+    examples.py     two of them: those of `docs/examples`, a linter and an index
+    guest.py        the third, which wants more than it may have; `contract.py` has what it agrees on with the host
+    host.py         the host: the steps, each of them checked
+    under_load.py   … callers of a plugin that is swapped
+    lending.py      what the host lends; `folder.py` is a directory from which nobody gets out
+    policy.py       what each plugin may have
+    sample.py       a few notes and programs, for who names no folder
+    checks.py, summary.py, report.py, show.py: what came of it, events in words, and how all of that is shown
 
-Start with `contract.py`, then read `host.py` and `plugin.py` side by side.
+Start with the plugins, then read `host.py`.
 """
 
 from __future__ import annotations
@@ -51,16 +50,16 @@ def parser() -> argparse.ArgumentParser:
     """What it takes."""
     words = argparse.ArgumentParser(
         prog="capnet demo",
-        description="See capnet work: a host lends a folder to a plugin, which searches it; then the search is "
-        "replaced and the folder taken back.",
+        description="See capnet work: a host lends a folder to plugins, which lint and search it. One is killed, "
+        "one is swapped in use, and one wants more than it was given.",
     )
     words.add_argument(
-        "path", metavar="PATH", nargs="?", help="the folder to search; some notes made for the demo when none is named"
+        "path", metavar="PATH", nargs="?", help="the folder to lend; one made for the demo when none is named"
     )
     words.add_argument(
-        "query", metavar="QUERY", nargs="?", default="capability", help="what to search for: %(default)s"
+        "query", metavar="QUERY", nargs="?", default="capability", help="the word to look for: %(default)s"
     )
-    words.add_argument("-v", "--verbose", action="store_true", help="show every event, of host and plugin")
+    words.add_argument("-v", "--verbose", action="store_true", help="show every event of the host")
     words.add_argument("--json", action="store_true", help="print one JSON object a line, the summary last")
     return words
 
@@ -69,8 +68,8 @@ def demo(path: str | None, query: str, *, as_json: bool = False, verbose: bool =
     """Run the demo and show it on standard output.
 
     Args:
-        path: the folder to lend; some notes that are made for the demo when None.
-        query: what to search for.
+        path: the folder to lend; one that is made for the demo when None.
+        query: the word to look for.
         as_json: show it as lines of JSON.
         verbose: show every event, and all that the steps tell.
 

@@ -1,41 +1,30 @@
-"""Who the plugin is, and what it may have: a grant is a name, or one method of a contract."""
+"""What each plugin may have: a grant is a name, or one method of a contract."""
 
 from __future__ import annotations
 
-import hmac
-from typing import Final, cast
+from typing import Final
 
 from capnet import Admission, CallInfo, Denied, Identity, Introduction
-from capnet.cli.demo.contract import Console, Folder
+from capnet.cli.demo.contract import Folder
+from capnet.cli.demo.examples import Sources
 from capnet.contract import contract_spec
 
-__all__ = ["DERIVED", "GRANTED", "PRINCIPAL", "TokenPolicy"]
+__all__ = ["GRANTED", "ByName"]
 
-PRINCIPAL: Final = "searcher"
-"""What the host calls the plugin."""
-GRANTED: Final = frozenset({contract_spec(Folder).name, contract_spec(Console).name})
-"""What it may ask for."""
-DERIVED: Final = frozenset({"capnet.Runtime.restrictions"})
-"""What it has without asking: to see what is held against it."""
+GRANTED: Final = {
+    "linter": frozenset({contract_spec(Sources).name}),
+    "guest": frozenset({contract_spec(Folder).name, "capnet.Runtime.restrictions"}),
+}
+"""Plugins to grants; one that is not here gets nothing. The last is to see what is held against it."""
 
 
-class TokenPolicy:
-    """Knows a peer by the token in its hello.
+class ByName:
+    """Knows a plugin by the name that the host has given it."""
 
-    Args:
-        token: the one that is the plugin's.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def identify(self, introduction: Introduction) -> Identity | Denied:
+    def identify(self, introduction: Introduction) -> Identity:
         """See `Policy`."""
-        auth = introduction.auth
-        token = cast("dict[str, object]", auth).get("token") if isinstance(auth, dict) else None
-        if isinstance(token, str) and hmac.compare_digest(token.encode(), self._token):
-            return Identity(principal=PRINCIPAL, allowed=GRANTED, grants=DERIVED)
-        return Denied("no_token")
+        plugin = introduction.attestation.principal or ""
+        return Identity(principal=plugin, grants=GRANTED.get(plugin, frozenset()))
 
     def admit(self, request: Admission, /) -> bool | Denied:
         """See `Policy`: whether the name was granted. It is not looked at whether anybody serves it."""

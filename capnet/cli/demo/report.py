@@ -1,22 +1,38 @@
-"""Events in words, to be shown here or told to the host."""
+"""Events in words, to be shown."""
 
 from __future__ import annotations
 
-from capnet import observe
-from capnet.cli.demo.contract import Console, Report
+from dataclasses import dataclass
+
 from capnet.cli.events import words
-from capnet.contract import contract_spec
+from capnet.observe import Event
+from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped
 
-__all__ = ["concerns_console", "report"]
-
-_CONSOLE = contract_spec(Console).name
-
-
-def concerns_console(event: observe.Event) -> bool:
-    """Whether an event is about a call that carries such reports: reporting those would never end."""
-    return isinstance(event, observe.CallStarted | observe.CallFinished) and event.contract == _CONSOLE
+__all__ = ["Report", "report"]
 
 
-def report(event: observe.Event) -> Report:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event: when (seconds since 1970), with which plugin, on which connection, of what kind, and in words."""
+
+    time: float
+    plugin: str
+    connection: int
+    kind: str
+    text: str
+
+
+def report(event: Event) -> Report:
     """An event as a line of text; its kind is the name of its class."""
-    return Report(event.time, event.connection, type(event).__name__, words(event))
+    match event:
+        case PluginChanged():
+            plugin, text = event.plugin, f"is {event.state}" + (f": {event.reason}" if event.reason else "")
+        case PluginEnded():
+            plugin = event.plugin
+            text = f"has ended with {event.returncode}, and {event.taken_back} capabilities of it were taken back"
+        case PluginSwapped():
+            plugin = event.plugin
+            text = f"swap {event.result.replace('_', ' ')}" + (f": {event.reason}" if event.reason else "")
+        case _:
+            plugin, text = event.principal or "", words(event)
+    return Report(event.time, plugin, event.connection, type(event).__name__, text)

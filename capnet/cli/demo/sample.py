@@ -1,4 +1,4 @@
-"""A small folder of notes, for who names no folder."""
+"""A small folder of notes and programs, for who names no folder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SAMPLE: Final = {
     "Nobody can guess one, and nobody can use one that was not handed over.\n",
     "shopping.txt": "tea\nhoney\na lemon\n",
     "ideas/restrict.md": "# Give less\n\nA restricted capability allows some methods, some arguments, some uses.\n"
-    "Who holds it can pass it on, and cannot make more of it.\n",
-    "ideas/revoke.md": "# Take back\n\nWhat was given can be taken back, with all that came of it.\n"
-    "The next call on such a capability fails, and its holder is told before.\n",
-    "ideas/later/swap.md": "# Swap\n\nA better object comes behind the same capability, while calls run.\n",
+    "Who holds a capability can pass it on, and cannot make more of it.\n",
+    "ideas/later/brew.py": "import os\nimport sys\n\n\ndef brew(kind):\n    try:\n        return kind.lower()\n"
+    "    except:\n        sys.exit('no tea')\n",
+    "tea.py": "import json\n\n\ndef order(kinds):\n    # each is a capability to drink\n    return sorted(kinds)\n",
 }
 """Paths to contents."""
 

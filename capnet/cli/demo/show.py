@@ -9,25 +9,19 @@ from __future__ import annotations
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from capnet.cli.demo.contract import Report
+from capnet.cli.demo.report import Report
 from capnet.cli.events import BAD
 from capnet.cli.text import clean
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 __all__ = ["JsonShow", "PlainShow", "RichShow", "Show", "pick_show"]
 
-_COLOURS: Final = {"host": "cyan", "plugin": "magenta"}
-
-DETAILS: Final = 3
+DETAILS: Final = 2
 """Lines that a step tells before a result, unless all are wanted."""
 
 
@@ -39,8 +33,8 @@ class Show(ABC):
         """Something begins, and this is how one writes it."""
 
     @abstractmethod
-    def event(self, source: str, report: Report) -> None:
-        """An event, of the `host` or the `plugin`."""
+    def event(self, report: Report) -> None:
+        """An event of the host."""
 
     @abstractmethod
     def result(self, text: str) -> None:
@@ -57,15 +51,6 @@ class Show(ABC):
     @abstractmethod
     def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
         """The end: what was done, for programs and in words."""
-
-    @contextmanager
-    def indexing(self) -> Generator[None]:
-        """A block in which `progress` is called."""
-        yield
-
-    @abstractmethod
-    def progress(self, done: int, total: int) -> None:
-        """So many files are done."""
 
 
 class PlainShow(Show):
@@ -89,15 +74,13 @@ class PlainShow(Show):
         for line in code.splitlines():
             self._line(f"     {line}", "blue")
 
-    def event(self, source: str, report: Report) -> None:
+    def event(self, report: Report) -> None:
         """See `Show`; with the seconds since the beginning at which we heard of it."""
         if self._verbose:
             where = f"#{report.connection}" if report.connection else ""
-            style = "red" if report.kind in BAD else _COLOURS[source]
-            self._line(f"   {monotonic() - self._began:7.3f} {source:6} {where:3} {report.text}", style)
-
-    def progress(self, done: int, total: int) -> None:
-        """Not shown: the events say as much."""
+            style = "red" if report.kind in BAD else "magenta" if report.plugin else "cyan"
+            who = report.plugin or "host"
+            self._line(f"   {monotonic() - self._began:7.3f} {who:6} {where:3} {report.text}", style)
 
     def result(self, text: str) -> None:
         """See `Show`."""
@@ -135,35 +118,13 @@ class PlainShow(Show):
 
 
 class RichShow(PlainShow):
-    """The same lines in colour, and a bar below them while the plugin indexes."""
+    """The same lines in colour."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
         from rich.console import Console
 
         self._console = Console(highlight=False)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    @contextmanager
-    def indexing(self) -> Generator[None]:
-        """See `Show`."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        # It is drawn by nobody but us: a thread that redraws would need the interpreter while calls wait for it.
-        columns = (TextColumn("   indexing"), BarColumn(), MofNCompleteColumn())
-        with ExitStack() as drawn:
-            self._bar = drawn.enter_context(
-                Progress(*columns, console=self._console, auto_refresh=False, transient=True)
-            )
-            self._task = self._bar.add_task("", total=None)
-            yield
-        self._bar = self._task = None
-
-    def progress(self, done: int, total: int) -> None:
-        """See `Show`."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, refresh=True)
 
     def _line(self, text: str, style: str) -> None:
         from rich.text import Text
@@ -178,9 +139,9 @@ class JsonShow(Show):
         """See `Show`."""
         self._line("step", text=text, code=code)
 
-    def event(self, source: str, report: Report) -> None:
+    def event(self, report: Report) -> None:
         """See `Show`."""
-        self._line("event", source=source, **asdict(report))
+        self._line("event", **asdict(report))
 
     def result(self, text: str) -> None:
         """See `Show`."""
@@ -193,10 +154,6 @@ class JsonShow(Show):
     def problem(self, text: str) -> None:
         """See `Show`."""
         self._line("problem", text=text)
-
-    def progress(self, done: int, total: int) -> None:
-        """See `Show`."""
-        self._line("progress", done=done, total=total)
 
     def summary(self, facts: Mapping[str, Any], lines: Mapping[str, str]) -> None:
         """See `Show`."""

@@ -44,6 +44,7 @@ class Folder(Cap, name="example.Folder"):
 class Linter(Cap, name="example.Linter"):
     """A plugin that reads programs."""
 
+    @options(idempotent=True)
     @stream
     def lint(self) -> Stream[Remark]:
         """What it has to say about the folder, as it finds it."""
