@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -84,6 +85,20 @@ class _Bench(Bench):
     async def do(self, what: str) -> None:
         match what:
             case "block":
+                sys.stdout.write("blocked\n")
+                time.sleep(3600)  # noqa: ASYNC251 - on purpose
+            case "spin":
+                sys.stdout.write("blocked\n")
+                while True:
+                    pass
+            case "hold":  # the interpreter's lock as well: no thread of this process runs
+                sys.stdout.write("blocked\n")
+                sum(range(10**15))
+            case "helpers":  # which hold all that is open, and the signal that asks them to go is nothing to them
+                if os.fork() == 0:
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    time.sleep(3600)  # noqa: ASYNC251 - on purpose
+                subprocess.Popen(["sleep", "3600"])  # noqa: ASYNC220 - on purpose
                 sys.stdout.write("blocked\n")
                 time.sleep(3600)  # noqa: ASYNC251 - on purpose
             case "flood":

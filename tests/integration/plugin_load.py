@@ -1,7 +1,6 @@
 """Plugins under load: swapped, killed, loaded and unloaded again and again; and hosts of theirs that are killed.
 
-`python -m tests.integration.plugin_load MARK` is such a host, with one plugin that is idle and one whose loop is
-blocked.
+`python -m tests.integration.plugin_load MARK KIND` is such a host, with one plugin that is idle and one that is busy.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import anyio
@@ -25,7 +24,10 @@ from tests.integration.plugged import Bench
 from tests.integration.processes import MARK, running
 from tests.integration.programs import ROOT
 
-__all__ = ["Work", "busy_host", "kill_plugins", "load_and_unload", "swap_plugins"]
+__all__ = ["BUSY", "Work", "busy_host", "kill_plugins", "load_and_unload", "swap_plugins"]
+
+BUSY: Final = ("block", "spin", "hold", "helpers")
+"""How a plugin can be busy: in a system call, in Python, in C with the interpreter's lock, or with what it started."""
 
 
 def spec(name: str = "bench", main: str = "stateful", **options: Any) -> PluginSpec[Bench]:
@@ -120,33 +122,37 @@ async def load_and_unload(count: int) -> None:
 
 
 @asynccontextmanager
-async def busy_host() -> AsyncGenerator[tuple[int, str]]:
-    """The process of a host whose plugins run, and the mark that all of them have."""
+async def busy_host(kind: str) -> AsyncGenerator[tuple[int, str]]:
+    """The process of a host whose plugins run, and the mark that all of them have.
+
+    Args:
+        kind: how one of them is busy.
+    """
     mark = f"{os.getpid()}-{uuid4().hex}"
-    async with running([sys.executable, "-m", "tests.integration.plugin_load", mark], mark) as program:
+    async with running([sys.executable, "-m", "tests.integration.plugin_load", mark, kind], mark) as program:
         assert await program.line() == "loaded"
         yield program.process.pid, mark
 
 
-async def _main(mark: str) -> None:
+async def _main(mark: str, kind: str) -> None:
     async with PluginHost() as host:
         idle = await host.load(spec("idle", "alone", env={MARK: mark}))
         busy = await host.load(spec("busy", "alone", env={MARK: mark}))
         async with anyio.create_task_group() as tasks:
             await idle.slot.add(1)
-            tasks.start_soon(_block, busy)
+            tasks.start_soon(_work, busy, kind)
             while not any(line.text == "blocked" for line in busy.output):  # noqa: ASYNC110 - other processes run
                 await anyio.sleep(0.01)
             sys.stdout.write("loaded\n")
             sys.stdout.flush()
 
 
-async def _block(plugin: Plugin[Bench]) -> None:
+async def _work(plugin: Plugin[Bench], kind: str) -> None:
     try:
-        await plugin.slot.do("block")
+        await plugin.slot.do(kind)
     except Unavailable:
         return
 
 
 if __name__ == "__main__":
-    anyio.run(_main, sys.argv[1])
+    anyio.run(_main, *sys.argv[1:])

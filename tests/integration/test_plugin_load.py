@@ -45,7 +45,7 @@ async def test_loads_leave_nothing_behind() -> None:
 @ONE_LOOP
 async def test_plugins_do_not_outlive_a_host_that_is_killed() -> None:
     with anyio.fail_after(HANGS):
-        async with busy_host() as (pid, mark):
+        async with busy_host("helpers") as (pid, mark):
             os.kill(pid, signal.SIGKILL)
             await exited(pid, HANGS)
         await all_gone(mark, HANGS)
