@@ -112,9 +112,9 @@ class Instance(Generic[C]):
         stats = self.connection.stats()
         return stats["calls"] + stats["calls_held"]
 
-    async def idle(self) -> None:
-        """Wait until there is none, as long as `grace` says."""
-        with move_on_after(self.spec.grace):
+    async def idle(self, grace: float) -> None:
+        """Wait until there is none, for so many seconds."""
+        with move_on_after(grace):
             while self.calls:  # noqa: ASYNC110 - nothing tells
                 await anyio.sleep(POLL)
 

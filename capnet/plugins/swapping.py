@@ -86,7 +86,7 @@ async def swap(life: Life[C], spec: PluginSpec[C]) -> PluginSwap:
             life.changed()
             if flip is not None and old is not None and old is not life.instance:
                 with CancelScope(shield=True):
-                    drained = await _drained(old, flip.occupant)
+                    drained = await _drained(old, flip.occupant, spec.grace)
                     await life.retire(old, "another process has taken its place", 0)
         assert flip is not None
         life.publish(PluginSwapped, generation=new.generation, result="committed", reason="")
@@ -141,7 +141,7 @@ async def _hand_over(old: Instance[C], new: Instance[C]) -> bool:
 
 async def _handed_over(old: Instance[C], new: Instance[C]) -> int:
     """Have the new process take the old one's state, while no call changes it; returns its bytes."""
-    await old.idle()
+    await old.idle(new.spec.grace)
     if old.calls:
         raise FailedPrecondition(
             f"{old.calls} calls of plugin {old.spec.name} do not end, so its state cannot be handed over", reason="busy"
@@ -172,8 +172,9 @@ async def _proves_itself(life: Life[C], new: Instance[C]) -> None:
         )
 
 
-async def _drained(old: Instance[C], occupant: Occupant[Any] | None) -> bool:
-    """Wait until nothing runs there that users have begun, as long as it may."""
-    drained = occupant is None or await occupant.drained(old.spec.grace)
-    await old.idle()
+async def _drained(old: Instance[C], occupant: Occupant[Any] | None, grace: float) -> bool:
+    """Wait until nothing runs there that users have begun, for so many seconds."""
+    until = current_time() + grace
+    drained = occupant is None or await occupant.drained(grace)
+    await old.idle(max(0.0, until - current_time()))
     return drained

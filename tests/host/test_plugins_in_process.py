@@ -428,6 +428,40 @@ async def test_state_is_handed_over_when_no_call_changes_it() -> None:
         assert read == ["changed:wait", "changed:late"] and plugin.generation == 3
 
 
+class Slow(MemReader):
+    """Its calls do not end."""
+
+    async def read(self, word: str) -> str:
+        begun.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+begun = anyio.Event()
+
+
+async def slow(context: Context) -> Reader:
+    return Slow(context.plugin)
+
+
+async def test_a_swap_waits_for_what_runs_as_long_as_it_was_told_to() -> None:
+    """Not as long as its spec said before, and not once for calls and once more for the rest."""
+    global begun
+    begun = anyio.Event()
+    async with plugins() as (host, _), anyio.create_task_group() as tasks:
+        plugin = await host.load(spec(run=slow, grace=10 * HANGS))
+
+        async def read() -> None:
+            with pytest.raises(Unavailable):
+                await plugin.slot.read("word")
+
+        tasks.start_soon(read)
+        await begun.wait()
+        with anyio.fail_after(HANGS):
+            report = await host.swap("a", run=alone, grace=0.01, probation=0)
+        assert not report.drained
+
+
 async def test_it_is_looked_after_from_elsewhere() -> None:
     """By a capability, over a connection of its own."""
     async with plugins() as (host, _), connected() as (server, client):
