@@ -15,11 +15,9 @@ from capnet.cli.bisect import bisect
 from capnet.cli.exits import Exit, Stop
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
-from capnet.plugins import PluginControl
+from capnet.plugins import PluginControl, PluginInfo
 
 __all__ = ["plugin"]
-
-_BAD: Final = ("backoff", "quarantined")
 
 
 class Action(StrEnum):
@@ -93,25 +91,32 @@ async def _ls(control: PluginControl, name: str | None, out: Output) -> None:
     if not found:
         print("capnet plugin: there is none", file=sys.stderr)
         return
-    rows = [
-        (
-            info.name,
-            info.state,
-            "" if info.pid is None else str(info.pid),
-            str(info.generation),
-            str(info.restarts),
-            info.contract,
-        )
-        for info in found
-    ]
-    out.table(
-        ("name", "state", "process", "generation", "restarts", "contract"),
-        rows,
-        right=("process", "generation", "restarts"),
-    )
+    out.table(_HEADS, [_row(info) for info in found], right=_HEADS[2:8])
     for info in found:
-        if info.state in _BAD and info.failure is not None:
+        if info.state != "ready" and info.failure is not None:
             out.line(f"{info.name}: {info.failure}", "red")
+
+
+_HEADS: Final = ("name", "state", "process", "up", "memory", "version", "generation", "restarts", "contract")
+
+
+def _row(info: PluginInfo) -> tuple[str, ...]:
+    return (
+        *(info.name, info.state),
+        "" if info.pid is None else str(info.pid),
+        "" if info.uptime is None else _duration(info.uptime),
+        "" if info.memory is None else f"{info.memory / 2**20:.0f} MiB",
+        "" if info.version is None else str(info.version),
+        *(str(info.generation), str(info.restarts), info.contract),
+    )
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which it is one at least."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 async def _check(control: PluginControl, name: str | None, out: Output) -> int:

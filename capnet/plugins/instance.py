@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -19,7 +20,7 @@ from capnet.plugin.control import Control, Manifest
 from capnet.plugins.events import Condition
 from capnet.plugins.spec import PluginSpec
 
-__all__ = ["Instance", "condition_of"]
+__all__ = ["Instance", "condition_of", "memory_of"]
 
 C = TypeVar("C")
 MOMENT: Final = 1.0
@@ -34,6 +35,7 @@ class Instance(Generic[C]):
     Attributes:
         spec: how it was started.
         generation: counts the starts and swaps of its plugin.
+        since: when it was started, by the clock of the loop.
         connection: to it.
         control: what it has for its host.
         manifest: what it says of itself.
@@ -46,6 +48,7 @@ class Instance(Generic[C]):
     def __init__(self, spec: PluginSpec[C], generation: int, connection: Connection, written: Signal) -> None:
         self.spec = spec
         self.generation = generation
+        self.since = current_time()
         self.connection = connection
         self.written = written
         self.control: Control
@@ -176,6 +179,16 @@ def condition_of(pid: int | None) -> Condition:
     except (OSError, IndexError):
         return "has ended"
     return _CONDITIONS.get(state, "waits")
+
+
+def memory_of(pid: int | None) -> int | None:
+    """Bytes that a process has resident; None where the system does not tell."""
+    if pid is None or sys.platform != "linux":
+        return None
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 _CONDITIONS: Final[dict[bytes, Condition]] = {

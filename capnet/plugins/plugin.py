@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from anyio import current_time
+
 from capnet.errors import CapnetError, Unavailable
 from capnet.fanout.subscription import Subscription
 from capnet.plugin.control import Manifest
-from capnet.plugins.instance import Instance
+from capnet.plugins.instance import Instance, memory_of
 from capnet.plugins.life import Life
 from capnet.plugins.output import Line
 from capnet.plugins.spec import PluginSpec
@@ -74,6 +76,16 @@ class Plugin(Generic[C]):
     def pid(self) -> int | None:
         """Its process; None when there is none of its own."""
         return None if self._life.instance is None else self._life.instance.pid
+
+    @property
+    def uptime(self) -> float | None:
+        """Seconds since its process was started; None when there is none that is ready."""
+        return None if self._life.instance is None else current_time() - self._life.instance.since
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that its process has resident; None when there is none of its own, or the system does not tell."""
+        return memory_of(self.pid)
 
     @property
     def manifest(self) -> Manifest:

@@ -24,20 +24,26 @@ class PluginInfo:
         name: what its host calls it.
         state: as `Plugin.state`.
         contract: the name of what it gives.
+        version: of that, as the plugin has it; None while none of its processes is ready.
         command: how it is started.
         generation: how many processes it has had.
         restarts: how often it was started again.
         pid: its process, if it has one of its own.
+        uptime: seconds since that was started.
+        memory: bytes that it has resident, where the system tells.
         failure: what was said when it ended, or could not start, the last time.
     """
 
     name: str
     state: str
     contract: str
+    version: int | None
     command: str
     generation: int
     restarts: int
     pid: int | None
+    uptime: float | None
+    memory: int | None
     failure: str | None
 
 
@@ -158,9 +164,12 @@ def _info(plugin: Plugin[Any]) -> PluginInfo:
         name=plugin.name,
         state=plugin.state,
         contract=plugin.spec.spec.name,
+        version=plugin.manifest.provides.version if plugin.uptime is not None else None,
         command=plugin.spec.shown(),
         generation=plugin.generation,
         restarts=plugin.restarts,
         pid=plugin.pid,
+        uptime=plugin.uptime,
+        memory=plugin.memory,
         failure=None if plugin.failure is None else plugin.failure.message,
     )

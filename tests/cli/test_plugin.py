@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -45,11 +46,15 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_its_plugins_are_listed(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin", "ls", host]) == Exit.OK
     heads, good, cracked = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["name", "state", "process", "generation", "restarts", "contract"]
+    assert heads.split() == [
+        *("name", "state", "process", "up", "memory", "version", "generation", "restarts", "contract")
+    ]
+    assert re.search(r"\d (s|min) +\d+ MiB +1 +1 +0  test.Bell$", good)
     assert (good.split()[:2], cracked.split()[:2]) == (["good", "ready"], ["cracked", "ready"])
     assert main(["plugin", "ls", host, "good", "--json"]) == Exit.OK
     (one,) = told(capsys)
     assert (one["name"], one["state"], one["contract"]) == ("good", "ready", "test.Bell") and one["pid"] > 0
+    assert one["version"] == 1 and one["uptime"] > 0 and one["memory"] > 2**20
 
 
 def test_they_are_checked(host: str, capsys: pytest.CaptureFixture[str]) -> None:
