@@ -105,6 +105,12 @@ class AsyncioLoop:
                 self._woken.append(waiter)
 
     def run_woken(self) -> None:
+        if self.in_callback and hasattr(self.loop, "_nest_patched"):
+            # By nest_asyncio a task may run the loop inside of itself. A callback of the loop that runs cannot be
+            # entered again, and this one reads a socket: it would be called for ever.
+            self.in_callback = False
+            self.loop.call_soon(self.run_woken)
+            return
         try:
             while self._woken:
                 woken, self._woken = self._woken, []
