@@ -155,4 +155,4 @@ async def _work(plugin: Plugin[Bench], kind: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(_main, *sys.argv[1:])
+    anyio.run(_main, sys.argv[1], sys.argv[2])
