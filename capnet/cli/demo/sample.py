@@ -16,7 +16,7 @@ SAMPLE: Final = {
     "shopping.txt": "tea\nhoney\na lemon\n",
     "ideas/restrict.md": "# Give less\n\nA restricted capability allows some methods, some arguments, some uses.\n"
     "Who holds a capability can pass it on, and cannot make more of it.\n",
-    "ideas/later/brew.py": "import os\nimport sys\n\n\ndef brew(kind):\n    try:\n        return kind.lower()\n"
+    "ideas/later/brew.py": "import os\nimport sys\n\n\ndef brew(kind):\n    try:\n        return int(kind)\n"
     "    except:\n        sys.exit('no tea')\n",
     "tea.py": "import json\n\n\ndef order(kinds):\n    # each is a capability to drink\n    return sorted(kinds)\n",
 }
