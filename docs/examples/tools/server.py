@@ -20,7 +20,7 @@ class Tokens:
 
     def identify(self, introduction: Introduction) -> Identity | Denied:
         name, tools = CLIENTS.get(introduction.token or "", ("", set[str]()))
-        return Identity(principal=name, derived=frozenset(tools)) if name else Denied("no_token")
+        return Identity(principal=name, grants=frozenset(tools)) if name else Denied("no_token")
 
     def admit(self, request: Admission) -> bool:
         return True
