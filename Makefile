@@ -24,7 +24,7 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo native sanitize test test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
+.PHONY: help demo native sanitize test interop test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 32
@@ -48,6 +48,11 @@ test: $(TOOLS)  ## everything a change must pass, coverage gate included
 	CAPNET_PURE=1 $(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
 	$(PYTEST) $(addprefix --ignore=,$(CORE))
 	if $(BIN)/python -c 'import capnet.native as native; raise SystemExit(not native.RUNS)'; then $(PYTEST) $(TWICE); fi
+
+# It needs a network the first time; a test that is skipped, because what it needs is not there, counts as failed.
+interop: $(TOOLS)  ## the tests against programs of others, which it installs where they are missing (apt, npm, pip)
+	tests/interop/install.sh $(BIN)/python
+	CAPNET_INTEROP=whole $(PYTEST) tests/interop
 
 # An environment of their own, made anew each time, whose versions are told before the tests begin.
 test-lowest: RESOLUTION := lowest-direct

@@ -1,4 +1,4 @@
-"""The client of the MCP Python SDK in front of `capnet mcp`, where it is installed."""
+"""The client of the MCP Python SDK in front of `capnet mcp`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.processes import COMMAND, ROOT, environment
-from tests.loops import ONE_LOOP
+from tests.interop import counterparts
 
-mcp: Any = pytest.importorskip("mcp")
+CLIENT = str(Path(__file__).with_name("mcp_client.py"))
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +31,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-@ONE_LOOP
-async def test_the_sdk_uses_what_a_host_serves(url: str, tmp_path: Path, mode: str) -> None:
+def test_the_sdk_uses_what_a_host_serves(url: str, tmp_path: Path, mode: str) -> None:
     """Of both protocols: tools, values, handles, errors."""
-    await use(mode, [*COMMAND, "mcp", url], environment(tmp_path))
-
-
-async def use(mode: str, command: list[str], variables: dict[str, str]) -> None:
-    server = mcp.StdioServerParameters(command=command[0], args=command[1:], env=variables, cwd=ROOT)
-    async with mcp.Client(mcp.stdio_client(server), mode=mode) as client:
-        names = {tool.name for tool in (await client.list_tools()).tools}
-        assert {"odd.data", "office.Clerk.open", "capnet.next"} <= names
-        result = await client.call_tool("odd.data", {"data": "AQI="})
-        assert result.structured_content == {"result": {"data": "AQI=", "flag": False}}
-        opened = await client.call_tool("office.Clerk.open", {"name": "tea"})
-        handle = opened.structured_content["result"]
-        counted = await client.call_tool("office.Clerk.count", {"reader": handle})
-        assert counted.structured_content == {"result": 1}
-        missing = await client.call_tool("office.Clerk.open", {"name": "none"})
-        assert (missing.is_error, missing.content[0].text) == (True, "not_found: no file 'none'")
+    client = subprocess.run(
+        [counterparts.python(), CLIENT, mode, *COMMAND, "mcp", url],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
+    )
+    assert client.stdout == b"used\n"
