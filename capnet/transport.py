@@ -56,6 +56,8 @@ class Attestation:
         tls_key: `spki-sha256:` and the hash, in hexadecimal, of the public key that the peer has shown to have the
             private one of.
         origin: the web page that has made the connection, as its browser says; a program may say what it likes.
+        user: the name under which a server in between, such as one of NATS, has let the peer in. It is worth as much as
+            that server, and what it lets each user say.
         path: what the peer has asked for in a web application, without its query.
         headers: what it has said beside, under names in small letters, as far as the application wants to know it. A
             peer may say what it likes, unless a proxy in front says it in its place. Not shown in texts, for there may
@@ -74,6 +76,7 @@ class Attestation:
     tls_subject: str | None = None
     tls_key: str | None = None
     origin: str | None = None
+    user: str | None = None
     path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)

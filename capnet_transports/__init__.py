@@ -10,6 +10,7 @@
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
     asgi.py         the same clients, in a web application         asgi:
     asgi_transport.py  … and what moves the bytes of each
+    nats.py         by way of a NATS server; extra `nats`          nats://HOST:PORT/SERVICE
 
     sockets.py      what they share: a connected socket as a `Transport`
     attach.py       … the one for the running loop: asyncio_sockets.py, trio_sockets.py
@@ -19,6 +20,10 @@
     tokens.py       that of two sides with the same secret
     web.py          whom ws: and the ASGI mount let in
     layers.py       a codec between a transport and its receiver
+    sessions.py     streams of bytes in messages of a broker
+    nats_access.py  who may say what at a NATS server, and its configuration
+    nats_link.py    a connection to it
+    nats_transport.py, nats_listener.py   a session there, and who lets peers in
     inet.py         addresses of the network
     certificates.py made on the spot
     starting.py     how a program is started

@@ -182,7 +182,7 @@ class Connecting:
     """How this side speaks TLS with a listener. Made by `connecting`."""
 
     def __init__(self, context: ssl.SSLContext, hostname: str, pins: frozenset[str]) -> None:
-        self._context = context
+        self.context = context
         self._hostname = hostname
         self._pins = pins
 
@@ -194,7 +194,7 @@ class Connecting:
         Raises:
             CapnetError: see `connect`.
         """
-        codec = TlsCodec(self._context, self._hostname, last=last)
+        codec = TlsCodec(self.context, self._hostname, last=last)
         await within(PATIENCE, sock, codec.handshake())
         proven = codec.proven(attestation)
         if self._pins and proven.tls_key not in self._pins:

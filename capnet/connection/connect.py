@@ -315,6 +315,12 @@ def memory_ends() -> tuple[Transport, Transport]:
     return memory_pair()
 
 
+def _nats() -> TransportScheme:
+    from capnet_transports.nats import scheme
+
+    return scheme
+
+
 def _unix() -> TransportScheme:
     from capnet_transports.unix import scheme
 
@@ -368,6 +374,7 @@ OWN: Final[Mapping[str, Callable[[], TransportScheme]]] = {
     "exec": _exec,
     "fd": _fd,
     "memory": _memory,
+    "nats": _nats,
     "stdio": _stdio,
     "tcp": _tcp,
     "tls": _tls,

@@ -39,6 +39,7 @@ def run(*arguments: str) -> str:
     [
         ("ws://127.0.0.1:1", "websockets.client", "ws"),
         ("wss://127.0.0.1:1", "websockets.client", "wss"),
+        ("nats://127.0.0.1:1/adder", "nats", "nats"),
         ("certificate", "cryptography", "tls"),
     ],
 )
@@ -51,14 +52,14 @@ def test_extras_are_what_the_errors_say() -> None:
     """Each of them is there to be installed."""
     from importlib.metadata import metadata
 
-    assert {"tls", "ws", "wss"} <= set(metadata("capnet").get_all("Provides-Extra") or ())
+    assert {"nats", "tls", "ws", "wss"} <= set(metadata("capnet").get_all("Provides-Extra") or ())
 
 
 def test_importing_tcp_leaves_tls_alone() -> None:
     """Nor is a package imported for a transport that is not used."""
     program = (
         "import sys; from capnet_transports import tcp, unix;"
-        "print(sorted({'cryptography', 'trio', 'websockets'} & set(sys.modules)))"
+        "print(sorted({'cryptography', 'nats', 'trio', 'websockets'} & set(sys.modules)))"
     )
     assert run(program).strip() == "[]"
 
