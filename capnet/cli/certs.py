@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from capnet.cli.exits import Stop
+from capnet.cli.files import write_new
 from capnet.cli.output import Output
 from capnet_transports.certificates import Certificate, make
 
@@ -49,7 +49,7 @@ def certs(
         "peers.crt": "".join(certificate.public for certificate in theirs.values()),
         **{f"{name}.pem": certificate.private + certificate.public for name, certificate in theirs.items()},
     }
-    _write(directory, files)
+    write_new(directory, files, private=[name for name in files if name.endswith(".pem")])
     _tell(directory, own, list(theirs), out)
 
 
@@ -58,25 +58,6 @@ def _check(name: str, names: Sequence[str]) -> None:
         raise Stop(f"--peer {name} is taken", hint="each peer has a name of its own, and none is called host or peers")
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise Stop(f"--peer {name!r} cannot name a file", hint="letters, digits, and - _ . between them")
-
-
-def _write(directory: Path, files: dict[str, str]) -> None:
-    """All of them, or none."""
-    written: list[Path] = []
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, text in files.items():
-            path = directory / name
-            mode = 0o600 if path.suffix == ".pem" else 0o644
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-            written.append(path)
-            with os.fdopen(file, "w", encoding="ascii") as opened:
-                opened.write(text)
-    except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        hint = "they are left alone: name another directory, or remove them" if error.errno == 17 else None
-        raise Stop(f"{error.filename or directory}: {error.strerror}", hint=hint) from error
 
 
 def _tell(directory: Path, own: Certificate, peers: Sequence[str], out: Output) -> None:

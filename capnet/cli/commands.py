@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bench": "Time small calls on a peer that runs.",
     "doctor": "Tell what is installed, what runs, and what is wrong.",
     "certs": "Make certificates for a host and its peers.",
+    "nats": "Make a configuration of nats-server, for hosts and their peers.",
 }
 """Each is a function of that name in a module of that name, which is imported when the command runs.
 

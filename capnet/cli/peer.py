@@ -19,11 +19,14 @@ from capnet.errors import CapnetError, DeadlineExceeded, InvalidArgument, Unavai
 
 __all__ = ["Peer", "given"]
 
+NOBODY: Final = "-"
+"""Stands for the user at a server that asks nobody who he is."""
 _TLS: Final = ("ca", "certificate", "key", "pins", "server_name", "token")
 _TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "exec": (),
     "fd": (),
     "memory": (),
+    "nats": ("user", "password", "ca", "certificate", "key"),
     "stdio": (),
     "tcp": ("token",),
     "tls": _TLS,
@@ -36,6 +39,7 @@ _HINTS: Final[Mapping[str | None, str]] = {
     "econnrefused": "start it first, or wait for it: --wait SECONDS",
     "enoent": "start it first, or wait for it: --wait SECONDS",
     "token_needed": "--token TEXT or the variable CAPNET_TOKEN; --no-token for a listener that lets anybody in",
+    "user_needed": "--user NAME and --password FILE; --user - at a server that asks nobody who he is",
     "other_user": "--allow-uid UID, if that user is the one you mean",
     "tls_pin": "if it has a new one, and you know that from elsewhere: --pin",
 }
@@ -56,6 +60,8 @@ class Peer:
         pin: keys that the listener may have.
         server_name: whom its certificate must be for.
         origin: the page that we say we are.
+        user: who we are at a NATS server.
+        password: a file with the password of that user.
         allow_uid: users that may listen at a unix socket.
         auth: for the peer's policy, as JSON.
         wait: seconds to wait for somebody to listen.
@@ -85,6 +91,12 @@ class Peer:
     origin: Annotated[str | None, typer.Option(metavar="URL", help="The page that we say we are, for ws:, wss:.")] = (
         None
     )
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who we are, for nats:; - at a server that asks nobody.")
+    ] = None
+    password: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the password of that user, for nats:.")
+    ] = None
     allow_uid: Annotated[
         list[int] | None,
         typer.Option(metavar="UID", help="Another user who may listen there, for unix:; may be repeated."),
@@ -147,6 +159,8 @@ class Peer:
             "pins": self.pin,
             "server_name": self.server_name,
             "origin": self.origin,
+            "user": self.user,
+            "password": self.password,
             "allow_uids": self.allow_uid,
         }
         return given(self.url, options, _TAKEN, token=self.token, no_token=self.no_token)
@@ -188,7 +202,7 @@ def given(
         no_token: whether anybody is let in.
 
     Raises:
-        Stop: the transport takes no such option.
+        Stop: the transport takes no such option, or a file with a password cannot be read.
     """
     scheme = url.partition(":")[0]
     known = taken.get(scheme)
@@ -198,9 +212,21 @@ def given(
             if name not in known:
                 option = name.replace("_", "-").removesuffix("s")
                 raise Stop(f"--{option} is not for {scheme}:", hint=_takers(name, taken))
+    if "user" in chosen and chosen["user"] == NOBODY:
+        chosen["user"] = None
+    if "password" in chosen:
+        chosen["password"] = _first_line(chosen["password"])
     if (no_token or token is not None) and (known is None or "token" in known):
         chosen["token"] = None if no_token else token
     return chosen
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise Stop(f"--password {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
 
 
 def _takers(option: str, taken: Mapping[str, tuple[str, ...]]) -> str:

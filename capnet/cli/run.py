@@ -27,6 +27,7 @@ __all__ = ["run"]
 _TLS: Final = ("ca", "certificate", "key", "token")
 _TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": (),
+    "nats": ("user", "password", "ca", "certificate", "key"),
     "tcp": ("token",),
     "tls": _TLS,
     "unix": ("allow_uids",),
@@ -36,6 +37,7 @@ _TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
 """What each of capnet's own transports takes when it listens."""
 _HINTS: Final[Mapping[str | None, str]] = {
     "token_needed": "--token TEXT or the variable CAPNET_TOKEN; --no-token to let anybody in who can reach the port",
+    "user_needed": "--user NAME and --password FILE; --user - at a server that asks nobody who he is",
 }
 """What to do here, where the library has only words for programs."""
 
@@ -62,6 +64,8 @@ class Place:
         allow_uid: users that may come to a unix socket.
         origin: pages that may come by WebSocket; no programs then.
         hostname: names by which we may be called, by WebSocket.
+        user: who we are at a NATS server.
+        password: a file with the password of that user.
     """
 
     listen: Annotated[
@@ -90,6 +94,13 @@ class Place:
         typer.Option(metavar="NAME", help="A name by which we may be called, for ws:, wss:; may be repeated."),
     ] = None
 
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who we are, for nats:; - at a server that asks nobody.")
+    ] = None
+    password: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the password of that user, for nats:.")
+    ] = None
+
     def options(self, url: str) -> dict[str, Any]:
         """Those for the transport of one of the URLs.
 
@@ -103,6 +114,8 @@ class Place:
             "allow_uids": self.allow_uid,
             "origins": self.origin,
             "hosts": self.hostname,
+            "user": self.user,
+            "password": self.password,
         }
         schemes = {other.partition(":")[0] for other in self.listen}
         for_others = {

@@ -172,6 +172,29 @@ class TestCertificates:
         assert list(tmp_path.iterdir()) == []
 
 
+class TestNats:
+    def test_a_configuration_and_a_password_for_each(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """What it says is in tests/transports/test_nats_options.py, that it works in tests/interop."""
+        folder = tmp_path / "nats"
+        words = ["nats", str(folder), "--host", "fleet=adder", "--peer", "anna=adder", "--peer", "anna=clock"]
+        assert main([*words, "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out)["users"] == ["fleet", "anna"]
+        assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+            "nats.conf": 0o600,
+            "fleet.password": 0o600,
+            "anna.password": 0o600,
+        }
+        config = (folder / "nats.conf").read_text()
+        assert (folder / "anna.password").read_text().strip() in config
+        assert main(words) == Exit.USAGE
+        assert "File exists" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("pair", ["adder", "=adder", "anna=", "a b=adder", "anna=a.b", "../x=adder"])
+    def test_pairs_that_make_no_sense(self, tmp_path: Path, pair: str) -> None:
+        assert main(["nats", str(tmp_path), "--host", "fleet=adder", "--peer", pair]) == Exit.USAGE
+        assert list(tmp_path.iterdir()) == []
+
+
 class TestDoctor:
     def test_it_tells_what_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["doctor", "--json"]) in (Exit.OK, Exit.FAILED)
@@ -220,7 +243,7 @@ def test_run_says_what_cannot_be_served(target: str, says: str, capsys: pytest.C
     ("words", "code", "says"),
     [
         (["--listen", "tcp:localhost:0"], Exit.USAGE, "--token TEXT"),
-        (["--listen", "unix:/tmp", "--ca", "x"], Exit.USAGE, "it is for tls:, wss:"),
+        (["--listen", "unix:/tmp", "--ca", "x"], Exit.USAGE, "it is for nats:, tls:, wss:"),
         (["--listen", "unix:/tmp"], Exit.FAILED, "not a socket"),
         (["--listen", "memory:x", "--inspect", "--policy", "tests.cli.programs:Closed"], Exit.USAGE, "--inspect"),
         ([], Exit.USAGE, "--listen"),

@@ -162,7 +162,7 @@ def test_a_recording_of_a_command(host: str, tmp_path: Path, capsys: pytest.Capt
     [
         (["bench", "unix:/nowhere/host.sock"], Exit.UNREACHABLE, "--wait SECONDS"),
         (["bench", "nonsense"], Exit.USAGE, "write SCHEME:ADDRESS"),
-        (["bench", "unix:x", "--ca", "x"], Exit.USAGE, "it is for tls:, wss:"),
+        (["bench", "unix:x", "--ca", "x"], Exit.USAGE, "it is for nats:, tls:, wss:"),
         (["bench", "tcp:localhost:1"], Exit.USAGE, "--token TEXT"),
         (["watch", "unix:x", "--kind", "CalFinished"], Exit.USAGE, "did you mean CallFinished?"),
         (["watch", "unix:x", "--auth", "{"], Exit.USAGE, "--auth is not JSON"),

@@ -13,7 +13,7 @@ from typing import Final, Self
 from capnet_transports.nats_access import User, server_config
 from tests.interop.counterparts import program
 
-__all__ = ["USERS", "NatsServer", "nats_server"]
+__all__ = ["USERS", "NatsServer", "free_port", "nats_server"]
 
 USERS: Final = (
     User("fleet", "fleet-password", serves=["adder"]),
@@ -28,15 +28,14 @@ class NatsServer:
     """One that runs, until it is killed.
 
     Args:
-        config: what its configuration says beside the port.
-        folder: where its files are.
+        folder: where its configuration is, `nats.conf`.
+        port: where it listens; a free one when 0.
     """
 
-    def __init__(self, config: str, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self._command = [program("nats-server"), "--config", str(folder / "nats.conf"), "--addr", "127.0.0.1"]
-        (folder / "nats.conf").write_text(config)
         self._log = folder / "nats.log"
-        self.port = 0
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, service: str = "adder") -> str:
@@ -44,7 +43,6 @@ class NatsServer:
 
     def start(self) -> Self:
         """On the port that it had before."""
-        self.port = self.port or _free_port()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*self._command, "--port", str(self.port)], stdout=log, stderr=log)
         for _ in range(600):
@@ -73,7 +71,7 @@ class NatsServer:
             self._process.wait(seconds)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that the system gives to nobody by itself: while the server is down, who looks for it there must not be given
     that very port, and connect to himself."""
     while True:
@@ -87,7 +85,8 @@ def _free_port() -> int:
 @contextmanager
 def nats_server(folder: Path, config: str | None = None) -> Generator[NatsServer]:
     """One that runs for the length of a block, and knows `USERS` unless another configuration is given."""
-    server = NatsServer(server_config(USERS) if config is None else config, folder)
+    (folder / "nats.conf").write_text(server_config(USERS) if config is None else config)
+    server = NatsServer(folder)
     try:
         yield server.start()
     finally:
