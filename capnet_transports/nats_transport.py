@@ -15,6 +15,8 @@ from capnet_transports.sockets import LINGER
 
 __all__ = ["NatsTransport"]
 
+_SILENCE: Final = 3.0
+"""Seconds after which something is said to a peer to whom nothing was to be said: if he has gone, the server tells."""
 _BROKEN: Final = frozenset({"lost_message", "session"})
 """Why a session ends that the peer takes for whole."""
 
@@ -68,6 +70,9 @@ class NatsTransport(Transport):
         """Whether the peer is there."""
         self._said = 0
         """Messages."""
+        self._probing = False
+        """Whether something has to be said because nothing was."""
+        self._silence: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         """For the task that sends."""
         self._loop = asyncio.get_running_loop()
@@ -129,6 +134,7 @@ class NatsTransport(Transport):
         self._opened = True
         self._session.open(window)
         self._work.set()
+        self._break_silence(-1)
 
     def hear(self, message: Msg) -> None:
         """One of the peer's, or the server's word that nobody hears us."""
@@ -203,6 +209,13 @@ class NatsTransport(Transport):
         if self._receiver is not None and self._state is _State.OPEN:
             self._receiver.writable()
 
+    def _break_silence(self, said: int) -> None:
+        if not self.ended:
+            self._probing = self._said == said
+            if self._probing:
+                self._work.set()
+            self._silence = self._loop.call_later(_SILENCE, self._break_silence, self._said)
+
     def _lose_patience(self, said: int) -> None:
         """A peer that takes nothing of what is to be said last is not waited for long."""
         if self._state is _State.CLOSING:
@@ -242,6 +255,9 @@ class NatsTransport(Transport):
             self._work.clear()
             for message in session.messages():
                 await self._say(message)
+            if self._probing:
+                self._probing = False
+                await self._say(session.credit())
             self._relieve()
             if self._state is _State.CLOSING and not session.backlog:
                 await self._say(session.last())
@@ -261,5 +277,7 @@ class NatsTransport(Transport):
         finally:
             self._state = _State.CLOSED
             self._patience.cancel()
+            if self._silence is not None:
+                self._silence.cancel()
             if self._receiver is not None:
                 self._loop.call_soon(self._receiver.closed, self._error)

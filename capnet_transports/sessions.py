@@ -77,10 +77,14 @@ class Session:
     def messages(self) -> Iterator[bytes]:
         """Those that are to be sent now, each made when it is asked for."""
         if self.owes:
-            self._told = self._taken
-            yield self._message(_CREDIT, self._taken.to_bytes(8, "big"))
+            yield self.credit()
         while self._queue and self._may_send():
             yield self._message(_DATA, *self._pieces())
+
+    def credit(self) -> bytes:
+        """What has been taken. To say it once more changes nothing."""
+        self._told = self._taken
+        return self._message(_CREDIT, self._taken.to_bytes(8, "big"))
 
     def last(self) -> bytes:
         """The end, when nothing is queued any more."""

@@ -18,7 +18,7 @@ from capnet import Admission, CapnetError, Connection, Host, Limits, connect
 from capnet.errors import FailedPrecondition, PermissionDenied, Unauthenticated, Unavailable
 from capnet.testing.transports import check_transport
 from capnet.transport import Attestation, Transport
-from capnet_transports import nats
+from capnet_transports import nats, nats_transport
 from capnet_transports.certificates import make
 from capnet_transports.nats_access import Subjects
 from capnet_transports.nats_listener import ALL_WINDOWS, WINDOW
@@ -123,9 +123,10 @@ async def test_a_policy_decides_by_the_user(server: NatsServer) -> None:
                 await conn.bootstrap(Adder)
 
 
-async def test_a_peer_that_is_killed_is_missed(server: NatsServer) -> None:
-    """Without a word of farewell: the server says that nobody hears any more."""
-    async with serving(server, host=Host(limits=Limits(keepalive=0.2))) as host:
+async def test_a_peer_that_is_killed_is_missed(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word of farewell: the server says that nobody hears, also where there was nothing to be said."""
+    monkeypatch.setattr(nats_transport, "_SILENCE", 0.1)
+    async with serving(server, host=Host(limits=Limits(keepalive=600))) as host:
         lost: list[str] = []
         transport: Any = await nats.scheme.connect(server.url().partition(":")[2], **ANNA)
         async with Host() as other:
