@@ -25,10 +25,11 @@ import anyio
 
 from capnet.errors import CapnetError, Unavailable
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
-from capnet_transports import tls
-from capnet_transports.nats_link import Link, Msg, Place, UserName, place
+from capnet_transports.nats_access import UserName
+from capnet_transports.nats_link import Link, Msg, Place, place
 from capnet_transports.nats_listener import WINDOW, listening
 from capnet_transports.nats_transport import NatsTransport
+from capnet_transports.options import Identity, NatsListenOptions, NatsOptions, Trust, refuse_others
 
 __all__ = ["Presence", "connect", "hosts", "listen", "scheme"]
 
@@ -45,8 +46,8 @@ async def connect(
     user: UserName = ...,
     password: str | None = None,
     credentials: str | os.PathLike[str] | None = None,
-    ca: tls.Trust | None = None,
-    certificate: tls.Identity | None = None,
+    ca: Trust | None = None,
+    certificate: Identity | None = None,
     key: str | os.PathLike[str] | None = None,
 ) -> Transport:
     """A transport to one of the hosts that serve `//HOST:PORT/SERVICE`.
@@ -146,8 +147,8 @@ async def listen(
     user: UserName = ...,
     password: str | None = None,
     credentials: str | os.PathLike[str] | None = None,
-    ca: tls.Trust | None = None,
-    certificate: tls.Identity | None = None,
+    ca: Trust | None = None,
+    certificate: Identity | None = None,
     key: str | os.PathLike[str] | None = None,
     sessions: int = 128,
 ) -> Listener:
@@ -245,9 +246,11 @@ def _presence(data: bytes) -> Presence | None:
 
 class _NatsScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
+        refuse_others("nats", options, NatsOptions)
         return await connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
+        refuse_others("nats", options, NatsListenOptions)
         return await listen(rest, accept, **options)
 
 

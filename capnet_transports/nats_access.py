@@ -16,11 +16,15 @@ import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from types import EllipsisType
+from typing import Final, TypeAlias
 
 from capnet.errors import InvalidArgument
 
-__all__ = ["NOBODY", "Subjects", "User", "inbox", "server_config"]
+__all__ = ["NOBODY", "Subjects", "User", "UserName", "inbox", "named", "server_config"]
+
+UserName: TypeAlias = "str | EllipsisType | None"
+"""Who we are at a server; None where nobody is asked; `...` where nobody has said it."""
 
 NOBODY: Final = "-"
 """Stands for the user at a server that knows none."""

@@ -31,12 +31,11 @@ from capnet_transports import inet, tls
 from capnet_transports.failures import failure, unreached
 from capnet_transports.handshakes import PATIENCE
 from capnet_transports.loops import in_trio
-from capnet_transports.nats_access import NOBODY, Subjects, inbox, named
+from capnet_transports.nats_access import NOBODY, Subjects, UserName, inbox, named
+from capnet_transports.options import Identity, Trust
 
-__all__ = ["Link", "Msg", "Place", "Subscription", "UserName", "place"]
+__all__ = ["Link", "Msg", "Place", "Subscription", "place"]
 
-UserName: TypeAlias = "str | EllipsisType | None"
-"""Who we are at a server; None where nobody is asked; `...` where nobody has said it."""
 PORT: Final = 4222
 _Hear: TypeAlias = "Callable[[Msg], Awaitable[None] | None]"
 _PENDING: Final = 4096
@@ -290,8 +289,8 @@ def place(
     *,
     password: str | None,
     credentials: str | os.PathLike[str] | None,
-    ca: tls.Trust | None,
-    certificate: tls.Identity | None,
+    ca: Trust | None,
+    certificate: Identity | None,
     key: str | os.PathLike[str] | None,
 ) -> Place:
     """The URL and the options, checked."""

@@ -11,6 +11,7 @@ from capnet.nearest import nearest
 
 if TYPE_CHECKING:
     from capnet_transports.certificates import Certificate
+    from capnet_transports.nats_access import UserName
     from capnet_transports.tokens import Token
 
 __all__ = ["ConnectOptions", "Identity", "ListenOptions", "Output", "Trust", "Word", "refuse_others"]
@@ -68,7 +69,18 @@ class WebSocketOptions(TlsOptions, total=False):
     origin: str | None
 
 
-class ConnectOptions(ExecOptions, UnixOptions, WebSocketOptions, total=False):
+class NatsOptions(TypedDict, total=False):
+    """`nats:`; see `nats.connect`."""
+
+    user: UserName
+    password: str | None
+    credentials: str | os.PathLike[str] | None
+    certificate: Identity | None
+    key: str | os.PathLike[str] | None
+    ca: Trust | None
+
+
+class ConnectOptions(ExecOptions, UnixOptions, WebSocketOptions, NatsOptions, total=False):
     """What all schemes that come with capnet take to connect; `memory:` and `fd:` take nothing."""
 
 
@@ -101,13 +113,19 @@ class WebSocketListenOptions(TlsListenOptions, total=False):
     hosts: Collection[str] | None
 
 
+class NatsListenOptions(NatsOptions, total=False):
+    """`nats:`; see `nats.listen`."""
+
+    sessions: int
+
+
 class AsgiListenOptions(TypedDict, total=False):
     """`asgi:`, which `asgi.mount` asks for."""
 
     mount: object
 
 
-class ListenOptions(UnixListenOptions, WebSocketListenOptions, AsgiListenOptions, total=False):
+class ListenOptions(UnixListenOptions, WebSocketListenOptions, NatsListenOptions, AsgiListenOptions, total=False):
     """What all schemes that come with capnet take to listen; `memory:` takes nothing."""
 
 

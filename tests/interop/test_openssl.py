@@ -13,8 +13,8 @@ import pytest
 
 from capnet import Connection, Host, Unauthenticated, connect
 from capnet.transport import Attestation
+from capnet_transports.attach import attach
 from capnet_transports.certificates import Certificate, make
-from capnet_transports.sockets import attach
 from tests.interop.counterparts import program
 from tests.loops import EACH_LOOP
 from tests.transports.test_tcp import Adder, PlainAdder
