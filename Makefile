@@ -86,8 +86,9 @@ docs: $(TOOLS)  ## build the documentation; a warning fails
 	$(BIN)/sphinx-build -n -W --keep-going -q docs build/docs
 
 # Each writes what it measured to a file too, for `python -m benchmarks plot` and for comparisons with later runs.
-bench: $(TOOLS)  ## performance against the floors, as ratios; five minutes
+bench: $(TOOLS)  ## performance against the floors, as ratios, also over the network; ten minutes
 	$(BIN)/python -m benchmarks --json build/bench.json
+	$(BIN)/python -m benchmarks carriers --json build/carriers.json
 
 bench-compare: $(TOOLS)  ## the same beside other libraries, which it installs into build/compare-venv; half an hour
 	$(BIN)/python -m benchmarks compare --environments build/compare-venv --json build/compare.json

@@ -18,7 +18,7 @@ from benchmarks.peers.environment import Installed, install
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.process import ChildFailed, Measurement, profile, rooms
 from benchmarks.progress import Progress
-from benchmarks.scaling import CURVES, Curve
+from benchmarks.scaling import CARRIERS, CURVES, Curve
 from benchmarks.workload import ROWS, LoopName, Row
 
 __all__ = ["main"]
@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(curve.name for curve in CURVES)
     curves.add_argument("--only", type=_curves, default=CURVES, metavar="exports,size", help=f"these of: {names}")
     _add(curves, "repeats", "seconds", "with", "json")
+
+    carried = commands.add_parser("carriers", help="W1 to W4 by unix, tcp, tls, ws and nats, against F2 by the same")
+    carried.set_defaults(command="scaling")
+    carried.add_argument("--only", type=_carried, default=CARRIERS, metavar="W1,W2", help="these workloads only")
+    _add(carried, "repeats", "seconds", "with", "json")
 
     counting = commands.add_parser("instructions", help="count them by callgrind, which no load moves; needs valgrind")
     counting.set_defaults(command="instructions")
@@ -253,6 +258,11 @@ def _rows(text: str) -> tuple[Row, ...]:
 def _curves(text: str) -> tuple[Curve, ...]:
     wanted = _chosen(text, {curve.name for curve in CURVES}, "curve")
     return tuple(curve for curve in CURVES if curve.name in wanted)
+
+
+def _carried(text: str) -> tuple[Curve, ...]:
+    wanted = _chosen(text.upper(), {curve.name for curve in CARRIERS}, "workload")
+    return tuple(curve for curve in CARRIERS if curve.name in wanted)
 
 
 def _peers(text: str) -> tuple[Peer, ...]:

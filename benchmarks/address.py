@@ -1,4 +1,7 @@
-"""Where a server listens: `unix:<path>`, or `tcp:<host>:<port>` for what cannot listen on a unix socket."""
+"""Where a server listens: `unix:<path>`, or `tcp:<host>:<port>` for what cannot listen on a unix socket.
+
+Rows by another carrier have addresses that begin with its name (`carriers.py`).
+"""
 
 from __future__ import annotations
 

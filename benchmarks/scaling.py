@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
+from benchmarks.carriers import there
 from benchmarks.contender import FLOOR, Contender
 from benchmarks.machine import Machine
 from benchmarks.process import Measurement, measure
 from benchmarks.report import markdown
-from benchmarks.workload import ROWS, Row
+from benchmarks.workload import ROWS, Carrier, Row
 
-__all__ = ["CURVES", "Curve", "Point", "as_records", "as_table", "measure_curve"]
+__all__ = ["CARRIERS", "CURVES", "Curve", "Point", "as_records", "as_table", "measure_curve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,24 @@ CURVES: Sequence[Curve] = (
         floor=False,
     ),
 )
+
+
+def _by_carrier(workload: str, title: str) -> Curve:
+    row = next(row for row in ROWS if row.workload == workload)
+    names = [name for name in get_args(Carrier) if there(name)]
+    return Curve(name=workload, title=title, rows=[(name, replace(row, carrier=name)) for name in names], floor=True)
+
+
+CARRIERS: Sequence[Curve] = tuple(
+    _by_carrier(workload, f"{title}, by each carrier")
+    for workload, title in (
+        ("W1", "one call at a time"),
+        ("W2", "64 calls in flight"),
+        ("W3", "stream of 100 000 items"),
+        ("W4", "1 MiB echoed"),
+    )
+)
+"""Of these the floor is F2 by the same carrier, as its own library does it."""
 
 
 def measure_curve(

@@ -11,6 +11,7 @@ __all__ = [
     "ROWS",
     "SMALL",
     "TEXT",
+    "Carrier",
     "Core",
     "LoopName",
     "Row",
@@ -21,6 +22,7 @@ __all__ = [
 
 LoopName = Literal["asyncio", "uvloop", "trio"]
 Core = Literal["pure", "native"]
+Carrier = Literal["unix", "tcp", "tls", "ws", "nats"]
 Shape = Literal["echo", "callback", "connect", "numbers", "blob", "chain", "idle"]
 
 SMALL: dict[str, Any] = {"n": 123_456, "s": "abcdefghijklmnopqrstuvwxyz012345"}
@@ -75,6 +77,8 @@ class Row:
     per_unit: float = 1
     """How many of those one unit of work holds."""
 
+    carrier: Carrier = "unix"
+    """What the bytes go by."""
     in_flight: int = 1
     """Calls that wait for their answer at any time."""
     connections: int = 1

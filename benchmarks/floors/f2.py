@@ -14,11 +14,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import cbor2
 
-from benchmarks.address import dial, listen
+from benchmarks import address as addresses
+from benchmarks import carriers
+from benchmarks.address import listen
 from benchmarks.subject import Opening, Subject, Unit, consume
 from benchmarks.workload import CHAIN, TEXT, Row
 
@@ -146,11 +149,20 @@ def _numbers(request: int, count: int) -> Iterator[Frame]:
     yield {"id": request, "value": None}
 
 
+async def dial(protocol: type[Connection], address: str) -> Connection:
+    """Connect by whatever carrier the address names."""
+    return await (addresses.dial if address.startswith("unix:") else carriers.dial)(protocol, address)
+
+
 def subject_of(protocol: type[Connection]) -> Subject:
     """The workloads on connections of that kind."""
 
     @asynccontextmanager
-    async def serving(path: str, _: Row) -> AsyncGenerator[str]:
+    async def serving(path: str, row: Row) -> AsyncGenerator[str]:
+        if row.carrier != "unix":
+            async with carriers.listening(protocol, row.carrier, Path(path).parent) as address:
+                yield address
+            return
         server, address = await listen(protocol, path)
         async with server:
             yield address

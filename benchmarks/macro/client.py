@@ -9,7 +9,7 @@ from typing import Any
 
 import capnet
 from benchmarks.macro.contract import Callback, Echo, Node
-from benchmarks.macro.limits import limits_of
+from benchmarks.macro.places import connecting
 from benchmarks.subject import Opening, Unit, consume
 from benchmarks.workload import CHAIN, Row, Shape
 
@@ -29,7 +29,7 @@ class Back(Callback):
 @asynccontextmanager
 async def echo(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One call on a bootstrapped proxy."""
-    async with capnet.connect(address, limits=limits_of(row)) as connection:
+    async with connecting(address, row) as connection:
         proxy = await connection.bootstrap(Echo)
         held = [await proxy.nodes(min(NODES, row.exports - start)) for start in range(0, row.exports, NODES)]
         yield partial(proxy.echo, row.argument)
@@ -60,7 +60,7 @@ async def connect(address: str, row: Row) -> AsyncGenerator[Unit]:
 @asynccontextmanager
 async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One stream on a bootstrapped proxy."""
-    async with capnet.connect(address) as connection:
+    async with connecting(address, row) as connection:
         proxy = await connection.bootstrap(Echo)
 
         async def unit() -> object:
@@ -73,7 +73,7 @@ async def numbers(address: str, row: Row) -> AsyncGenerator[Unit]:
 @asynccontextmanager
 async def blob(address: str, row: Row) -> AsyncGenerator[Unit]:
     """One large call on a bootstrapped proxy."""
-    async with capnet.connect(address, limits=limits_of(row)) as connection:
+    async with connecting(address, row) as connection:
         proxy = await connection.bootstrap(Echo)
         yield partial(proxy.blob, row.argument)
 

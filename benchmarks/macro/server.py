@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.macro.contract import Callback, Echo, Node
 from benchmarks.macro.limits import limits_of
+from benchmarks.macro.places import listening
 from benchmarks.workload import TEXT, Row
 from capnet import Admission, CallInfo, Host, Identity, Introduction, Stream
 from capnet.observe import CallFinished
@@ -63,14 +64,14 @@ class Guarded:
 
 @asynccontextmanager
 async def serving(path: str, row: Row) -> AsyncGenerator[str]:
-    """Listen on a unix socket inside the block."""
+    """Listen inside the block, on a unix socket unless the row has another carrier."""
     async with Host(policy=Guarded() if row.guard else None, limits=limits_of(row)) as host:
         for _ in range(row.observers):
             host.on(CallFinished, _look)
         host.serve(EchoService())
         host.serve(NodeService(0))
-        await host.listen(f"unix:{path}")
-        yield f"unix:{path}"
+        async with listening(host, path, row.carrier) as address:
+            yield address
 
 
 def _look(_: CallFinished) -> None:

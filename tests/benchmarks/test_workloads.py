@@ -13,7 +13,7 @@ from benchmarks import scaling
 from benchmarks.loops import drive, repeat
 from benchmarks.peers.roster import PEERS
 from benchmarks.subject import SUBJECTS, subject_named
-from benchmarks.workload import ROWS, LoopName, Row, checked
+from benchmarks.workload import ROWS, Carrier, LoopName, Row, checked
 
 SMALLER = [
     replace(row, items=700, size=70_000, connections=1) for row in ROWS if row.workload != "W2" or row.in_flight == 1
@@ -54,6 +54,16 @@ async def test_capnet_does_the_second_point_of_every_curve(curve: scaling.Curve,
     """The first is often the plain row, the last needs a minute."""
     _, row = curve.rows[1]
     await repeated("capnet", row, path)
+
+
+@pytest.mark.parametrize("carrier", ["tcp", "tls", "ws"])
+@pytest.mark.parametrize("subject", ["F2", "capnet"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_every_carrier_carries_the_workloads(subject: str, carrier: Carrier, path: str) -> None:
+    """But NATS, which needs a server: see tests/interop."""
+    for row in SMALLER:
+        if row.shape in ("echo", "numbers", "blob"):
+            await repeated(subject, replace(row, carrier=carrier), path)
 
 
 async def test_units_are_repeated_in_turns_and_side_by_side(anyio_backend_name: str) -> None:
