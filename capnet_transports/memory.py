@@ -190,8 +190,11 @@ scheme: TransportScheme = _MemoryScheme()
 """The scheme `memory`."""
 
 
-def connect(name: str) -> Transport:
+def connect(name: str, attestation: Attestation | None = None) -> Transport:
     """A transport to the listener called `name` in this process.
+
+    Args:
+        attestation: what the listener takes for proven about this end, where somebody else stands behind it.
 
     Raises:
         Unavailable: `no_listener`, there is none.
@@ -207,6 +210,8 @@ def connect(name: str) -> Transport:
             hint="both ends of a memory: connection are in one loop; between two of them use unix:",
         )
     ours, theirs = memory_pair()
+    if attestation is not None:
+        theirs.attestation = attestation
     listener.offer(theirs)
     return ours
 

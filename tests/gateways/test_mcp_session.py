@@ -76,7 +76,7 @@ def test_an_unknown_stateless_version_is_told_those_that_are_spoken() -> None:
     ("text", "code"),
     [
         ("{", -32700),
-        ("[" * 100_000, -32700),
+        ("[" * 100_000, -32600),
         ('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":NaN}}', -32700),
         ("[]", -32600),
         ("1", -32600),

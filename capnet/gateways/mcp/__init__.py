@@ -2,7 +2,6 @@
 
 session.py   the protocol, without input and output: lines in, what is to be done out
 tools.py     methods as tools: names, schemas, which are shown
-values.py    values as JSON has them, and back; handles
 bridge.py    one session in front of one connection
 stdio.py     lines on standard input and output
 """

@@ -5,7 +5,6 @@ The connection is the session's own. What its peer allows it is what the client 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final, TypeAlias, cast
 
-from anyio import CancelScope, move_on_after, sleep
+from anyio import CancelScope, sleep
 from anyio.abc import TaskGroup
 
 from capnet import (
@@ -28,15 +27,14 @@ from capnet import (
     Untyped,
     describe,
 )
+from capnet.gateways.collecting import collected, text_of
+from capnet.gateways.values import Handles, arguments_of
 
 from .session import Action, Call, Cancel, List, Request, Send, Session
 from .tools import NEXT, Tool, tools_of
-from .values import Handles, arguments_of
 
 __all__ = ["Bridge"]
 
-ITEMS, SIZE, PATIENCE = 100, 64 * 1024, 5.0
-"""Of a stream: items, characters, and seconds after which what has come is the answer, and the rest has a handle."""
 MAX_CONTRACTS: Final = 256
 """Contracts of handles whose methods are tools."""
 _log: Final = logging.getLogger("capnet.gateways.mcp")
@@ -194,21 +192,14 @@ class Bridge:
         return self._handles.json(value)
 
     async def _collected(self, request: Request, reader: AsyncIterator[Any]) -> Sequence[Send]:
-        items: list[Any] = []
-        size, ended = 0, False
-        with move_on_after(PATIENCE):
-            for number in count(1):
-                try:
-                    item = await anext(reader)
-                except StopAsyncIteration:
-                    ended = True
-                    break
-                items.append(await self._json(item))
-                text = _text(items[-1])
-                await self.act(self._session.progress(request, number, text))
-                size += len(text)
-                if number == ITEMS or size > SIZE:
-                    break
+        numbers = count(1)
+
+        async def taken(item: Any) -> Any:
+            told = await self._json(item)
+            await self.act(self._session.progress(request, next(numbers), text_of(told)))
+            return told
+
+        items, ended = await collected(reader, taken)
         rest = {} if ended else {"next": self._handles.add(reader)}
         return self._session.called(request, *_told({"result": items, **rest}))
 
@@ -246,10 +237,6 @@ def _find(value: Any, found: list[Untyped]) -> None:
             _find(item, found)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _told(structured: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     shown = structured["result"] if len(structured) == 1 else structured
-    return _text(shown), structured
+    return text_of(shown), structured

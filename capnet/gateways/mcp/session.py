@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
+from capnet.gateways.bounds import Bounds
+from capnet.gateways.reading import Unreadable, read
+
 __all__ = ["Action", "Call", "Cancel", "List", "Request", "Send", "Session"]
 
 HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -104,6 +107,7 @@ class Session:
         self, name: str, version: str, *, max_message: int = 4 * 1024 * 1024, max_calls: int = 64, page: int = 100
     ) -> None:
         self.max_message = max_message
+        self._bounds = Bounds(max_message=max_message)
         self._info = {"name": name, "version": version}
         self._max_calls = max_calls
         self._page = page
@@ -122,9 +126,9 @@ class Session:
         if not text.strip():
             return ()
         try:
-            message: object = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
-            return [_failure(None, Refused(PARSE, "this is no JSON"))]
+            message: object = read(text, self._bounds)
+        except Unreadable as error:
+            return [_failure(None, Refused(INVALID if error.too_much else PARSE, str(error)))]
         if not isinstance(message, dict):  # batches are no part of the protocol any more
             return [_failure(None, Refused(INVALID, "a message is one object"))]
         return self._message(cast("Json", message))
@@ -283,10 +287,6 @@ class Session:
 
 
 _CAPABILITIES: Final[Json] = {"tools": {"listChanged": True}}
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(word)  # NaN and infinities are no JSON
 
 
 def _is_id(value: object) -> TypeGuard[str | int]:

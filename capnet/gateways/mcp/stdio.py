@@ -5,14 +5,14 @@ Standard output belongs to the protocol: what the program prints meanwhile goes 
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from anyio import Lock, create_task_group, to_thread, wait_readable
-from anyio.lowlevel import checkpoint
+from anyio import EndOfStream
 
 from capnet import Connection
+from capnet.gateways.framing import Lines
+from capnet.gateways.stdio import standard_stream
+from capnet.gateways.tasks import tasks_of_block
 
 from .bridge import Bridge
 from .session import Session
@@ -30,65 +30,25 @@ async def serve_stdio(connection: Connection, session: Session) -> None:
     Raises:
         Unavailable: the connection has ended.
     """
-    lock = Lock()
-    with _own_output() as output, suppress(BrokenPipeError):
-        try:
-            async with create_task_group() as tasks:
+    lines = Lines(session.max_message)
+    with standard_stream() as stream, suppress(BrokenPipeError):
+        async with tasks_of_block() as tasks:
 
-                async def write(text: str) -> None:
-                    async with lock:
-                        await to_thread.run_sync(_write, output, text.encode() + b"\n", abandon_on_cancel=True)
+            async def write(text: str) -> None:
+                await stream.send(lines.framed(text))
 
-                bridge = Bridge(connection, session, write, tasks)
-                tasks.start_soon(bridge.follow)
-                async for line in _lines(session.max_message):
-                    if line is None:
-                        await bridge.act(session.too_long())
-                    else:
-                        await bridge.feed(line)
-                tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            first, *others = group.exceptions
-            if others:
-                raise
-            raise first from None
+            bridge = Bridge(connection, session, write, tasks)
+            tasks.start_soon(bridge.follow)
+            with suppress(EndOfStream):
+                while True:
+                    for line in lines.feed(await stream.receive()):
+                        await _fed(bridge, session, line)
+            for line in lines.end():
+                await _fed(bridge, session, line)
 
 
-@contextmanager
-def _own_output() -> Generator[int]:
-    """A descriptor for standard output, while everybody else's is standard error."""
-    output = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield output
-    finally:
-        os.dup2(output, 1)
-        os.close(output)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-async def _lines(most: int) -> AsyncIterator[bytes | None]:
-    """The lines of standard input, without their ends; None for one that is too long. The last one needs no end."""
-    rest, skips = bytearray(), False
-    while chunk := await _read():
-        *whole, last = chunk.split(b"\n")
-        for part in whole:
-            rest += part
-            yield None if skips or len(rest) > most else bytes(rest)
-            rest, skips = bytearray(), False
-        rest += last
-        if len(rest) > most:
-            rest, skips = bytearray(), True
-    if rest and not skips:
-        yield bytes(rest)
-
-
-async def _read() -> bytes:
-    await checkpoint()
-    with suppress(PermissionError):  # a file, which is always ready
-        await wait_readable(0)
-    return os.read(0, 65536)
+async def _fed(bridge: Bridge, session: Session, line: bytes | None) -> None:
+    if line is None:
+        await bridge.act(session.too_long())
+    else:
+        await bridge.feed(line)

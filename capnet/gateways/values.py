@@ -5,22 +5,28 @@ from __future__ import annotations
 import base64
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from capnet import InvalidArgument, MethodDescription, NotFound, Untyped
+from capnet import Internal, InvalidArgument, MethodDescription, NotFound, Untyped
 
-__all__ = ["Handles", "arguments_of"]
+__all__ = ["Handles", "arguments_of", "check_travels", "result_of"]
 
 MAX_HANDLES: Final = 1000
 """What one session holds; what was not used for longest goes first."""
 
 
 class Handles:
-    """What one session has been given, by handle."""
+    """What one session has been given, by handle.
 
-    def __init__(self, most: int = MAX_HANDLES) -> None:
+    Args:
+        most: what it holds.
+        function: makes a function that calls a method of the client's, where the client can be called.
+    """
+
+    def __init__(self, most: int = MAX_HANDLES, function: Callable[[str], Any] | None = None) -> None:
         self._most = most
+        self.function = function
         self._held: OrderedDict[str, Any] = OrderedDict()
 
     def add(self, thing: Any) -> str:
@@ -78,6 +84,37 @@ def arguments_of(method: MethodDescription, given: Mapping[str, Any], handles: H
     return {name: _value(value, method.parameters[name].type, {}, handles) for name, value in given.items()}
 
 
+def result_of(method: MethodDescription, value: Any) -> Any:
+    """What a client has answered, as the method gives it: bytes are bytes again. Whoever asked checks it.
+
+    Raises:
+        InvalidArgument: it is no base64.
+    """
+    return _value(value, method.result, {}, Handles(0))
+
+
+def check_travels(value: Any) -> None:
+    """Whether JSON of a client's can be passed on to peers.
+
+    Raises:
+        Internal: `unencodable_result`, it has a number or a text that none of theirs is.
+    """
+    if isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            check_travels(key)
+            check_travels(item)
+    elif isinstance(value, list):
+        for item in cast("Any", value):
+            check_travels(item)
+    elif (type(value) is int and not -(2**64) <= value < 2**64) or (isinstance(value, str) and _is_broken(value)):
+        raise Internal("the other side has answered what cannot be passed on", reason="unencodable_result")
+
+
+def _is_broken(text: str) -> bool:
+    """Half a surrogate is in it."""
+    return not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text)
+
+
 def _value(value: Any, shape: Any, scope: Mapping[str, Any], handles: Handles) -> Any:
     if isinstance(shape, str):
         return _plain(value, shape)
@@ -85,6 +122,8 @@ def _value(value: Any, shape: Any, scope: Mapping[str, Any], handles: Handles) -
     match form, value:
         case "cap", str():
             return handles.get(value)
+        case "callable", str() if handles.function is not None:
+            return handles.function(value)
         case "ref", _:
             return _value(value, scope[parts[0]], scope, handles)
         case "struct", dict():

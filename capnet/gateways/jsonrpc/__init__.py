@@ -1,0 +1,39 @@
+"""JSON-RPC 2.0, both ways: what a host serves, as methods; what the other side serves, as capabilities.
+
+session.py    the protocol, without input and output: messages in, what is to be done out
+texts.py      messages as texts
+dialect.py    what the programs that speak it do not agree upon
+failures.py   errors both ways: numbers there, codes here
+bridge.py     one session in front of one connection
+calling.py    from the method of a request to a call
+foreign.py    what the other side serves, by names or by a contract
+serving.py    streams, messages, standard input and output
+"""
+
+from __future__ import annotations
+
+from .bridge import Bridge
+from .dialect import ACP, LSP, MCP, PLAIN, Cancelling, Dialect
+from .foreign import Foreign, Remote, foreign
+from .serving import Gateway, Settings, connected, serve, serve_messages, serve_stdio
+from .session import Session
+
+__all__ = [
+    "ACP",
+    "LSP",
+    "MCP",
+    "PLAIN",
+    "Bridge",
+    "Cancelling",
+    "Dialect",
+    "Foreign",
+    "Gateway",
+    "Remote",
+    "Session",
+    "Settings",
+    "connected",
+    "foreign",
+    "serve",
+    "serve_messages",
+    "serve_stdio",
+]

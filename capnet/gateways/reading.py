@@ -1,0 +1,71 @@
+"""JSON texts of anybody: what is too deep, or has too many values, is refused before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from .bounds import Bounds
+
+__all__ = ["Unreadable", "read", "spelled"]
+
+_TEXTS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A text in quotes, or one that does not end. It always fits where a quote is, so nothing is looked at twice."""
+_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+
+
+class Unreadable(ValueError):
+    """A text is no JSON, or more than is taken.
+
+    Args:
+        too_much: it may be JSON.
+    """
+
+    def __init__(self, message: str, *, too_much: bool = False) -> None:
+        super().__init__(message)
+        self.too_much = too_much
+
+
+def read(text: str | bytes, bounds: Bounds) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: UTF-8, if it is bytes.
+
+    Raises:
+        Unreadable: it has none, or is out of bounds.
+    """
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        _check(text, bounds)
+        return json.loads(text, parse_constant=_no_constant)
+    except Unreadable:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("this is no JSON") from error
+
+
+def spelled(text: str | bytes) -> Any:
+    """The value of a JSON text that was read, with numbers as the texts by which they are written."""
+    return json.loads(text, parse_float=str, parse_int=str)
+
+
+def _check(text: str, bounds: Bounds) -> None:
+    opened = text.count("[") + text.count("{")
+    if opened <= bounds.max_depth and opened + text.count(",") < bounds.max_values:
+        return
+    bare = _TEXTS.sub("", text)
+    opened = bare.count("[") + bare.count("{")
+    if opened + bare.count(",") >= bounds.max_values:
+        raise Unreadable(f"a message has at most {bounds.max_values} values", too_much=True)
+    if opened > bounds.max_depth:
+        depth = 0
+        for one in _NO_BRACKETS.sub("", bare):
+            depth += 1 if one in "[{" else -1
+            if depth > bounds.max_depth:
+                raise Unreadable(f"a message is at most {bounds.max_depth} deep", too_much=True)
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(word)  # NaN and infinities are no JSON
