@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from anyio import move_on_after
-from anyio.abc import ByteStream
+from anyio import TASK_STATUS_IGNORED, move_on_after
+from anyio.abc import ByteStream, TaskStatus
 
 from capnet import Attestation, CapnetError, Connection, Host, connect
 from capnet.gateways.bounds import Bounds, Share
@@ -123,7 +123,12 @@ class Gateway:
 
 
 async def serve(
-    connection: Connection, stream: Stream, settings: Settings | None = None, *, share: Share | None = None
+    connection: Connection,
+    stream: Stream,
+    settings: Settings | None = None,
+    *,
+    share: Share | None = None,
+    task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the client at a stream of bytes until it goes.
 
@@ -132,6 +137,7 @@ async def serve(
         stream: stays open.
         settings: how it is spoken with.
         share: what its principal has.
+        task_status: of anyio; it has started when what the client is to implement is served.
     """
     settings = settings or Settings()
     framing = _FRAMINGS[settings.framing](settings.bounds.max_message)
@@ -140,6 +146,7 @@ async def serve(
         await stream.send(framing.framed(text))
 
     async with _bridge(connection, write, settings, share) as bridge:
+        task_status.started()
         try:
             while True:
                 for message in framing.feed(await stream.receive()):
@@ -210,11 +217,11 @@ async def connected(stream: Stream, settings: Settings | None = None) -> AsyncGe
             await ours.ping()
             (theirs,) = host.connections
 
-            async def talk() -> None:
-                await serve(theirs, stream, settings)
+            async def talk(*, task_status: TaskStatus[None]) -> None:
+                await serve(theirs, stream, settings, task_status=task_status)
                 await theirs.aclose("the program has gone")
 
-            tasks.start_soon(talk)
+            await tasks.start(talk)
             yield ours
 
 

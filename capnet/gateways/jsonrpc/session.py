@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 from capnet import CallCancelled, CapnetError, ResourceExhausted, Unavailable
 from capnet.gateways.bounds import Bounds, Share
@@ -144,12 +144,11 @@ class Session:
         if self._closed or not text.strip():
             return ()
         try:
-            message = read(text, self.bounds)
+            message: Any = read(text, self.bounds)
         except Unreadable as error:
             return self._sent([failure_text("null", INVALID if error.too_much else PARSE, str(error))])
-        if isinstance(message, list):
-            messages: list[Any] = message
-            return self._batch(messages, text)
+        if _is_array(message):
+            return self._batch(message, text)
         return self._message(message, lambda: spelled(text), None)
 
     def too_long(self) -> Sequence[Action]:
@@ -359,3 +358,7 @@ class Session:
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("the client has gone", reason="gone")
+
+
+def _is_array(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
