@@ -14,7 +14,7 @@ from typing import Any, Final
 
 __all__ = ["CORPUS", "TARGETS", "inputs", "seeds"]
 
-TARGETS: Final = ("framing", "decoding", "native", "hello", "conversion", "engine", "pair", "circle")
+TARGETS: Final = ("framing", "decoding", "native", "hello", "conversion", "engine", "pair", "circle", "jsonrpc")
 CORPUS: Final = Path(__file__).parent / "corpus"
 _VECTORS: Final = Path(__file__).parents[2] / "docs" / "reference" / "vectors.json"
 
@@ -40,5 +40,9 @@ def seeds(target: str) -> Iterator[bytes]:
             yield from (b"\x00" + bytes.fromhex(vector["hex"]) for vector in vectors["sessions"] if "hex" in vector)
         case "framing":  # one stream of one frame: every limit, and every length that is near one
             yield from (bytes((0, limit, 0, 3, size)) for limit in range(5) for size in range(12))
+        case "jsonrpc":  # a request that is answered, and one that is given up, in each dialect and framing
+            asks, gives_up = (0, 1, 0, 0, 0, 1, 0, 7, 1, 1), (0, 1, 0, 1, 1, 2, 9, 2, 7, 1, 1)
+            script = bytes((*asks, 4, 0, 5, 0, *asks, *gives_up))
+            yield from (bytes((0, dialect, framing)) + script for dialect in range(6) for framing in range(2))
         case _:
             pass

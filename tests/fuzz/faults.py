@@ -17,6 +17,8 @@ from capnet.engine.closing import Closing
 from capnet.engine.engine import Engine
 from capnet.engine.streams import InStream
 from capnet.errors import ProtocolViolation
+from capnet.gateways.bounds import Share
+from capnet.gateways.jsonrpc import Session
 from capnet.native import RUNS
 from capnet.wire import codec, framing, hello
 from tests.native.alone import pure_code_alone
@@ -195,6 +197,34 @@ def an_abort_is_said_twice(patch: pytest.MonkeyPatch) -> str:
     return "engine"
 
 
+def requests_are_answered_twice(patch: pytest.MonkeyPatch) -> str:
+    """A request that was answered is open still."""
+    patch.setattr(Session, "_drop", _yes)
+    return "jsonrpc"
+
+
+def what_was_sent_is_forgotten(patch: pytest.MonkeyPatch) -> str:
+    """What waits for the client does not count."""
+    patch.setattr(Session, "_count", _nothing)
+    return "jsonrpc"
+
+
+def the_share_of_a_principal_is_not_looked_at(patch: pytest.MonkeyPatch) -> str:
+    """Sessions of one principal do not know of each other."""
+    requested = Session._requested
+
+    def alone(self: Session, request: Any) -> Any:
+        share, self._share = self._share, Share()
+        try:
+            return requested(self, request)
+        finally:
+            share.calls += self._share.calls
+            self._share = share
+
+    patch.setattr(Session, "_requested", alone)
+    return "jsonrpc"
+
+
 def _shared(mutant: mutants.Patch, target: str) -> Fault:
     def fault(patch: pytest.MonkeyPatch) -> str:
         mutant(patch)
@@ -221,6 +251,9 @@ FAULTS: list[Fault] = [
     credit_is_not_checked,
     slots_without_end,
     an_abort_is_said_twice,
+    requests_are_answered_twice,
+    what_was_sent_is_forgotten,
+    the_share_of_a_principal_is_not_looked_at,
     *(
         _shared(mutant, "engine")
         for mutant in (
