@@ -49,7 +49,7 @@ def found(path: str) -> Any:
 
 def shown(path: str) -> str:
     """The name as a heading has it: without the package, and with the module where that is needed to import it."""
-    return path.removeprefix("capnet.").removeprefix("testing.").removeprefix("observe.").removeprefix("transport.")
+    return re.sub(r"^capnet\.(testing\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
 
 
 def signature(name: str, value: Any, *, made: bool = True) -> str:

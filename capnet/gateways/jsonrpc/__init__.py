@@ -12,7 +12,8 @@ serving.py    streams, messages, standard input and output
 
 from __future__ import annotations
 
-from .bridge import Bridge
+from capnet.gateways.bounds import Bounds
+
 from .dialect import ACP, LSP, MCP, PLAIN, Cancelling, Dialect
 from .foreign import Foreign, Remote, foreign
 from .serving import Gateway, Settings, connected, serve, serve_messages, serve_stdio
@@ -23,7 +24,7 @@ __all__ = [
     "LSP",
     "MCP",
     "PLAIN",
-    "Bridge",
+    "Bounds",
     "Cancelling",
     "Dialect",
     "Foreign",
