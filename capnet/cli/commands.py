@@ -14,6 +14,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "describe": "Print what can be called at a peer, as Python has it.",
     "call": "Call a method at a peer.",
     "mcp": "Offer what a host serves to agents, as MCP tools on stdin and stdout.",
+    "acp": "Run an agent that a host serves, for an editor.",
     "jsonrpc": "Offer what a host serves to programs that speak JSON-RPC 2.0.",
     "diff": "Say whether clients of one contract can work with another.",
     "plugin": "Look after the plugins of a host that runs.",

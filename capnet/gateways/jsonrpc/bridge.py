@@ -18,16 +18,18 @@ from capnet import CapnetError, Connection, Internal
 from capnet.gateways.tasks import tasks_of_block
 from capnet.gateways.values import Handles, check_travels
 
-from .calling import Begun, Calling, Method
+from .calling import Begins, Begun, Calling, Method
 from .foreign import Foreign, Remote, remote
 from .session import Action, Answered, Asked, Begin, Cancel, Close, Dropped, Request, Send, Session
 
-__all__ = ["GONE", "Bridge"]
+__all__ = ["GONE", "Bridge", "Profile"]
 
 GONE: Final = (EndOfStream, BrokenResourceError, ClosedResourceError, OSError)
 """What is raised by streams that have come to their end."""
 _log: Final = logging.getLogger("capnet.gateways.jsonrpc")
 
+Profile: TypeAlias = "Callable[[Connection, Bridge], Begins]"
+"""Makes, for one client, what begins the calls that it asks for."""
 _Write: TypeAlias = "Callable[[str], Awaitable[None]]"
 
 
@@ -44,6 +46,7 @@ class Bridge:
         methods: what the client may call, by the names it uses; None for `NAME.method` and `NAME/method` of whatever
             is served.
         remotes: contracts that the client implements, which are served to the other side of the connection.
+        profile: makes what decides in place of `methods` what is called, and serves what it wants.
     """
 
     def __init__(
@@ -54,12 +57,12 @@ class Bridge:
         *,
         methods: Mapping[str, Method] | None = None,
         remotes: Collection[Remote] = (),
+        profile: Profile | None = None,
     ) -> None:
         self._connection = connection
         self._session = session
         self._write = write
         self._handles = Handles(session.bounds.max_handles, self._function)
-        self._calling = Calling(connection, self._handles, session.bounds.max_handles, methods)
         self._running: dict[Request, CancelScope] = {}
         self._waiting: deque[Request] = deque()
         self._answers: dict[Asked, _Answer] = {}
@@ -73,9 +76,14 @@ class Bridge:
         self._telling = Lock()
         """What is told in an order is sent in it, also when there is no room for a while."""
         self._over = False
+        self._calling: Begins
+        if profile is not None:
+            self._calling = profile(connection, self)
+            return
+        self._calling = Calling(connection, self._handles, session.bounds.max_handles, methods)
         connection.serve(_Foreign(self))
         for one in remotes:
-            connection.serve(remote(one, self.ask_when_there_is_room))
+            connection.serve(remote(one, self.ask))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Bridge]:
@@ -89,6 +97,7 @@ class Bridge:
             finally:
                 self._over = True
                 self._act(self._session.end())
+                self._news()
 
     def feed(self, text: str | bytes | None) -> None:
         """Do what a message of the client's asks for; calls go on after this.
@@ -108,22 +117,27 @@ class Bridge:
         while self._running or self._texts:
             await self._room.wait()
 
-    async def ask(self, method: str, params: dict[str, Any] | list[Any] | None = None) -> Any:
-        """Call a method of the client's.
+    async def ask(self, method: str, params: Any = None, *, behind_news: bool = False) -> Any:
+        """Call a method of the client's, when it takes what it is sent.
 
         Args:
             method: as the client has it.
-            params: JSON, by name or by place.
+            params: a dict or a list, or None; what JSON cannot hold is a handle.
+            behind_news: wait for the end of what the client's notifications before its answer have led to.
 
         Raises:
             CapnetError: what the client answers; Internal, `unencodable_result`, when that cannot be passed on.
             Unavailable: it has gone. ResourceExhausted: it has not answered too many.
         """
-        asked, actions = self._session.ask(method, params)
-        answer = self._answers[asked] = _Answer()
-        self._act(actions)
+        async with self._telling:
+            await self.room()
+            asked, actions = self._session.ask(method, self.json(params))
+            answer = self._answers[asked] = _Answer()
+            self._act(actions)
         try:
             await answer.there.wait()
+            while behind_news and not answer.news.isdisjoint(self._running):
+                await self._room.wait()
         finally:
             del self._answers[asked]
             self._act(self._session.withdraw(asked))
@@ -132,30 +146,18 @@ class Bridge:
         check_travels(answer.result)
         return answer.result
 
-    def tell(self, method: str, params: dict[str, Any] | list[Any] | None = None) -> None:
-        """Send the client a notification.
-
-        Args and errors are those of `ask`.
-        """
-        self._act(self._session.tell(method, params))
-
-    async def ask_when_there_is_room(self, method: str, params: Any) -> Any:
-        """Ask, when the client takes what it is sent.
+    async def tell(self, method: str, params: Any = None) -> None:
+        """Send the client a notification, when it takes what it is sent; in the order of these calls.
 
         Args and errors are those of `ask`.
         """
         async with self._telling:
             await self.room()
-        return await self.ask(method, self._handles.json(params))
+            self._act(self._session.tell(method, self.json(params)))
 
-    async def tell_when_there_is_room(self, method: str, params: Any) -> None:
-        """Tell, when the client takes what it is sent.
-
-        Args and errors are those of `ask`.
-        """
-        async with self._telling:
-            await self.room()
-            self.tell(method, self._handles.json(params))
+    def json(self, value: Any) -> Any:
+        """A value as the client has it."""
+        return self._handles.json(value)
 
     # What the session says
 
@@ -181,6 +183,7 @@ class Bridge:
                 case Answered(asked, result, error):
                     if (answer := self._answers.get(asked)) is not None:
                         answer.result, answer.error = result, error
+                        answer.news = {request for request in self._running if request.id is None}
                         answer.there.set()
                 case Dropped(why):
                     _log.info("dropped of %s: %s", self._connection.peer_name or "a client", why)
@@ -267,7 +270,7 @@ class Bridge:
         """A function for the other side of the connection that calls a method of the client's."""
 
         async def function(*arguments: Any) -> Any:
-            return await self.ask_when_there_is_room(method, list(arguments))
+            return await self.ask(method, list(arguments))
 
         return function
 
@@ -275,10 +278,12 @@ class Bridge:
 class _Answer:
     """What somebody waits for."""
 
-    __slots__ = ("error", "result", "there")
+    __slots__ = ("error", "news", "result", "there")
 
     def __init__(self) -> None:
         self.there = Event()
+        self.news: set[Request] = set()
+        """Notifications that came before it and are worked on."""
         self.result: Any = None
         self.error: CapnetError | None = None
 
@@ -288,7 +293,7 @@ class _Foreign(Foreign):
         self._bridge = bridge
 
     async def request(self, method: str, params: dict[str, Any] | list[Any] | None = None) -> Any:
-        return await self._bridge.ask_when_there_is_room(method, params)
+        return await self._bridge.ask(method, params)
 
     async def notify(self, method: str, params: dict[str, Any] | list[Any] | None = None) -> None:
-        await self._bridge.tell_when_there_is_room(method, params)
+        await self._bridge.tell(method, params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from anyio import CancelScope
 
@@ -24,7 +24,7 @@ from capnet.gateways.values import Handles, arguments_of
 
 from .session import Request
 
-__all__ = ["Begun", "Calling", "Method"]
+__all__ = ["Begins", "Begun", "Calling", "Method"]
 
 MAX_NAMES: Final = 256
 """Served names that are kept after they were used; the one that was not used for longest goes first."""
@@ -34,6 +34,18 @@ Method: TypeAlias = "tuple[str, str]"
 """A served name, and a method of what is served there."""
 Begun: TypeAlias = "Callable[[], Awaitable[Any]]"
 """Waits for the result of a call that was made; gives it as JSON."""
+
+
+class Begins(Protocol):
+    """Decides what is called for a client."""
+
+    async def begin(self, request: Request) -> Begun:
+        """Make the call; gives what waits for its end. Later requests are looked at when it has returned.
+
+        Raises:
+            CapnetError: what the client is answered.
+        """
+        ...
 
 
 class Calling:
@@ -57,7 +69,7 @@ class Calling:
         self._of_handles: dict[str, ContractDescription] = {}
 
     async def begin(self, request: Request) -> Callable[[], Awaitable[Any]]:
-        """Make the call; gives what waits for its end."""
+        """See `Begins`."""
         if self._methods is None and request.method in (NEXT, RELEASE, DESCRIBE):
             return await self._own(request)
         name, method = self._found(request.method)

@@ -19,7 +19,7 @@ from capnet.gateways.sessions import Sessions, attested
 from capnet.gateways.stdio import standard_stream
 from capnet.gateways.tasks import tasks_of_block
 
-from .bridge import GONE, Bridge
+from .bridge import GONE, Bridge, Profile
 from .calling import Method
 from .dialect import PLAIN, Dialect
 from .foreign import Remote
@@ -57,6 +57,7 @@ class Settings:
             `NAME.method` and `NAME/method` of whatever is served.
         remotes: contracts that the client implements.
         bounds: of each session.
+        profile: decides in place of `methods` and `remotes` what is called; see `capnet.gateways.acp`.
     """
 
     dialect: Dialect = PLAIN
@@ -64,6 +65,7 @@ class Settings:
     methods: Mapping[str, Method] | None = None
     remotes: Collection[Remote] = ()
     bounds: Bounds = field(default_factory=Bounds)
+    profile: Profile | None = None
 
 
 class Gateway:
@@ -230,7 +232,9 @@ async def _bridge(
     connection: Connection, write: _Send, settings: Settings, share: Share | None
 ) -> AsyncGenerator[Bridge]:
     session = Session(settings.dialect, bounds=settings.bounds, share=share)
-    bridge = Bridge(connection, session, write, methods=settings.methods, remotes=settings.remotes)
+    bridge = Bridge(
+        connection, session, write, methods=settings.methods, remotes=settings.remotes, profile=settings.profile
+    )
     async with bridge.running():
         yield bridge
         with move_on_after(GRACE):
