@@ -274,6 +274,7 @@ async def test_what_a_program_may_not_do() -> None:
             ("terminal/output", {"sessionId": "other", "terminalId": number}, -32002),
             ("terminal/output", {"sessionId": [], "terminalId": {}}, -32002),
             ("terminal/create", {}, -32601),
+            ("terminal/create", {"sessionId": None}, -32601),
             ("session/request_permission", {"sessionId": "other"}, -32002),
             ("session/request_permission", {"sessionId": 1}, -32002),
             ("session/update", [1], -32602),
@@ -300,6 +301,13 @@ async def test_an_answer_that_opens_nothing(answer: Any) -> None:
         await speaker.write({"jsonrpc": "2.0", "id": (await speaker.read())["id"], "result": answer})
         error = {"code": -32800, "message": "x"}
         await speaker.write({"jsonrpc": "2.0", "id": (await speaker.read())["id"], "error": error})
+
+
+async def test_a_terminal_is_of_a_session() -> None:
+    ours, theirs = pipe()
+    async with connected(ours, client=MemClient()):
+        assert (await Speaker(theirs).fail("terminal/create", {"command": "ls"}))["code"] == -32602
+    await theirs.aclose()
 
 
 async def test_sessions_are_names_that_only_their_own_client_may_use() -> None:

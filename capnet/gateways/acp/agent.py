@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from anyio import Event
 
-from capnet import Connection, Internal, NotFound, ResourceExhausted, Unimplemented, Untyped, untyped
+from capnet import Connection, Internal, InvalidArgument, NotFound, ResourceExhausted, Unimplemented, Untyped, untyped
 from capnet.gateways.jsonrpc.bridge import Bridge
 from capnet.gateways.jsonrpc.calling import Begun
 from capnet.gateways.jsonrpc.session import Request
@@ -117,9 +117,11 @@ class Program:
         return client
 
     def _create(self, client: Untyped, params: dict[str, Any]) -> Begun:
+        session = params.get("sessionId")
+        if not isinstance(session, str):
+            raise InvalidArgument("sessionId is missing")
         if len(self._terminals) >= MAX_TERMINALS:
             raise ResourceExhausted(f"there are {MAX_TERMINALS} terminals already", reason="max_terminals")
-        session: str = params["sessionId"]
         made = client.call("create_terminal", params=without(params, "sessionId"))
 
         async def created() -> Any:
