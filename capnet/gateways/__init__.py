@@ -4,6 +4,7 @@ It owns one folder a protocol, and uses the library as any program would, throug
 engine, a frame or a session of capnet's. Every foreign session is one capnet connection of its own, so policy, limits,
 restrictions, revocation and events hold for it as for any peer. Read `jsonrpc/session.py` first.
 
+    acp/          the Agent Client Protocol: editors and agents
     jsonrpc/      JSON-RPC 2.0, both ways
     mcp/          the Model Context Protocol: methods of what is served are tools
     sessions.py   a connection for each client, with what is proven about it

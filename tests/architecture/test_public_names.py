@@ -17,6 +17,7 @@ ENTRY = re.compile(r"^<!-- ([\w.]+)\.(\w+)(?:\(\))?(?: <)?(?::[^>]*)? -->$", re.
 DOORS = (
     "capnet",
     "capnet.blocking",
+    "capnet.gateways.acp",
     "capnet.gateways.jsonrpc",
     "capnet.native",
     "capnet.observe",
