@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "mcp": "Offer what a host serves to agents, as MCP tools on stdin and stdout.",
     "acp": "Run an agent that a host serves, for an editor.",
     "jsonrpc": "Offer what a host serves to programs that speak JSON-RPC 2.0.",
+    "gateway": "Offer what a host serves in a protocol that a package has added.",
     "diff": "Say whether clients of one contract can work with another.",
     "plugin": "Look after the plugins of a host that runs.",
     "new": "Make the files of a new plugin.",
