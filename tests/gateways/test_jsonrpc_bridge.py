@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from capnet import (
@@ -385,6 +389,52 @@ class Policy:
 
     async def admit(self, request: Admission) -> bool | Denied:
         return request.name != "with/slash" or Denied("it is not for you")
+
+
+async def test_who_a_client_is_comes_from_its_socket(tmp_path: Path) -> None:
+    listeners = [
+        await anyio.create_unix_listener(f"{tmp_path}/socket"),
+        *(await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners,
+    ]
+    async with office() as (host, _), Gateway(host) as gateway, anyio.create_task_group() as tasks:
+        for listener in listeners:
+            tasks.start_soon(listener.serve, gateway.serve)
+        async with await anyio.connect_unix(f"{tmp_path}/socket") as stream:
+            assert await Speaker(stream).ask("odd.Odd.noted") == []
+            (connection,) = host.connections
+            proven = connection.attestation
+            assert (proven.transport, proven.uid, proven.pid) == ("jsonrpc", os.getuid(), os.getpid())
+            await stream.send_eof()
+            await connection.wait_closed()
+        port = listeners[1].extra(anyio.abc.SocketAttribute.local_port)
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            assert await Speaker(stream).ask("odd.Odd.noted") == []
+            (connection,) = host.connections
+            assert connection.attestation.uid is None
+            assert (connection.attestation.address or "").startswith("127.0.0.1:")
+        tasks.cancel_scope.cancel()
+    for listener in listeners:
+        await listener.aclose()
+
+
+async def test_whole_messages() -> None:
+    """As those of a WebSocket are, in both directions."""
+    asked: deque[str | bytes] = deque([b'{"jsonrpc": "2.0", "id": 1, "method": "odd.Odd.noted"}', "{", ""])
+    answers: list[str] = []
+
+    async def receive() -> str | bytes:
+        await anyio.lowlevel.checkpoint()
+        if not asked:
+            raise anyio.EndOfStream
+        return asked.popleft()
+
+    async def send(text: str) -> None:
+        answers.append(text)
+
+    async with office() as (host, _), Gateway(host) as gateway:
+        await gateway.serve_messages(receive, send, GUEST)
+    answers.sort()
+    assert json.loads(answers[0])["result"] == [] and json.loads(answers[1])["error"]["code"] == -32700
 
 
 async def test_policy_holds_for_clients() -> None:

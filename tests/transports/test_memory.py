@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.testing.transports import Recorder
-from capnet.transport import Transport
+from capnet.transport import Attestation, Transport
 from capnet_transports.memory import memory_pair, scheme
 from tests.transports.door import Door
 
@@ -32,6 +32,14 @@ async def test_name_is_free_again_after_close() -> None:
     with pytest.raises(Unavailable) as caught:
         await scheme.connect("name")
     assert caught.value.reason == "no_listener"
+
+
+async def test_who_is_behind_it_may_be_said() -> None:
+    door, who = Door(), Attestation(transport="elsewhere", principal="ann")
+    async with door.open(await scheme.listen("name", door.accept)):
+        ours = await scheme.connect("name", attestation=who)
+        theirs = await door.next()
+        assert theirs.attestation is who and ours.attestation.transport == "memory"
 
 
 async def test_name_is_taken() -> None:
