@@ -113,7 +113,7 @@ class Registry:
         close: called with a `Hosted` whose close hook is due; runs it in a task.
     """
 
-    __slots__ = ("_by_name", "_close", "_subscribers", "_waiters", "fallbacks", "opener")
+    __slots__ = ("_by_name", "_close", "_followers", "_subscribers", "_waiters", "fallbacks", "opener")
 
     def __init__(self, close: Callable[[Hosted], None]) -> None:
         self.fallbacks = Fallbacks()
@@ -124,6 +124,7 @@ class Registry:
         self._close = close
         self._subscribers: dict[int, Subscriber] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
+        self._followers: dict[object, Callable[[str], None]] = {}
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(self._by_name.values())
@@ -154,6 +155,12 @@ class Registry:
                 del self._waiters[name]
 
         return forget
+
+    def when_changed(self, tell: Callable[[str], None]) -> Callable[[], None]:
+        """Call `tell` with each name that is served, replaced or ended. Returns a function that ends it."""
+        key = object()
+        self._followers[key] = tell
+        return lambda: cast("None", self._followers.pop(key, None))
 
     def serve(
         self,
@@ -214,6 +221,7 @@ class Registry:
             served.append(registration)
             for wake in tuple(self._waiters.get(name, ())):
                 wake()
+            self._changed(name)
         return handle, served, replaced
 
     def prepare(
@@ -269,6 +277,7 @@ class Registry:
         hosted.served = registration.name
         for subscriber in tuple(self._subscribers.values()):
             subscriber.registration_replaced(registration, old)
+        self._changed(registration.name)
         return old
 
     def end(self, registration: Registration, reason: str) -> None:
@@ -280,6 +289,7 @@ class Registry:
             subscriber.registration_ended(registration, reason)
         registration.hosted.unserve(registration.spec.name)
         registration.hosted.release(self._close)
+        self._changed(registration.name)
 
     def owned_by(self, handle: ServeHandle) -> list[Registration]:
         """The registrations that are still this handle's."""
@@ -296,6 +306,10 @@ class Registry:
             NotFound: it is not served.
         """
         return [self._served(contract if isinstance(contract, str) else contract_spec(contract).name)]
+
+    def _changed(self, name: str) -> None:
+        for tell in tuple(self._followers.values()):
+            tell(name)
 
     def _served(self, name: str) -> Registration:
         registration = self._by_name.get(name)

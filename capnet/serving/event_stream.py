@@ -31,7 +31,7 @@ from capnet.session.session import Session
 
 from .names import Names
 
-__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "EventStream", "check_grant"]
+__all__ = ["EVENTS_GRANT", "MAX_EVENT_STREAMS", "EventStream", "EventStreams", "check_grant"]
 
 EVENTS_GRANT: Final = "capnet.events"
 """The grant with which a peer sees the events of the host and of all its connections."""
@@ -43,6 +43,40 @@ _KINDS: Final[dict[str, type[Event]]] = {
     if isinstance(kind := getattr(known, name), type) and issubclass(kind, Event) and kind is not Event
 }
 _ENVELOPE: Final = frozenset(field.name for field in fields(Event))
+
+
+class EventStreams:
+    """The streams of news that one peer has of its connection; there are few of them."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def check(self) -> None:
+        """Nothing, while there may be one more.
+
+        Raises:
+            ResourceExhausted: `max_event_streams`.
+        """
+        if self._session.publisher.event_streams >= MAX_EVENT_STREAMS:
+            self._session.strike("max_event_streams")
+            raise ResourceExhausted(
+                f"{MAX_EVENT_STREAMS} streams of events are open already", reason="max_event_streams"
+            )
+
+    def take(self) -> None:
+        """One more.
+
+        Raises:
+            ResourceExhausted: `max_event_streams`.
+        """
+        self.check()
+        self._session.publisher.event_streams += 1
+
+    def give(self) -> None:
+        """One less."""
+        self._session.publisher.event_streams -= 1
 
 
 class EventStream(Reader[dict[str, Any]]):
@@ -57,7 +91,18 @@ class EventStream(Reader[dict[str, Any]]):
         InvalidArgument: `unknown_event`. ResourceExhausted: `max_event_streams`, `max_observers`.
     """
 
-    __slots__ = ("__weakref__", "_call", "_feed", "_names", "_open", "_session", "_stream", "_told", "_wide")
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_feed",
+        "_names",
+        "_open",
+        "_session",
+        "_stream",
+        "_streams",
+        "_told",
+        "_wide",
+    )
 
     def __init__(self, names: Names, call: int, kinds: Sequence[str]) -> None:
         session = names.session
@@ -70,17 +115,14 @@ class EventStream(Reader[dict[str, Any]]):
         self._wide = session.bus.parent is not None and EVENTS_GRANT in session.attestation.grants
         bus = session.bus.parent if self._wide and session.bus.parent is not None else session.bus
         self._feed = bus.feed(tuple({_kind(name): None for name in kinds}))
-        if session.publisher.event_streams >= MAX_EVENT_STREAMS:
-            session.strike("max_event_streams")
-            raise ResourceExhausted(
-                f"{MAX_EVENT_STREAMS} streams of events are open already", reason="max_event_streams"
-            )
+        self._streams = EventStreams(session)
+        self._streams.check()
         try:
             self._feed.open()
         except ValueError as error:
             raise ResourceExhausted("too many observe already", reason="max_observers") from error
         self._open = True
-        session.publisher.event_streams += 1
+        self._streams.take()
 
     async def __anext__(self) -> dict[str, Any]:
         if not self._stream:
@@ -102,7 +144,7 @@ class EventStream(Reader[dict[str, Any]]):
         if self._open:
             self._open = False
             self._feed.close()
-            self._session.publisher.event_streams -= 1
+            self._streams.give()
 
     def __del__(self) -> None:
         self._close()  # a stream whose call ended before it could begin

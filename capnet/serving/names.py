@@ -81,6 +81,16 @@ class Names:
 
         return forget
 
+    def when_changed(self, tell: Callable[[str], None]) -> Callable[[], None]:
+        """Call `tell` with each name that is served, replaced or ended from now on. Returns a function that ends it."""
+        following = [registry.when_changed(tell) for registry in self.registries]
+
+        def forget() -> None:
+            for end in following:
+                end()
+
+        return forget
+
     async def wait_served(self, name: str, seconds: float) -> None:
         """Until the name is served, or the time is over."""
         served = Signal()

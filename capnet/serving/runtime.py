@@ -19,6 +19,7 @@ from capnet.references.reference import Reference
 from capnet.registry import Facet, implementation_of
 from capnet.session.session import Session
 
+from .changes import NameChanges
 from .event_stream import EventStream, check_grant
 from .names import Names, names_of
 
@@ -103,6 +104,17 @@ class Runtime(Cap, name="capnet.Runtime"):
         """
         ...
 
+    @stream
+    def changes(self) -> Stream[int]:
+        """A number that rises each time the other side serves, replaces or ends a name that the asker may have.
+
+        What there is then `describe` tells. Changes that follow each other faster than they are read are one.
+
+        Raises:
+            ResourceExhausted: too many of these streams, and of those of events, are open.
+        """
+        ...
+
 
 class RuntimeService(Runtime):
     """The server side; one serves every connection. What it tells is guarded like the names themselves."""
@@ -149,6 +161,10 @@ class RuntimeService(Runtime):
     def events(self, kinds: list[str] | None = None, *, ctx: CallContext = INJECT) -> Stream[dict[str, Any]]:
         """See `Runtime`."""
         return EventStream(names_of(ctx), ctx.call_id, kinds or ())
+
+    def changes(self, *, ctx: CallContext = INJECT) -> Stream[int]:
+        """See `Runtime`."""
+        return NameChanges(names_of(ctx))
 
 
 def _in_figures(session: Session) -> dict[str, Any]:

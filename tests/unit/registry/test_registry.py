@@ -153,6 +153,19 @@ def test_waiting_for_a_name() -> None:
     assert woken == ["one"] and not ledger.registry._waiters
 
 
+def test_following_all_names() -> None:
+    ledger = Ledger()
+    told: list[str] = []
+    forget = ledger.registry.when_changed(told.append)
+    handle = ledger.serve(MemThing())
+    ledger.registry.commit(ledger.registry.prepare(MemThing()))
+    handle.close()
+    forget()
+    forget()
+    ledger.serve(MemThing())
+    assert told == ["test.Thing"] * 3 and not ledger.registry._followers
+
+
 def test_a_subscriber_that_leaves_is_told_no_more() -> None:
     ledger = Ledger()
     handle = ledger.serve(MemThing())
