@@ -49,7 +49,10 @@ def found(path: str) -> Any:
 
 def shown(path: str) -> str:
     """The name as a heading has it: without the package, and with the module where that is needed to import it."""
-    return re.sub(r"^capnet\.(testing\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
+    name = path.removeprefix("capnet.")
+    for module in ("observe.", "testing.", "toolbox.", "transport."):
+        name = name.removeprefix(module)
+    return name
 
 
 def signature(name: str, value: Any, *, made: bool = True) -> str:

@@ -25,6 +25,7 @@ DOORS = (
     "capnet.plugins",
     "capnet.testing",
     "capnet.testing.simulate",
+    "capnet.toolbox",
     "capnet.transport",
 )
 """The modules whose `__all__` is public, as docs/reference/api.md says."""
