@@ -5,13 +5,14 @@ It owns the command line: words in, lines and an exit code out. It uses the libr
 
     commands.py      the list of commands
     application.py   help, completion, and how a command is loaded and run
+    running.py       … and run, also without them
     options.py       options that several commands have, as dataclasses
     peer.py          … those of a connection
     output.py        … and how things are printed
     exits.py         exit codes, and errors as lines
 
 Each command is a function in a module of its name, which is imported when the command runs, so that the help stays
-quick. The demo needs the library only; all others need the extra `cli`.
+quick. The demo, and `capnet mcp URL` without options, need the library only; all others need the extra `cli`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ def _run(words: Sequence[str]) -> int:
         from capnet.cli.demo import command
 
         return command(words[1:])
+    if words[:1] == ["mcp"] and len(words) == 2 and not words[1].startswith("-"):  # agents wait for it to start
+        from capnet.cli.mcp import command as serve
+
+        return serve(words[1])
     try:
         from capnet.cli.application import run
     except ImportError as error:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +15,10 @@ from typer.main import get_command
 
 import capnet
 from capnet.cli.commands import COMMANDS
-from capnet.cli.exits import Exit, failure_of, report
+from capnet.cli.exits import Exit
 from capnet.cli.options import flat
 from capnet.cli.output import Output
+from capnet.cli.running import called
 from capnet.nearest import nearest
 
 __all__ = ["load", "main_command", "run"]
@@ -105,17 +105,4 @@ def _without_command(
 def _call(name: str, command: Callable[..., Any], arguments: Mapping[str, Any]) -> int:
     """Run a command with its arguments; returns the exit code."""
     as_json = any(isinstance(argument, Output) and argument.json for argument in arguments.values())
-    try:
-        if iscoroutinefunction(command):
-            import anyio
-
-            ended = anyio.run(partial(command, **arguments))
-        else:
-            ended = command(**arguments)
-    except Exception as error:
-        failure = failure_of(error)
-        if failure is None:
-            raise
-        report(f"capnet {name}", failure, as_json=as_json)
-        return failure.exit_code
-    return Exit.OK if ended is None else int(ended)
+    return called(name, partial(command, **arguments), as_json=as_json)

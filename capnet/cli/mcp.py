@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import capnet
 from capnet.cli.peer import Peer
+from capnet.cli.running import called
 from capnet.gateways.mcp import Session, serve_stdio
 
-__all__ = ["mcp"]
+__all__ = ["command", "mcp"]
 
 
 async def mcp(peer: Peer) -> None:
@@ -17,3 +21,11 @@ async def mcp(peer: Peer) -> None:
     """
     async with peer.open() as connection:
         await serve_stdio(connection, Session("capnet", capnet.__version__))
+
+
+def command(url: str) -> int:
+    """The same without options, and so without what reads them, which takes longer than all the rest.
+
+    Returns the exit code.
+    """
+    return called("mcp", partial(mcp, Peer(url, token=os.environ.get("CAPNET_TOKEN") or None)))

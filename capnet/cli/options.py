@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_type_hints
 
+import typer
+
 __all__ = ["flat"]
 
 
@@ -51,7 +53,7 @@ def flat(command: Callable[..., object], call: Callable[[Mapping[str, Any]], obj
 
 
 def _parameters(group: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
+    hints = get_type_hints(group, localns={"typer": typer}, include_extras=True)
     return [
         inspect.Parameter(
             field.name,

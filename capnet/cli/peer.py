@@ -7,15 +7,17 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
-import typer
 from anyio import fail_after
 
 from capnet.cli.exits import Exit, Stop
 from capnet.connection.connect import connect
 from capnet.connection.connection import Connection
 from capnet.errors import CapnetError, DeadlineExceeded, InvalidArgument, Unavailable
+
+if TYPE_CHECKING:  # its annotations are read by `flat`, and a command that has its words already needs none
+    import typer
 
 __all__ = ["Peer", "given"]
 

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
-from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,18 +26,11 @@ from .options import in_development, note_own_option
 from .retry import Retry, retry_of, trying
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from capnet_transports.options import ConnectOptions
 
-__all__ = [
-    "GRACE",
-    "OWN",
-    "begin",
-    "connect",
-    "find_scheme",
-    "known_schemes",
-    "memory_ends",
-    "opened",
-]
+__all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "opened"]
 
 GROUP: Final = "capnet.transports"
 GRACE: Final = 1.0
@@ -395,6 +387,8 @@ def _own(name: str) -> TransportScheme:
 
 @lru_cache(maxsize=1)
 def _points() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # takes as long as a tenth of all else
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

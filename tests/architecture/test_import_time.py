@@ -40,6 +40,12 @@ def test_import_leaves_heavy_modules_alone() -> None:
     assert LAZY.isdisjoint(fresh_import("capnet")[2])
 
 
+def test_a_server_for_agents_starts_with_what_it_needs() -> None:
+    """Its client waits for it, and there is one for each client."""
+    left_out = {"importlib.metadata", "pydantic", "rich", "structlog", "trio", "typer"}
+    assert left_out.isdisjoint(fresh_import("capnet.cli.mcp, capnet_transports.unix")[2])
+
+
 def test_import_is_within_its_budget() -> None:
     """In calls, of which the second run counts: the first may have to compile."""
     ours, theirs = ([fresh_import(module, counting=True)[0] for _ in range(2)][1] for module in ("capnet", "asyncio"))
