@@ -16,7 +16,7 @@ import anyio
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.transport import HIGH_WATER, LOW_WATER, Attestation, Listener, Receiver, Transport, TransportScheme
 from capnet_transports.loops import Schedule, running, soon
-from capnet_transports.options import NoOptions, refuse_others
+from capnet_transports.options import MemoryOptions, NoOptions, refuse_others
 
 __all__ = ["MemoryTransport", "memory_pair", "scheme"]
 
@@ -178,8 +178,8 @@ class MemoryListener(Listener):
 
 class _MemoryScheme:
     async def connect(self, rest: str, /, **options: Any) -> Transport:
-        refuse_others("memory", options, NoOptions)
-        return connect(rest)
+        refuse_others("memory", options, MemoryOptions)
+        return connect(rest, **options)
 
     async def listen(self, rest: str, accept: Callable[[Transport], object], /, **options: Any) -> Listener:
         refuse_others("memory", options, NoOptions)

@@ -10,6 +10,7 @@ from capnet.errors import InvalidArgument
 from capnet.nearest import nearest
 
 if TYPE_CHECKING:
+    from capnet.transport import Attestation
     from capnet_transports.certificates import Certificate
     from capnet_transports.nats_access import UserName
     from capnet_transports.tokens import Token
@@ -39,6 +40,12 @@ class ExecOptions(StdioOptions, total=False):
     """`exec:`; see `exec.spawn`."""
 
     stdout: Output
+
+
+class MemoryOptions(TypedDict, total=False):
+    """`memory:`; see `memory.connect`."""
+
+    attestation: Attestation
 
 
 class UnixOptions(TypedDict, total=False):
@@ -80,8 +87,8 @@ class NatsOptions(TypedDict, total=False):
     ca: Trust | None
 
 
-class ConnectOptions(ExecOptions, UnixOptions, WebSocketOptions, NatsOptions, total=False):
-    """What all schemes that come with capnet take to connect; `memory:` and `fd:` take nothing."""
+class ConnectOptions(ExecOptions, MemoryOptions, UnixOptions, WebSocketOptions, NatsOptions, total=False):
+    """What all schemes that come with capnet take to connect; `fd:` takes nothing."""
 
 
 class UnixListenOptions(TypedDict, total=False):

@@ -209,7 +209,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_host_and_not_answered() -> N
 async def test_serve_and_unserve_are_told() -> None:
     async with office() as host, client(host) as one, anyio.create_task_group() as tasks:
         await one.tell("notifications/initialized")
-        tasks.start_soon(one.bridge.follow, 0.01)
+        tasks.start_soon(one.bridge.follow)
         await one.tools()
         host.serve(MemOdd(), name="more")
         assert (await one.read())["method"] == "notifications/tools/list_changed"

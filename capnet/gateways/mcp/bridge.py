@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final, TypeAlias, cast
 
-from anyio import CancelScope, sleep
+from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from capnet import (
@@ -21,15 +21,15 @@ from capnet import (
     ContractDescription,
     NotFound,
     PermissionDenied,
-    ResourceExhausted,
     Unavailable,
     Unimplemented,
     Untyped,
     describe,
 )
 from capnet.gateways.collecting import collected, text_of
-from capnet.gateways.values import Handles, arguments_of
+from capnet.gateways.values import arguments_of
 
+from .held import Held
 from .session import Action, Call, Cancel, List, Request, Send, Session
 from .tools import NEXT, Tool, tools_of
 
@@ -54,17 +54,19 @@ class Bridge:
         session: what the client says goes through it.
         write: sends a message to the client; it may wait until there is room.
         tasks: in which calls run; the owner cancels them at the end.
+        held: what the client has beside this session, where it has several.
     """
 
-    def __init__(self, connection: Connection, session: Session, write: _Write, tasks: TaskGroup) -> None:
+    def __init__(
+        self, connection: Connection, session: Session, write: _Write, tasks: TaskGroup, held: Held | None = None
+    ) -> None:
         self._connection = connection
         self._session = session
         self._write = write
         self._tasks = tasks
-        self._handles = Handles()
+        self._held = held or Held(connection)
+        self._handles = self._held.handles
         self._running: dict[tuple[type, str | int], CancelScope] = {}
-        self._known: dict[tuple[str, int], ContractDescription] = {}  # by served name and generation
-        self._of_handles: dict[str, ContractDescription] = {}
 
     async def feed(self, text: str | bytes) -> None:
         """Do what a message of the client's asks for; calls go on after this."""
@@ -84,22 +86,16 @@ class Bridge:
                     scope = self._running[action.request.key] = CancelScope()
                     self._tasks.start_soon(self._run, action, scope)
 
-    async def follow(self, every: float = 2.0) -> None:
-        """Tell the client when other names are served, until the connection ends.
+    async def follow(self) -> None:
+        """Tell the client when there are other tools, until this is cancelled.
 
-        Args:
-            every: seconds between two looks. A peer is not told of names unless it may know of the whole host, so the
-                host is asked.
+        Raises:
+            Unavailable: the connection has ended.
         """
-        before: object = None
-        with suppress(Unimplemented, PermissionDenied):
-            while True:
-                with suppress(ResourceExhausted):  # the host is busy: look again later
-                    names = await self._connection.runtime().describe()
-                    if before is not None and names != before:
-                        await self.act(self._session.changed())
-                    before = names
-                await sleep(every)
+        await self._held.news.follow(self._changed)
+
+    async def _changed(self) -> None:
+        await self.act(self._session.changed())
 
     async def _run(self, action: List | Call, scope: CancelScope) -> None:
         request = action.request
@@ -156,14 +152,14 @@ class Bridge:
         known: dict[tuple[str, int], ContractDescription] = {}
         for name, told in sorted(served.items()):
             key = (name, told.get("generation", 0))
-            contract = self._known.get(key)
+            contract = self._held.served.get(key)
             if contract is None:
                 with suppress(NotFound, PermissionDenied):  # it went meanwhile
                     contract = await self._describe(name, told)
             if contract is not None:
                 known[key] = contract
-        self._known = known
-        tools = {tool.name: tool for each in self._of_handles.values() for tool in tools_of(each, None)}
+        self._held.served = known
+        tools = {tool.name: tool for each in self._held.contracts.values() for tool in tools_of(each, None)}
         for (name, _), contract in known.items():
             for tool in tools_of(contract, name):
                 same = tools.get(tool.name)  # of handles with a contract of that name
@@ -185,10 +181,10 @@ class Bridge:
         _find(value, found)
         for capability in found:
             name = capability.contract_name
-            if name not in self._of_handles and len(self._of_handles) < MAX_CONTRACTS:
+            if name not in self._held.contracts and len(self._held.contracts) < MAX_CONTRACTS:
                 with suppress(Unimplemented, NotFound, PermissionDenied):
-                    self._of_handles[name] = await describe(capability)
-                    await self.act(self._session.changed())
+                    self._held.contracts[name] = await describe(capability)
+                    self._held.news.tell()
         return self._handles.json(value)
 
     async def _collected(self, request: Request, reader: AsyncIterator[Any]) -> Sequence[Send]:

@@ -129,6 +129,10 @@ class Session:
             message: object = read(text, self._bounds)
         except Unreadable as error:
             return [_failure(None, Refused(INVALID if error.too_much else PARSE, str(error)))]
+        return self.take(message)
+
+    def take(self, message: object) -> Sequence[Action]:
+        """The same, of a message that was read already: the value of a JSON text."""
         if not isinstance(message, dict):  # batches are no part of the protocol any more
             return [_failure(None, Refused(INVALID, "a message is one object"))]
         return self._message(cast("Json", message))
@@ -136,6 +140,11 @@ class Session:
     def too_long(self) -> Sequence[Action]:
         """A message was too long to be kept, and was passed over."""
         return [_failure(None, Refused(INVALID, f"a message has at most {self.max_message} bytes"))]
+
+    @property
+    def listens(self) -> bool:
+        """Whether the client waits for news by a request of the newer protocol."""
+        return bool(self._subscribed)
 
     def listed(self, request: Request, tools: Sequence[Json]) -> Sequence[Send]:
         """Answer a `List`.
