@@ -8,8 +8,8 @@ from functools import partial
 from itertools import count
 from typing import Any, Final
 
-from anyio import Lock
-from anyio.abc import TaskGroup
+from anyio import Event, Lock, sleep_forever
+from anyio.abc import TaskGroup, TaskStatus
 
 from capnet.connection.connect import connect
 from capnet.connection.connection import Connection
@@ -226,19 +226,29 @@ class FunctionSource(HostSource):
     def __init__(self, functions: Collection[Function]) -> None:
         self._functions = {function.name: function for function in functions}
         super().__init__(Host())
+        self._ended = Event()
 
     async def open(self, tasks: TaskGroup, changed: Callable[[], None]) -> None:
         """See `Source`."""
         self._host = Host()
-        for function in self._functions.values():
-            self._host.serve(function.implementation, name=function.name)
-        await self._host.__aenter__()
+        self._ended = Event()
+        await tasks.start(self._serve)
         await super().open(tasks, changed)
 
     async def close(self) -> None:
-        """See `Source`."""
+        """See `Source`. With the tasks the host has ended."""
         await super().close()
-        await self._host.__aexit__(None, None, None)
+        await self._ended.wait()
+
+    async def _serve(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            async with self._host as host:
+                for function in self._functions.values():
+                    host.serve(function.implementation, name=function.name)
+                task_status.started()
+                await sleep_forever()
+        finally:
+            self._ended.set()
 
     async def all(self, asked: Asked) -> Collection[Offered]:
         """See `Source`."""

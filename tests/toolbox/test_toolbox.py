@@ -519,7 +519,9 @@ async def test_a_toolbox_can_be_restricted_like_anything_else() -> None:
 async def test_a_closed_toolbox_opens_again() -> None:
     box = every()
     assert (await box.call("add", {"a": 1, "b": 1})).value == 2
+    life = box._life
     await box.aclose()
     await box.aclose()
+    assert life is not None and life.failure is None
     assert (await box.call("add", {"a": 1, "b": 2})).value == 3
     await box.aclose()

@@ -10,11 +10,12 @@ from typing import Any, Final, cast
 
 from .session import PREFIX, STATELESS
 
-__all__ = ["Mismatch", "check_headers", "is_stateless", "within"]
+__all__ = ["METHOD", "NAME", "VERSION", "Mismatch", "check_headers", "encoded", "is_stateless", "named_in", "within"]
 
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
 _NAMED: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """Methods whose requests say what they are about, and under which name."""
+_SAFE: Final = re.compile(r"[ -~]+")
 _ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 
 
@@ -46,10 +47,22 @@ def check_headers(headers: Mapping[str, str], message: Mapping[str, Any]) -> Non
         raise Mismatch(number, f"{VERSION} is not what the message says")
     if headers.get(METHOD) != method:
         raise Mismatch(number, f"{METHOD} is not what the message says")
-    key = _NAMED.get(method) if isinstance(method, str) else None
-    named = None if key is None else within(message, "params", key)
+    named = named_in(method, message.get("params"))
     if named is not None and _decoded(headers.get(NAME)) != named:
         raise Mismatch(number, f"{NAME} is not what the message says")
+
+
+def named_in(method: Any, params: Any) -> Any:
+    """What the parameters of a request are about, where the headers say it as well; None where not."""
+    key = _NAMED.get(method) if isinstance(method, str) else None
+    return None if key is None else within(params, key)
+
+
+def encoded(value: str) -> str:
+    """A text as a header has it: in base64, where it would not arrive as it is."""
+    if _SAFE.fullmatch(value) and value == value.strip() and not _ENCODED.fullmatch(value):
+        return value
+    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
 
 
 def within(message: Any, *names: str) -> Any:
@@ -65,10 +78,10 @@ def _version(message: Mapping[str, Any]) -> Any:
 
 def _decoded(value: str | None) -> str | None:
     """What a header stands for that may be written in base64; None when it stands for nothing."""
-    encoded = None if value is None else _ENCODED.fullmatch(value)
-    if encoded is None:
+    wrapped = None if value is None else _ENCODED.fullmatch(value)
+    if wrapped is None:
         return value
     try:
-        return base64.b64decode(encoded[1], validate=True).decode()
+        return base64.b64decode(wrapped[1], validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
