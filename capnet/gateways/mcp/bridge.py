@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from itertools import count
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from anyio import CancelScope
 from anyio.abc import TaskGroup
@@ -33,8 +33,13 @@ from .held import Held
 from .session import Action, Call, Cancel, List, Request, Send, Session
 from .tools import NEXT, Tool, tools_of
 
+if TYPE_CHECKING:
+    from capnet.toolbox import Outcome, Toolbox, ToolDescription
+
 __all__ = ["Bridge"]
 
+BOX: Final = "tools.Toolbox"
+"""The contract of toolboxes, whose tools are tools here; their methods are none."""
 MAX_CONTRACTS: Final = 256
 """Contracts of handles whose methods are tools."""
 _log: Final = logging.getLogger("capnet.gateways.mcp")
@@ -114,7 +119,11 @@ class Bridge:
             await thing.aclose()
 
     async def _list(self, request: Request) -> Sequence[Send]:
-        return self._session.listed(request, [tool.data() for tool in (await self._tools()).values()] + _NEXT)
+        tools = await self._tools()
+        told = [tool.data() for tool in tools.values()]
+        if self._held.boxes is not None:
+            told += [one for one in await self._held.boxes.data() if one["name"] not in tools]
+        return self._session.listed(request, told + _NEXT)
 
     async def _call(self, action: Call) -> Sequence[Send]:
         if action.tool == NEXT:
@@ -127,7 +136,10 @@ class Bridge:
             return await self._collected(action.request, reader)
         tool = (await self._tools()).get(action.tool)
         if tool is None:
-            return self._session.unknown(action.request, f"there is no tool {action.tool[:100]!r}")
+            found = None if self._held.boxes is None else await self._held.boxes.find(action.tool)
+            if found is None:
+                return self._session.unknown(action.request, f"there is no tool {action.tool[:100]!r}")
+            return await self._use(action, *found)
         given = dict(action.arguments)
         target = await self._target(tool, given)
         arguments = arguments_of(tool.method, given, self._handles)
@@ -137,6 +149,27 @@ class Bridge:
         if tool.streams:
             return await self._collected(action.request, result)
         return self._session.called(action.request, *_told({"result": await self._json(result)}))
+
+    async def _use(self, action: Call, box: Toolbox, tool: ToolDescription) -> Sequence[Send]:
+        """Call a tool of a toolbox."""
+        from .boxes import taken
+
+        arguments, beside = taken(tool, action.arguments, self._handles)
+        outcome: Outcome | None = None
+        if tool.streams or "cursor" in beside:
+            outcome = await box.call(tool.name, arguments, **beside)
+        else:
+            async with aclosing(box.run(tool.name, arguments, **beside)) as steps:
+                async for step in steps:
+                    if step.progress is not None:
+                        done, total = step.progress.done, step.progress.total
+                        await self.act(self._session.progress(action.request, done, step.progress.message, total))
+                    outcome = step.outcome
+        assert outcome is not None  # the last step has it
+        if tool.streams:
+            return await self._collected(action.request, outcome.value)
+        more = {} if outcome.next is None else {"next": outcome.next}
+        return self._session.called(action.request, *_told({"result": await self._json(outcome.value), **more}))
 
     async def _target(self, tool: Tool, given: dict[str, Any]) -> Untyped:
         if tool.target is not None and tool.handle not in given:
@@ -150,7 +183,10 @@ class Bridge:
         """All that can be called now, by name."""
         served = cast("dict[str, dict[str, Any]]", await self._connection.runtime().describe())
         known: dict[tuple[str, int], ContractDescription] = {}
+        await self._held.toolboxes([name for name, told in served.items() if told.get("contract") == BOX])
         for name, told in sorted(served.items()):
+            if told.get("contract") == BOX:
+                continue
             key = (name, told.get("generation", 0))
             contract = self._held.served.get(key)
             if contract is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from anyio import Event, Lock, sleep
 
 from capnet import Connection, ContractDescription, PermissionDenied, ResourceExhausted, Unimplemented
 from capnet.gateways.tasks import tasks_of_block
 from capnet.gateways.values import Handles
+
+if TYPE_CHECKING:
+    from .boxes import Boxes
 
 __all__ = ["Held", "News"]
 
@@ -78,6 +81,7 @@ class Held:
         handles: of what it was given.
         served: what is known of what is served, by name and generation.
         contracts: those of handles, by name; their methods are tools.
+        boxes: toolboxes that are served; None when there never was one.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -85,4 +89,14 @@ class Held:
         self.handles = Handles()
         self.served: dict[tuple[str, int], ContractDescription] = {}
         self.contracts: dict[str, ContractDescription] = {}
+        self.boxes: Boxes | None = None
         self.news = News(connection)
+
+    async def toolboxes(self, names: Collection[str]) -> None:
+        """These names are toolboxes; what there is about them is loaded with the first."""
+        if self.boxes is None and names:
+            from .boxes import Boxes
+
+            self.boxes = Boxes(self.connection)
+        if self.boxes is not None:
+            await self.boxes.serve(frozenset(names))

@@ -176,16 +176,17 @@ class Session:
         """Answer a request that could not be worked on."""
         return self._refuse(request, Refused(INTERNAL, message))
 
-    def progress(self, request: Request, done: int, message: str) -> Sequence[Send]:
+    def progress(self, request: Request, done: float, message: str, total: float | None = None) -> Sequence[Send]:
         """Report how far a call is, if the client wants to know.
 
         Args:
             done: rises with each report.
+            total: what it will be at the end, if that is known.
         """
         if request.token is None or request.key not in self._open:
             return ()
         report = {"progressToken": request.token, "progress": done, "message": message}
-        return [_notice("notifications/progress", report)]
+        return [_notice("notifications/progress", report if total is None else {**report, "total": total})]
 
     def changed(self) -> Sequence[Send]:
         """Tell the client that there are other tools now, if it wants to know."""

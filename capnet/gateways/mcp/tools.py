@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from capnet import ContractDescription, MethodDescription
 
-__all__ = ["NEXT", "Tool", "tools_of"]
+__all__ = ["NEXT", "Tool", "is_name", "output_schema", "tools_of"]
 
 NEXT: Final = "capnet.next"
 """The tool that reads on in a stream."""
@@ -41,30 +41,48 @@ class Tool:
             taken["properties"] = {self.handle: {**_HANDLE, "description": doc}, **taken["properties"]}
             if self.target is None:
                 taken["required"] = [self.handle, *taken["required"]]
-        told: dict[str, Any] = {"name": self.name, "inputSchema": taken, "outputSchema": self._output()}
+        told: dict[str, Any] = {
+            "name": self.name,
+            "inputSchema": taken,
+            "outputSchema": output_schema(self.method.result_schema(), streams=self.streams),
+        }
         if self.method.doc:
             told["description"] = self.method.doc
         if self.method.idempotent:
             told["annotations"] = {"idempotentHint": True}
         return told
 
-    def _output(self) -> dict[str, Any]:
-        result = self.method.result_schema()
-        top: dict[str, Any] = {key: result.pop(key) for key in ("$schema", "$defs") if key in result}
-        if "$defs" in top:
-            top["$defs"] = {name: _with_handles(one) for name, one in top["$defs"].items()}
-        properties: dict[str, Any] = {"result": _with_handles(result)}
-        if self.streams:
-            items = _with_handles(result["items"] if self.method.kind == "call" else result.get("items", result))
-            rest = {**_HANDLE, "description": f"There are more: {NEXT} gives them."}
-            properties = {"result": {"type": "array", "items": items}, "next": rest}
-        return {**top, "type": "object", "properties": properties, "required": ["result"]}
-
     @property
     def streams(self) -> bool:
         """It gives a stream."""
         shape = self.method.result
         return self.method.kind == "stream" or (not isinstance(shape, str) and shape[0] == "stream")
+
+
+def output_schema(result: dict[str, Any], *, streams: bool = False, pages: bool = False) -> dict[str, Any]:
+    """The schema of an answer: an object that has the result.
+
+    Args:
+        result: schema of what is given.
+        streams: it is a stream; the schema is that of an array, or of one item.
+        pages: it is one page.
+    """
+    top: dict[str, Any] = {key: result.pop(key) for key in ("$schema", "$defs") if key in result}
+    if "$defs" in top:
+        top["$defs"] = {name: _with_handles(one) for name, one in top["$defs"].items()}
+    properties: dict[str, Any] = {"result": _with_handles(result)}
+    if streams:
+        rest = {**_HANDLE, "description": f"There are more: {NEXT} gives them."}
+        items = _with_handles(result.get("items", result))
+        properties = {"result": {"type": "array", "items": items}, "next": rest}
+    elif pages:
+        properties["next"] = {"type": "string", "description": "There are more: call it again with this as `cursor`."}
+    return {**top, "type": "object", "properties": properties, "required": ["result"]}
+
+
+def is_name(name: str) -> bool:
+    """Whether a tool may have a name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def tools_of(contract: ContractDescription, target: str | None) -> Iterator[Tool]:
@@ -78,9 +96,7 @@ def tools_of(contract: ContractDescription, target: str | None) -> Iterator[Tool
     for method in contract.methods.values():
         name = f"{target or contract.name}.{method.name}"
         shown = {one.name: one for one in method.parameters.values() if not _holds(one.type, ("callable", "sink"))}
-        if not _NAME.fullmatch(name) or any(
-            one.required and one.name not in shown for one in method.parameters.values()
-        ):
+        if not is_name(name) or any(one.required and one.name not in shown for one in method.parameters.values()):
             continue
         handle = "" if target is not None else "cap"
         while handle in shown:
