@@ -38,7 +38,7 @@ def from_schema(value: Any, schema: Any, definitions: _Schema, handles: Handles)
         }
     if isinstance(value, list):
         part = _first(choices, "array")
-        items: list[Any] = value
+        items: list[Any] = [*cast("Any", value)]
         places = part.get("prefixItems", ())
         made = [from_schema(*pair, definitions, handles) for pair in zip(items, places, strict=False)]
         made += [from_schema(item, part.get("items"), definitions, handles) for item in items[len(made) :]]

@@ -33,10 +33,9 @@ from capnet.streams.channel import channel
 from .approval import Approve, ToolRequest, approved
 from .audit import Redact, ToolCalled, shown
 from .contract import Outcome, Page, Progress, Step, Toolbox, ToolDescription, ToolFilter, ToolSummary
-from .functions import function_of
 from .life import Life
 from .rules import Asked, Rates, Rule, check_grants, fits, lacking, matches, rule_for
-from .served import FunctionSource, HostSource, PeerSource
+from .served import sources_of
 from .source import Extras, Offered, Source
 
 __all__ = ["ToolboxServer", "toolbox"]
@@ -92,7 +91,7 @@ class ToolboxServer(Toolbox):
         approve: Approve | None,
         redact: Redact | None,
     ) -> None:
-        self._sources = _sources(parts)
+        self._sources = sources_of(parts)
         self._only = (only,) if isinstance(only, str) else only
         self._rules = dict(rules)
         self._approve = approve
@@ -364,26 +363,6 @@ class _Timed(Reader[Any]):
     async def aclose(self) -> None:
         """Want no more."""
         await self._items.aclose()
-
-
-def _sources(parts: Collection[object]) -> list[Source]:
-    """What tools come from; all functions together are one."""
-    sources: list[Source] = []
-    functions: list[Callable[..., Any]] = []
-    for part in parts:
-        if isinstance(part, Host):
-            sources.append(HostSource(part))
-        elif isinstance(part, Connection):
-            sources.append(PeerSource(part))
-        elif hasattr(part, "one") and hasattr(part, "all"):
-            sources.append(cast("Source", part))
-        elif callable(part):
-            functions.append(part)
-        else:
-            raise InvalidArgument(f"a toolbox is made of hosts, connections and functions, not of {part!r}"[:300])
-    if functions:
-        sources.append(FunctionSource([function_of(function) for function in functions]))
-    return sources
 
 
 def _asked(ctx: CallContext) -> Asked:

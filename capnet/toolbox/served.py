@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from anyio import Event, Lock, sleep_forever
 from anyio.abc import TaskGroup, TaskStatus
@@ -23,11 +23,11 @@ from capnet.serving.runtime import describe
 from capnet.transport import Attestation, Listener
 
 from .contract import Toolbox
-from .functions import METHOD, Function
+from .functions import METHOD, Function, function_of
 from .rules import PLAIN, Asked, Rule
-from .source import Extras, Offered, tool_of
+from .source import Extras, Offered, Source, tool_of
 
-__all__ = ["FunctionSource", "HostSource", "PeerSource"]
+__all__ = ["sources_of"]
 
 _ITSELF: Final = contract_spec(Toolbox).name
 _numbers: Final = count(1)
@@ -276,3 +276,27 @@ async def _one(reached: _Reached, name: str) -> Offered | None:
     served, _, method = name.rpartition(".")
     known = await reached.find(served) if served else None
     return None if known is None else known.tool(name, method)
+
+
+def sources_of(parts: Collection[object]) -> list[Source]:
+    """Where the tools of these come from; all functions together are one source.
+
+    Raises:
+        ContractError: a function cannot be a tool. InvalidArgument: a part is none.
+    """
+    sources: list[Source] = []
+    functions: list[Callable[..., Any]] = []
+    for part in parts:
+        if isinstance(part, Host):
+            sources.append(HostSource(part))
+        elif isinstance(part, Connection):
+            sources.append(PeerSource(part))
+        elif hasattr(part, "one") and hasattr(part, "all"):
+            sources.append(cast("Source", part))
+        elif callable(part):
+            functions.append(part)
+        else:
+            raise InvalidArgument(f"a toolbox is made of hosts, connections and functions, not of {part!r}"[:300])
+    if functions:
+        sources.append(FunctionSource([function_of(function) for function in functions]))
+    return sources
