@@ -45,7 +45,7 @@ class ExecOptions(StdioOptions, total=False):
 class MemoryOptions(TypedDict, total=False):
     """`memory:`; see `memory.connect`."""
 
-    attestation: Attestation
+    attestation: Attestation | None
 
 
 class UnixOptions(TypedDict, total=False):
