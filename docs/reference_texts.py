@@ -53,6 +53,7 @@ def shown(path: str) -> str:
     for module in ("observe.", "testing.", "toolbox.", "transport."):
         name = name.removeprefix(module)
     return name
+    return re.sub(r"^capnet\.(testing\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
 
 
 def signature(name: str, value: Any, *, made: bool = True) -> str:

@@ -14,4 +14,6 @@ restrictions, revocation and events hold for it as for any peer. Read `jsonrpc/s
     values.py     values as JSON has them, and back; handles
     collecting.py streams for those who have none
     stdio.py      standard input and output; tasks.py: tasks of a block
+    mcp/        the Model Context Protocol: methods of what is served are tools
+    capnweb/    Cap'n Web: programs and pages in JavaScript call objects, and are called
 """

@@ -19,6 +19,7 @@ DOORS = (
     "capnet.blocking",
     "capnet.gateways.acp",
     "capnet.gateways.jsonrpc",
+    "capnet.gateways.capnweb",
     "capnet.native",
     "capnet.observe",
     "capnet.plugin",
