@@ -153,7 +153,7 @@ def _own(state: object) -> object:
 # For type checkers the two are `abstractmethod`, which they know by its name only: mypy takes it from the import.
 # Pyright passes over that, and an editor shows the texts below.
 if 0:
-    from abc import abstractmethod as call  # type: ignore[unreachable]
+    from abc import abstractmethod as call
     from abc import abstractmethod as stream
 call = abstractmethod
 """Declare a method of the contract that answers once; it must be `async def`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from capnet.contract import Cap
 
 __all__ = ["HOLD", "Fallback", "Fallbacks"]
 
@@ -17,7 +19,7 @@ class _Hold:
         return "HOLD"
 
 
-HOLD: Final[Any] = _Hold()
+HOLD: Final = cast("Cap", _Hold())
 """A fallback handler returns it to have the peer wait until somebody serves the name it asks for."""
 
 

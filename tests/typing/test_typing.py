@@ -1,9 +1,13 @@
-"""What mypy and pyright say: nothing of good contracts, implementations and clients, and each planted mistake."""
+"""What mypy and pyright say: nothing of good contracts, implementations and clients, and each planted mistake.
+
+Nor of any page: its Python blocks are one program. Where a page has a second one, that may have the same names.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +22,16 @@ ROOT = HERE.parents[1]
 CLEAN = ("contract.py", "server.py", "client.py")
 MISTAKES = "mistakes.py"
 FILES = [HERE / name for name in (*CLEAN, MISTAKES)]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+AGAIN = """# mypy: disable-error-code="no-redef"
+# pyright: reportRedeclaration=false, reportDuplicateImport=false
+"""
+DOCUMENTS = [
+    page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if page.parent.name != "reference" and BLOCK.search(page.read_text(encoding="utf-8"))
+]
+"""Those of the reference have blocks from docstrings: parts of programs, to be read."""
 
 Findings = dict[str, dict[int, str]]
 """File name → line → what the checker says of it."""
@@ -37,32 +51,47 @@ def run(*command: object, **environment: str) -> str:
     return done.stdout
 
 
+def files_in(folder: Path) -> list[Path]:
+    """What is checked: copies of the files, and a file for each page."""
+    for path in FILES:
+        shutil.copy(path, folder)
+    for page in DOCUMENTS:
+        text = AGAIN + "".join(BLOCK.findall(page.read_text(encoding="utf-8")))
+        (folder / name_of(page)).write_text(text, encoding="utf-8")
+    return [folder / path.name for path in FILES] + [folder / name_of(page) for page in DOCUMENTS]
+
+
+def name_of(page: Path) -> str:
+    """Of the file for a page."""
+    return f"page_{re.sub('[^a-z]', '_', str(page.relative_to(ROOT).with_suffix('')).lower())}.py"
+
+
 def mypy(tmp: Path) -> Findings:
     """Errors of `mypy --strict` with no other settings."""
-    found: Findings = {path.name: {} for path in FILES}
+    files = files_in(tmp)
+    found: Findings = {path.name: {} for path in files}
     options = ["--strict", "--config-file=", "--python-version=3.11", "--output=json", f"--cache-dir={tmp}"]
-    for line in run("mypy", *options, *FILES, MYPYPATH=f"{ROOT}{os.pathsep}{HERE}").splitlines():
+    for line in run("mypy", *options, *files, MYPYPATH=f"{ROOT}{os.pathsep}{tmp}").splitlines():
         item: dict[str, Any] = json.loads(line)
         path = (ROOT / item["file"]).resolve()
-        if item["severity"] == "error" and path in FILES:
+        if item["severity"] == "error" and path in files:
             found[path.name][item["line"]] = item["message"]
     return found
 
 
 def pyright(tmp: Path) -> Findings:
     """Errors of pyright in strict mode with no other settings; it takes files only from below its settings."""
-    found: Findings = {path.name: {} for path in FILES}
-    for path in FILES:
-        shutil.copy(path, tmp)
+    files = files_in(tmp)
+    found: Findings = {path.name: {} for path in files}
     settings = {
-        "include": [path.name for path in FILES],
+        "include": [path.name for path in files],
         "extraPaths": [str(ROOT)],
         "typeCheckingMode": "strict",
         "pythonVersion": "3.11",
     }
     (tmp / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     report = json.loads(run("pyright", "-p", tmp, "--pythonpath", sys.executable, "--outputjson"))
-    assert report["summary"]["filesAnalyzed"] == len(FILES)
+    assert report["summary"]["filesAnalyzed"] == len(files)
     for item in report["generalDiagnostics"]:
         if item["severity"] == "error":
             found[Path(item["file"]).name][item["range"]["start"]["line"] + 1] = item["message"]
@@ -85,6 +114,12 @@ def marked_lines() -> list[int]:
 def test_good_code_is_clean(findings: Findings, name: str) -> None:
     """No plugin, no cast, no ignore is needed."""
     assert findings[name] == {}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_on_a_page_is_clean(findings: Findings, page: Path) -> None:
+    """In the forms that the page shows, without a note for the checker."""
+    assert findings[name_of(page)] == {}
 
 
 def test_every_planted_mistake_is_found(findings: Findings) -> None:
