@@ -49,11 +49,7 @@ def found(path: str) -> Any:
 
 def shown(path: str) -> str:
     """The name as a heading has it: without the package, and with the module where that is needed to import it."""
-    name = path.removeprefix("capnet.")
-    for module in ("observe.", "testing.", "toolbox.", "transport."):
-        name = name.removeprefix(module)
-    return name
-    return re.sub(r"^capnet\.(testing\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
+    return re.sub(r"^capnet\.(testing\.|toolbox\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
 
 
 def signature(name: str, value: Any, *, made: bool = True) -> str:
