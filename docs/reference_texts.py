@@ -49,7 +49,7 @@ def found(path: str) -> Any:
 
 def shown(path: str) -> str:
     """The name as a heading has it: without the package, and with the module where that is needed to import it."""
-    return re.sub(r"^capnet\.(testing\.|toolbox\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
+    return re.sub(r"^capnet\.(testing\.|tokens\.|toolbox\.|observe\.|transport\.|gateways\.\w+\.)?", "", path)
 
 
 def signature(name: str, value: Any, *, made: bool = True) -> str:

@@ -26,6 +26,7 @@ DOORS = (
     "capnet.plugins",
     "capnet.testing",
     "capnet.testing.simulate",
+    "capnet.tokens",
     "capnet.toolbox",
     "capnet.transport",
 )
