@@ -15,7 +15,7 @@ from capnet import Attestation, Cap, CapnetError, Connection, Host, ResourceExha
 
 from .bounds import Bounds
 from .bridge import Bridge
-from .door import Door, Scope, headers_of
+from .door import Door, Scope, chosen, headers_of
 from .guests import Guests
 from .lending import lent_kinds
 from .session import Session
@@ -118,8 +118,7 @@ class Capnweb:
                 attestation = self._door.attestation(scope, headers)
                 found = await self._enter(stack, attestation)
                 if isinstance(found, Connection):
-                    offered = [one for one in scope.get("subprotocols", ()) if one.startswith("capnet.token.")]
-                    await send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+                    await send({"type": "websocket.accept", "subprotocol": chosen(scope.get("subprotocols", ()))})
                     await Socket(found, self._session(True), receive, send).run(self._main, self._kinds)
                     return
             status, words = found

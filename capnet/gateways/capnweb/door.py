@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from capnet import Attestation, InvalidArgument
 
-__all__ = ["Door", "Scope", "headers_of"]
+__all__ = ["Door", "Scope", "chosen", "headers_of"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -88,7 +88,7 @@ class Door:
 
     def _is_shown(self, scope: Scope, headers: Mapping[str, list[str]]) -> bool:
         if scope["type"] == "websocket":
-            offered = [one.strip().removeprefix(TOKEN) for one in scope.get("subprotocols", ()) if TOKEN in one]
+            offered = [one.removeprefix(TOKEN) for one in scope.get("subprotocols", ()) if one.startswith(TOKEN)]
         else:
             offered = [one.partition(" ")[2].strip() for one in headers.get("authorization", [])]
         expected = (self._token or "").encode()
@@ -101,6 +101,11 @@ def _name(header: str) -> str:
     if name.startswith("["):
         return name.partition("]")[0].removeprefix("[")
     return name if name.count(":") > 1 else name.partition(":")[0]
+
+
+def chosen(offered: Sequence[str]) -> str | None:
+    """The subprotocol that a WebSocket gets, for browsers want one of those that they offer: if it can be, no token."""
+    return next((one for one in offered if not one.startswith(TOKEN)), offered[0] if offered else None)
 
 
 def headers_of(scope: Scope) -> dict[str, list[str]]:
