@@ -133,6 +133,9 @@ class Lounge(Cap, name="web.Lounge"):
     async def box(self) -> Sink[str]: ...
 
     @call
+    async def moment_box(self) -> Sink[dt.datetime]: ...
+
+    @call
     async def boxed(self) -> list[str]: ...
 
     @call
@@ -276,6 +279,10 @@ class MemLounge(Lounge):
     async def box(self) -> Sink[str]:
         sink, lines = channel(str)
         self.lines = lines
+        return sink
+
+    async def moment_box(self) -> Sink[dt.datetime]:
+        sink, self.moments_in = channel(dt.datetime)
         return sink
 
     async def boxed(self) -> list[str]:

@@ -522,7 +522,11 @@ async def test_a_map_over_nothing_and_over_one() -> None:
             assert await one.ask(square) == found
 
 
+_THREE = ["remap", 0, [], [], [["remap", 0, [], [], [["pipeline", 0]]]]]
 NO_MAPS: list[Any] = [
+    [[[_THREE]]],
+    [{"a": _THREE}],
+    [["pipeline", -1, ["square"], [_THREE]]],
     [["pipeline", 0]] * 33,
     [["remap", 0, [], [], [["remap", 0, [], [], [["pipeline", 0]]]]]],
     [["pipeline", 5]],
@@ -549,6 +553,8 @@ async def test_a_map_leads_to_no_more_values_than_it_may() -> None:
         found = await one.error(["remap", numbers, [], [], [[[0] * 200]]])
         assert one.session.counts.work < 20_000
         assert (found["code"], found["reason"]) == ("resource_exhausted", "max_values")
+        maps = [["remap", numbers, [], [], [[[0] * 10]]] for _ in range(20)]
+        assert (await one.error([maps]))["reason"] == "max_values"
         too_many = one.push(lounge("same", [list(range(101))]))
         assert (await one.error(["remap", too_many, [], [], [["pipeline", 0]]]))["reason"] == "max_map"
 
@@ -617,6 +623,25 @@ async def test_a_sink_that_is_given_back_before_its_end_is_broken_off() -> None:
         one.says(["release", -1, 1])
         assert (await one.error(lounge("boxed")))["code"] == "cancelled"
         assert await one.over() == {"imports": 1}
+
+
+async def test_what_is_written_is_by_the_contract() -> None:
+    """Moments are, where they are declared; what is no data is refused, and the stream goes on."""
+    async with client() as one:
+        bad: dict[str, list[Any]] = {"box": [["date", 0], ["export", -1]], "moment_box": [["export", -1]]}
+        for method, items in bad.items():
+            (_, number) = await one.ask(lounge(method))
+            for item in items:
+                error = await one.error(["pipeline", number, ["write"], [item]])
+                assert error["code"] == "invalid_argument"
+            good: Any = "x" if method == "box" else ["date", 0]
+            assert await one.ask(["pipeline", number, ["write"], [good]]) is None
+            assert (await one.error(["pipeline", number, ["flush"], []]))["code"] == "unimplemented"
+            assert await one.ask(["pipeline", number, ["close"], []]) is None
+            assert (await one.error(["pipeline", number, ["write"], [good]]))["reason"] == "closed"
+            one.says(["release", number, 1])
+        assert await one.ask(lounge("boxed")) == [["x"]]
+        assert [moment.timestamp() async for moment in one.lounge.moments_in] == [0]
 
 
 async def test_moments_in_a_stream() -> None:

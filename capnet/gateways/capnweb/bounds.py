@@ -17,7 +17,7 @@ class Bounds:
         max_message: longest message, and longest body of a batch; a longer one ends the session.
         max_depth: nesting of an expression; a deeper one ends the session.
         max_values: values in a message; with more the session ends. As many may be put together of results, more
-            fail `resource_exhausted/max_values`, and four times as many are looked at for one `map`.
+            fail `resource_exhausted/max_values`, and four times as many are looked at for the maps in it.
         work_burst: values that are looked at beside those in messages, at once; after these nothing is read for a
             while.
         work_rate: how many of these in a second after that.

@@ -31,7 +31,7 @@ from .evaluation import Evaluation
 from .lending import Lent, lend
 from .moving import ClientSink, Inflow, PipeReader, done, pump
 from .session import Session
-from .shapes import incoming, outgoing
+from .shapes import Declared, incoming, outgoing
 from .streams import Readable
 from .values import UNDEFINED
 
@@ -205,6 +205,9 @@ class Bridge:
 
     def write(self, sink: Any, method: str, arguments: list[Any], answer: Cell) -> None:
         """See `Work`."""
+        declared = sink if isinstance(sink, Declared) else Declared(sink, "any", {})
+        if method != "abort":
+            arguments = [incoming(one, declared.item, declared.scope, self) for one in arguments]
         next(one for one in self._inflows.values() if one.sink is sink).put(method, arguments, answer)
 
     # --- what is the client's: see `Lender` ---

@@ -1,15 +1,17 @@
 """What expressions stand for: trees of a `Reader` become values, by calls at the host and at the client.
 
-A call leaves as soon as what it is made on and what it is made with are there, and calls on one capability leave in the
-order in which they came.
+A call leaves as soon as what it is made on and what it is made with are there; those that can leave do so in the order
+in which they came.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from weakref import WeakKeyDictionary
+
+from anyio import move_on_after
 
 from capnet import (
     Cap,
@@ -19,6 +21,7 @@ from capnet import (
     MethodDescription,
     NotFound,
     Sink,
+    Unavailable,
     Unimplemented,
     Untyped,
     describe,
@@ -28,7 +31,7 @@ from .actions import MAIN, Stub
 from .cells import Cell, all_of
 from .expressions import Path, Reader, Remap, Unfit, Use
 from .lending import FUNCTION, stub_of
-from .mapping import Mapped
+from .mapping import VALUES, Mapped, Within
 from .messages import BadMessage
 from .moving import thrown
 from .session import Session
@@ -37,6 +40,10 @@ from .streams import Pipe
 from .values import UNDEFINED
 
 __all__ = ["Evaluation", "Work"]
+
+PATIENCE: Final = 5.0
+"""Seconds in which it is to be told what can be called on a capability; its issuer may be far away, and other calls
+wait meanwhile."""
 
 
 class Work(Lender, Protocol):
@@ -79,23 +86,27 @@ class Evaluation:
 
     def begin(self, cell: Cell, tree: Any) -> None:
         """Settle a cell with what a tree stands for."""
-        cell.follow(self.value(tree))
+        cell.follow(self.value(tree, Within(0, [VALUES * self._session.bounds.max_values])))
 
-    def value(self, tree: Any) -> Cell:
-        """What a tree stands for."""
+    def value(self, tree: Any, within: Within) -> Cell:
+        """What a tree stands for.
+
+        Args:
+            within: the maps that it is in.
+        """
         if isinstance(tree, Use):
-            return self._property(tree) if tree.arguments is None else self._call(tree, tree.arguments)
+            return self._at(tree.source, tree.path) if tree.arguments is None else self._call(tree, within)
         if isinstance(tree, Remap):
-            return self._map(tree)
-        return self._gathered(tree)
+            return self._map(tree, within)
+        return self._gathered(tree, within)
 
     # --- trees of data ---
 
-    def _gathered(self, tree: Any) -> Cell:
+    def _gathered(self, tree: Any, within: Within) -> Cell:
         """The same data, with a value in the place of each node."""
         result = Cell(self._session.turn)
         found: dict[int, Cell] = {}
-        error = self._find(tree, found)
+        error = self._find(tree, found, within)
         if error is not None:
             result.fail(error)
         elif not found:
@@ -115,20 +126,17 @@ class Evaluation:
             all_of(self._session.turn, list(found.values()), go_on)
         return result
 
-    def _find(self, tree: Any, found: dict[int, Cell]) -> CapnetError | None:
+    def _find(self, tree: Any, found: dict[int, Cell], within: Within) -> CapnetError | None:
         if isinstance(tree, list | dict):
             parts: Any = cast("dict[str, Any]", tree).values() if isinstance(tree, dict) else cast("Any", tree)
-            return next((error for one in parts if (error := self._find(one, found)) is not None), None)
+            return next((error for one in parts if (error := self._find(one, found, within)) is not None), None)
         if isinstance(tree, Unfit):
             return tree.error
         if isinstance(tree, Use | Remap):
-            found[id(tree)] = self.value(tree)
+            found[id(tree)] = self.value(tree, within)
         return None
 
     # --- properties ---
-
-    def _property(self, use: Use) -> Cell:
-        return self._at(use.source, use.path)
 
     def _at(self, source: Cell, path: Path) -> Cell:
         """What stands at a path in what a cell will hold."""
@@ -175,9 +183,9 @@ class Evaluation:
 
     # --- calls ---
 
-    def _call(self, use: Use, arguments: list[Any]) -> Cell:
+    def _call(self, use: Use, within: Within) -> Cell:
         result = Cell(self._session.turn)
-        given = self._gathered(arguments)
+        given = self._gathered(use.arguments, within)
         source, path = use.source, use.path
         if source.done and source.value is MAIN:
             try:
@@ -266,9 +274,12 @@ class Evaluation:
 
         async def ask() -> ContractDescription:
             try:
-                self._known[target] = await describe(target)
+                with move_on_after(PATIENCE):
+                    self._known[target] = await describe(target)
             finally:
                 del self._asked[target]
+            if target not in self._known:
+                raise Unavailable(f"nobody has told in {PATIENCE:g} s what can be called on this", reason="timeout")
             return self._known[target]
 
         self._work.run(ask, cell, forgettable=False)
@@ -276,7 +287,7 @@ class Evaluation:
 
     # --- map ---
 
-    def _map(self, remap: Remap, depth: int = 0, left: list[int] | None = None) -> Cell:
+    def _map(self, remap: Remap, within: Within) -> Cell:
         source = self._at(remap.source, remap.path)
         result = Cell(self._session.turn)
 
@@ -285,14 +296,14 @@ class Evaluation:
                 result.fail(source.error)
                 return
             try:
-                Mapped(self, self._session, remap, depth, left).begin(source.value, result)
+                Mapped(self, self._session, remap, within).begin(source.value, result)
             except CapnetError as error:
                 result.fail(error)
 
         source.when_done(go_on)
         return result
 
-    def instruction(self, reader: Reader, instruction: Any, depth: int, left: list[int]) -> Cell:
+    def instruction(self, reader: Reader, instruction: Any, within: Within) -> Cell:
         """See `Instructions`."""
         cell = Cell(self._session.turn)
         try:
@@ -301,7 +312,7 @@ class Evaluation:
             cell.fail(InvalidArgument(f"an instruction of a map: {error}"))
             return cell
         self._session.counts.work += reader.count
-        return self._map(tree, depth + 1, left) if isinstance(tree, Remap) else self.value(tree)
+        return self.value(tree, within)
 
     def later(self, step: Callable[[], None]) -> None:
         """See `Instructions`."""

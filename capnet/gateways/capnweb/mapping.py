@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from capnet import CapnetError, InvalidArgument, ResourceExhausted
@@ -13,7 +14,7 @@ from .messages import BadMessage
 from .session import Session
 from .values import UNDEFINED
 
-__all__ = ["Mapped"]
+__all__ = ["VALUES", "Mapped", "Within"]
 
 DEPTH: Final = 2
 """Of maps in maps."""
@@ -22,20 +23,32 @@ PAUSE: Final = 4096
 AT_ONCE: Final = 16
 """Elements that are worked on at once; in a map in a map it is one."""
 VALUES: Final = 4
-"""How many times the values of a message one map may lead to."""
+"""How many times the values of a message the maps in it may lead to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The maps that something is in.
+
+    Attributes:
+        depth: how many.
+        left: a list with the number of values that may still be looked at, in all of them.
+    """
+
+    depth: int
+    left: list[int]
 
 
 class Instructions(Protocol):
     """Works out the instructions."""
 
-    def instruction(self, reader: Reader, instruction: Any, depth: int, left: list[int]) -> Cell:
+    def instruction(self, reader: Reader, instruction: Any, within: Within) -> Cell:
         """The value of one.
 
         Args:
             reader: of it.
             instruction: its expression.
-            depth: maps that it is in.
-            left: values that may still be looked at.
+            within: the maps that it is in.
         """
         ...
 
@@ -51,18 +64,15 @@ class Mapped:
         instructions: works them out.
         session: of the client.
         remap: what is to be done.
-        depth: maps that it is in.
-        left: values that may still be looked at, in all of them.
+        within: the maps that it is in.
 
     Raises:
         ResourceExhausted, InvalidArgument: it has too many instructions, or none.
     """
 
-    def __init__(
-        self, instructions: Instructions, session: Session, remap: Remap, depth: int, left: list[int] | None
-    ) -> None:
+    def __init__(self, instructions: Instructions, session: Session, remap: Remap, within: Within) -> None:
         bounds = session.bounds
-        if depth >= DEPTH:
+        if within.depth >= DEPTH:
             raise ResourceExhausted(f"maps are in at most {DEPTH - 1} other", reason="max_map_depth")
         if len(remap.instructions) > bounds.max_instructions:
             raise ResourceExhausted(f"a map has at most {bounds.max_instructions} instructions", reason="max_map")
@@ -71,8 +81,8 @@ class Mapped:
         self._instructions = instructions
         self._session = session
         self._remap = remap
-        self._depth = depth
-        self._left = left or [VALUES * bounds.max_values]
+        self._within = Within(within.depth + 1, within.left)
+        self._left = within.left
         self._values: list[Any] = []
         self._results: list[Any] = []
         self._next = self._running = 0
@@ -98,7 +108,7 @@ class Mapped:
         self._go_on(result, many)
 
     def _go_on(self, result: Cell, many: bool) -> None:
-        at_once = AT_ONCE if self._depth == 0 else 1
+        at_once = AT_ONCE if self._within.depth == 1 else 1
         while not self._pauses and self._error is None and self._running < at_once and self._next < len(self._values):
             if self._left[0] < 0:
                 self._error = ResourceExhausted("a map leads to too many values", reason="max_values")
@@ -134,7 +144,7 @@ class Mapped:
         for instruction in self._remap.instructions:
             before = counts.work
             reader = Reader(numbers, self._session.bounds.max_depth)
-            variables.append(self._instructions.instruction(reader, instruction, self._depth, self._left))
+            variables.append(self._instructions.instruction(reader, instruction, self._within))
             self._left[0] -= counts.work - before
         self._running += 1
         last = variables[-1]

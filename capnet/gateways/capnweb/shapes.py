@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from capnet import InvalidArgument, MethodDescription, Sink
+from capnet import CapnetError, InvalidArgument, MethodDescription, Sink
 
 from .actions import Stub, Writable
 from .expressions import Thrown
 from .streams import Readable
 from .values import UNDEFINED, Moment, moment_of, text_of
 
-__all__ = ["Lender", "arguments_of", "incoming", "mentions", "outgoing"]
+__all__ = ["Declared", "Lender", "arguments_of", "incoming", "mentions", "outgoing"]
 
 Shape: TypeAlias = Any
 _Scope: TypeAlias = "Mapping[str, Shape]"
@@ -158,7 +158,7 @@ def _fits(value: Any, shape: Shape, scope: _Scope) -> bool:
 
 
 def mentions(shape: Shape) -> bool:
-    """Whether something in a value of this shape is another thing to JavaScript: a moment."""
+    """Whether something in a value of this shape is another thing to JavaScript: a moment, or what is written into."""
     if isinstance(shape, str):
         return shape == "datetime"
     form, *parts = shape
@@ -166,7 +166,7 @@ def mentions(shape: Shape) -> bool:
         return False
     if form == "struct":
         return any(mentions(kind) for kind, _ in parts[1].values())
-    return form not in ("callable", "sink") and any(mentions(part) for part in parts)
+    return form == "sink" or (form != "callable" and any(mentions(part) for part in parts))
 
 
 def outgoing(value: Any, shape: Shape, scope: _Scope) -> Any:
@@ -193,8 +193,37 @@ def outgoing(value: Any, shape: Shape, scope: _Scope) -> Any:
             return [outgoing(*pair, scope) for pair in zip(cast("Any", value), parts, strict=False)]
         case "stream", AsyncIterable():
             return _each(cast("Any", value), lambda item: outgoing(item, parts[0], scope))
+        case "sink", Sink():
+            return Declared(cast("Any", value), parts[0], scope)
         case _:
             return value
+
+
+class Declared(Sink[Any]):
+    """What the client writes into, of the host's.
+
+    Args:
+        sink: of the host.
+        item: the shape of what it takes.
+        scope: the structs that enclose it, by label.
+    """
+
+    def __init__(self, sink: Sink[Any], item: Shape, scope: _Scope) -> None:
+        self.sink = sink
+        self.item = item
+        self.scope = scope
+
+    async def send(self, item: Any) -> None:
+        """See `Sink`."""
+        await self.sink.send(item)
+
+    async def aclose(self) -> None:
+        """See `Sink`."""
+        await self.sink.aclose()
+
+    def fail(self, error: CapnetError) -> None:
+        """See `Sink`."""
+        self.sink.fail(error)
 
 
 async def _each(items: AsyncIterator[Any], convert: Callable[[Any], Any]) -> AsyncIterator[Any]:
