@@ -35,13 +35,16 @@ class Sessions:
     Args:
         host: is open.
         bounds: of each principal.
+        strangers_share: those that nobody can tell apart, at one address, count as one principal; behind a proxy that
+            hides addresses these are all.
 
     Raises:
         Unavailable: the host is not open.
     """
 
-    def __init__(self, host: Host, bounds: Bounds | None = None) -> None:
+    def __init__(self, host: Host, bounds: Bounds | None = None, *, strangers_share: bool = True) -> None:
         self._host = host
+        self._strangers_share = strangers_share
         self._bounds = bounds or Bounds()
         self._url = f"memory:capnet.gateway-{next(_numbers)}"
         self._listener: Listener | None = None
@@ -71,7 +74,8 @@ class Sessions:
         """
         async with connect(self._url, name=name, auth=auth, attestation=attestation) as connection:
             identity = await connection.runtime().identity()
-            key = _key(cast("str | None", identity["principal"]), attestation)
+            principal = cast("str | None", identity["principal"])
+            key = _key(principal, attestation) if principal is not None or self._strangers_share else object()
             share = self._shares.setdefault(key, Share())
             if share.sessions >= self._bounds.max_sessions:
                 raise ResourceExhausted(f"this principal has {share.sessions} sessions already", reason="max_sessions")

@@ -1,7 +1,4 @@
-"""The released client of Cap'n Web in front of a host: in node, in pages of Chromium, and as the how-to page has it.
-
-`CAPNET_NPM` names a folder in which `npm install capnweb ws` was run, when that is not the root of the repository.
-"""
+"""The released client of Cap'n Web in front of a host: in node, in pages of Chromium, and as the how-to page has it."""
 
 from __future__ import annotations
 
@@ -24,25 +21,19 @@ import pytest
 
 from tests.cli.processes import ROOT, environment
 from tests.cost import HANGS
+from tests.interop import counterparts
 
 FOLDER = Path(__file__).parent
 PAGE = (ROOT / "docs" / "how-to" / "capnweb.md").read_text("utf-8")
 CASES = 18
 
 
-def program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"there is no {name}")
-    return path
-
-
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts, in which node finds the packages."""
-    packages = Path(os.environ.get("CAPNET_NPM", ROOT)) / "node_modules"
+    packages = counterparts.INSTALLED / "node_modules"
     if not (packages / "capnweb").is_dir() or not (packages / "ws").is_dir():
-        pytest.skip("the packages capnweb and ws of npm are not there")
+        pytest.skip("the packages capnweb and ws of npm are not installed: make interop")
     folder = tmp_path_factory.mktemp("capnweb")
     (folder / "node_modules").symlink_to(packages)
     for script in FOLDER.glob("capnweb_*.*"):
@@ -77,7 +68,7 @@ def check(said: str) -> None:
 
 def test_in_node(scripts: Path, tmp_path: Path) -> None:
     with lounge(tmp_path) as address:
-        command = [program("node"), "capnweb_node.mjs", address]
+        command = [counterparts.program("node"), "capnweb_node.mjs", address]
         done = subprocess.run(command, cwd=scripts, stdout=subprocess.PIPE, text=True, timeout=5 * HANGS, check=False)
     check(done.stdout)
 
@@ -106,7 +97,7 @@ def test_the_programs_of_the_how_to_page(scripts: Path, tmp_path: Path) -> None:
         variables = environment(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
         with subprocess.Popen(served, env=variables, pass_fds=[listens.fileno()]) as server:
             try:
-                command = [program("node"), "client.mjs"]
+                command = [counterparts.program("node"), "client.mjs"]
                 done = subprocess.run(
                     command, cwd=scripts, stdout=subprocess.PIPE, text=True, timeout=HANGS, check=False
                 )
@@ -119,7 +110,14 @@ def visit(page: str, said: Queue[str], profile: Path) -> str:
     """What a page has said that a browser, new each time, has opened."""
     # Without the port for debuggers it would end as soon as the page is loaded.
     command = [
-        *(program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *(
+            counterparts.program("chromium"),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
         *(f"--user-data-dir={profile}", "--remote-debugging-port=0", page),
     ]

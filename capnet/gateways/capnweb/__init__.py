@@ -7,7 +7,7 @@ streams.py      pipes: what a client writes; moving.py: who moves the items
 evaluation.py   what expressions stand for; mapping.py: `map`
 shapes.py       values by the contract; lending.py: objects of the client's as capabilities
 bridge.py       one session in front of one connection
-app.py          the ASGI application; door.py: who comes in, guests.py: as which peer of the host
+app.py          the ASGI application; door.py: who comes in
 bounds.py       how much a client may ask for
 """
 

@@ -8,15 +8,16 @@ from contextlib import AsyncExitStack
 from io import StringIO
 from typing import Any, Final, TypeAlias
 
-from anyio import Event, create_task_group, current_time, fail_after, move_on_after, sleep
+from anyio import Event, Lock, create_task_group, current_time, fail_after, move_on_after, sleep
 from anyio.abc import TaskGroup
 
 from capnet import Attestation, Cap, CapnetError, Connection, Host, ResourceExhausted, Unauthenticated, Unavailable
+from capnet.gateways.bounds import Bounds as SharedBounds
+from capnet.gateways.sessions import Sessions
 
 from .bounds import Bounds
 from .bridge import Bridge
 from .door import Door, Scope, chosen, headers_of
-from .guests import Guests
 from .lending import lent_kinds
 from .session import Session
 
@@ -77,7 +78,9 @@ class Capnweb:
         self._door = door
         self._kinds = lent_kinds(contracts)
         self._bounds = bounds
-        self._guests = Guests(host, bounds.max_sessions)
+        self._sessions = Sessions(host, SharedBounds(max_sessions=bounds.max_sessions), strangers_share=False)
+        self._listens = False
+        self._lock = Lock()
 
     async def __call__(self, scope: Scope, receive: _Receive, send: _Send) -> None:
         """One connection, one request, or the life of the server: as ASGI has it."""
@@ -94,10 +97,10 @@ class Capnweb:
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    await self._guests.listen()
+                    await self._listen()
                 except Unavailable:  # nobody has opened the host
                     await stack.enter_async_context(self._host)
-                    await self._guests.listen()
+                    await self._listen()
                 began = True
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -106,6 +109,12 @@ class Capnweb:
             await send({"type": f"lifespan.{ended}.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _listen(self) -> None:
+        async with self._lock:
+            if not self._listens:
+                await self._sessions.__aenter__()  # until the host closes
+                self._listens = True
 
     # --- WebSocket ---
 
@@ -131,7 +140,8 @@ class Capnweb:
     async def _enter(self, stack: AsyncExitStack, attestation: Attestation) -> Connection | tuple[int, str]:
         """A connection to the host, or the status by which a client is turned away, and why."""
         try:
-            return await stack.enter_async_context(self._guests.open(attestation))
+            await self._listen()
+            connection, _ = await stack.enter_async_context(self._sessions.open(attestation))
         except Unauthenticated:
             return 401, "the host does not admit this client\n"
         except ResourceExhausted:
@@ -141,6 +151,7 @@ class Capnweb:
         except CapnetError as error:
             _log.warning("a client cannot come in: %s", error)
             return 403, "the host does not admit this client\n"
+        return connection
 
     def _session(self, reachable: bool) -> Session:
         return Session(self._bounds, reachable=reachable)
