@@ -289,7 +289,7 @@ async def test_a_stream_is_told_of_at_both_ends() -> None:
         assert [number async for number in tap.count(1000)] == list(range(1000))
         there, here = await ends_of(seen)
         assert told(there) == ("out", 1000, "ok", None) and told(here) == ("in", 1000, "ok", None)
-        assert there.stream == -here.stream and there.generation == 1 and 0 < there.seconds < 30
+        assert there.stream == -here.stream and there.generation == 1 and there.seconds > 0
         del tap
         await assert_no_leaks(server, client)
 
