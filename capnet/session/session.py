@@ -73,7 +73,7 @@ class Session:
     """Runs the close hook of an implementation that nobody uses any more."""
     owner: object
     """What users hold of it."""
-    part_ended: Callable[[], None]
+    part_ended: Callable[..., None]
     """Is told by each part that has nothing left to do after the end."""
 
     def __init__(
