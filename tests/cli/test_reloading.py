@@ -150,7 +150,7 @@ async def test_what_is_saved_answers_and_what_runs_ends_where_it_runs(folder: Pa
     """The module itself has not changed: what it imports has."""
     with running(folder, "book:Printed", "--loop", loop) as program:
         await program.until("listening on")
-        swapped, joined = anyio.Event(), list[str]()
+        swapped, joined, heard = anyio.Event(), list[str](), set[str]()
         async with connect(program.url) as client, anyio.create_task_group() as tasks:
             book = await client.bootstrap(Book)
             page = await book.page()
@@ -164,20 +164,25 @@ async def test_what_is_saved_answers_and_what_runs_ends_where_it_runs(folder: Pa
             async def join() -> None:
                 joined.append(await book.join(words()))
 
+            async def call() -> None:
+                while "six" not in heard:
+                    heard.add(await book.word())
+
             tasks.start_soon(join)
             await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(call)
             for number, word in enumerate(("two", "six"), 2):  # in one second, and as long as before
                 program.save(f"WORD = {word!r}\n")
                 await program.until("words.py was saved: what it says now answers")
                 assert (await book.word(), generation(book)) == (word, number)
-                swapped.set()
+                swapped.set()  # within the seconds that the old process has
             assert await (await book.page()).word() == "six"
             broken = anyio.Event()
             on_broken(page, lambda _: broken.set())
             await broken.wait()
             with pytest.raises(Revoked):  # its process has ended
                 await page.word()
-        assert joined == ["begun ended one"]
+        assert joined == ["begun ended one"] and heard >= {"one", "two"}
         assert await program.ended() == Exit.OK
     assert not any("Traceback" in line for line in program.told)
 
@@ -203,6 +208,8 @@ async def test_what_cannot_be_loaded_changes_nothing(folder: Path) -> None:
             await fails("raise SystemExit(3)\n", "words.py", "exited with code 3")
             await fails("import os; os.abort()\n", "words.py", "was ended by SIGABRT")
             await fails("WORDS = 'two'\n", "words.py", "ImportError: ")
+            program.save("import time; print('loading', flush=True); time.sleep(3600)\n")
+            await program.until("loading")  # who does not want to wait saves another one
             program.save("WORD = 'two'\n")
             await program.until("answers, after")
             assert (await book.word(), generation(book)) == ("two", 2)
