@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,9 @@ def test_nothing_of_a_command_is_left_when_it_is_interrupted(tmp_path: Path) -> 
             process.send_signal(signal.SIGINT)
             out, error = process.communicate(timeout=60)
             assert (process.returncode, out, error) == (Exit.INTERRUPTED, "", "")
+
+
+def test_what_watches_files_is_an_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    assert main(["run", TARGET, "--watch", "--listen", "memory:x"]) == Exit.USAGE
+    assert 'pip install "capnet[watch]"' in capsys.readouterr().err
