@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
+from capnet.cli.exits import Exit, Stop
 from capnet.errors import MissingExtra
 
 __all__ = ["Changes"]
@@ -33,10 +34,17 @@ class Changes:
         return sorted(folder for folder in folders if not any(map(folder.is_relative_to, self._watched)))
 
     async def saved(self, folder: Path) -> AsyncGenerator[list[str]]:
-        """The names of files that are saved below a folder, those of a moment together."""
+        """The names of files that are saved below a folder, those of a moment together.
+
+        Raises:
+            Stop: the system does not let us watch it.
+        """
         if any(map(folder.is_relative_to, self._watched)):
             return
         self._watched.add(folder)
         async with aclosing(self._watch(folder, watch_filter=self._filter)) as changes:
-            async for change in changes:
-                yield sorted({Path(path).name for _, path in change})
+            try:
+                async for change in changes:
+                    yield sorted({Path(path).name for _, path in change})
+            except OSError as error:
+                raise Stop(f"{folder} cannot be watched: {error}", exit_code=Exit.FAILED) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,8 +121,13 @@ class Reloader:
         if arrival.offered is None:
             self._not_ready(arrival, names)
             return arrival.wrong
+        try:
+            self._flip(arrival.offered)
+        except CapnetError as error:
+            with CancelScope(shield=True):
+                await arrival.connection.aclose("it cannot be served", grace=0)
+            return Stop(exit_code=Exit.FAILED, cause=error)
         before, self._current = self._current, arrival.connection
-        self._flip(arrival.offered)
         self._tasks.start_soon(self._attend, arrival.connection)
         if before is not None:
             self._tasks.start_soon(_retire, before)
@@ -190,7 +195,8 @@ class Reloader:
         if self._out.json:
             self._out.value(fields)
         else:
-            print(clean(text), file=sys.stderr, flush=True)
+            with suppress(OSError):  # whoever read that has gone; clients have not
+                print(clean(text), file=sys.stderr, flush=True)
 
 
 async def _retire(old: Connection) -> None:
