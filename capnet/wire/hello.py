@@ -117,7 +117,7 @@ class Hello:
         named = tuple(feature for feature in cast("list[object]", features) if isinstance(feature, str))
         if len(named) != len(cast("list[object]", features)):
             raise ProtocolViolation("P-CONN-1", "malformed features")
-        return cls(name, _announced(options), named, options.get("auth"), (low, high), instance)
+        return cls(name, _announced(options), _features(named), options.get("auth"), (low, high), instance)
 
     def version_with(self, theirs: Hello) -> int:
         """The highest version both speak.
@@ -156,6 +156,12 @@ def _too_low(announced: dict[str, Any]) -> str | None:
         if announced[key] < floor:
             return f"Limits.{key} must be at least {floor}: a peer may send that much before it knows our limits"
     return None
+
+
+@lru_cache(maxsize=64)
+def _features(named: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for all the peers that name the same."""
+    return named
 
 
 @lru_cache(maxsize=64)

@@ -265,7 +265,7 @@ async def test_who_waits_for_one_that_is_too_large_has_it() -> None:
             await until(lambda: caller.operations[1]._waiting)
             served.gate.open()
         assert [len(one) for one in brought] == [operations.LARGEST] * 2 and served.gate.left == ["large"]
-        assert not len(kept)
+        assert kept is not None and not len(kept)
 
 
 async def test_what_has_no_single_answer() -> None:
