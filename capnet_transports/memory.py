@@ -190,7 +190,7 @@ scheme: TransportScheme = _MemoryScheme()
 """The scheme `memory`."""
 
 
-def connect(name: str, attestation: Attestation | None = None) -> Transport:
+def connect(name: str, *, attestation: Attestation | None = None) -> Transport:
     """A transport to the listener called `name` in this process.
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 
 from capnet import Host, InvalidArgument, connect
 from capnet_transports import exec as exec_transport
-from capnet_transports import options, stdio, tcp, tls, unix, websocket
+from capnet_transports import memory, options, stdio, tcp, tls, unix, websocket
 from tests.loops import ONE_LOOP
 
 pytestmark = ONE_LOOP
@@ -27,6 +27,7 @@ def named(function: Callable[..., object], *without: str) -> set[str]:
     ("kind", "names"),
     [
         (options.ExecOptions, named(exec_transport.spawn, "name") | {"argv"}),
+        (options.MemoryOptions, named(memory.connect)),
         (options.StdioOptions, named(stdio.connect)),
         (options.UnixOptions, named(unix.connect)),
         (options.UnixListenOptions, named(unix.listen)),
@@ -47,7 +48,8 @@ async def test_a_class_has_the_options_of_its_function(kind: Any, names: set[str
     ("url", "option", "hint"),
     [
         ("unix:a.sock", "allow_uid", "did you mean allow_uids?"),
-        ("memory:a", "token", "it takes no options"),
+        ("memory:a", "token", "there is attestation"),
+        ("memory:a", "attest", "did you mean attestation?"),
         ("tcp:127.0.0.1:1", "tokn", "did you mean token?"),
         ("tls:127.0.0.1:1", "cert", "there is"),
         ("tls:127.0.0.1:1", "certficate", "did you mean certificate?"),
