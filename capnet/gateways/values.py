@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from capnet import Internal, InvalidArgument, MethodDescription, NotFound, Untyped
@@ -123,7 +123,7 @@ def _value(value: Any, shape: Any, scope: Mapping[str, Any], handles: Handles) -
         case "cap", str():
             return handles.get(value)
         case "callable", str() if handles.function is not None:
-            return handles.function(value)
+            return _function(handles.function(value), parts[1], handles)
         case "ref", _:
             return _value(value, scope[parts[0]], scope, handles)
         case "struct", dict():
@@ -146,6 +146,13 @@ def _value(value: Any, shape: Any, scope: Mapping[str, Any], handles: Handles) -
             return [_value(item, parts[0], scope, handles) for item in cast("Any", value)]
         case _:
             return value
+
+
+def _function(ask: Callable[..., Awaitable[Any]], shape: Any, handles: Handles) -> Callable[..., Awaitable[Any]]:
+    async def function(*arguments: Any) -> Any:
+        return _value(await ask(*arguments), shape, {}, handles)
+
+    return function
 
 
 def _plain(value: Any, shape: str) -> Any:

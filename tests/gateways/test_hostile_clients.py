@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -17,12 +16,13 @@ from capnet import Attestation, CapnetError, Host, Limits
 from capnet.gateways.acp import connected, for_editors
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.jsonrpc import LSP, Gateway, Settings
+from tests.cost import BARS
 from tests.gateways.agents import MemAgent, MemClient
 from tests.gateways.pipes import Speaker, pipe
 from tests.gateways.test_jsonrpc_bridge import GUEST, MemOdd, office
 from tests.loops import ONE_LOOP
 
-ROUNDS = int(os.environ.get("CAPNET_HOSTILE_MESSAGES", "400"))
+ROUNDS = 6000 if BARS else 400
 SCALARS: list[Any] = [
     None, True, False, 0, 1, -1, 2**31, 2**53, 2**64, -(2**64) - 1, 10**40, 0.5, 1e308, "", "a", "tea", "AQI=",
     "\ud800", "\x00", "x" * 300, "ä" * 200, "capnet-1", "capnet-2", "acp.Client", "2026-01-01",
