@@ -29,6 +29,8 @@ class Bounds:
     max_output: int = 16 * 1024 * 1024
     """Bytes that are to be sent and that the client has not taken; nothing is read from it above a sixteenth of that,
     and above all of it the session ends."""
+    write_timeout: float = 60.0
+    """Seconds in which the client takes a message that it is sent; then the session ends."""
     max_handles: int = 1000
     """Capabilities and streams that the client has handles of; the one that was not used for longest goes first."""
     max_sessions: int = 64

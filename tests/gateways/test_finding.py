@@ -44,7 +44,7 @@ def test_those_of_capnet_and_of_packages(installed: Path, monkeypatch: pytest.Mo
 
 
 def test_the_commands(installed: Path, tmp_path: Path) -> None:
-    """One that a package has added; and JSON-RPC with headers, where the end of input ends it."""
+    """One that a package has added; and JSON-RPC, which ends with its input, or with the host."""
     variables = environment(tmp_path, PYTHONPATH=f"{ROOT}:{installed}")
     url = f"unix:{tmp_path}/host.sock"
 
@@ -67,6 +67,16 @@ def test_the_commands(installed: Path, tmp_path: Path) -> None:
             asked = framing.framed('{"jsonrpc": "2.0", "id": 1.50, "method": "odd.data", "params": ["AQI="]}')
             code, shown, wrong = run("jsonrpc", url, "--framing", "headers", "--dialect", "lsp", given=asked)
             assert (code, wrong) == (0, b"")
+            with subprocess.Popen(
+                [*COMMAND, "jsonrpc", url], cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as gateway:  # fmt: skip
+                assert gateway.stdin is not None and gateway.stdout is not None
+                gateway.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "odd.say"}\n')
+                gateway.stdin.flush()
+                assert b"result" in gateway.stdout.readline()
+                served.kill()
+                assert gateway.wait(timeout=120) == 3
             assert list(framing.feed(shown)) == [b'{"jsonrpc":"2.0","id":1.50,"result":{"data":"AQI=","flag":false}}']
         finally:
             served.kill()

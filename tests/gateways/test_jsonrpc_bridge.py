@@ -36,7 +36,9 @@ from capnet import (
 )
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.framing import Headers
-from capnet.gateways.jsonrpc import LSP, MCP, Foreign, Gateway, Remote, Settings, connected, foreign
+from capnet.gateways.jsonrpc import LSP, MCP, Foreign, Gateway, Remote, Session, Settings, connected, foreign
+from capnet.gateways.jsonrpc.bridge import Bridge
+from capnet.gateways.sessions import Sessions
 from tests.connection.office import MemClerk, MemFile, Note
 from tests.gateways.pipes import Speaker, pipe
 
@@ -538,6 +540,51 @@ async def test_a_client_that_reads_nothing_holds_up_nobody_else(size: int, gone:
             assert 4 < sent < 100
             assert len(host.connections) == (1 if gone else 2)
             await ours.aclose()
+
+
+@pytest.mark.parametrize(
+    "bounds", [Bounds(max_output=500), Bounds(write_timeout=0.05)], ids=["too much waits", "too long"]
+)
+async def test_a_session_ends_whatever_its_client_holds_up(bounds: Bounds) -> None:
+    """Also while a message is being written."""
+    async with office() as (host, _), Sessions(host) as sessions, sessions.open(GUEST) as (connection, share):
+        session = Session(LSP, bounds=bounds, share=share)
+
+        async def write(text: str) -> None:
+            await anyio.sleep_forever()
+
+        with anyio.fail_after(60):
+            async with Bridge(connection, session, write).running() as bridge:
+                for number in range(20):
+                    bridge.feed(json.dumps({"jsonrpc": "2.0", "id": number, "method": "odd.Odd.noted"}))
+                await anyio.sleep_forever()
+        assert (share.calls, share.output) == (0, 0)
+
+
+async def test_nothing_is_kept_of_what_was_given_up_before_it_began() -> None:
+    asked = anyio.Event()
+
+    class Slow:
+        async def admit(self, request: Admission) -> bool:
+            asked.set()
+            await anyio.sleep_forever()
+            return True
+
+    async def write(text: str) -> None:
+        pass
+
+    async with (
+        office(policy=Slow()) as (host, _),
+        Sessions(host) as sessions,
+        sessions.open(GUEST) as (connection, share),
+        Bridge(connection, Session(LSP, share=share), write).running() as bridge,
+    ):
+        bridge.feed(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "odd.Odd.noted"}))
+        await asked.wait()
+        for number in range(1, 200):
+            bridge.feed(json.dumps({"jsonrpc": "2.0", "id": number, "method": "odd.Odd.noted"}))
+            bridge.feed(json.dumps({"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": number}}))
+        assert len(bridge._waiting) == 0 and share.calls == 1
 
 
 async def test_headers_and_batches() -> None:

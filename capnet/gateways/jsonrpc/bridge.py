@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
-from anyio import BrokenResourceError, CancelScope, ClosedResourceError, EndOfStream, Event, Lock
+from anyio import BrokenResourceError, CancelScope, ClosedResourceError, EndOfStream, Event, Lock, move_on_after
 from anyio.abc import TaskGroup
 
 from capnet import CapnetError, Connection, Internal
@@ -64,7 +64,8 @@ class Bridge:
         self._write = write
         self._handles = Handles(session.bounds.max_handles, self._function)
         self._running: dict[Request, CancelScope] = {}
-        self._waiting: deque[Request] = deque()
+        self._waiting: dict[Request, None] = {}
+        """Requests that have not begun, in their order."""
         self._answers: dict[Asked, _Answer] = {}
         self._texts: deque[str] = deque()
         self._work = Event()
@@ -75,27 +76,28 @@ class Bridge:
         """The client has taken something, or something was done."""
         self._telling = Lock()
         """What is told in an order is sent in it, also when there is no room for a while."""
-        self._over = False
+        self._scope = CancelScope()
+        """All of it, while it runs."""
         self._calling: Begins
         if profile is not None:
             self._calling = profile(connection, self)
-            return
-        self._calling = Calling(connection, self._handles, session.bounds.max_handles, methods)
-        connection.serve(_Foreign(self))
-        for one in remotes:
-            connection.serve(remote(one, self.ask))
+        else:
+            self._calling = Calling(connection, self._handles, session.bounds.max_handles, methods)
+            connection.serve(_Foreign(self))
+            for one in remotes:
+                connection.serve(remote(one, self.ask))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Bridge]:
         """Work until the end of the block, then give up what is left."""
         async with tasks_of_block() as tasks:
+            self._scope = tasks.cancel_scope
             tasks.start_soon(self._begin_all, tasks)
-            tasks.start_soon(self._send_all, tasks.cancel_scope)
-            tasks.start_soon(self._watch, tasks.cancel_scope)
+            tasks.start_soon(self._send_all)
+            tasks.start_soon(self._watch)
             try:
                 yield self
             finally:
-                self._over = True
                 self._act(self._session.end())
                 self._news()
 
@@ -173,9 +175,10 @@ class Bridge:
                     self._output.set()
                 case Begin(request):
                     self._running[request] = CancelScope()
-                    self._waiting.append(request)
+                    self._waiting[request] = None
                     self._work.set()
                 case Cancel(request):
+                    self._waiting.pop(request, None)
                     scope = self._running.pop(request, None)
                     if scope is not None:
                         scope.cancel()
@@ -188,31 +191,37 @@ class Bridge:
                 case Dropped(why):
                     _log.info("dropped of %s: %s", self._connection.peer_name or "a client", why)
                 case Close(why):
-                    _log.warning("a session ends: %s", why)
-                    self._over = True
-                    self._output.set()
+                    self._close(why)
 
-    async def _send_all(self, scope: CancelScope) -> None:
-        while not self._over:
-            while self._texts and not self._over:
+    def _close(self, why: str) -> None:
+        """End all of it, whatever waits."""
+        _log.warning("a session ends: %s", why)
+        self._scope.cancel()
+
+    async def _send_all(self) -> None:
+        patience = self._session.bounds.write_timeout
+        while True:
+            while self._texts:
                 text = self._texts[0]
-                try:
-                    await self._write(text)
-                except GONE:
-                    self._over = True
-                    break
+                with move_on_after(patience) as waiting:
+                    try:
+                        await self._write(text)
+                    except GONE:
+                        self._scope.cancel()
+                        return
+                if waiting.cancelled_caught:
+                    self._close(f"the client has taken nothing for {patience:g} s")
+                    return
                 self._texts.popleft()
                 self._session.taken(text)
                 self._news()
             self._output = Event()
-            if not self._over:
-                await self._output.wait()
-        scope.cancel()
+            await self._output.wait()
 
-    async def _watch(self, scope: CancelScope) -> None:
+    async def _watch(self) -> None:
         """The other side closes the connection: there is nobody to call any more."""
         await self._connection.wait_closed()
-        scope.cancel()
+        self._scope.cancel()
 
     # Requests
 
@@ -220,21 +229,24 @@ class Bridge:
         """Begin requests in the order they came in. Each is on its way before the next one is looked at."""
         while True:
             while self._waiting:
-                request = self._waiting.popleft()
-                scope = self._running.get(request)
-                if scope is None:
-                    continue  # it was given up
+                request = next(iter(self._waiting))
+                del self._waiting[request]
                 begun: Begun | CapnetError | None = None
-                with scope:
+                with self._running[request]:
                     try:
                         begun = await self._calling.begin(request)
                     except CapnetError as error:
                         begun = error
                     except Exception as error:
                         begun = self._unexpected(error)
-                if begun is not None and request in self._running:
-                    scope = self._running[request] = CancelScope()
-                    tasks.start_soon(self._run, request, begun, scope)
+                if begun is None:
+                    continue  # it was given up
+                scope = CancelScope()
+                if request in self._running:
+                    self._running[request] = scope
+                else:  # the same, just now: what was begun is cancelled
+                    scope.cancel()
+                tasks.start_soon(self._run, request, begun, scope)
             self._work = Event()
             await self._work.wait()
 

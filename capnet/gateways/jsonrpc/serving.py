@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol, Self, TypeAlias
 from anyio import TASK_STATUS_IGNORED, move_on_after
 from anyio.abc import ByteStream, TaskStatus
 
-from capnet import Attestation, CapnetError, Connection, Host, connect
+from capnet import Attestation, CapnetError, Connection, Host, Unavailable, connect
 from capnet.gateways.bounds import Bounds, Share
 from capnet.gateways.framing import Broken, Framing, Headers, Lines
 from capnet.gateways.sessions import Sessions, attested
@@ -190,11 +190,16 @@ async def serve_stdio(connection: Connection, settings: Settings | None = None) 
     """Serve the client at standard input and output until it closes our input, or reads our output no more.
 
     Args:
-        connection: to what is offered.
+        connection: to what is offered; it stays open.
         settings: how the client is spoken with.
+
+    Raises:
+        Unavailable: the connection has ended.
     """
     with standard_stream() as stream:
         await serve(connection, stream, settings)
+    if connection.closed:
+        raise Unavailable(f"the connection has ended: {connection.close_cause}")
 
 
 @asynccontextmanager

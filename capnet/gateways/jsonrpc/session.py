@@ -311,9 +311,10 @@ class Session:
         return self._reply(batch, failure_text(number, code, message, data))
 
     def _close(self, request: Request, word: str, value: Any) -> Sequence[Action]:
+        text = f'{{"jsonrpc":"2.0","id":{request.id},"{word}":{dumped(value)}}}'
         if not self._drop(request) or request.id is None:
             return ()
-        return self._reply(request.batch, f'{{"jsonrpc":"2.0","id":{request.id},"{word}":{dumped(value)}}}')
+        return self._reply(request.batch, text)
 
     def _reply(self, batch: _Batch | None, text: str | None) -> Sequence[Action]:
         """An answer, or that there is none to one of a batch."""
