@@ -170,15 +170,19 @@ class Link:
         lost = asyncio.ensure_future(self.lost.wait())
         try:
             await asyncio.wait({flushed, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not flushed.done() or flushed.exception() is not None:
+            if not flushed.done() or not flushed.result():
                 raise self._over()
         finally:
             flushed.cancel()
             lost.cancel()
 
-    async def _flush(self) -> None:
-        for _ in range(2):  # the first may overtake what the client holds back
-            await self._client.flush(int(PATIENCE))
+    async def _flush(self) -> bool:
+        try:
+            for _ in range(2):  # the first may overtake what the client holds back
+                await self._client.flush(int(PATIENCE))
+        except (OSError, errors.Error):
+            return False
+        return True
 
     async def close(self) -> None:
         """Leave, once the server has taken what was said last, or has had the time to."""

@@ -66,8 +66,6 @@ class NatsTransport(Transport):
         self._scheduled = False
         self._crowded = False
         """Whether the backlog was above `HIGH_WATER` and has not fallen to `LOW_WATER` since."""
-        self._opened = False
-        """Whether the peer is there."""
         self._said = 0
         """Messages."""
         self._probing = False
@@ -131,7 +129,6 @@ class NatsTransport(Transport):
 
     def open(self, window: int) -> None:
         """The peer is there, and takes so much ahead."""
-        self._opened = True
         self._session.open(window)
         self._work.set()
         self._break_silence(-1)
@@ -264,7 +261,7 @@ class NatsTransport(Transport):
                 await self._link.settle()
                 self._end(None)
                 return
-        if self._opened and not session.ended and (self._gone is None or self._gone.reason in _BROKEN):
+        if not session.ended and (self._gone is None or self._gone.reason in _BROKEN):
             await self._say(session.abort())
 
     async def _say(self, message: bytes) -> None:

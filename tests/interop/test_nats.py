@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -399,3 +400,57 @@ async def test_each_call_is_made_once_or_fails(tmp_path: Path) -> None:
     with nats_server(tmp_path) as server:
         tally = await restart_under_load(server, 10, Random(2024), FLEET, ANNA)
     check(tally, 10)
+
+
+# --- what is cancelled, and what is left ---
+
+
+@pytest.mark.parametrize("what", ["connect", "listen"])
+async def test_cancelled_after_any_number_of_turns(what: str, server: NatsServer) -> None:
+    """Nothing is left of it: no task, and no connection to the server."""
+
+    async def connect_or_listen() -> None:
+        if what == "connect":
+            await (await connect(server.url(), **ANNA)).aclose()
+        else:
+            await (await nats.scheme.listen(server.url().partition(":")[2], Door().accept, **FLEET)).aclose()
+
+    async with serving(server):
+        await anyio.wait_all_tasks_blocked()
+        before = asyncio.all_tasks()
+        turns = 0
+        done = False
+        while not done:
+            turns += 1
+            task = asyncio.ensure_future(connect_or_listen())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            done = task.done()
+            task.cancel()
+            await asyncio.wait([task])
+        await until(lambda: asyncio.all_tasks() <= before)
+    assert turns > 10
+
+
+async def test_nothing_is_left_of_connections(server: NatsServer) -> None:
+    """Whichever side has closed them."""
+    before = asyncio.all_tasks()
+    async with serving(server) as host:
+        for one in range(10):
+            async with connect(server.url(), **ANNA) as conn:
+                await conn.bootstrap(Adder)
+                if one % 2:
+                    await host.connections[0].aclose()
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_a_flood_of_dials_takes_no_more_than_there_is_room_for(server: NatsServer) -> None:
+    """Other hosts go on."""
+    async with serving(server, sessions=8) as host, raw(server, ANNA) as (client, _):
+        await client.subscribe(SUBJECTS.down("anna", "*"))
+        for number in range(1000):
+            await client.publish(SUBJECTS.dial("anna"), b"capnet-nats/1 %032x 65536" % number)
+        await until(lambda: len(host.connections) == 8)
+        async with serving(server), connect(server.url(), wait=LIMIT, **OTTO) as conn:
+            assert await (await conn.bootstrap(Adder)).add(1, 1) == 2
+        assert len(host.connections) <= 8
