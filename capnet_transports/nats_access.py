@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 from capnet.errors import InvalidArgument
 
-__all__ = ["NOBODY", "Subjects", "User", "UserName", "inbox", "named", "server_config"]
+__all__ = ["NOBODY", "Subjects", "User", "UserName", "inbox", "is_user", "named", "server_config"]
 
 UserName: TypeAlias = "str | EllipsisType | None"
 """Who we are at a server; None where nobody is asked; `...` where nobody has said it."""
@@ -41,6 +41,11 @@ def named(what: str, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidArgument(f"nats: a {what} has 1 to 64 letters, digits, _ and -, and is not {name[:100]!r}")
     return name
+
+
+def is_user(name: str) -> bool:
+    """Whether somebody may dial under that name."""
+    return name == NOBODY or _NAME.fullmatch(name) is not None
 
 
 def inbox(user: str) -> str:

@@ -38,9 +38,9 @@ __all__ = ["Link", "Msg", "Place", "Subscription", "place"]
 
 PORT: Final = 4222
 _Hear: TypeAlias = "Callable[[Msg], Awaitable[None] | None]"
-_PENDING: Final = 4096
-"""Messages of one subject that wait here to be looked at."""
-_PENDING_BYTES: Final = 8 * 1024 * 1024
+_PENDING: Final = 8192
+"""Messages of one subject that wait here to be looked at, at most; an honest peer's window has no more."""
+_PENDING_BYTES: Final = 4 * 1024 * 1024
 _LEAVE: Final = 2.0
 """Seconds that a server has to take what is said last."""
 _BRIEF: Final = 0.1
@@ -88,7 +88,7 @@ class Link:
                 await link._connect([f"nats://{server}" for server in servers], options)
         except BaseException as error:
             await link._shut(_BRIEF)
-            if isinstance(error, TimeoutError | OSError | errors.Error):
+            if isinstance(error, Exception):  # whatever is there may make the client stumble over it
                 raise link._unopened(error) from error
             raise
         link._failed = link._refused

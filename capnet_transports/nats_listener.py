@@ -15,7 +15,7 @@ import anyio
 
 from capnet.errors import CapnetError, InvalidArgument
 from capnet.transport import Attestation, Listener, Transport
-from capnet_transports.nats_access import NOBODY
+from capnet_transports.nats_access import NOBODY, is_user
 from capnet_transports.nats_link import Link, Msg, Place, Subscription
 from capnet_transports.nats_transport import NatsTransport
 
@@ -120,6 +120,7 @@ class _Door:
         """None while there is no room: the server then asks other hosts."""
         self._presence: list[Subscription] = []
         self._closed = False
+        self._attending = anyio.Lock()
 
     async def open(self) -> None:
         """Let peers in."""
@@ -143,21 +144,22 @@ class _Door:
 
     async def _attend(self) -> None:
         """Take dials while there is room; leave when there is nothing to do any more."""
-        wanted = not self._closed and len(self._sessions) < self._listener.room and not self.link.lost.is_set()
-        if wanted and self._dials is None:
-            subject = self._subjects.dial("*")
-            self._dials = await self.link.subscribe(subject, self._dialled, queue=self._subjects.service)
-        elif not wanted and self._dials is not None:
-            dials, self._dials = self._dials, None
-            await self.link.unsubscribe(dials)
-        if self._closed and not self._sessions:
-            await self.link.close()
+        async with self._attending:
+            wanted = not self._closed and len(self._sessions) < self._listener.room and not self.link.lost.is_set()
+            if wanted and self._dials is None:
+                subject = self._subjects.dial("*")
+                self._dials = await self.link.subscribe(subject, self._dialled, queue=self._subjects.service)
+            elif not wanted and self._dials is not None:
+                dials, self._dials = self._dials, None
+                await self.link.unsubscribe(dials)
+            if self._closed and not self._sessions:
+                await self.link.close()
 
     async def _dialled(self, message: Msg) -> None:
         dial = _DIAL.fullmatch(message.data)
         user = message.subject.rpartition(".")[2]
-        if dial is None or int(dial[2]) < LEAST or (self._proven and user == NOBODY):
-            _log.info("%s: %s turned away: it speaks another protocol", self._listener.url, user[:64])
+        if dial is None or int(dial[2]) < LEAST or not is_user(user) or (self._proven and user == NOBODY):
+            _log.info("%s: %r turned away: it speaks another protocol", self._listener.url, user[:64])
             return
         try:
             await self._welcome(user, dial[1].decode(), int(dial[2]))

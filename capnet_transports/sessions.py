@@ -24,7 +24,7 @@ __all__ = ["HEAD", "HEAVY", "Session"]
 
 HEAD: Final = 5
 """Bytes of a message before what it carries."""
-HEAVY: Final = 64
+HEAVY: Final = 256
 """Bytes that a message takes of the window beside those that it carries."""
 _PIECE: Final = 64 * 1024
 """Bytes of the stream in one message, where the broker takes as many."""

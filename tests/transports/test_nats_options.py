@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from capnet import connect
 from capnet.errors import CapnetError, FailedPrecondition, InvalidArgument
-from capnet_transports import nats
+from capnet_transports import nats, nats_link
 from capnet_transports.nats_access import Subjects, User, server_config
 from tests.loops import ONE_LOOP, TRIO
 
@@ -58,6 +61,35 @@ async def test_nobody_listens() -> None:
     with pytest.raises(CapnetError) as caught:
         await connect("nats://127.0.0.1:1/adder", **GOOD)
     assert (caught.value.code, caught.value.reason) == ("unavailable", "econnrefused")
+
+
+@ONE_LOOP
+@pytest.mark.parametrize(
+    "says",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO nonsense\r\n", b"INFO []\r\n", b"x" * 200_000, b"\xff\r\n", None],
+    ids=["nothing", "http", "no JSON", "no map", "much", "bytes", "silence"],
+)
+async def test_what_answers_is_no_nats_server(says: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_link, "PATIENCE", 0.5)
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            if says is None:
+                await anyio.sleep_forever()
+            elif says:
+                with suppress(anyio.BrokenResourceError):
+                    await stream.send(says)
+                    await anyio.sleep(60)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        port = listener.extra(SocketAttribute.local_port)
+        with pytest.raises(CapnetError) as caught:
+            await connect(f"nats://127.0.0.1:{port}/adder", **GOOD)
+        assert (caught.value.code, caught.value.reason) in {
+            ("unavailable", "nats"), ("unavailable", "connect_timeout"), ("unavailable", "connection_lost"),
+        }  # fmt: skip
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("anyio_backend", [TRIO], scope="module")
