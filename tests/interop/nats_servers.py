@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import SystemRandom
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from capnet_transports.nats_access import User, server_config
+import anyio
+import pytest
+
+from capnet import Host
+from capnet_transports.nats_access import Subjects, User, server_config
 from tests.interop.counterparts import program
+from tests.loops import ASYNCIO, UVLOOP
+from tests.transports.test_tcp import PlainAdder
 
-__all__ = ["USERS", "NatsServer", "free_port", "nats_server"]
+__all__ = [
+    "ANNA",
+    "EVE",
+    "FLEET",
+    "LIMIT",
+    "OPEN",
+    "OTTO",
+    "SUBJECTS",
+    "USERS",
+    "NatsServer",
+    "free_port",
+    "nats_server",
+    "on_asyncio",
+    "raw",
+    "server",
+    "serving",
+    "until",
+]
 
 USERS: Final = (
     User("fleet", "fleet-password", serves=["adder"]),
@@ -91,3 +114,55 @@ def nats_server(folder: Path, config: str | None = None) -> Generator[NatsServer
         yield server.start()
     finally:
         server.kill()
+
+
+LIMIT = 60.0
+FLEET: dict[str, Any] = {"user": "fleet", "password": "fleet-password"}
+ANNA: dict[str, Any] = {"user": "anna", "password": "anna-password"}
+OTTO: dict[str, Any] = {"user": "otto", "password": "otto-password"}
+EVE: dict[str, Any] = {"user": "eve", "password": "eve-password"}
+OPEN: dict[str, Any] = {"user": None}
+SUBJECTS = Subjects("adder")
+
+
+@pytest.fixture(name="anyio_backend", scope="module", params=[ASYNCIO, UVLOOP])
+def on_asyncio(request: pytest.FixtureRequest) -> Any:
+    """All that its client runs on."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[NatsServer]:
+    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@asynccontextmanager
+async def serving(server: NatsServer, *, host: Host | None = None, **options: Any) -> AsyncGenerator[Host]:
+    async with host or Host() as host:
+        host.serve(PlainAdder())
+        await host.listen(server.url(), **({**FLEET} | options))
+        yield host
+
+
+@asynccontextmanager
+async def raw(server: NatsServer, who: dict[str, Any]) -> AsyncGenerator[tuple[Any, list[str]]]:
+    """The client of NATS alone, and the errors that its server has told it."""
+    from nats.aio.client import Client
+
+    client, told = Client(), list[str]()
+
+    async def tell(error: Exception) -> None:
+        told.append(str(error))
+
+    await client.connect(f"nats://127.0.0.1:{server.port}", error_cb=tell, allow_reconnect=False, **who)
+    try:
+        yield client, told
+    finally:
+        await client.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(LIMIT):
+        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
+            await anyio.sleep(0.01)

@@ -1,84 +1,47 @@
-"""`nats:` at a real server: the transport, who is let in, who shares the load, and what is said when it fails."""
+"""`nats:` at a real server: the transport, who shares the load, what is lost, and what is left.
+
+Who is let in is in test_nats_access.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import anyio
 import pytest
-from nats.aio.client import Client
 
-from capnet import Admission, CapnetError, Connection, Host, Limits, connect
-from capnet.errors import FailedPrecondition, PermissionDenied, Unauthenticated, Unavailable
+from capnet import Admission, Connection, Host, Limits, connect
+from capnet.errors import PermissionDenied, Unavailable
 from capnet.testing.transports import check_transport
 from capnet.transport import Attestation, Transport
 from capnet_transports import nats, nats_transport
-from capnet_transports.certificates import make
-from capnet_transports.nats_access import Subjects
 from capnet_transports.nats_listener import ALL_WINDOWS, WINDOW
-from tests.interop.nats_servers import NatsServer, nats_server
+from tests.interop.nats_servers import (
+    ANNA,
+    FLEET,
+    LIMIT,
+    OTTO,
+    SUBJECTS,
+    NatsServer,
+    nats_server,
+    raw,
+    serving,
+    until,
+)
+from tests.interop.nats_servers import on_asyncio as on_asyncio
+from tests.interop.nats_servers import server as server
 from tests.interop.restarts import check, restart_under_load
-from tests.loops import ASYNCIO, UVLOOP
 from tests.transports.door import Door
 from tests.transports.ends import started
 from tests.transports.test_tcp import Adder, PlainAdder
 
-LIMIT = 60.0
-FLEET: dict[str, Any] = {"user": "fleet", "password": "fleet-password"}
-ANNA: dict[str, Any] = {"user": "anna", "password": "anna-password"}
-OTTO: dict[str, Any] = {"user": "otto", "password": "otto-password"}
-EVE: dict[str, Any] = {"user": "eve", "password": "eve-password"}
-OPEN: dict[str, Any] = {"user": None}
-SUBJECTS = Subjects("adder")
 SESSION = "0123456789abcdef" * 2
-
-
-@pytest.fixture(name="anyio_backend", scope="module", params=[ASYNCIO, UVLOOP])
-def on_asyncio(request: pytest.FixtureRequest) -> Any:
-    """All that its client runs on."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[NatsServer]:
-    with nats_server(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
-@asynccontextmanager
-async def serving(server: NatsServer, *, host: Host | None = None, **options: Any) -> AsyncGenerator[Host]:
-    async with host or Host() as host:
-        host.serve(PlainAdder())
-        await host.listen(server.url(), **({**FLEET} | options))
-        yield host
-
-
-@asynccontextmanager
-async def raw(server: NatsServer, who: dict[str, Any]) -> AsyncGenerator[tuple[Any, list[str]]]:
-    """The client of NATS alone, and the errors that its server has told it."""
-    client, told = Client(), list[str]()
-
-    async def tell(error: Exception) -> None:
-        told.append(str(error))
-
-    await client.connect(f"nats://127.0.0.1:{server.port}", error_cb=tell, allow_reconnect=False, **who)
-    try:
-        yield client, told
-    finally:
-        await client.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(LIMIT):
-        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
-            await anyio.sleep(0.01)
 
 
 # --- the transport ---
@@ -153,122 +116,6 @@ async def test_a_server_that_stands_still_and_goes_on(server: NatsServer) -> Non
         finally:
             server.signal(signal.SIGCONT)
         assert await adder.add(1, 1) == 2
-
-
-# --- who may what ---
-
-
-async def test_who_may_not_dial(server: NatsServer) -> None:
-    async with serving(server) as host:
-        turned_away: list[tuple[dict[str, Any], type[CapnetError], str]] = [
-            (EVE, PermissionDenied, "nats_permissions"),
-            ({**ANNA, "user": "otto"}, Unauthenticated, "nats_user"),
-            ({**ANNA, "password": "wrong"}, Unauthenticated, "nats_user"),
-            (OPEN, Unauthenticated, "nats_user"),
-        ]
-        for who, kind, reason in turned_away:
-            with pytest.raises(kind) as caught:
-                await connect(server.url(), **who)
-            assert (caught.value.reason, caught.value.retry) == (reason, "never")
-            assert "hint" in caught.value.__notes__[0]
-        assert not host.connections
-
-
-async def test_who_may_not_serve(server: NatsServer) -> None:
-    async with Host() as host:
-        for who in (ANNA, EVE):
-            with pytest.raises(PermissionDenied) as caught:
-                await host.listen(server.url(), **who)
-            assert caught.value.reason == "nats_permissions"
-        with pytest.raises(PermissionDenied):
-            await host.listen(server.url("other"), **FLEET)
-        assert host.stats()["listeners"] == 0
-
-
-async def test_nobody_serves(server: NatsServer) -> None:
-    with pytest.raises(Unavailable) as caught:
-        await connect(server.url(), **ANNA)
-    assert caught.value.reason == "no_listener"
-    async with anyio.create_task_group() as tasks:
-
-        async def later() -> None:
-            await anyio.sleep(0.1)
-            async with serving(server):
-                await anyio.sleep_forever()
-
-        tasks.start_soon(later)
-        async with connect(server.url(), wait=LIMIT, **ANNA) as conn:
-            await conn.bootstrap(Adder)
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_server_without_users(tmp_path: Path) -> None:
-    """Is refused, by both sides, unless they say that anybody may be anybody; then nobody is known."""
-    with nats_server(tmp_path, "") as server:
-        async with Host() as host:
-            host.serve(PlainAdder())
-            for attempt in (host.listen(server.url(), **FLEET), connect(server.url(), **ANNA)):
-                with pytest.raises(FailedPrecondition) as caught:
-                    await attempt
-                assert caught.value.reason == "no_users"
-            await host.listen(server.url(), **OPEN)
-            async with connect(server.url(), **OPEN) as conn:
-                assert await (await conn.bootstrap(Adder)).add(1, 1) == 2
-                assert host.connections[0].attestation.user is None
-
-
-async def test_what_the_server_does_not_let_others_say(server: NatsServer) -> None:
-    """Nobody speaks, hears or serves in the name of another, with whatever client."""
-    forged = [
-        (EVE, SUBJECTS.dial("eve"), "publish"),
-        (OTTO, SUBJECTS.dial("anna"), "publish"),
-        (OTTO, SUBJECTS.up("anna", SESSION), "publish"),
-        (OTTO, SUBJECTS.down("otto", SESSION), "publish"),
-        (OTTO, SUBJECTS.down("anna", "*"), "subscribe"),
-        (OTTO, SUBJECTS.up("otto", "*"), "subscribe"),
-        (OTTO, SUBJECTS.dial("*"), "subscribe"),
-        (OTTO, "_INBOX.anna.>", "subscribe"),
-        (OTTO, ">", "subscribe"),
-        (FLEET, SUBJECTS.dial("anna"), "publish"),
-        (FLEET, SUBJECTS.up("anna", SESSION), "publish"),
-        (FLEET, SUBJECTS.down("anna", "*"), "subscribe"),
-    ]
-    for who, subject, what in forged:
-        async with raw(server, who) as (client, told):
-            if what == "publish":
-                await client.publish(subject, b"x")
-            else:
-                await client.subscribe(subject)
-            await client.flush()
-            await until(partial(bool, told))
-            assert "permissions violation" in told[0].lower(), (who, subject)
-
-
-async def test_tls_to_the_server(tmp_path: Path) -> None:
-    """Both sides know the server, and it knows them; one that does not speak TLS is told no password."""
-    certificates = {name: make(name) for name in ("server", "friend", "stranger")}
-    for name, one in certificates.items():
-        (tmp_path / f"{name}.pem").write_text(one.private + one.public)
-        (tmp_path / f"{name}.crt").write_text(one.public)
-    config = (
-        "authorization: { users: [\n"
-        "  { user: fleet, password: fleet-password }, { user: anna, password: anna-password }\n"
-        "] }\n"
-        f'tls: {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.pem" }}\n'
-    )
-    trusting: dict[str, Any] = {"ca": certificates["server"]}
-    with nats_server(tmp_path, config) as server:
-        async with serving(server, **trusting), connect(server.url(), **ANNA, **trusting) as conn:
-            assert await (await conn.bootstrap(Adder)).add(1, 1) == 2
-        strangers: list[dict[str, Any]] = [{}, {"ca": certificates["stranger"]}]
-        for options in strangers:
-            with pytest.raises(Unauthenticated) as caught:
-                await connect(server.url(), **ANNA, **options)
-            assert (caught.value.reason, caught.value.retry) == ("tls", "never")
-    with nats_server(tmp_path) as server:
-        with pytest.raises(Unauthenticated) as caught:
-            await connect(server.url(), **ANNA, **trusting)
-        assert caught.value.reason == "tls" and "does not speak TLS" in caught.value.message
 
 
 # --- many hosts ---
