@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -227,8 +226,11 @@ class Link:
 
     def _unopened(self, error: Exception) -> CapnetError:
         first = self._first or error
-        if isinstance(first, ssl.SSLError | _Plain):
-            hint = "ca= names whom to trust" if isinstance(first, ssl.SSLError) else "ca= and certificate= are for TLS"
+        refused = tls.refused(first, self.url)
+        if refused is not None:
+            return refused
+        if isinstance(first, _Plain):
+            hint = "without ca= and certificate= the password goes as it is"
             return Unauthenticated(f"{self.url}: {first}", reason="tls", retry="never", hint=hint)
         if "authorization" in str(first).lower():
             return Unauthenticated(

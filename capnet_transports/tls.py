@@ -35,7 +35,7 @@ from capnet_transports.sockets import shared_buffer
 from capnet_transports.tcp import attest
 from capnet_transports.tokens import Token
 
-__all__ = ["Identity", "TlsCodec", "Trust", "connect", "connecting", "listen", "listening", "scheme"]
+__all__ = ["Identity", "TlsCodec", "Trust", "connect", "connecting", "listen", "listening", "refused", "scheme"]
 
 
 _ALPN: Final = "capnet/1"
@@ -317,6 +317,14 @@ def _trust(context: ssl.SSLContext, ca: Trust, subject: str) -> None:
                 reason="certificate",
                 hint="certificates in PEM files",
             ) from error
+
+
+def refused(error: Exception, subject: str) -> CapnetError | None:
+    """What it means that TLS has failed where somebody else has spoken it; None when it is another error."""
+    if not isinstance(error, ssl.SSLError):
+        return None
+    failed = _refused(error)
+    return type(failed)(f"{subject}: {failed.message}", reason=failed.reason, retry=failed.retry)
 
 
 def _refused(error: ssl.SSLError) -> CapnetError:
