@@ -27,7 +27,7 @@ class Bounds:
             first.
         max_sessions: sessions of one principal at a gateway; more are turned away.
         max_shared_calls: requests and notifications that are worked on at a time in all sessions of one principal.
-        max_shared_output: bytes that all sessions of one principal have not taken; the one that is to be sent more ends.
+        max_shared_output: bytes that all sessions of one principal have not taken; the one to be sent more ends.
     """
 
     max_message: int = 4 * 1024 * 1024
