@@ -15,7 +15,7 @@ from capnet.cli.demo.report import Report, report
 from capnet.cli.demo.show import DETAILS, JsonShow, PlainShow, RichShow, Show, pick_show
 from capnet.cli.text import clean
 from capnet.observe.failure import failure_of
-from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped
+from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped, PluginUnresponsive
 
 HOSTILE = "a\x1b[2J\x9b\rb\u202e"
 
@@ -187,11 +187,13 @@ def test_what_befalls_plugins_in_words() -> None:
         report(PluginChanged(**about, state="backoff", reason="was ended by SIGKILL", pid=None)),
         report(PluginEnded(**about, returncode=-9, taken_back=2)),
         report(PluginSwapped(**about, result="rolled_back", reason="it does not fit")),
+        report(PluginUnresponsive(**about, seconds=5.0, process="waits")),
     ]
     assert [one.text for one in told] == [
         "is ready",
         "is backoff: was ended by SIGKILL",
         "has ended with -9, and 2 capabilities of it were taken back",
         "swap rolled back: it does not fit",
+        "has not answered for 5.0 s; its process waits",
     ]
     assert {one.plugin for one in told} == {"index"}

@@ -98,6 +98,7 @@ class Demo:
                 "end the plugins: nothing of them is left",
                 "async with PluginHost(expose=folder) as plugins: ...  # its end",
             )
+        await checkpoint()  # the last events are on their way
         self._check_ends()
 
     def _count(self, event: Event) -> None:

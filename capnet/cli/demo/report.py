@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from capnet.cli.events import words
 from capnet.observe import Event
-from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped
+from capnet.plugins import PluginChanged, PluginEnded, PluginSwapped, PluginUnresponsive
 
 __all__ = ["Report", "report"]
 
@@ -30,6 +30,8 @@ def report(event: Event) -> Report:
         case PluginEnded():
             plugin = event.plugin
             text = f"has ended with {event.returncode}, and {event.taken_back} capabilities of it were taken back"
+        case PluginUnresponsive():
+            plugin, text = event.plugin, f"has not answered for {event.seconds:.1f} s; its process {event.process}"
         case PluginSwapped():
             plugin = event.plugin
             text = f"swap {event.result.replace('_', ' ')}" + (f": {event.reason}" if event.reason else "")
