@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from os import urandom
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cbor2 import CBORDecodeError, CBOREncoder, CBORError, loads
 
@@ -31,6 +31,16 @@ from .references import (
     kind_of,
 )
 from .scan import scan, too_many_references
+
+if TYPE_CHECKING:
+    # cbor2 imports these in C, where tools that freeze a program do not see it; here they do.
+    import decimal as decimal
+    import fractions as fractions
+    import ipaddress as ipaddress
+    import re as re
+    import uuid as uuid
+    from email import parser as parser
+    from email.mime import text as text
 
 __all__ = ["LONG", "SCAN_ABOVE", "Codec", "holds_long"]
 

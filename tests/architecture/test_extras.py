@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -40,6 +41,22 @@ def test_the_demo_runs_without_any_extra(tmp_path: Path) -> None:
     done = run(f"{WITHOUT}\nfrom capnet.cli import main\nsys.exit(main(['demo', '.', 'capability']))", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All of it went as it should." in done.stdout
+
+
+def test_who_freezes_a_program_finds_what_cbor2_imports(tmp_path: Path) -> None:
+    """Such tools read imports in the code, also those that never run; cbor2 imports in C."""
+    tree = ast.parse((ROOT / "capnet" / "wire" / "codec.py").read_text(encoding="utf-8"))
+    (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
+    named = ast.unparse(ast.Module(guarded.body, []))
+    values = "[{'a': 1.5}, Decimal('1.5'), Fraction(1, 3), UUID(int=1), ip_address('::1'), re.compile('a')]"
+    program = (
+        "import sys, cbor2\nbefore = set(sys.modules)\ncbor2.dumps(1)\n"
+        "from decimal import Decimal\nfrom fractions import Fraction\nfrom ipaddress import ip_address\nimport re\n"
+        f"from uuid import UUID\ncbor2.loads(cbor2.dumps({values}))\nfound = set(sys.modules) - before\n"
+        f"for name in found: del sys.modules[name]\n{named}\nprint(sorted(found - set(sys.modules)))\n"
+    )
+    done = run(program, tmp_path)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
