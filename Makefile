@@ -52,7 +52,7 @@ test: $(TOOLS)  ## everything a change must pass, coverage gate included
 # It needs a network the first time; a test that is skipped, because what it needs is not there, counts as failed.
 interop: $(TOOLS)  ## the tests against programs of others, which it installs where they are missing (apt, npm, pip)
 	tests/interop/install.sh $(BIN)/python
-	CAPNET_INTEROP=whole $(PYTEST) tests/interop
+	CAPNET_INTEROP=whole PYTHONPATH="$$(echo $(CURDIR)/build/interop/python/lib/python3*/site-packages)" $(PYTEST) tests/interop
 
 # An environment of their own, made anew each time, whose versions are told before the tests begin.
 test-lowest: RESOLUTION := lowest-direct

@@ -33,39 +33,43 @@ debian() {
         { tail -n 20 "$into/apt.log" >&2; fail "apt-get could not install ${wanted[*]}: see $into/apt.log"; }
 }
 
-# Whether what was installed by this list is still there. The copy of the list is written last.
-current() { cmp --silent "$from/$1" "$into/$1" && [ -e "$into/$2" ]; }
+# Whether what was installed by this list, and for this, is still there. That is written down last.
+wanted() { cat "$from/$1"; echo "for $2"; }
+current() { wanted "$1" "$2" | cmp --silent - "$into/$1" && [ -e "$into/$3" ]; }
 
 npm_packages() {
-    if current package-lock.json node_modules; then return; fi
+    if current package-lock.json "$(node --version)" node_modules; then return; fi
     say "installs the packages of npm in $from/package-lock.json"
-    rm -f "$into/package-lock.json"
+    rm -rf "$into/package-lock.json" "$into/node_modules"
     mkdir -p "$into/npm"
     cp "$from/package.json" "$from/package-lock.json" "$into/npm"
     npm ci --prefix "$into/npm" --ignore-scripts --no-audit --no-fund --loglevel=error ||
         fail "npm could not install them: is there a network, and is node new enough ($(node --version))?"
-    rm -rf "$into/node_modules"
     mv "$into/npm/node_modules" "$into"
-    cp "$from/package-lock.json" "$into"
+    wanted package-lock.json "$(node --version)" >"$into/package-lock.json"
 }
 
 python_packages() {
-    if current requirements.txt python/bin/python; then return; fi
+    local version
+    version=$("$python" --version)
+    if current requirements.txt "$version" python/bin/python; then return; fi
     say "installs the packages of Python in $from/requirements.txt"
     rm -f "$into/requirements.txt"
     "$python" -m venv --clear "$into/python"
     "$into/python/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$from/requirements.txt" ||
         fail "pip could not install them: is there a network?"
-    cp "$from/requirements.txt" "$into"
+    wanted requirements.txt "$version" >"$into/requirements.txt"
 }
 
 declare -A packages=(
+    [bwrap]=bubblewrap
     [chromium]=chromium
     [nats-server]=nats-server
     [nginx]=nginx-light
     [node]=nodejs
     [npm]=npm
     [openssl]=openssl
+    [systemd-run]=systemd
 )
 mkdir -p "$into"
 debian
