@@ -50,7 +50,7 @@ def node(script: str, *arguments: str) -> list[str]:
 
 
 def python() -> str:
-    """A Python that has the packages of requirements.txt; `make interop` shows these to the tests themselves as well."""
+    """A Python with the packages of requirements.txt, which `make interop` shows to the tests themselves as well."""
     path = INSTALLED / "python/bin/python"
     if not path.exists():
         pytest.skip("the packages of Python are not installed: make interop")

@@ -127,36 +127,40 @@ async def test_a_page(tmp_path: Path) -> None:
             assert words == "conversed", words
 
 
-async def visit(page: str, url: str, said: Queue[str], profile: Path) -> str:
+async def visit(page: str, url: str, said: Queue[tuple[str, str]], profile: Path) -> str:
     """What a page has said that a browser, new each time, has opened."""
     # Without the port for debuggers it would end as soon as the page is loaded.
     command = [
         *(counterparts.program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
         *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
         *(f"--user-data-dir={profile}", "--remote-debugging-port=0"),
-        f"{page}?{urlencode({'url': url, 'token': TOKEN})}",
+        f"{page}?{urlencode({'url': url, 'token': TOKEN, 'visit': profile.name})}",
     ]
     with (profile.with_suffix(".log")).open("wb") as log:
         browser = await anyio.open_process(command, stdout=log, stderr=log)
     try:
         with anyio.fail_after(120):
-            return await anyio.to_thread.run_sync(said.get, abandon_on_cancel=True)
+            while True:  # a browser may open a page twice, and say late what came of it
+                visit, words = await anyio.to_thread.run_sync(said.get, abandon_on_cancel=True)
+                if visit == profile.name:
+                    return words
     finally:
         browser.terminate()
         await browser.wait()
 
 
 @contextmanager
-def pages() -> Generator[tuple[str, Queue[str]]]:
+def pages() -> Generator[tuple[str, Queue[tuple[str, str]]]]:
     """A server of the scripts, and what pages tell it."""
-    said: Queue[str] = Queue()
+    said: Queue[tuple[str, str]] = Queue()
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
             return str(SCRIPTS / path.partition("?")[0].rpartition("/")[2])
 
         def do_POST(self) -> None:
-            said.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            words = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            said.put((self.path.partition("?")[2], words))
             self.send_response(204)
             self.end_headers()
 
