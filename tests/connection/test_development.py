@@ -189,6 +189,16 @@ async def test_strangers_are_told_nothing_in_development_either() -> None:
             assert not told(error) and "capnet.traceback" not in error.details
 
 
+async def test_who_stands_behind_a_gateway_is_told_nothing() -> None:
+    """P-ERR-4: a link in this process may be somebody else's."""
+    async with Host(development=True) as host:
+        host.serve(MemBench())
+        await host.listen("memory:bench")
+        stranger = Attestation(transport="ws", address="192.0.2.1:5000")
+        async with connect("memory:bench", attestation=stranger) as connection:
+            assert not told(await error_of((await connection.bootstrap(Bench)).fail("secret")))
+
+
 @pytest.mark.parametrize(
     ("attestation", "ours"),
     [
