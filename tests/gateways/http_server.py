@@ -26,8 +26,12 @@ async def serving(app: Any) -> AsyncGenerator[str]:
 async def _answer(app: Any, stream: SocketStream) -> None:
     async with stream:
         received = BufferedByteReceiveStream(stream)
-        first, *lines = (await received.receive_until(b"\r\n\r\n", 65536)).decode().split("\r\n")
-        headers = [(line.partition(": ")[0].encode(), line.partition(": ")[2].encode()) for line in lines]
+        try:
+            head = await received.receive_until(b"\r\n\r\n", 65536)
+        except anyio.IncompleteRead:  # of who thought of nothing to ask
+            return
+        first, *lines = head.decode().split("\r\n")
+        headers = [(line.partition(": ")[0].lower().encode(), line.partition(": ")[2].encode()) for line in lines]
         length = int(dict(headers).get(b"content-length", b"0"))
         body = await received.receive_exactly(length) if length else b""
         method, path, _ = first.split(" ")
@@ -46,11 +50,11 @@ async def _answer(app: Any, stream: SocketStream) -> None:
             nonlocal chunked
             try:
                 if event["type"] == "http.response.start":
-                    told = [*event["headers"]]
+                    told = [(b"connection", b"close"), *event["headers"]]
                     chunked = b"content-length" not in dict(told) and event["status"] != 204
                     told += [(b"transfer-encoding", b"chunked")] if chunked else []
-                    head = b"".join(name + b": " + value + b"\r\n" for name, value in told)
-                    await stream.send(b"HTTP/1.1 %d words\r\n%s\r\n" % (event["status"], head))
+                    answer = b"".join(name + b": " + value + b"\r\n" for name, value in told)
+                    await stream.send(b"HTTP/1.1 %d words\r\n%s\r\n" % (event["status"], answer))
                 else:
                     data, more = event["body"], event.get("more_body")
                     part = b"%x\r\n%s\r\n" % (len(data), data) if data and chunked else data

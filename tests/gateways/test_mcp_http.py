@@ -17,10 +17,12 @@ from capnet.gateways.mcp import McpApp, mcp_app, rooms
 from tests.attenuation.store import Clock
 from tests.connection.shop import until
 from tests.gateways.asgi_client import Answer, Browser, Request, browsing
+from tests.loops import ONE_LOOP
 
 TOKEN = "a token that nobody guesses"
 META = "io.modelcontextprotocol/"
 NEW = "2026-07-28"
+CROWD = 20
 
 
 class Box(Cap, name="t.Box"):
@@ -422,3 +424,44 @@ def test_options_that_make_no_sense() -> None:
     for wrong in senseless:
         with pytest.raises(InvalidArgument):
             mcp_app(Host(), **wrong)
+
+
+@ONE_LOOP
+async def test_a_crowd_is_served_whatever_one_of_them_does() -> None:
+    """Many tools, many clients at once, and one who asks for all that it can think of."""
+    desk = MemDesk()
+    async with serving(desk, policy=Tokens(), token=None) as (host, app, browser):
+        for number in range(3):
+            host.serve(MemDesk(), name=f"desk{number}")
+        hostile = {"authorization": "Bearer eve"}
+        flood = [
+            begun(browser, "tools/call", number, hostile, name="t.Desk.hang", arguments={})
+            for number in range(2 * Bounds().max_calls)
+        ]
+        await until(lambda: desk.begun == Bounds().max_calls)
+        rest = [request for request in flood if request.answer.ended]
+        assert {request.answer.status for request in rest} == {429}
+        for wrong in (b"[" * 1000, b'{"id": ' + b"9" * 5000 + b"}", message("tools/call", name="x" * 5000)):
+            for _ in range(20):
+                browser.begin("POST", wrong, hostile)
+        used: list[Any] = []
+
+        async def use_it(number: int) -> None:
+            me = {"authorization": f"Bearer client{number}"}
+            answer = await begun(browser, "tools/list", 1, me).until(lambda answer: answer.ended)
+            assert len(answer.json["result"]["tools"]) > 4 * 4
+            opened = {"name": f"desk{number % 3}.open", "arguments": {"name": str(number)}}
+            answer = await begun(browser, "tools/call", 2, me, **opened).until(lambda answer: answer.ended)
+            handle = answer.json["result"]["structuredContent"]["result"]
+            read = {"name": "t.Desk.read", "arguments": {"box": handle}}
+            answer = await begun(browser, "tools/call", 3, me, **read).until(lambda answer: answer.ended)
+            used.append(answer.json["result"]["structuredContent"]["result"])
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(CROWD):
+                tasks.start_soon(use_it, number)
+        assert sorted(used) == sorted(map(str, range(CROWD)))
+        assert len(app.rooms) == len(host.connections) == CROWD + 1
+        await host.close_all(principal="eve", grace=0)
+        await until(lambda: desk.ended == desk.begun)
+        assert len(host.connections) == CROWD

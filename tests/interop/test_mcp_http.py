@@ -1,11 +1,8 @@
-"""The clients of the MCP Python SDK in front of `mcp_app`, where that is installed: `pip install mcp uvicorn`."""
+"""The clients of the MCP SDKs in front of `mcp_app`."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,53 +10,35 @@ import pytest
 from capnet import Host
 from capnet.gateways.mcp import mcp_app
 from tests.connection.office import MemClerk, MemFile, Note
-from tests.connection.shop import until
+from tests.gateways.http_server import serving
+from tests.interop import counterparts
 from tests.loops import ONE_LOOP
 
-mcp: Any = pytest.importorskip("mcp")
-http: Any = pytest.importorskip("mcp.client.streamable_http")
-httpx: Any = pytest.importorskip("httpx2")  # of the SDK
-uvicorn: Any = pytest.importorskip("uvicorn")
-TOKEN = "a token that nobody guesses"
+TOKEN = "a-token-that-nobody-guesses"
+CLIENT = str(Path(__file__).with_name("mcp_http_client.py"))
 
 
-@asynccontextmanager
-async def serving() -> AsyncGenerator[tuple[Host, str]]:
-    """A host behind a server on a port of this machine."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        async with Host(name="office") as host:
-            host.serve(MemClerk({"tea": MemFile([Note("a")])}))
-            app = mcp_app(host, token=TOKEN)
-            server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.serve, [listening])
-                await until(lambda: server.started)
-                yield host, f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-                server.should_exit = True
-            await app.aclose()
+async def use(*command: str) -> None:
+    """Have a program use a host, by its URL and a token."""
+    async with Host(name="office") as host:
+        host.serve(MemClerk({"tea": MemFile([Note("a")])}))
+        app = mcp_app(host, token=TOKEN)
+        async with serving(app) as url:
+            with anyio.fail_after(120):
+                done = await anyio.run_process([*command, url, TOKEN], stderr=None)
+            assert done.stdout == b"used\n"
+        await app.aclose()
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @ONE_LOOP
-async def test_the_sdk_uses_what_a_host_serves_by_http(mode: str) -> None:
-    """Of both protocols: tools, handles, errors, streams with progress, news."""
-    async with serving() as (host, url):
-        client = httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"})
-        async with client, mcp.Client(http.streamable_http_client(url, http_client=client), mode=mode) as session:
-            assert {"office.Clerk.open", "capnet.next"} <= {one.name for one in (await session.list_tools()).tools}
-            opened = await session.call_tool("office.Clerk.open", {"name": "tea"})
-            handle = opened.structured_content["result"]
-            assert len(host.connections) == 1
-            reports: list[float] = []
+async def test_the_python_sdk(mode: str) -> None:
+    """Of both protocols: tools, handles, errors, streams with progress."""
+    await use(counterparts.python(), CLIENT, mode)
 
-            async def told(done: float, total: float | None, message: str | None) -> None:
-                reports.append(done)
 
-            followed = await session.call_tool(
-                "office.File.follow", {"cap": handle, "count": 2}, progress_callback=told
-            )
-            assert [note["text"] for note in followed.structured_content["result"]] == ["0", "1"]
-            assert reports == [1, 2]
-            missing = await session.call_tool("office.Clerk.open", {"name": "none"})
-            assert (missing.is_error, missing.content[0].text) == (True, "not_found: no file 'none'")
+@pytest.mark.parametrize("which", ["new", "old", "sdk"])
+@ONE_LOOP
+async def test_the_typescript_sdks(which: str) -> None:
+    """The newer one with both protocols, and the one that knows the older protocol alone."""
+    await use(*counterparts.node("mcp_client.mjs", which))

@@ -1,54 +1,23 @@
-"""Servers made with the MCP Python SDK in a toolbox, where that is installed: `pip install mcp uvicorn`."""
+"""A server made with the MCP Python SDK in a toolbox: as a program, and by HTTP."""
 
 from __future__ import annotations
 
 import socket
-import sys
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
 from capnet import Internal
-from capnet.gateways.mcp import mcp_tools
+from capnet.gateways.mcp import McpTools, mcp_tools
 from capnet.toolbox import Progress, toolbox
-from tests.connection.shop import until
+from tests.interop import counterparts
 from tests.loops import ONE_LOOP
 
-servers: Any = pytest.importorskip("mcp.server.mcpserver")
-uvicorn: Any = pytest.importorskip("uvicorn")
-
-SERVER = """
-from mcp.server.mcpserver import Context, MCPServer
-
-server = MCPServer("adder")
+SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
 
-@server.tool()
-def add(a: int, b: int) -> int:
-    \"\"\"Add two numbers.\"\"\"
-    return a + b
-
-
-@server.tool()
-async def slow(ctx: Context) -> str:
-    await ctx.report_progress(1, 2)
-    await ctx.report_progress(2, 2)
-    return "done"
-
-
-@server.tool()
-def fail() -> None:
-    raise ValueError("it is broken")
-
-
-if __name__ == "__main__":
-    server.run()
-"""
-
-
-async def use(tools: Any) -> None:
+async def use(tools: McpTools) -> None:
     async with toolbox(tools) as box:
         assert {one.name for one in (await box.discover()).items} == {"add", "fail", "slow"}
         told = await box.describe("add")
@@ -63,22 +32,28 @@ async def use(tools: Any) -> None:
 
 
 @ONE_LOOP
-async def test_a_program(tmp_path: Path) -> None:
-    program = tmp_path / "server.py"
-    program.write_text(SERVER, encoding="utf-8")
-    await use(mcp_tools([sys.executable, str(program)]))
+async def test_a_program() -> None:
+    await use(mcp_tools([counterparts.python(), SERVER]))
 
 
 @ONE_LOOP
 async def test_by_http() -> None:
-    names: dict[str, Any] = {"__name__": "adder"}
-    exec(compile(SERVER, "adder", "exec"), names)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        app = names["server"].streamable_http_app()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listening])
-            await until(lambda: server.started)
-            await use(mcp_tools(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"))
-            server.should_exit = True
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    async with await anyio.open_process([counterparts.python(), SERVER, str(port)], stderr=None) as server:
+        try:
+            with anyio.fail_after(120):
+                while not await _answers(port):  # noqa: ASYNC110 (another program begins)
+                    await anyio.sleep(0.1)
+            await use(mcp_tools(f"http://127.0.0.1:{port}/mcp"))
+        finally:
+            server.kill()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            return True
+    except OSError:
+        return False

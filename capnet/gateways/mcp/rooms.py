@@ -14,7 +14,7 @@ from itertools import count
 from time import monotonic as clock
 from typing import Any, Final, cast
 
-from anyio import CancelScope
+from anyio import CancelScope, Event
 
 from capnet import Attestation, CapnetError, Connection, Host, ResourceExhausted, Unavailable, connect
 from capnet.gateways.bounds import Bounds, Share
@@ -91,6 +91,7 @@ class Rooms:
         self._shares: dict[Hashable, Share] = {}
         self._of_sessions: dict[str, Room] = {}
         self._of_clients: dict[Hashable, Room] = {}
+        self._opening: dict[Hashable, Event] = {}
         self._swept = 0.0
 
     def __len__(self) -> int:
@@ -124,14 +125,18 @@ class Rooms:
             As `begin`.
         """
         await self._sweep()
-        room = self._of_clients.get(client.key)
-        if room is None or room.connection.closed:
-            made = await self._made(client, "")
-            room = self._of_clients.get(client.key)
-            if room is not None and not room.connection.closed:  # another request was faster
-                await self._close(made)
-            else:
-                room = self._of_clients[client.key] = made
+        key = client.key
+        while (room := self._of_clients.get(key)) is None or room.connection.closed:
+            opening = self._opening.get(key)
+            if opening is not None:  # another request was faster
+                await opening.wait()
+                continue
+            opening = self._opening[key] = Event()
+            try:
+                self._of_clients[key] = await self._made(client, "")
+            finally:
+                del self._opening[key]
+                opening.set()
         return room
 
     async def end(self, session: str) -> None:

@@ -14,6 +14,8 @@ __all__ = ["NEXT", "Tool", "is_name", "output_schema", "tools_of"]
 NEXT: Final = "capnet.next"
 """The tool that reads on in a stream."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ANSWERS: Final = [{"required": ["result"]}, {"required": ["code"]}]
+"""What is in an answer: a result, or an error. Clients hold both to the schema."""
 _HANDLE: Final = {"type": "string", "format": "capnet-handle"}
 
 
@@ -77,7 +79,7 @@ def output_schema(result: dict[str, Any], *, streams: bool = False, pages: bool 
         properties = {"result": {"type": "array", "items": items}, "next": rest}
     elif pages:
         properties["next"] = {"type": "string", "description": "There are more: call it again with this as `cursor`."}
-    return {**top, "type": "object", "properties": properties, "required": ["result"]}
+    return {**top, "type": "object", "properties": properties, "anyOf": _ANSWERS}
 
 
 def is_name(name: str) -> bool:
