@@ -20,6 +20,7 @@ DOORS = (
     "capnet.gateways.acp",
     "capnet.gateways.jsonrpc",
     "capnet.gateways.capnweb",
+    "capnet.gateways.mcp",
     "capnet.native",
     "capnet.observe",
     "capnet.plugin",

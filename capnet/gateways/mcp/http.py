@@ -50,7 +50,7 @@ def mcp_app(
 ) -> McpApp:
     """An ASGI application that offers what a host serves to clients of MCP.
 
-        app = mcp_app(host, token=os.environ["TOKEN"])         # uvicorn module:app
+        app = mcp_app(host, token=os.environ["TOKEN"])  # uvicorn module:app
 
     Each client is a peer of the host like any other, by a connection of its own. Served by itself the application opens
     the host when the server starts, and closes it when the server stops; in another one the host has to be open.
