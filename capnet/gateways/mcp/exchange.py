@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from anyio import CancelScope, Event, Lock, move_on_after
@@ -120,7 +121,7 @@ class Exchange:
         key = _key(number)
         if room.open >= self._bounds.max_calls or room.share.calls >= self._bounds.max_shared_calls:
             raise ResourceExhausted("too many requests of this client are being worked on", reason="max_calls")
-        async with _in(room), tasks_of_block() as tasks:
+        async with _counted(room), tasks_of_block() as tasks:
             scope = CancelScope()
             with scope:
                 if not self.stateless and key not in room.running:
@@ -137,7 +138,7 @@ class Exchange:
         """Tell of a session what belongs to no request, until the client has gone."""
         room.followed = True
         try:
-            async with _in(room), tasks_of_block() as tasks:
+            async with _counted(room), tasks_of_block() as tasks:
                 await self.reply.event(None)
                 greeting = {"jsonrpc": "2.0", "method": "notifications/initialized"}
                 await self._worked(room, greeting, receive, tasks, follows=True)
@@ -209,17 +210,14 @@ def _key(number: Any) -> tuple[type, Any]:
 _GIVEN_UP: Final = {"code": CANCELLED, "message": "the client has given it up"}
 
 
-class _in:
-    """Counts a request among those that a room works on."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-
-    async def __aenter__(self) -> None:
-        self._room.open += 1
-        self._room.share.calls += 1
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._room.open -= 1
-        self._room.share.calls -= 1
-        self._room.use()
+@asynccontextmanager
+async def _counted(room: Room) -> AsyncGenerator[None]:
+    """A request is among those that a room works on."""
+    room.open += 1
+    room.share.calls += 1
+    try:
+        yield
+    finally:
+        room.open -= 1
+        room.share.calls -= 1
+        room.use()
