@@ -128,6 +128,18 @@ async def test_without_an_agent_there_is_nothing() -> None:
         await ours.aclose()
 
 
+async def test_another_agent_takes_the_place_of_one() -> None:
+    async with serving(MemAgent()) as (stream, host):
+        editor = Speaker(stream)
+        number = (await editor.ask("session/new", {}))["sessionId"]
+        host.unserve("acp.Agent")
+        assert (await editor.fail("initialize", {}))["code"] == -32601
+        host.serve(AgentBase())
+        assert "was" not in await editor.ask("initialize", {})
+        # The sessions of the one before went with it.
+        assert (await editor.fail("session/prompt", {"sessionId": number, **said("tea")}))["code"] == -32002
+
+
 async def test_a_turn_is_cancelled_and_a_request_is_given_up() -> None:
     """Two ways: the agent ends its turn and says so, or nobody waits for it any more."""
     agent = MemAgent()

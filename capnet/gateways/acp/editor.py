@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from capnet import (
+    CapnetError,
     Connection,
     FailedPrecondition,
     Internal,
@@ -20,6 +21,7 @@ from capnet import (
     ResourceExhausted,
     Unimplemented,
     Untyped,
+    on_broken,
 )
 from capnet.gateways.jsonrpc.bridge import Bridge
 from capnet.gateways.jsonrpc.calling import Begun
@@ -89,7 +91,12 @@ class Editor:
                 self._agent = await self._connection.bootstrap_untyped(self._name)
             except NotFound as error:
                 raise Unimplemented(f"no agent is served as {self._name!r}", reason="name") from error
+            on_broken(self._agent, self._lost)
         return self._agent
+
+    def _lost(self, _: CapnetError) -> None:
+        """It is asked for again: another one may be served."""
+        self._agent = None
 
     def _open(self, agent: Untyped, method: str, params: dict[str, Any]) -> Begun:
         if len(self._sessions) >= MAX_SESSIONS:
@@ -107,6 +114,7 @@ class Editor:
             client.session = number
             former = self._sessions.pop(number, None)
             self._sessions[number] = session
+            on_broken(session, lambda _: self._forget(number, session))
             if former is not None:
                 await former.aclose()
             return self._bridge.json(answer | ({"sessionId": number} if wanted is None else {}))
@@ -124,12 +132,16 @@ class Editor:
 
         async def closed() -> Any:
             answer = await made
-            if self._sessions.get(number) is session:
-                del self._sessions[number]
+            self._forget(number, session)
             await session.aclose()
             return self._bridge.json(answer)
 
         return closed
+
+    def _forget(self, number: str, session: Untyped) -> None:
+        """It is over, or was taken back."""
+        if self._sessions.get(number) is session:
+            del self._sessions[number]
 
     def _answered(self, made: Awaitable[Any]) -> Begun:
         async def answered() -> Any:
