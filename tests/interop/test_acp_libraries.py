@@ -17,14 +17,15 @@ from capnet import NotFound, Unimplemented
 from capnet.gateways.acp import Agent, connected
 from tests.cli.processes import COMMAND, ROOT, environment
 from tests.gateways.agents import MemClient
+from tests.interop.counterparts import node, python
 
-counterparts: Any = pytest.importorskip("tests.interop.counterparts")
 PERMISSION = {"outcome": {"optionId": "yes", "outcome": "selected"}}
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Of a host in another process, which serves an agent."""
+    node("acp_client.mjs")  # without it nothing has to be started
     scratch = tmp_path_factory.mktemp("host")
     listens = f"unix:{scratch}/host.sock"
     host = [sys.executable, "-m", "tests.interop.acp_host", listens]
@@ -48,7 +49,7 @@ def seen_by(editor: list[str], url: str, scratch: Path) -> dict[str, Any]:
 
 
 def test_an_editor_in_typescript(url: str, tmp_path: Path) -> None:
-    seen = seen_by(counterparts.node("acp_client.mjs"), url, tmp_path)
+    seen = seen_by(node("acp_client.mjs"), url, tmp_path)
     assert seen.pop("texts") == [
         "you said permission", PERMISSION,
         "you said read", {"content": "/a"},
@@ -67,7 +68,7 @@ def test_an_editor_in_typescript(url: str, tmp_path: Path) -> None:
 
 
 def test_an_editor_in_python(url: str, tmp_path: Path) -> None:
-    seen = seen_by([counterparts.python(), "tests/interop/acp_client.py"], url, tmp_path)
+    seen = seen_by([python(), "tests/interop/acp_client.py"], url, tmp_path)
     assert seen == {
         "version": 1,
         "texts": ["you said permission", PERMISSION, "you said read", {"content": "/a"}],
@@ -108,7 +109,7 @@ def said(text: str) -> dict[str, Any]:
 
 async def test_an_agent_in_typescript() -> None:
     client = MemClient()
-    async with await anyio.open_process(counterparts.node("acp_agent.mjs"), stderr=None) as program:
+    async with await anyio.open_process(node("acp_agent.mjs"), stderr=None) as program:
         stream = StapledByteStream(program.stdin, program.stdout)  # type: ignore[arg-type]
         async with connected(stream) as agent:
             session = await use(agent, client)
@@ -126,7 +127,7 @@ async def test_an_agent_in_typescript() -> None:
 
 
 async def test_an_agent_in_python() -> None:
-    command = [counterparts.python(), "tests/interop/acp_agent.py"]
+    command = [python(), "tests/interop/acp_agent.py"]
     async with await anyio.open_process(command, stderr=None, cwd=ROOT) as program:
         stream = StapledByteStream(program.stdin, program.stdout)  # type: ignore[arg-type]
         async with connected(stream) as agent:

@@ -16,13 +16,13 @@ import pytest
 from capnet import CallCancelled, Cap, Connection, NotFound, Unimplemented, call
 from capnet.gateways.jsonrpc import LSP, Foreign, Remote, Settings, connected, foreign
 from tests.cli.processes import COMMAND, ROOT, environment
-
-counterparts: Any = pytest.importorskip("tests.interop.counterparts")
+from tests.interop.counterparts import node
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Of a host in another process."""
+    node("jsonrpc_client.mjs")  # without it nothing has to be started
     scratch = tmp_path_factory.mktemp("host")
     listens = f"unix:{scratch}/host.sock"
     host = [sys.executable, "-m", "tests.cli.office_host", listens]
@@ -38,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 def test_a_client_uses_what_a_host_serves(url: str, tmp_path: Path) -> None:
     """By names and by places; handles, functions of the client's, errors, and requests that are given up."""
     gateway = [*COMMAND, "jsonrpc", url, "--framing", "headers", "--dialect", "lsp"]
-    client = [*counterparts.node("jsonrpc_client.mjs"), *gateway]
+    client = [*node("jsonrpc_client.mjs"), *gateway]
     ended = subprocess.run(client, cwd=ROOT, env=environment(tmp_path), capture_output=True, timeout=120, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert json.loads(ended.stdout) == {
@@ -84,7 +84,7 @@ async def server() -> AsyncGenerator[Connection]:
     settings = Settings(
         dialect=LSP, framing="headers", remotes=[Remote(Texts, prefix="text/", methods={"placed": "none/such"})]
     )
-    async with await anyio.open_process(counterparts.node("jsonrpc_server.mjs"), stderr=None) as process:
+    async with await anyio.open_process(node("jsonrpc_server.mjs"), stderr=None) as process:
         async with connected(_Process(process), settings) as connection:
             yield connection
         assert process.stdin is not None
