@@ -17,8 +17,10 @@ RESERVED: Final = "capnet."
 going_along: Final[ContextVar[Mapping[str, str] | None]] = ContextVar("capnet.going_along", default=None)
 """What goes along with the calls that are made here; with those of a running handler also `CHAIN`. Never empty."""
 
-moving: Final[ContextVar[tuple[int, object] | None]] = ContextVar("capnet.moving", default=None)
-"""The stream whose items are made, or used, by what runs here, and the number of its connection."""
+moving: Final[ContextVar[tuple[int, int] | None]] = ContextVar("capnet.moving", default=None)
+"""The number of a connection, and that of the stream on it whose items are made, or used, by what runs here.
+
+Nothing but numbers: whatever is begun here keeps its context, also a timer of the connection's."""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Sequence
+from itertools import count
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -42,6 +43,7 @@ MAX_RUN_BYTES: Final = 256 * 1024
 """Bytes that a producer may send until it looks at what the transport has not taken."""
 CLEAN_UP_TIMEOUT: Final = 5.0
 """Seconds that a producer has to end when its reader wants no more."""
+_numbers: Final = count(1)
 
 
 class Pumps:
@@ -62,7 +64,7 @@ class Pumps:
     def running_here(self) -> bool:
         """Whether what makes or uses the items of one of them asks, also from a task that it has started."""
         moved = moving.get()
-        return moved is not None and moved[1] in self._pumps
+        return moved is not None and any(pump.number == moved[1] for pump in self._pumps)
 
     def let_in(self) -> None:
         """The connection has ended: what came on it goes to sinks of ours without waiting for their readers.
@@ -146,11 +148,12 @@ class Pump(Flow):
         error: what has ended it from outside.
         hosted: the implementation that hands the stream out, if one does.
         iterator: what gives each item once, to this stream and no other.
+        number: tells it from all others, of whatever connection.
         parent: what the capabilities in its items came of.
         opened: its place in the lineage, if it ends with `parent` and was not handed out by a call on that.
     """
 
-    __slots__ = ("__weakref__", "_scope", "error", "hosted", "iterator", "opened", "parent", "stream")
+    __slots__ = ("__weakref__", "_scope", "error", "hosted", "iterator", "number", "opened", "parent", "stream")
 
     def __init__(self, streams: Streams) -> None:
         super().__init__(streams)
@@ -158,6 +161,7 @@ class Pump(Flow):
         self.error: CapnetError | None = None
         self.hosted: Hosted | None = None
         self.iterator: object | None = None
+        self.number = next(_numbers)
         self.parent: Granted | None = None
         self.opened: Opened | None = None
         self._scope = CancelScope()
@@ -176,7 +180,7 @@ class Pump(Flow):
         session = self._streams.session
         error: CapnetError | None = None
         handling.set(self.parent)
-        moving.set((session.number, self))
+        moving.set((session.number, self.number))
         try:
             with self._scope:
                 await self.move()
