@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import socket
+import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -394,29 +396,41 @@ class Policy:
 
 
 async def test_who_a_client_is_comes_from_its_socket(tmp_path: Path) -> None:
-    listeners = [
-        await anyio.create_unix_listener(f"{tmp_path}/socket"),
-        *(await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners,
-    ]
-    async with office() as (host, _), Gateway(host) as gateway, anyio.create_task_group() as tasks:
-        for listener in listeners:
-            tasks.start_soon(listener.serve, gateway.serve)
+    (tcp,) = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners
+    port = tcp.extra(anyio.abc.SocketAttribute.local_port)
+    unix = await anyio.create_unix_listener(f"{tmp_path}/socket")
+    async with tcp, unix, office() as (host, _), Gateway(host) as gateway, anyio.create_task_group() as tasks:
+        tasks.start_soon(tcp.serve, gateway.serve)
+        tasks.start_soon(unix.serve, gateway.serve)
         async with await anyio.connect_unix(f"{tmp_path}/socket") as stream:
             assert await Speaker(stream).ask("odd.Odd.noted") == []
             (connection,) = host.connections
             proven = connection.attestation
             assert (proven.transport, proven.uid, proven.pid) == ("jsonrpc", os.getuid(), os.getpid())
-            await stream.send_eof()
-            await connection.wait_closed()
-        port = listeners[1].extra(anyio.abc.SocketAttribute.local_port)
+        await connection.wait_closed()
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             assert await Speaker(stream).ask("odd.Odd.noted") == []
             (connection,) = host.connections
             assert connection.attestation.uid is None
             assert (connection.attestation.address or "").startswith("127.0.0.1:")
+        await connection.wait_closed()
         tasks.cancel_scope.cancel()
-    for listener in listeners:
-        await listener.aclose()
+
+
+async def test_clients_that_go_at_once_end_no_listener() -> None:
+    (listener,) = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, office() as (host, _), Gateway(host) as gateway, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, gateway.serve)
+        for turn in range(30):
+            with socket.create_connection(("127.0.0.1", port)) as rude:
+                rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                rude.sendall(b"{" * turn)
+            for _ in range(turn):
+                await anyio.lowlevel.checkpoint()
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            assert await Speaker(stream).ask("odd.Odd.noted") == []
+        tasks.cancel_scope.cancel()
 
 
 async def test_whole_messages() -> None:
