@@ -191,8 +191,15 @@ class Link:
 
     async def _shut(self, seconds: float) -> None:
         """The client waits for a farewell that does not come where TLS was refused."""
-        with anyio.move_on_after(seconds, shield=True), suppress(Exception):
-            await self._client.close()
+        try:
+            with anyio.move_on_after(seconds, shield=True), suppress(Exception):
+                await self._client.close()
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Leave without a word."""
+        self.lost.set()
         self._client.hang_up()
 
     # --- what the client tells ---

@@ -135,12 +135,17 @@ class _Door:
     async def close(self) -> None:
         """Let nobody in any more. Sessions live on; the connection ends with the last of them."""
         self._closed = True
-        for subscription in self._presence:
-            await self.link.unsubscribe(subscription)
-        await self._attend()
-        if not self.link.lost.is_set():
-            with suppress(CapnetError):
-                await self.link.settle()
+        try:
+            for subscription in self._presence:
+                await self.link.unsubscribe(subscription)
+            await self._attend()
+            if not self.link.lost.is_set():
+                with suppress(CapnetError):
+                    await self.link.settle()
+        except BaseException:  # cancelled: nobody would come back to it
+            if not self._sessions:
+                self.link.drop()
+            raise
 
     async def _attend(self) -> None:
         """Take dials while there is room; leave when there is nothing to do any more."""

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 import pytest
 
-from tests.interop.counterparts import UNUSABLE
-
 _WHOLE = os.environ.get("CAPNET_INTEROP") == "whole"
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -28,7 +26,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _judged(report: _Report) -> _Report:
-    if _WHOLE and report.skipped and not hasattr(report, "wasxfail") and UNUSABLE not in str(report.longrepr):
+    if _WHOLE and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which counts as failed here: {report.longrepr}"
     return report

@@ -13,13 +13,10 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FOLDER", "INSTALLED", "ROOT", "UNUSABLE", "node", "program", "python"]
+__all__ = ["FOLDER", "INSTALLED", "ROOT", "node", "program", "python"]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-UNUSABLE = "cannot be used here"
-"""What the reason of a skip says where a program is installed, and the system does not let us use it: nothing that was
-to be installed is missing, so that is no failure."""
 INSTALLED = ROOT / "build/interop"
 """Where packages of npm and Python are."""
 _SCRIPTS = INSTALLED / "scripts"
