@@ -50,9 +50,9 @@ class Ledger:
 
     def __init__(self, limit: int, whole: Ledger | None = None) -> None:
         self.limit = limit
-        self.used = 0
+        self.used: int = 0
         """Charge of what is held now."""
-        self.wanted = 0
+        self.wanted: int = 0
         """Charge of what it had no room for as the whole of others, the last time."""
         self.whole = whole
 

@@ -255,17 +255,17 @@ async def test_who_waits_for_one_that_is_too_large_has_it() -> None:
         async def make(id: str, desk: Office) -> None:
             brought.append(await said(id, lambda: desk.large()))
 
+        kept = host._operations
+        assert kept is not None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(make, "link 1", first)
             await until(lambda: served.gate.entered)
             tasks.start_soon(make, f"link 1 {host._instance}", second)
-            kept = host._operations
-            assert kept is not None
             (caller,) = kept._callers.values()
             await until(lambda: caller.operations[1]._waiting)
             served.gate.open()
         assert [len(one) for one in brought] == [operations.LARGEST] * 2 and served.gate.left == ["large"]
-        assert kept is not None and not len(kept)
+        assert not len(kept)
 
 
 async def test_what_has_no_single_answer() -> None:
