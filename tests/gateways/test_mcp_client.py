@@ -17,6 +17,7 @@ from capnet import CapnetError, Host, Internal, InvalidArgument, NotFound, Unaut
 from capnet.gateways.mcp import McpTools, mcp_app, mcp_tools
 from capnet.gateways.mcp.asking import Asking
 from capnet.gateways.mcp.posting import Endpoint
+from capnet.gateways.mcp.session import STATELESS
 from capnet.toolbox import Progress, Toolbox, ToolFilter, toolbox
 from tests.connection.office import MemClerk, MemFile, Note
 from tests.connection.shop import until
@@ -129,6 +130,29 @@ async def test_a_server_that_does_not_let_us_in() -> None:
     async with toolbox(mcp_tools(url)) as box:
         with pytest.raises(Unavailable):
             await box.discover()
+
+
+SLOW = """
+import json, sys, time
+time.sleep(0.3)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked.get("method") == "server/discover":
+        told = {"result": {"supportedVersions": ["%s"], "capabilities": {"tools": {}}}}
+    elif asked.get("method") == "tools/list":
+        told = {"result": {"tools": [{"name": "late", "inputSchema": {"type": "object"}}]}}
+    else:
+        told = {"error": {"code": -32601, "message": "the older protocol is not spoken here"}}
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
+"""
+
+
+async def test_a_server_of_the_newer_protocol_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is asked first it hears too late, and what is asked of older ones it refuses: it is asked again."""
+    monkeypatch.setattr("capnet.gateways.mcp.client.PROBE", 0.01)
+    async with toolbox(mcp_tools([sys.executable, "-c", SLOW % STATELESS[-1]])) as box:
+        assert [one.name for one in (await box.discover()).items] == ["late"]
 
 
 async def test_a_program_gives_its_tools_until_it_dies() -> None:

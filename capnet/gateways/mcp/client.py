@@ -139,15 +139,25 @@ class McpTools:
     # --- what the server is asked ---
 
     async def _begin(self) -> None:
-        found: Mapping[str, Any] = {}
-        with move_on_after(PROBE), suppress(Internal, InvalidArgument, Unimplemented):
-            found = await self._asked(self._asking.request("server/discover"), None)
-        if self._asking.speaks(found.get("supportedVersions")):
+        if await self._is_newer(PROBE):
             return
-        follows = self._asking.initialized(await self._asked(self._asking.initialize(), None))
+        try:
+            answer = await self._asked(self._asking.initialize(), None)
+        except (Internal, InvalidArgument, Unimplemented):
+            if await self._is_newer(START):  # it took longer to start than it was given
+                return
+            raise
+        follows = self._asking.initialized(answer)
         if follows is None:
             raise Unavailable("the server speaks no protocol that is known here", reason="version", retry="never")
         await self._way.send(follows)
+
+    async def _is_newer(self, seconds: float) -> bool:
+        """Whether it answers to what only servers of the newer protocol know."""
+        found: Mapping[str, Any] = {}
+        with move_on_after(seconds), suppress(Internal, InvalidArgument, Unimplemented):
+            found = await self._asked(self._asking.request("server/discover"), None)
+        return self._asking.speaks(found.get("supportedVersions"))
 
     async def _known(self) -> dict[str, Offered]:
         async with self._listing:
