@@ -44,6 +44,8 @@ RUN = re.compile(r"\$ python (\w+\.py)\n((?:(?!\$ ).*\n)*)")
 FOLDER = re.compile(r"unix:/\S*/")
 OTHERWISE = {
     "docs/how-to/exec.md": "integration/test_documented_plugin.py",
+    "docs/how-to/reload.md": "cli/test_reloading.py",
+    "docs/how-to/sandbox.md": "interop/test_sandbox.py",
     "docs/how-to/shell.md": "cli/test_shell_page.py",
 }
 """Pages that have a test of their own."""

@@ -162,4 +162,4 @@ anyio.run(main)
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "known: asgi, exec, fd, memory, stdio, tcp, tls, unix, ws, wss;" in done.stdout
+    assert "known: asgi, exec, fd, memory, nats, stdio, tcp, tls, unix, ws, wss;" in done.stdout

@@ -477,14 +477,17 @@ async def _rest(warden: Warden, connections: list[Connection], like: Noon | None
     """Both sides, once nothing happens any more.
 
     Args:
-        like: with no more tasks than there were then.
+        like: with no more tasks than there were then, but for idle runners.
     """
     with move_on_after(SETTLING):
         while entries(connections):
             await checkpoint()
     noon = Noon(await warden.figures(len(connections)), take(connections))
     with move_on_after(SETTLING):
-        while like is not None and (noon.host.tasks > like.host.tasks or noon.client.tasks > like.client.tasks):
+        while (
+            like is not None
+            and max(noon.host.tasks - like.host.tasks, noon.client.tasks - like.client.tasks) > IDLE_RUNNERS
+        ):
             noon = Noon(await warden.figures(len(connections)), take(connections))
     return noon
 

@@ -42,6 +42,8 @@ import os, signal, sys, time
 import anyio
 from capnet_transports.exec import spawn
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may have been started by nohup
+
 class Heard:
     def __init__(self):
         self.word = anyio.Event()

@@ -150,7 +150,7 @@ async def test_port_in_use() -> None:
 async def test_options_that_make_no_sense() -> None:
     with pytest.raises(InvalidArgument):
         await tcp.listen("127.0.0.1:0", refuse, token=TOKEN, backlog=0)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidArgument, match="colour"):
         await tcp.scheme.connect("127.0.0.1:1", token=TOKEN, colour="red")
 
 

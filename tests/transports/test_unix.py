@@ -309,7 +309,7 @@ async def test_full_queue_is_waited_for(tmp_path: Path) -> None:
 
 
 async def test_unknown_option_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidArgument, match="colour"):
         await unix.scheme.connect(str(tmp_path / "s"), colour="red")
 
 
