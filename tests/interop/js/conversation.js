@@ -66,6 +66,8 @@ export async function converse(socket) {
   expect(many, Array.from({ length: 16 }, (_, n) => 2 * n));
   office.release();
   await office.call("add", { a: 1, b: 1 }).then(() => { throw new Error("it was given back"); }, () => {});
+  // What was stopped ends when the host says so, which may come after all else.
+  for (let waits = 0; peer.counts.streams && waits < 6000; waits++) await new Promise((go) => setTimeout(go, 10));
   expect(peer.counts, { exports: 0, streams: 0, calls: 0 });
   await peer.close();
   return values.length;
