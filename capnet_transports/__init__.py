@@ -19,6 +19,7 @@
     handshakes.py   how a handshake is run
     tokens.py       that of two sides with the same secret
     web.py          whom ws: and the ASGI mount let in
+    lifespan.py     how an application lives with its ASGI server
     layers.py       a codec between a transport and its receiver
     sessions.py     streams of bytes in messages of a broker
     nats_access.py  who may say what at a NATS server, and its configuration

@@ -12,15 +12,15 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 
-from capnet.errors import CapnetError, InvalidArgument, Unavailable
+from capnet.errors import CapnetError, InvalidArgument
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import tokens
 from capnet_transports.asgi_transport import AsgiTransport, Receive, Send
+from capnet_transports.lifespan import live
 from capnet_transports.tokens import Token
 from capnet_transports.web import (
     LOOPBACK,
@@ -154,7 +154,7 @@ class Mount(Listener):
         if scope["type"] == "websocket":
             await self._connection(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await live(self._host, self._listen, receive, send)
         elif scope["type"] == "http":
             await _answer(send, "http.response", 426, "this path speaks WebSocket: connect to ws://HOST:PORT/PATH\n")
 
@@ -176,25 +176,6 @@ class Mount(Listener):
             self._closed.set()
 
     # --- the server's side ---
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        began = False
-        try:
-            async with AsyncExitStack() as stack:
-                try:
-                    await self._listen()
-                except Unavailable:  # nobody has opened the host
-                    await stack.enter_async_context(self._host)
-                    await self._listen()
-                began = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except Exception as error:
-            ended = "shutdown" if began else "startup"
-            await send({"type": f"lifespan.{ended}.failed", "message": str(error)})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _listen(self) -> None:
         if self._closed is None:

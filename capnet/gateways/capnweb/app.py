@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from capnet import Attestation, Cap, CapnetError, Connection, Host, ResourceExhausted, Unauthenticated, Unavailable
 from capnet.gateways.bounds import Bounds as SharedBounds
 from capnet.gateways.sessions import Sessions
+from capnet_transports.lifespan import live
 
 from .bounds import Bounds
 from .bridge import Bridge
@@ -89,26 +90,7 @@ class Capnweb:
         elif scope["type"] == "http":
             await self._request(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-
-    async def _lifespan(self, receive: _Receive, send: _Send) -> None:
-        await receive()
-        began = False
-        try:
-            async with AsyncExitStack() as stack:
-                try:
-                    await self._listen()
-                except Unavailable:  # nobody has opened the host
-                    await stack.enter_async_context(self._host)
-                    await self._listen()
-                began = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except Exception as error:
-            ended = "shutdown" if began else "startup"
-            await send({"type": f"lifespan.{ended}.failed", "message": str(error)})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
+            await live(self._host, self._listen, receive, send)
 
     async def _listen(self) -> None:
         async with self._lock:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack
 from types import EllipsisType
 from typing import Any, Final, TypeAlias, cast
 
-from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExhausted, Unauthenticated
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.reading import Unreadable, read
+from capnet_transports.lifespan import live
 from capnet_transports.web import LOOPBACK, WRONG_HOST, WRONG_PATH, checked_origins, host_name, host_names
 
 from .exchange import Exchange, Reply
@@ -120,7 +120,7 @@ class McpApp:
         if scope["type"] == "http":
             await self._request(scope, receive, Reply(send))
         elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await live(self._host, self.rooms.listen, receive, send, end=self.rooms.aclose)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close"})
@@ -128,24 +128,6 @@ class McpApp:
     async def aclose(self) -> None:
         """End all sessions, for where the server does not say when it stops. Idempotent."""
         await self.rooms.aclose()
-
-    async def _lifespan(self, receive: _Receive, send: _Send) -> None:
-        await receive()
-        began = False
-        try:
-            async with AsyncExitStack() as stack:
-                try:
-                    await self.rooms.listen()
-                except Unavailable:  # nobody has opened the host
-                    await stack.enter_async_context(self._host)
-                stack.push_async_callback(self.rooms.aclose)
-                began = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except Exception as error:
-            await send({"type": f"lifespan.{'shutdown' if began else 'startup'}.failed", "message": str(error)})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
 
     # --- one request ---
 
