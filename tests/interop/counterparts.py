@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-__all__ = ["FOLDER", "INSTALLED", "ROOT", "node", "program", "python"]
+from tests.cli.processes import environment
+
+__all__ = ["FOLDER", "INSTALLED", "ROOT", "hosting", "node", "program", "python"]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -52,3 +57,17 @@ def python() -> str:
     if not path.exists():
         pytest.skip("the packages of Python are not installed: make interop")
     return str(path)
+
+
+@contextmanager
+def hosting(module: str, scratch: Path) -> Generator[str]:
+    """A host in another process, from a module that says when it listens; gives its URL."""
+    listens = f"unix:{scratch}/host.sock"
+    command = [sys.executable, "-m", module, listens]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(scratch), stdout=subprocess.PIPE) as served:
+        assert served.stdout is not None
+        try:
+            assert served.stdout.readline() == b"listens\n"
+            yield listens
+        finally:
+            served.kill()

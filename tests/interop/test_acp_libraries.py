@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from capnet import NotFound, Unimplemented
 from capnet.gateways.acp import Agent, connected
 from tests.cli.processes import COMMAND, ROOT, environment
 from tests.gateways.agents import MemClient
-from tests.interop.counterparts import node, python
+from tests.interop.counterparts import hosting, node, python
 
 PERMISSION = {"outcome": {"optionId": "yes", "outcome": "selected"}}
 
@@ -26,16 +25,8 @@ PERMISSION = {"outcome": {"optionId": "yes", "outcome": "selected"}}
 def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Of a host in another process, which serves an agent."""
     node("acp_client.mjs")  # without it nothing has to be started
-    scratch = tmp_path_factory.mktemp("host")
-    listens = f"unix:{scratch}/host.sock"
-    host = [sys.executable, "-m", "tests.interop.acp_host", listens]
-    with subprocess.Popen(host, cwd=ROOT, env=environment(scratch), stdout=subprocess.PIPE) as served:
-        assert served.stdout is not None
-        try:
-            assert served.stdout.readline() == b"listens\n"
-            yield listens
-        finally:
-            served.kill()
+    with hosting("tests.interop.acp_host", tmp_path_factory.mktemp("host")) as listens:
+        yield listens
 
 
 def seen_by(editor: list[str], url: str, scratch: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,23 +15,15 @@ import pytest
 from capnet import CallCancelled, Cap, Connection, NotFound, Unimplemented, call
 from capnet.gateways.jsonrpc import LSP, Foreign, Remote, Settings, connected, foreign
 from tests.cli.processes import COMMAND, ROOT, environment
-from tests.interop.counterparts import node
+from tests.interop.counterparts import hosting, node
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Of a host in another process."""
     node("jsonrpc_client.mjs")  # without it nothing has to be started
-    scratch = tmp_path_factory.mktemp("host")
-    listens = f"unix:{scratch}/host.sock"
-    host = [sys.executable, "-m", "tests.cli.office_host", listens]
-    with subprocess.Popen(host, cwd=ROOT, env=environment(scratch), stdout=subprocess.PIPE) as served:
-        assert served.stdout is not None
-        try:
-            assert served.stdout.readline() == b"listens\n"
-            yield listens
-        finally:
-            served.kill()
+    with hosting("tests.cli.office_host", tmp_path_factory.mktemp("host")) as listens:
+        yield listens
 
 
 def test_a_client_uses_what_a_host_serves(url: str, tmp_path: Path) -> None:
