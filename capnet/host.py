@@ -150,7 +150,7 @@ class Host(Serving):
         """How much of each bounded thing there is now, over all connections."""
         return {
             "connections": len(self._connections),
-            "charge": self._capacity.ledger.used,
+            "charge": self._capacity.charge,
             "listeners": len(self._listeners),
             "names": len(self._services.registry),
             **self._services.bus.stats(),

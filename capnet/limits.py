@@ -157,9 +157,9 @@ class HostLimits:
     So many more may wait to be let in while those who come have had their share of the host's time; one above that is
     turned away."""
     max_charge: int = 224 * 1024 * 1024
-    """Memory that calls, unread items, kept results, frames on their way, and events that wait for observers take for
-    all peers, counted like `Limits.max_call_charge`. Over it calls fail and streams end with
-    `resource_exhausted/max_host_charge`, and we close the peer that holds most."""
+    """Memory that calls, unread items, kept results, frames on their way in, answers that have left and are not read,
+    and events that wait for observers take for all peers, counted like `Limits.max_call_charge`. Over it calls fail and
+    streams end with `resource_exhausted/max_host_charge`, and we close the peer that holds most."""
 
 
 _FLOORS = {

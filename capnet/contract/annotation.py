@@ -24,12 +24,21 @@ from typing import Any, Final, Literal, NotRequired, Required, TypeAlias, Union,
 import msgspec
 from typing_extensions import is_typeddict
 
-from capnet.contract import growth
 from capnet.contract.callables import callable_contract, callable_parts
 from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
 from capnet.contract.construction import can_be_called, is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
-from capnet.contract.flags import MAX_FLAGS, make_combinations
+from capnet.contract.flags import MAX_FLAGS, bits_of, make_combinations
+from capnet.contract.growth import (
+    GROWING,
+    IN_SET,
+    NO_DEFAULTS,
+    SET,
+    SETS,
+    Defaults,
+    defaults_of_class,
+    growth_of_class,
+)
 from capnet.contract.hints import member_hints, stands_for
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
@@ -89,6 +98,7 @@ class Annotation:
             stream do not count.
         growth: bytes that a value in it may take more than its charge, on average over a frame; the items of a stream
             do not count.
+        defaults: what may be made for fields that are left out in it.
     """
 
     hint: Any
@@ -100,6 +110,7 @@ class Annotation:
     has_custom: bool = False
     may_lead: bool = False
     growth: int = 0
+    defaults: Defaults = NO_DEFAULTS
 
 
 def read_annotation(hint: Any, where: str) -> Annotation:
@@ -118,7 +129,7 @@ def read_annotation(hint: Any, where: str) -> Annotation:
     _check_msgspec(where, hint)
     item = read_annotation(_argument(hint, 0), where) if (get_origin(hint) or hint) in ENDS else None
     flags = {name: name in walk.flags for name in FLAGS}
-    return Annotation(hint, shape, tuple(walk.contracts), item, **flags, growth=walk.growth)
+    return Annotation(hint, shape, tuple(walk.contracts), item, **flags, growth=walk.growth, defaults=walk.defaults)
 
 
 def _for_msgspec(hint: Any) -> Any:
@@ -167,6 +178,7 @@ class _Walk:
         self.contracts: list[type[Cap]] = []
         self.flags: set[str] = set()
         self.growth = 0
+        self.defaults = NO_DEFAULTS
         self.whole: Any = None
 
     def refuse(self, hint: Any, why: str = "cannot travel", hint_text: str | None = None) -> ContractError:
@@ -199,7 +211,7 @@ class _Walk:
 
     def _word(self, hint: Any) -> Shape:
         word = WORDS[hint]
-        self._grow(growth.GROWING.get(hint, 0))
+        self._grow(GROWING.get(hint, 0))
         if word == "bytes":
             self.flags.add("has_bytes")
         if word == "any":
@@ -221,7 +233,7 @@ class _Walk:
             return self._tuple(get_args(hint))
         if origin in ARRAYS:
             self.flags |= {"has_custom"} if origin is abc.Iterable else set()
-            return ["list", self._items_of_set(hint) if origin in growth.SETS else self.read(_argument(hint, 0))]
+            return ["list", self._items_of_set(hint) if origin in SETS else self.read(_argument(hint, 0))]
         if origin in MAPS:
             return ["map", self._key(_argument(hint, 0)), self.read(_argument(hint, 1))]
         if origin in ENDS:
@@ -235,8 +247,8 @@ class _Walk:
     def _items_of_set(self, hint: Any) -> Shape:
         around, self.growth = self.growth, 0
         shape = self.read(_argument(hint, 0))
-        self.growth += growth.IN_SET
-        self._grow(growth.SET)
+        self.growth += IN_SET
+        self._grow(SET)
         self._grow(around)
         return shape
 
@@ -283,7 +295,7 @@ class _Walk:
     def _class(self, cls: Any, hint: Any) -> Shape:
         if issubclass(cls, Cap):
             return self._capability(cls)
-        if issubclass(cls, enum.Flag) and len(cls) > MAX_FLAGS:
+        if issubclass(cls, enum.Flag) and bits_of(cls).bit_count() > MAX_FLAGS:
             raise self.refuse(cls, f"has more than {MAX_FLAGS} flags", "take an int, and make flags of it yourself")
         if issubclass(cls, enum.Flag):
             make_combinations(cls)
@@ -321,7 +333,8 @@ class _Walk:
         del self.labels[hint]
         if not is_typeddict(cls):
             required = [must for _, must in shapes.values()].count(True)
-            self._grow(growth.growth_of_class(cls, required, len(fields), is_array(cls)))
+            self._grow(growth_of_class(cls, required, len(fields), is_array(cls)))
+            self.defaults = self.defaults.joined(defaults_of_class(cls, shapes, required, is_array(cls)))
         return ["tuple", *(shape for shape, _ in shapes.values())] if is_array(cls) else ["struct", label, shapes]
 
     def _fields(self, hint: Any, fields: Fields) -> dict[str, Shape]:

@@ -7,10 +7,11 @@ streams. What a stream carries is converted as it comes, by the `ItemConversion`
 
 from __future__ import annotations
 
+import gc
 from collections import abc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from types import NoneType
 from typing import Any, Final, get_args, get_origin
 
@@ -20,6 +21,7 @@ from capnet.contract.annotation import ENDS, Annotation, read_annotation
 from capnet.contract.callables import callable_contract
 from capnet.contract.capability import Cap, declaration_of
 from capnet.contract.generics import substitute
+from capnet.contract.growth import NO_DEFAULTS, Defaults
 from capnet.contract.keys import Prepare
 from capnet.contract.preparation import BYTES, Hook, fields_step, preparation
 from capnet.contract.sink import Sink
@@ -52,7 +54,7 @@ class Conversion:
         of: what an error says first of what does not fit.
     """
 
-    __slots__ = ("_of", "_options", "_prepare", "_record")
+    __slots__ = ("_defaults", "_many", "_of", "_options", "_prepare", "_record")
 
     def __init__(
         self, where: str, fields: Iterable[tuple[str, Annotation, bool]], hook: Hook | None = None, *, of: str = ""
@@ -65,6 +67,8 @@ class Conversion:
             for name, annotation, required in fields
         ]
         self._record = msgspec.defstruct(where, definitions, kw_only=True, forbid_unknown_fields=True)
+        self._many = any(not isinstance(annotation.shape, str) for _, annotation, _ in fields)
+        self._defaults = reduce(Defaults.joined, (annotation.defaults for _, annotation, _ in fields), NO_DEFAULTS)
         self._options = conversion_options([annotation for _, annotation, _ in fields], hook)
         steps = {name: step for name, annotation, _ in fields if (step := preparation(annotation.hint, hook))}
         self._prepare: Prepare | None = fields_step(steps) if steps else None
@@ -77,12 +81,21 @@ class Conversion:
                 its value by an error that is the cause, and whose words are not in the text. CapnetError: a class has
                 raised that. Others: a class has failed.
         """
+        # All that is made here stays, so the collector would go through it many times and find nothing.
+        pauses = self._many and gc.isenabled()
+        if pauses:
+            gc.disable()
         try:
+            if self._defaults.made:
+                self._defaults.check(value)
             if self._prepare is not None:
                 value = self._prepare(value)
             return msgspec.convert(value, self._record, **self._options)
         except Exception as error:
             told = _told(error, self._of)
+        finally:
+            if pauses:
+                gc.enable()
         try:
             raise told
         finally:

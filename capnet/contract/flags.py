@@ -9,7 +9,6 @@ from typing import Any, Final, TypeAlias
 from capnet.contract.unfit import Unfit
 
 __all__ = [
-    "FEW_FLAGS",
     "MAX_FLAGS",
     "MAX_KEY_CHARS",
     "Prepare",
@@ -19,10 +18,8 @@ __all__ = [
     "make_combinations",
 ]
 
-MAX_FLAGS: Final = 16
-"""Flags in one class: so many combinations of them may stay."""
-FEW_FLAGS: Final = 12
-"""Flags in a class of which all combinations are made at once."""
+MAX_FLAGS: Final = 12
+"""Flags in one class, of which all combinations are made at once and stay."""
 MAX_KEY_CHARS: Final = 40
 """Characters of a key that is a number: those of an integer of 128 bits. To read a long one takes long."""
 
@@ -42,13 +39,14 @@ def bits_of(flag: type[enum.Flag]) -> int:
 
 
 def make_combinations(flag: type[enum.Flag]) -> None:
-    """Have all combinations of a few flags there before msgspec looks at their class.
+    """Have all combinations of flags there before msgspec looks at their class.
 
-    Of those that it does not find then it asks Python each time, which takes a hundred times as long.
+    Of those that it does not find then it asks Python each time, which takes a hundred times as long. The class may
+    have a `_missing_` of its own; then it is asked.
     """
     by_itself: Any = enum.Flag._missing_
     missing: Any = flag._missing_
-    if len(flag) > FEW_FLAGS or missing.__func__ is not by_itself.__func__:
+    if missing.__func__ is not by_itself.__func__:
         return
     bits = combination = bits_of(flag)
     while combination:

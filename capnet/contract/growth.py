@@ -11,15 +11,26 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import abc
-from collections.abc import Iterable
-from typing import Any, Final, get_origin
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
 
 from capnet.contract.fields import is_attrs
+from capnet.contract.unfit import Unfit
 from capnet.limits import BYTES_PER_VALUE
 
-__all__ = ["GROWING", "IN_SET", "SET", "SETS", "growth_of_class"]
+__all__ = [
+    "GROWING",
+    "IN_SET",
+    "MAX_DEFAULTS",
+    "NO_DEFAULTS",
+    "SET",
+    "SETS",
+    "Defaults",
+    "defaults_of_class",
+    "growth_of_class",
+]
 
 GROWING: Final[dict[Any, int]] = {
     dt.time: 8,
@@ -32,6 +43,9 @@ SET: Final = 112
 IN_SET: Final = 98
 """What an item takes more in a set than in a list: these grow in large steps."""
 
+MAX_DEFAULTS: Final = 32_768
+"""Defaults that are made anew, by a `default_factory`, for the fields left out in one message."""
+
 _COUNTED: Final = BYTES_PER_VALUE + 1
 _POINTER: Final = 8
 _AROUND: Final = 32
@@ -41,6 +55,62 @@ _ENTRY: Final = 24
 _MADE: Final[dict[Any, int]] = {list: 56, dict: 64, set: 216, frozenset: 216}
 _MADE_BY_OTHERS: Final = 256
 """What a function of the user's makes as a default; nobody can know."""
+_kind: Callable[[Any], Any] = type
+"""`type`, by another name: checkers leave the class alone."""
+
+
+class Defaults(NamedTuple):
+    """Of the classes in an annotation that may be made of next to nothing: how many defaults are made for one object.
+
+    Attributes:
+        made: at most, by an object of which nothing came.
+        names: of their fields, as they travel.
+        arrays: there are some that travel without these.
+    """
+
+    made: int = 0
+    names: frozenset[str] = frozenset()
+    arrays: bool = False
+
+    def joined(self, other: Defaults) -> Defaults:
+        """Of both."""
+        return Defaults(max(self.made, other.made), self.names | other.names, self.arrays or other.arrays)
+
+    def check(self, value: Any) -> None:
+        """Nothing, if no more than `MAX_DEFAULTS` are made for what a peer has left out.
+
+        What might be an object counts as one, such as an empty map: so it is one walk, and knows of no types.
+
+        Raises:
+            Unfit: there are more.
+        """
+        made, names, left = self.made, self.names, MAX_DEFAULTS
+        fields = len(names)
+        containers = [value]
+        for container in containers:
+            if _kind(container) is dict:
+                if container.keys() <= names:
+                    left -= min(made, fields - len(container))
+                container = container.values()
+            elif self.arrays:
+                left -= max(0, min(made, fields - len(container)))
+            if left < 0:
+                raise Unfit(f"More than {MAX_DEFAULTS} defaults would be made for fields left out")
+            containers += [item for item in container if _kind(item) is dict or _kind(item) is list]
+
+
+NO_DEFAULTS: Final = Defaults()
+
+
+def defaults_of_class(cls: Any, names: Collection[str], required: int, array: bool) -> Defaults:
+    """What objects of a class may have made for them; nothing where this is no more than what came.
+
+    Args:
+        cls, required, array: as for `growth_of_class`.
+        names: of its fields, as they travel.
+    """
+    made = len(list(_factories(cls)))
+    return Defaults(made, frozenset(names), array) if made >= _fewest(required, array) else NO_DEFAULTS
 
 
 def growth_of_class(cls: Any, required: int, fields: int, array: bool) -> int:
@@ -52,9 +122,14 @@ def growth_of_class(cls: Any, required: int, fields: int, array: bool) -> int:
         fields: how many there are.
         array: it travels as an array, without the names of its fields.
     """
-    values = 1 + required * (1 if array else 2)
+    values = _fewest(required, array)
     more = _size(cls, fields) + sum(map(_made_by, _factories(cls))) - _COUNTED * values
     return max(0, -(-more // values))
+
+
+def _fewest(required: int, array: bool) -> int:
+    """Values that must come for an object."""
+    return 1 + required * (1 if array else 2)
 
 
 def _size(cls: Any, fields: int) -> int:

@@ -11,7 +11,6 @@ import decimal
 import enum
 import uuid
 from collections.abc import Callable
-from itertools import islice
 from os import urandom
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -135,17 +134,15 @@ def _check_alike(keys: list[Any]) -> None:
 
 def _is_crowded(keys: list[Any], hashes: list[int]) -> bool:
     """Whether a hash is that of more keys than `MAX_ALIKE`, equal ones counted as one."""
-    ranked = sorted(hashes)
-    suspects: dict[str, list[Any]] = {
-        str(one): [] for one, other in zip(ranked, islice(ranked, MAX_ALIKE, None), strict=False) if one == other
-    }
-    if suspects:
-        for key, one in zip(keys, hashes, strict=True):
-            different = suspects.get(str(one))
-            if different is not None and key not in different:
-                different.append(key)
-                if len(different) > MAX_ALIKE:
-                    return True
+    different: list[Any] = []
+    last: int | None = None
+    for place in sorted(range(len(keys)), key=hashes.__getitem__):
+        if hashes[place] != last:
+            last, different = hashes[place], [keys[place]]
+        elif keys[place] not in different:
+            different.append(keys[place])
+            if len(different) > MAX_ALIKE:
+                return True
     return False
 
 

@@ -56,6 +56,7 @@ class Ending:
         self._tables.call_charge.clear()
         self._tables.held_charge.clear()
         self._tables.partial_charge.clear()
+        self._tables.backlog_charge.clear()
         self._tables.reader.forget()
 
     def _end_streams(self, error: CapnetError) -> None:

@@ -290,7 +290,15 @@ class Engine:
     @property
     def charge(self) -> int:
         """What the peer takes up here."""
-        return self.call_charge.used + self.held_charge.used + self.partial_charge.used
+        tables = self.tables
+        coming_and_going = tables.partial_charge.used + tables.backlog_charge.used
+        return tables.call_charge.used + tables.held_charge.used + coming_and_going
+
+    def count_backlog(self, backlog: int) -> None:
+        """So many bytes have left for the peer and are not read: they count with what it takes up here."""
+        ledger = self.tables.backlog_charge
+        ledger.clear()
+        ledger.add(backlog)
 
     def _wait_for_the_rest(self, now: float) -> None:
         """A frame has begun and is not complete."""

@@ -7,6 +7,7 @@ so none is too large, also beside what lies there for long.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from capnet.limits import bound
@@ -44,7 +45,7 @@ class Ledger:
         whole: counts the same for all connections of a host, against a limit of its own.
     """
 
-    __slots__ = ("limit", "used", "wanted", "whole")
+    __slots__ = ("limit", "recount", "used", "wanted", "whole")
     field = "HostLimits.max_charge"
     """Where the limit is said of one that is the whole of others."""
 
@@ -55,6 +56,8 @@ class Ledger:
         self.wanted: int = 0
         """Charge of what it had no room for as the whole of others, the last time."""
         self.whole = whole
+        self.recount: Callable[[], None] | None = None
+        """Counts anew what may have become less without a word; asked before anything is refused."""
 
     def has_room(self, charge: int) -> bool:
         """Whether `take` would count it."""
@@ -71,7 +74,7 @@ class Ledger:
             return False
         whole = self.whole
         if whole is not None:
-            if whole.used + charge > whole.limit and whole.used * ROOMY > whole.limit:
+            if whole.used + charge > whole.limit and not whole.has_room(charge):
                 whole.wanted = charge
                 return False
             whole.used += charge
@@ -93,6 +96,11 @@ class Ledger:
             self.whole.used -= charge
 
     def _has_room(self, charge: int) -> bool:
+        if self.used + charge <= self.limit or self.used * ROOMY <= self.limit:
+            return True
+        if self.recount is None:
+            return False
+        self.recount()
         return self.used + charge <= self.limit or self.used * ROOMY <= self.limit
 
     def clear(self) -> None:

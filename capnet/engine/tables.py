@@ -44,6 +44,7 @@ class Tables:
 
     __slots__ = (
         "answers",
+        "backlog_charge",
         "call_charge",
         "calls",
         "channels",
@@ -84,6 +85,8 @@ class Tables:
         self.reader = FrameReader(HANDSHAKE_FRAME)
         self.partial_charge = ledger_in(whole, limits.max_frame)
         """What has come of a long frame that is not complete."""
+        self.backlog_charge = ledger_in(whole, limits.max_backlog + limits.max_frame)
+        """What has left for the peer and it has not read."""
         self.calls = Calls()
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)
         self.pipelines = Pipelines(answers, exports, held_charge, limits.max_kept_bytes, limits.max_calls)

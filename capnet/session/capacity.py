@@ -24,13 +24,20 @@ class Capacity:
 
     def __init__(self, limits: HostLimits, bus: Bus) -> None:
         self.ledger = Ledger(limits.max_charge)
-        """What all peers' calls, unread items and kept results take up."""
+        """What all peers' calls, unread items, kept results and unread answers take up."""
+        self.ledger.recount = self._count_backlogs
         self.shares = FairShares()
         self.limits = limits
         self._bus = bus
         self._sessions: dict[int, Session] = {}
         self._strangers: dict[int, Session] = {}
         self._relieving = False
+
+    @property
+    def charge(self) -> int:
+        """What all peers take up now."""
+        self._count_backlogs()
+        return self.ledger.used
 
     @property
     def sessions(self) -> Iterable[Session]:
@@ -78,10 +85,17 @@ class Capacity:
             self._relieving = True
             session.loop.call_soon(self._close_largest)
 
+    def _count_backlogs(self) -> None:
+        """Count what peers have not read, of which they have read more since it was sent."""
+        for session in self._sessions.values():
+            if not session.driver.closing:
+                session.engine.count_backlog(session.driver.transport.backlog)
+
     def _close_largest(self) -> None:
         self._relieving = False
         if not self.ledger.has_room(self.ledger.wanted):
             largest = max(self._sessions.values(), key=lambda session: session.charge)
+            unread = largest.driver.transport.backlog
             largest.publisher.limit_hit("max_host_charge")
             with largest.must_succeed:
                 most = bound("HostLimits.max_charge", self.ledger.limit, "host")
@@ -89,5 +103,7 @@ class Capacity:
                     f"takes up too much of this host: {most}", 0.0, largest.loop.now(), ResourceExhausted.code
                 )
             largest.driver.drain()
+            if unread:
+                largest.driver.transport.abort()  # it would not read that we close either
             if not self.ledger.has_room(0):  # what has come already of frames is counted in any case
                 self.relieve(largest)

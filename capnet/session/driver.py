@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from capnet.engine.engine import Engine
-from capnet.engine.events import Closed, Event
+from capnet.engine.events import Closed, Event, LimitReached
 from capnet.errors import CapnetError, Unavailable
 from capnet.limits import bound
 from capnet.loop import Loop, TimerHandle, Waiter
@@ -75,6 +75,7 @@ class Driver:
     __slots__ = (
         "_cleanup",
         "_closing_timer",
+        "_counts_backlog",
         "_direct",
         "_end",
         "_flush_scheduled",
@@ -134,6 +135,8 @@ class Driver:
         self._timer_at: float | None = None
         self._stall: TimerHandle | None = None
         self._closing_timer: TimerHandle | None = None
+        self._counts_backlog = False
+        """Some bytes had left and were not read when that was counted last."""
         self._going_on = False
         """The peer has had its turn; nothing is read until it has the next."""
         self.share = share
@@ -181,6 +184,7 @@ class Driver:
 
     def writable(self) -> None:
         """The transport has caught up: read again."""
+        self._count_backlog(self.transport.backlog)
         if self._end_stall() and not self._going_on:
             if self.engine.turn.unread:
                 self._going_on = True
@@ -264,8 +268,9 @@ class Driver:
             return
         if chunks and not self.transport_closed:
             self.transport.send(chunks)
-            if self.transport.backlog > self._max_backlog and self._stall is None and not self.closing:
-                self._wait_for_reader()
+            backlog = self.transport.backlog
+            if (backlog or self._counts_backlog) and not self.closing:
+                self._count_backlog(backlog)
         if self.engine.timers.changed:
             self._set_clock()
 
@@ -311,6 +316,15 @@ class Driver:
     def _scheduled_flush(self) -> None:
         self._flush_scheduled = False
         self.flush()
+
+    def _count_backlog(self, backlog: int) -> None:
+        self._counts_backlog = backlog > 0
+        self.engine.count_backlog(backlog)
+        if backlog and self.engine.tables.backlog_charge.crowded(0):
+            self.engine.tables.emit(LimitReached("max_host_charge"))
+            self.loop.call_soon(self.drain)
+        if backlog > self._max_backlog and self._stall is None:
+            self._wait_for_reader()
 
     def _wait_for_reader(self) -> None:
         """The peer does not read: take nothing more from it, and give up in a while (reliability T11, T12)."""

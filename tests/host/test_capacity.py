@@ -14,6 +14,7 @@ import pytest
 from capnet import Cap, Host, HostLimits, Limits, Unavailable, call, connect
 from capnet.errors import CapnetError
 from capnet.observe import ConnectionClosed, Event, LimitHit
+from capnet.wire.frames import Op
 from capnet.wire.framing import header
 from tests.connection.shop import until
 from tests.hostile.attack import Raw
@@ -90,6 +91,42 @@ async def test_half_frames_of_many_peers_do_not_fill_the_host() -> None:
         await until(lambda: 0 < host.stats()["charge"] <= 8 * MIB and host.stats()["connections"] <= 4)
         async with connect(f"unix:{path}") as honest:
             assert await honest.ping() >= 0
+    await until(lambda: host.stats()["charge"] == 0)
+
+
+class Echo(Cap, name="test.Echo"):
+    @call
+    async def echo(self, data: bytes) -> bytes: ...
+
+
+class MemEcho(Echo):
+    async def echo(self, data: bytes) -> bytes:
+        return data
+
+
+async def test_answers_that_many_peers_do_not_read_do_not_fill_the_host() -> None:
+    """P-LIMIT-3: what has left and nobody reads is memory, too; who reads late is no burden any more."""
+    async with open_host(HostLimits(max_charge=8 * MIB)) as (host, path), AsyncExitStack() as peers:
+        host.serve(MemEcho())
+        socks = [peers.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(10)]
+        raws: list[Raw] = []
+        for number, sock in enumerate(socks):
+            sock.connect(path)
+            sock.setblocking(False)
+            raws.append(raw := Raw(sock))
+            await raw.greet()
+            await raw.send([Op.CALL, 1, 0, "bootstrap", {"name": "test.Echo"}])
+            echo = (await raw.reply())[2].id
+            await raw.send([Op.CALL, 2, echo, "echo", {"data": bytes(2 * MIB)}])
+            if number == 0:
+                await until(lambda: host.stats()["charge"] > MIB)  # it does not all fit into the socket
+                await raw.reply()  # in time
+                await until(lambda: host.stats()["charge"] == 0)
+        await until(lambda: 0 < host.stats()["charge"] <= 8 * MIB and 1 < host.stats()["connections"] <= 6)
+        await raws[0].send([Op.PING, 1])
+        assert (await raws[0].frame())[0] == Op.PONG, "who has read stays"
+        async with connect(f"unix:{path}") as honest:
+            assert await (await honest.bootstrap(Echo)).echo(b"abc") == b"abc"
     await until(lambda: host.stats()["charge"] == 0)
 
 

@@ -13,6 +13,7 @@ import anyio
 
 from capnet import Admission, Cap, Denied, Host, HostLimits, Limits, Sink, Stream, call, revoke, stream
 from capnet.observe import Event
+from tests.hostile.dear import MemDear
 
 __all__ = ["CANARY", "PRIVATE", "Bait", "Made", "MemBait", "Thing", "loud", "plain", "secretive", "unsure", "watched"]
 
@@ -274,6 +275,13 @@ def plain(limits: Limits, host_limits: HostLimits) -> Made:
     """A host that serves the bait to everybody."""
     made = Made(Host(name="host", limits=limits, host_limits=host_limits), MemBait())
     made.host.serve(made.bait)
+    return made
+
+
+def dear(limits: Limits, host_limits: HostLimits) -> Made:
+    """A host that takes what is dear to build as well."""
+    made = plain(limits, host_limits)
+    made.host.serve(MemDear())
     return made
 
 

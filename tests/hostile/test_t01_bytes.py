@@ -23,6 +23,7 @@ from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef, StreamRef
 from tests.cost import BARS, HANGS
 from tests.hostile.attack import Raw
+from tests.hostile.dear import LARGEST
 from tests.hostile.jail import (
     MIB,
     MOST_LOOP,
@@ -249,6 +250,22 @@ async def test_t03_the_largest_result_that_can_be_kept() -> None:
         raw, bait = await jail.holder()
         await raw.send([Op.CALL, 2, bait, "echo", {"value": FULL}, {"keep": True}])
         assert (await raw.reply())[:2] == [Op.RESULT, 2]
+
+
+async def test_t03_the_dearest_values_of_the_largest_frame() -> None:
+    """T3, T8: to look at them and build what the contract declares takes no longer than a frame may."""
+    with watching("steps"):
+        async with jailed("dear") as jail:
+            raw, _ = await jail.holder()
+            await raw.send([Op.CALL, 2, 0, "bootstrap", {"name": "test.Dear"}])
+            target = (await raw.reply())[2].id
+            for id, (method, value) in enumerate(LARGEST.items(), 3):
+                await raw.send([Op.CALL, id, target, method, {"value": value}])
+                assert (await raw.reply())[:2] == [Op.RESULT, id], method
+                jail.figures()
+                jail.begin_anew()
+            await raw.send([Op.CALL, 90, target, "lists", {"value": [{}] * 65_000}])
+            assert (await raw.reply())[2] == "invalid_argument"
 
 
 @measured

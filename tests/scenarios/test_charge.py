@@ -250,6 +250,21 @@ class TestWhole:
         second.engine.receive_data(frame[800_000:], 0.0)
         assert whole.used == second.engine.call_charge.used and not second.engine.partial_charge.used
 
+    def test_what_a_peer_has_not_read_too(self) -> None:
+        """It may have become less without a word: that is found out before anybody is refused."""
+        first, second, whole = self.peers(MIB)
+        unread = 900_000
+        first.engine.count_backlog(unread)
+        assert whole.used == first.engine.charge == unread
+        whole.recount = lambda: first.engine.count_backlog(unread)
+        second.say([2, 1, 0, "m", BIG])
+        assert [event.reason for event in second.take(LimitReached)] == ["max_host_charge"]
+        unread = 500_000
+        second.say([2, 2, 0, "m", BIG])
+        assert second.take(CallArrived) and whole.used == unread + second.engine.charge
+        first.engine.receive_eof(0.0)
+        assert whole.used == second.engine.charge
+
     def test_a_call_that_is_lost_with_the_connection_is_told_once(self) -> None:
         """I5: what was held back for want of room ends like all others."""
         pair = EnginePair(right=replace(NARROW, name="right")).open()

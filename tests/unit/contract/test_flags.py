@@ -9,8 +9,8 @@ import pytest
 
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import Conversion
-from capnet.contract.flags import FEW_FLAGS
-from capnet.errors import InvalidArgument
+from capnet.contract.flags import MAX_FLAGS
+from capnet.errors import ContractError, InvalidArgument
 from tests.counting import calls_of
 
 
@@ -58,7 +58,7 @@ def test_another_form_than_declared_is_left_for_msgspec(value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [enum.Flag, enum.IntFlag])
-def test_of_few_flags_all_combinations_are_there(kind: Any) -> None:
+def test_all_combinations_are_there(kind: Any) -> None:
     """So that none is looked for in Python, one bit after the other."""
     few = kind("Few", [f"F{number}" for number in range(6)])
     convert = Conversion("test", [("value", read_annotation(list[few], "here"), True)]).convert  # type: ignore[valid-type]
@@ -67,7 +67,17 @@ def test_of_few_flags_all_combinations_are_there(kind: Any) -> None:
     assert calls_of(lambda: convert({"value": [63] * 100}), "_missing_") == 0
 
 
-def test_of_many_flags_and_of_those_with_a_way_of_their_own_none_are_made() -> None:
+def test_more_flags_than_have_all_their_combinations_made_are_refused() -> None:
+    most: Any = enum.Flag("Most", [f"F{number}" for number in range(MAX_FLAGS)])  # type: ignore[misc]
+    many: Any = enum.Flag("Many", [f"F{number}" for number in range(MAX_FLAGS + 1)])  # type: ignore[misc]
+    wide: Any = enum.IntFlag("Wide", {"ALL": 2**MAX_FLAGS * 2 - 1}, boundary=enum.KEEP)  # type: ignore[misc]
+    assert converted(most, 3) == most(3)
+    for kind in (many, wide):
+        with pytest.raises(ContractError, match="has more than 12 flags"):
+            read_annotation(kind, "here")
+
+
+def test_flags_with_a_way_of_their_own_are_asked() -> None:
     class Own(enum.Flag):
         A = 1
         B = 2
@@ -76,8 +86,5 @@ def test_of_many_flags_and_of_those_with_a_way_of_their_own_none_are_made() -> N
         def _missing_(cls, value: object) -> Any:
             raise RuntimeError(value)
 
-    many: Any = enum.Flag("Many", [f"F{number}" for number in range(FEW_FLAGS + 1)])  # type: ignore[misc]
-    assert converted(many, 3) == many(3)
-    assert len(many._value2member_map_) <= FEW_FLAGS + 2
     assert converted(Own, 1) is Own.A
     assert refusal(Own, 3).reason is None
