@@ -29,6 +29,8 @@ from capnet_transports.web import (
     WRONG_PATH,
     WRONG_TOKEN,
     checked_origins,
+    header_lines,
+    header_names,
     host_name,
     host_names,
     is_shown,
@@ -95,7 +97,7 @@ def mount(
         origins=checked_origins(origins, subject),
         hosts=LOOPBACK if hosts is None else host_names(hosts, subject),
         path=_checked_path(path, subject),
-        headers=_header_names(headers, subject),
+        headers=header_names(headers, subject),
         proxies=_networks(proxies, subject),
     )
 
@@ -104,12 +106,6 @@ def _checked_path(path: str | None, subject: str) -> str | None:
     if path is not None and not path.startswith("/"):
         raise InvalidArgument(f"{subject}: a path begins with /, not as {path[:100]!r}")
     return path
-
-
-def _header_names(headers: Collection[str], subject: str) -> frozenset[str]:
-    if isinstance(headers, str):
-        raise InvalidArgument(f"{subject}: headers is a list of names")
-    return frozenset(name.lower() for name in headers)
 
 
 def _networks(proxies: Collection[str], subject: str) -> tuple[_Network | str, ...]:
@@ -183,7 +179,7 @@ class Mount(Listener):
 
     async def _connection(self, scope: _Scope, receive: Receive, send: Send) -> None:
         await receive()
-        headers = _headers_of(scope)
+        headers = header_lines(scope)
         address = _address(scope, headers.get("x-forwarded-for", []), self._proxies)
         status, words = self._judge(scope, headers)
         if status:
@@ -254,14 +250,6 @@ async def _answer(send: Send, kind: str, status: int, words: str) -> None:
         headers.append((b"upgrade", b"websocket"))
     await send({"type": f"{kind}.start", "status": status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})
-
-
-def _headers_of(scope: _Scope) -> dict[str, list[str]]:
-    """The lines of each header, under its name in small letters."""
-    lines: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        lines.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return lines
 
 
 def _address(scope: _Scope, forwarded: Sequence[str], proxies: Sequence[_Network | str]) -> str | None:

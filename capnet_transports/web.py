@@ -1,4 +1,4 @@
-"""What `ws:` and the ASGI mount have in common: who is let in through HTTP, and how a stream becomes messages.
+"""What all have in common that come through HTTP: who is let in, and how a stream becomes messages.
 
 A browser lets every page on the web connect to every port of this machine; it says in `Origin` which page that is. A
 name of the page's own can lead here (DNS rebinding), which shows in `Host`. So both are checked against lists. A
@@ -8,14 +8,14 @@ program may say in both what it likes: that it may come in, its token shows.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from capnet.errors import InvalidArgument
 
 __all__ = [
     "LOOPBACK", "MESSAGE", "SUBPROTOCOL", "TOKEN", "WRONG_HOST", "WRONG_PATH", "WRONG_TOKEN", "checked_origins",
-    "host_name", "host_names", "is_shown", "messages",
+    "header_lines", "header_names", "host_name", "host_names", "is_shown", "messages",
 ]  # fmt: skip
 
 SUBPROTOCOL: Final = "capnet.1"
@@ -56,6 +56,25 @@ def checked_origins(origins: Sequence[str | None], subject: str) -> tuple[str | 
     if isinstance(origins, str) or not origins:
         raise InvalidArgument(f"{subject}: origins is a list, and where it is empty nobody can come")
     return tuple(origins)
+
+
+def header_names(headers: Collection[str], subject: str) -> frozenset[str]:
+    """Names of headers, in small letters.
+
+    Raises:
+        InvalidArgument: it is one text.
+    """
+    if isinstance(headers, str):
+        raise InvalidArgument(f"{subject}: headers is a list of names")
+    return frozenset(name.lower() for name in headers)
+
+
+def header_lines(scope: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The lines of each header of an ASGI scope, under its name in small letters."""
+    lines: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        lines.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return lines
 
 
 def is_shown(token: str, offered: Iterable[str]) -> bool:

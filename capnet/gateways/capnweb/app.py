@@ -15,10 +15,11 @@ from capnet import Attestation, Cap, CapnetError, Connection, Host, ResourceExha
 from capnet.gateways.bounds import Bounds as SharedBounds
 from capnet.gateways.sessions import Sessions
 from capnet_transports.lifespan import live
+from capnet_transports.web import header_lines
 
 from .bounds import Bounds
 from .bridge import Bridge
-from .door import Door, Scope, chosen, headers_of
+from .door import Door, Scope, chosen
 from .lending import lent_kinds
 from .session import Session
 
@@ -102,7 +103,7 @@ class Capnweb:
 
     async def _socket(self, scope: Scope, receive: _Receive, send: _Send) -> None:
         await receive()
-        headers = headers_of(scope)
+        headers = header_lines(scope)
         status, words = self._door.judge(scope, headers)
         if not status:
             async with AsyncExitStack() as stack:
@@ -141,7 +142,7 @@ class Capnweb:
     # --- batches ---
 
     async def _request(self, scope: Scope, receive: _Receive, send: _Send) -> None:
-        headers = headers_of(scope)
+        headers = header_lines(scope)
         origin = headers.get("origin", [None])[0]
         shown = _for_pages(origin) if self._door.allows(origin) else []
         if scope["method"] == "OPTIONS" and shown:

@@ -8,15 +8,21 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from capnet import Attestation, InvalidArgument
+from capnet_transports.web import (
+    LOOPBACK,
+    TOKEN,
+    WRONG_HOST,
+    checked_origins,
+    header_names,
+    host_name,
+    host_names,
+    is_shown,
+)
 
-__all__ = ["Door", "Scope", "chosen", "headers_of"]
+__all__ = ["Door", "Scope", "chosen"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names that lead to this machine whoever it is."""
-TOKEN: Final = "capnet.token."  # noqa: S105 (what stands before one)
-"""A page offers its token as a subprotocol of this name, for it can send no headers with a WebSocket."""
 MAX_HEADERS: Final = 8 * 1024
 """Letters in the headers that are kept."""
 MAX_PATH: Final = 2048
@@ -42,16 +48,13 @@ class Door:
         hosts: Collection[str] | None,
         headers: Collection[str],
     ) -> None:
-        if isinstance(origins, str) or isinstance(hosts, str) or isinstance(headers, str):
-            raise InvalidArgument("capnweb: origins, hosts and headers are lists")
-        if not origins:
-            raise InvalidArgument("capnweb: where origins is empty nobody can come")
+        subject = "capnweb"
         if token is not None and not (token and token.isascii() and token.isprintable()):
-            raise InvalidArgument("capnweb: a token is printable ASCII")
+            raise InvalidArgument(f"{subject}: a token is printable ASCII")
         self._token = token
-        self._origins = tuple(origins)
-        self._hosts = LOOPBACK if hosts is None else frozenset(map(_name, hosts))
-        self._headers = frozenset(name.lower() for name in headers)
+        self._origins = checked_origins(origins, subject)
+        self._hosts = LOOPBACK if hosts is None else host_names(hosts, subject)
+        self._headers = header_names(headers, subject)
 
     def judge(self, scope: Scope, headers: Mapping[str, list[str]]) -> tuple[int, str]:
         """The status by which a client is turned away, and why; 0 for one that may come in."""
@@ -60,8 +63,8 @@ class Door:
             return 400, "one Origin and one Host are enough\n"
         if (origins[0] if origins else None) not in self._origins:
             return 403, "this page may not connect: capnweb(host, origins=[...])\n"
-        if (_name(names[0]) if names else "") not in self._hosts:
-            return 421, "this host has another name\n"
+        if (host_name(names[0]) if names else "") not in self._hosts:
+            return 421, WRONG_HOST
         if self._token is not None and not self._is_shown(scope, headers):
             return 401, "this host wants a token\n"
         if len(scope["path"]) > MAX_PATH or not scope["path"].isprintable():
@@ -87,30 +90,13 @@ class Door:
         return origin is not None and origin in self._origins
 
     def _is_shown(self, scope: Scope, headers: Mapping[str, list[str]]) -> bool:
+        token = self._token or ""
         if scope["type"] == "websocket":
-            offered = [one.removeprefix(TOKEN) for one in scope.get("subprotocols", ()) if one.startswith(TOKEN)]
-        else:
-            offered = [one.partition(" ")[2].strip() for one in headers.get("authorization", [])]
-        expected = (self._token or "").encode()
-        return any(hmac.compare_digest(one.encode(errors="replace"), expected) for one in offered)
-
-
-def _name(header: str) -> str:
-    """The name in a `Host` header, without the port: that of a page's own can be any."""
-    name = header.strip().lower()
-    if name.startswith("["):
-        return name.partition("]")[0].removeprefix("[")
-    return name if name.count(":") > 1 else name.partition(":")[0]
+            return is_shown(token, scope.get("subprotocols", ()))
+        shown = [one.partition(" ")[2].strip() for one in headers.get("authorization", [])]
+        return any(hmac.compare_digest(one.encode(errors="replace"), token.encode()) for one in shown)
 
 
 def chosen(offered: Sequence[str]) -> str | None:
     """The subprotocol that a WebSocket gets, for browsers want one of those that they offer: if it can be, no token."""
     return next((one for one in offered if not one.startswith(TOKEN)), offered[0] if offered else None)
-
-
-def headers_of(scope: Scope) -> dict[str, list[str]]:
-    """The lines of each header, under its name in small letters."""
-    lines: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        lines.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return lines

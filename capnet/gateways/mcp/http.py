@@ -17,7 +17,16 @@ from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExha
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.reading import Unreadable, read
 from capnet_transports.lifespan import live
-from capnet_transports.web import LOOPBACK, WRONG_HOST, WRONG_PATH, checked_origins, host_name, host_names
+from capnet_transports.web import (
+    LOOPBACK,
+    WRONG_HOST,
+    WRONG_PATH,
+    checked_origins,
+    header_lines,
+    header_names,
+    host_name,
+    host_names,
+)
 
 from .exchange import Exchange, Reply
 from .headers import Mismatch, check_headers, is_stateless, within
@@ -77,8 +86,6 @@ def mcp_app(
             reason="token_needed",
             hint="token=secrets.token_urlsafe(), or token=None to let anybody in, for the policy to tell apart",
         )
-    if isinstance(headers, str):
-        raise InvalidArgument(f"{subject}: headers is a list of names")
     return McpApp(
         Rooms(host, bounds or Bounds()),
         host,
@@ -86,7 +93,7 @@ def mcp_app(
         origins=checked_origins(origins, subject),
         hosts=LOOPBACK if hosts is None else host_names(hosts, subject),
         path=path,
-        headers=frozenset(one.lower() for one in headers),
+        headers=header_names(headers, subject),
         info=(name, version),
     )
 
@@ -282,10 +289,8 @@ _ALLOWED: Final = {
 
 
 def _lines(scope: _Scope) -> dict[str, list[str]]:
-    """The lines of each header, under its name in small letters."""
-    lines: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        lines.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    """The lines of each header; all of `Accept` are one."""
+    lines = header_lines(scope)
     if "accept" in lines:
         lines["accept"] = [",".join(lines["accept"])]
     return lines
