@@ -9,6 +9,7 @@ restrictions, revocation and events hold for it as for any peer. Read `jsonrpc/s
     jsonrpc/        JSON-RPC 2.0, both ways
     mcp/            the Model Context Protocol: methods of what is served are tools
     sessions.py     a connection for each client, with what is proven about it
+    actions.py      what a session says is to be done
     bounds.py       what a client may have, and all of one principal
     reading.py      JSON texts of anybody
     framing.py      where a message ends, in bytes

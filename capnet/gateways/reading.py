@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .bounds import Bounds
 
-__all__ = ["Unreadable", "read", "spelled"]
+__all__ = ["Unreadable", "bare", "no_constant", "read", "spelled"]
 
 _TEXTS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A text in quotes, or one that does not end. It always fits where a quote is, so nothing is looked at twice."""
@@ -39,7 +39,7 @@ def read(text: str | bytes, bounds: Bounds) -> Any:
     try:
         text = text if isinstance(text, str) else text.decode()
         _check(text, bounds)
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except Unreadable:
         raise
     except (ValueError, RecursionError) as error:
@@ -51,21 +51,27 @@ def spelled(text: str | bytes) -> Any:
     return json.loads(text, parse_float=str, parse_int=str)
 
 
+def bare(text: str) -> str:
+    """A JSON text without the texts in it: each of its marks is one."""
+    return _TEXTS.sub("", text)
+
+
+def no_constant(word: str) -> Any:
+    """Refuse a number that JSON has no word for."""
+    raise ValueError(word)  # NaN and infinities are no JSON
+
+
 def _check(text: str, bounds: Bounds) -> None:
     opened = text.count("[") + text.count("{")
     if opened <= bounds.max_depth and opened + text.count(",") < bounds.max_values:
         return
-    bare = _TEXTS.sub("", text)
-    opened = bare.count("[") + bare.count("{")
-    if opened + bare.count(",") >= bounds.max_values:
+    marks = bare(text)
+    opened = marks.count("[") + marks.count("{")
+    if opened + marks.count(",") >= bounds.max_values:
         raise Unreadable(f"a message has at most {bounds.max_values} values", too_much=True)
     if opened > bounds.max_depth:
         depth = 0
-        for one in _NO_BRACKETS.sub("", bare):
+        for one in _NO_BRACKETS.sub("", marks):
             depth += 1 if one in "[{" else -1
             if depth > bounds.max_depth:
                 raise Unreadable(f"a message is at most {bounds.max_depth} deep", too_much=True)
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(word)  # NaN and infinities are no JSON

@@ -15,7 +15,7 @@ from anyio.abc import SocketAttribute
 from capnet import Attestation, Connection, Host, ResourceExhausted, connect
 from capnet.transport import Listener
 
-from .bounds import Bounds, Share
+from .bounds import Share
 
 __all__ = ["Sessions", "attested"]
 
@@ -27,14 +27,14 @@ _CREDENTIALS: Final = struct.Struct("3i")
 class Sessions:
     """Gives foreign clients connections to a host, inside of this process.
 
-        async with Sessions(host) as sessions, sessions.open(attestation) as (connection, share):
+        async with Sessions(host, 64) as sessions, sessions.open(attestation) as (connection, share):
             ...
 
     To the host each is a peer like any other: its policy and limits hold, and it can be seen and closed there.
 
     Args:
         host: is open.
-        bounds: of each principal.
+        max_sessions: of one principal.
         strangers_share: those that nobody can tell apart, at one address, count as one principal; behind a proxy that
             hides addresses these are all.
 
@@ -42,10 +42,10 @@ class Sessions:
         Unavailable: the host is not open.
     """
 
-    def __init__(self, host: Host, bounds: Bounds | None = None, *, strangers_share: bool = True) -> None:
+    def __init__(self, host: Host, max_sessions: int, *, strangers_share: bool = True) -> None:
         self._host = host
         self._strangers_share = strangers_share
-        self._bounds = bounds or Bounds()
+        self._max_sessions = max_sessions
         self._url = f"memory:capnet.gateway-{next(_numbers)}"
         self._listener: Listener | None = None
         self._shares: dict[Hashable, Share] = {}
@@ -77,7 +77,7 @@ class Sessions:
             principal = cast("str | None", identity["principal"])
             key = _key(principal, attestation) if principal is not None or self._strangers_share else object()
             share = self._shares.setdefault(key, Share())
-            if share.sessions >= self._bounds.max_sessions:
+            if share.sessions >= self._max_sessions:
                 raise ResourceExhausted(f"this principal has {share.sessions} sessions already", reason="max_sessions")
             share.sessions += 1
             try:

@@ -29,7 +29,7 @@ def ended(actions: list[Action]) -> str:
     assert isinstance(word, Send) and isinstance(close, Close)
     abort, (kind, name, reason) = json.loads(word.text)
     assert (abort, kind, name) == ("abort", "error", "Error")
-    assert reason.startswith(close.reason)
+    assert reason.startswith(close.why)
     return str(reason)
 
 

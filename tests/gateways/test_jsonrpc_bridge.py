@@ -561,7 +561,7 @@ async def test_a_client_that_reads_nothing_holds_up_nobody_else(size: int, gone:
 )
 async def test_a_session_ends_whatever_its_client_holds_up(bounds: Bounds) -> None:
     """Also while a message is being written."""
-    async with office() as (host, _), Sessions(host) as sessions, sessions.open(GUEST) as (connection, share):
+    async with office() as (host, _), Sessions(host, 64) as sessions, sessions.open(GUEST) as (connection, share):
         session = Session(LSP, bounds=bounds, share=share)
 
         async def write(text: str) -> None:
@@ -589,7 +589,7 @@ async def test_nothing_is_kept_of_what_was_given_up_before_it_began() -> None:
 
     async with (
         office(policy=Slow()) as (host, _),
-        Sessions(host) as sessions,
+        Sessions(host, 64) as sessions,
         sessions.open(GUEST) as (connection, share),
         Bridge(connection, Session(LSP, share=share), write).running() as bridge,
     ):

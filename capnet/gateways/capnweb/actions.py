@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+from capnet.gateways.actions import Close, Send
+
 from .cells import Cell, Turn
 
 __all__ = [
@@ -18,13 +20,6 @@ class _Main:
 
 MAIN: Final = _Main()
 """What a session offers from the start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +55,6 @@ class Give:
     number: int
     end: Any
     over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The session has ended: close the socket, after what was to be sent before.
-
-    Attributes:
-        reason: what a WebSocket is closed with.
-    """
-
-    reason: str
 
 
 Action: TypeAlias = "Send | Evaluate | Forget | Give | Close"

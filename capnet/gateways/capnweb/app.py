@@ -12,7 +12,6 @@ from anyio import Event, Lock, create_task_group, current_time, fail_after, move
 from anyio.abc import TaskGroup
 
 from capnet import Attestation, Cap, CapnetError, Connection, Host, ResourceExhausted, Unauthenticated, Unavailable
-from capnet.gateways.bounds import Bounds as SharedBounds
 from capnet.gateways.sessions import Sessions
 from capnet_transports.lifespan import live
 from capnet_transports.web import header_lines
@@ -80,7 +79,7 @@ class Capnweb:
         self._door = door
         self._kinds = lent_kinds(contracts)
         self._bounds = bounds
-        self._sessions = Sessions(host, SharedBounds(max_sessions=bounds.max_sessions), strangers_share=False)
+        self._sessions = Sessions(host, bounds.max_sessions, strangers_share=False)
         self._listens = False
         self._lock = Lock()
 

@@ -6,12 +6,12 @@ import json
 import re
 from typing import Any, Final, cast
 
+from capnet.gateways.reading import bare, no_constant
+
 from .bounds import Bounds
 
 __all__ = ["BadMessage", "decode", "encode"]
 
-_STRINGS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""Also one without an end, or each quote in it would be looked at as a beginning."""
 _MARKS: Final = ",[{"
 """At most one value comes behind each of these."""
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
@@ -31,7 +31,7 @@ def decode(text: str, bounds: Bounds) -> list[Any]:
     """
     if len(text) > bounds.max_message:
         raise BadMessage(f"a message has at most {bounds.max_message} characters")
-    if _marks(text) > bounds.max_values and _marks(_STRINGS.sub("", text)) > bounds.max_values:
+    if _marks(text) > bounds.max_values and _marks(bare(text)) > bounds.max_values:
         raise BadMessage(f"a message has at most {bounds.max_values} values")
     try:
         message: object = _load(text)
@@ -52,7 +52,7 @@ def encode(*parts: Any) -> str:
 
 
 def _load(text: str) -> object:
-    return json.loads(text, parse_int=_integer, parse_constant=_no_constant)
+    return json.loads(text, parse_int=_integer, parse_constant=no_constant)
 
 
 def _marks(text: str) -> int:
@@ -61,7 +61,3 @@ def _marks(text: str) -> int:
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _DIGITS else float(digits)
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(word)  # NaN and infinities are no JSON

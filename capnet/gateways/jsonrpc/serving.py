@@ -87,7 +87,7 @@ class Gateway:
 
     def __init__(self, host: Host, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
-        self._sessions = Sessions(host, self._settings.bounds)
+        self._sessions = Sessions(host, self._settings.bounds.max_sessions)
 
     async def __aenter__(self) -> Self:
         await self._sessions.__aenter__()

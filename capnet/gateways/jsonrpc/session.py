@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 from capnet import CallCancelled, CapnetError, ResourceExhausted, Unavailable
+from capnet.gateways.actions import Close, Send
 from capnet.gateways.bounds import Bounds, Share
 from capnet.gateways.reading import Unreadable, read, spelled
 
@@ -60,13 +61,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message: one JSON text, all of it ASCII. When the client has taken it, tell `Session.taken`."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Begin:
     """Do this, and tell `Session.answer`, `refuse` or, of a notification, `done`."""
 
@@ -96,14 +90,8 @@ class Dropped:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
-    """End the session: the client does not take what it is sent."""
-
-    why: str
-
-
 Action: TypeAlias = "Send | Begin | Cancel | Answered | Dropped | Close"
+"""When the client has taken a message that was to be sent, tell `Session.taken`."""
 
 
 class Session:

@@ -6,12 +6,12 @@ of the older one where that is not understood.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
 from capnet.gateways.bounds import Bounds
+from capnet.gateways.jsonrpc.texts import message_text
 from capnet.gateways.reading import Unreadable, read
 
 from .headers import METHOD, NAME, VERSION, encoded, named_in, within
@@ -119,7 +119,9 @@ class Asking:
             }
         if meta:
             told["_meta"] = meta
-        return Request(self._last, _text(id=self._last, method=method, params=told), self._headers(method, told))
+        return Request(
+            self._last, message_text({"id": self._last, "method": method, "params": told}), self._headers(method, told)
+        )
 
     def speaks(self, versions: object) -> bool:
         """Whether the newer protocol is among what a server speaks; it is spoken then."""
@@ -177,12 +179,12 @@ class Asking:
 
     def _asked(self, method: str, number: Any) -> Reply:
         if method == "ping":
-            return Reply(Request(None, _text(id=number, result={}), self._headers("", {})))
+            return Reply(Request(None, message_text({"id": number, "result": {}}), self._headers("", {})))
         error = {"code": -32601, "message": "this client does nothing for servers"}
-        return Reply(Request(None, _text(id=number, error=error), self._headers("", {})))
+        return Reply(Request(None, message_text({"id": number, "error": error}), self._headers("", {})))
 
     def _note(self, method: str, params: Mapping[str, Any]) -> Request:
-        return Request(None, _text(method=method, params=params), self._headers(method, params))
+        return Request(None, message_text({"method": method, "params": params}), self._headers(method, params))
 
     def _headers(self, method: str, params: Mapping[str, Any]) -> dict[str, str]:
         if method == "initialize":
@@ -196,7 +198,3 @@ class Asking:
 
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
-
-
-def _text(**message: Any) -> str:
-    return json.dumps({"jsonrpc": "2.0", **message}, allow_nan=False, separators=(",", ":"))

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from capnet import CapnetError, ResourceExhausted
 from capnet.gateways.bounds import Bounds
+from capnet.gateways.jsonrpc.failures import CANCELLED, INTERNAL, METHOD
 from capnet.gateways.tasks import tasks_of_block
 
 from .bridge import Bridge
@@ -26,8 +27,7 @@ _Send: TypeAlias = "Callable[[dict[str, Any]], Awaitable[None]]"
 
 PING: Final = 15.0
 """Seconds without a word after which a stream of events gets an empty one, for what stands between not to end it."""
-CANCELLED: Final = -32800
-_STATUS: Final[Mapping[int, int]] = {-32601: 404, -32603: 200}
+_STATUS: Final[Mapping[int, int]] = {METHOD: 404, INTERNAL: 200}
 """By the code of an error, in the newer protocol; 400 for all others."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExhausted, Unauthenticated
 from capnet.gateways.bounds import Bounds
+from capnet.gateways.jsonrpc.failures import INVALID, PARSE
 from capnet.gateways.reading import Unreadable, read
 from capnet_transports.lifespan import live
 from capnet_transports.web import (
@@ -198,7 +199,7 @@ class McpApp:
             if stateless:
                 check_headers(headers, told)
         except Unreadable as error:
-            await reply.failure(None, -32600 if error.too_much else -32700, str(error), 400)
+            await reply.failure(None, INVALID if error.too_much else PARSE, str(error), 400)
             return
         except Mismatch as error:
             await reply.failure(error.id, -32020, str(error), 400)
@@ -220,12 +221,12 @@ class McpApp:
             exchange.reply.headers |= {SESSION: session}
             room = await self.rooms.of_session(client, session)
         elif SESSION not in headers:
-            await exchange.reply.failure(None, -32600, "begin with initialize, and name the session from then on", 400)
+            await exchange.reply.failure(None, INVALID, "begin with initialize, and name the session from then on", 400)
             return
         else:
             room = await self.rooms.of_session(client, headers[SESSION])
         if room is None:
-            await exchange.reply.failure(None, -32600, "there is no such session", 404)
+            await exchange.reply.failure(None, INVALID, "there is no such session", 404)
             return
         await exchange.run(room, told, receive)
 

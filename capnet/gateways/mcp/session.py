@@ -6,12 +6,14 @@ says its version in `_meta`, and there is none. A session takes both, request by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
+from capnet.gateways.actions import Send
 from capnet.gateways.bounds import Bounds
+from capnet.gateways.jsonrpc.failures import INTERNAL, INVALID, METHOD, PARAMS, PARSE
+from capnet.gateways.jsonrpc.texts import message_text
 from capnet.gateways.reading import Unreadable, read
 
 __all__ = ["Action", "Call", "Cancel", "List", "Request", "Send", "Session"]
@@ -20,7 +22,7 @@ HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Versions that begin with `initialize`; the newest is the last."""
 STATELESS: Final = ("2026-07-28",)
 PREFIX: Final = "io.modelcontextprotocol/"
-PARSE, INVALID, METHOD, PARAMS, INTERNAL, VERSION = -32700, -32600, -32601, -32602, -32603, -32022
+VERSION: Final = -32022
 MAX_ID: Final = 256
 """Characters in the id of a request."""
 MAX_SUBSCRIPTIONS: Final = 16
@@ -49,13 +51,6 @@ class Request:
     def key(self) -> tuple[type, str | int]:
         """1 and "1" are two ids."""
         return type(self.id), self.id
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message: a line without its end."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,5 +321,4 @@ def _failure(number: Any, refused: Refused) -> Send:
 
 
 def _send(message: Json) -> Send:
-    # In ASCII: half a surrogate, which JSON can hold and UTF-8 cannot, goes back as it came.
-    return Send(json.dumps({"jsonrpc": "2.0", **message}, allow_nan=False, separators=(",", ":")))
+    return Send(message_text(message))
