@@ -19,18 +19,11 @@ and that no reference was lost: what the exporter counts is what the importer ow
 
 from __future__ import annotations
 
-from .pair import (
-    EnginePair,
-    EngineSide,
-    Link,
-    RawPeer,
-    capability,
-    homeward,
-    made_on,
-    promised,
-    stream_in,
-    stream_out,
-)
+from .link import Link
+from .pair import EnginePair
+from .raw import RawPeer
+from .references import capability, homeward, made_on, promised, stream_in, stream_out
+from .side import EngineSide
 
 __all__ = [
     "EnginePair",
