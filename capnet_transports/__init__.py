@@ -7,6 +7,7 @@
     stdio.py        the same over its standard input and output    stdio:COMMAND LINE; stdio: in that program
     tcp.py          over the network, or a port of this machine    tcp:HOST:PORT
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
+    tls_codec.py    … as a codec; tls_context.py: who each side is, and whom it trusts
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
     asgi.py         the same clients, in a web application         asgi:
     asgi_transport.py  … and what moves the bytes of each

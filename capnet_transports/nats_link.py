@@ -26,12 +26,14 @@ from capnet.errors import (
     Unauthenticated,
     Unavailable,
 )
-from capnet_transports import inet, tls
+from capnet_transports import inet
 from capnet_transports.failures import failure, unreached
 from capnet_transports.handshakes import PATIENCE
 from capnet_transports.loops import in_trio
 from capnet_transports.nats_access import NOBODY, Subjects, UserName, inbox, named
 from capnet_transports.options import Identity, Trust
+from capnet_transports.tls_codec import refused
+from capnet_transports.tls_context import connecting
 
 __all__ = ["Link", "Msg", "Place", "Subscription", "place"]
 
@@ -233,9 +235,9 @@ class Link:
 
     def _unopened(self, error: Exception) -> CapnetError:
         first = self._first or error
-        refused = tls.refused(first, self.url)
-        if refused is not None:
-            return refused
+        by_tls = refused(first, self.url)
+        if by_tls is not None:
+            return by_tls
         if isinstance(first, _Plain):
             hint = "without ca= and certificate= the password goes as it is"
             return Unauthenticated(f"{self.url}: {first}", reason="tls", retry="never", hint=hint)
@@ -335,7 +337,7 @@ def place(
     if credentials is not None:
         options["user_credentials"] = os.fspath(credentials)
     if ca is not None or certificate is not None or key is not None:
-        side = tls.connecting(
+        side = connecting(
             servers[0].host, url, certificate=certificate, key=key, ca=ca, pins=(), server_name=None, alpn="nats"
         )
         options["tls"] = side.context

@@ -37,13 +37,15 @@ from capnet.errors import (
     Unavailable,
 )
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
-from capnet_transports import inet, tls, tokens
+from capnet_transports import inet, tokens
 from capnet_transports.attach import attach
 from capnet_transports.handshakes import PATIENCE, READ, Refusal, Steps, converse, within
 from capnet_transports.layers import Codec, Layer, through
 from capnet_transports.listeners import HandshakeListener
-from capnet_transports.options import WebSocketListenOptions, WebSocketOptions, refuse_others
+from capnet_transports.options import Identity, Trust, WebSocketListenOptions, WebSocketOptions, refuse_others
 from capnet_transports.tcp import attest
+from capnet_transports.tls_codec import TlsCodec
+from capnet_transports.tls_context import connecting, listening
 from capnet_transports.tokens import Token
 from capnet_transports.web import (
     LOOPBACK,
@@ -291,9 +293,9 @@ async def connect(
     token: Token = ...,
     origin: str | None = None,
     secure: bool = False,
-    certificate: tls.Identity | None = None,
+    certificate: Identity | None = None,
     key: str | os.PathLike[str] | None = None,
-    ca: tls.Trust | None = None,
+    ca: Trust | None = None,
     pins: Collection[str] = (),
     server_name: str | None = None,
 ) -> Transport:
@@ -317,7 +319,7 @@ async def connect(
     shown = tokens.checked(None if secure and token is ... else token, url, "for a listener that lets anybody in")
     side = None
     if secure:
-        side = tls.connecting(
+        side = connecting(
             where.host,
             url,
             certificate=certificate,
@@ -351,9 +353,9 @@ async def listen(
     hosts: Collection[str] | None = None,
     backlog: int = 128,
     secure: bool = False,
-    certificate: tls.Identity | None = None,
+    certificate: Identity | None = None,
     key: str | os.PathLike[str] | None = None,
-    ca: tls.Trust | None = None,
+    ca: Trust | None = None,
 ) -> Listener:
     """A listener at `//HOST:PORT/PATH`, at all addresses of a name.
 
@@ -386,7 +388,7 @@ async def listen(
     if secure:
         if certificate is None:
             raise InvalidArgument(f"{subject}: to listen needs a certificate", hint="certificate=PATH")
-        context = tls.listening(subject, certificate=certificate, key=key, ca=ca, alpn="http/1.1")
+        context = listening(subject, certificate=certificate, key=key, ca=ca, alpn="http/1.1")
     sockets = await inet.bind(where, subject, backlog)
     greet = partial(_greet, partial(ListeningCodec, path, known, pages, secret), context)
     return HandshakeListener(sockets, f"{scheme}://{inet.bound(where, sockets)}{path}", accept, attest, greet)
@@ -417,7 +419,7 @@ async def _greet(
         await converse(sock, codec.handshake())
         attestation = replace(attestation, transport="ws", origin=codec.origin)
         return Layer(attach(sock, attestation), codec, attestation)
-    below = tls.TlsCodec(context)
+    below = TlsCodec(context)
     await converse(sock, below.handshake())
     await converse(sock, through(below, codec.handshake()))
     attestation = below.proven(replace(attestation, transport="wss", origin=codec.origin))

@@ -22,6 +22,7 @@ from capnet.errors import CapnetError, InvalidArgument, Unauthenticated, Unavail
 from capnet.transport import Attestation, Transport
 from capnet_transports import layers, listeners, sockets, tls
 from capnet_transports.certificates import Certificate, key_of, make
+from capnet_transports.tls_context import _load
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.transports.door import Door
 from tests.transports.ends import started
@@ -381,7 +382,7 @@ async def test_a_listener_of_older_tls() -> None:
     """Talked down to an older version, we hang up."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    tls._load(context, HOST)
+    _load(context, HOST)
     with impostor() as (sock, port):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, old_server, sock.dup(), context)
