@@ -9,6 +9,7 @@
     tls.py          the same, encrypted, peers known by their key  tls:HOST:PORT
     tls_codec.py    … as a codec; tls_context.py: who each side is, and whom it trusts
     websocket.py    through HTTP, and to pages; extra `ws`         ws://HOST:PORT/PATH, wss:
+    websocket_codec.py  … as a codec
     asgi.py         the same clients, in a web application         asgi:
     asgi_transport.py  … and what moves the bytes of each
     nats.py         by way of a NATS server; extra `nats`          nats://HOST:PORT/SERVICE

@@ -23,7 +23,7 @@ from capnet.errors import (
 )
 from capnet.testing.transports import Recorder
 from capnet.transport import HIGH_WATER, Transport
-from capnet_transports import layers, listeners, sockets, web, websocket
+from capnet_transports import layers, listeners, sockets, web, websocket_codec
 from capnet_transports.certificates import make
 from capnet_transports.websocket import scheme, secure_scheme
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
@@ -432,7 +432,7 @@ async def test_pings_of_a_peer_that_reads_nothing() -> None:
 async def test_thousands_of_empty_frames_let_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """They cost the peer little: so many are taken in one turn, and the rest in the next ones."""
     taken = list[int]()
-    real = websocket.WebSocketCodec.take
+    real = websocket_codec.WebSocketCodec.take
 
     def counted(self: Any, most: int = 0) -> Any:
         taken[-1] += 1
@@ -444,7 +444,7 @@ async def test_thousands_of_empty_frames_let_others_have_a_turn(monkeypatch: pyt
         taken.append(0)
         deliver(self)
 
-    monkeypatch.setattr(websocket.WebSocketCodec, "take", counted)
+    monkeypatch.setattr(websocket_codec.WebSocketCodec, "take", counted)
     monkeypatch.setattr(layers.Layer, "_take", turn)
     async with met() as (sock, recorder, _):
         with anyio.fail_after(60):
