@@ -14,6 +14,7 @@ Open `delegation.py` first; what links may say is in `claims.py`, how they are w
 
 from __future__ import annotations
 
-from .delegation import Delegation, delegate, identity_of, issue, new_key, public_key, restricted, verify
+from .chain import new_key, public_key
+from .delegation import Delegation, delegate, identity_of, issue, restricted, verify
 
 __all__ = ["Delegation", "delegate", "identity_of", "issue", "new_key", "public_key", "restricted", "verify"]

@@ -25,7 +25,8 @@ from capnet import (
     call,
     connect,
 )
-from capnet.tokens import MAX_DEPTH, delegate, identity_of, issue, new_key, public_key, restricted, verify
+from capnet.tokens import delegate, identity_of, issue, new_key, public_key, restricted, verify
+from capnet.tokens.chain import MAX_DEPTH
 
 ROOT, ANN, BOB, EVE = (new_key() for _ in range(4))
 KEYS = [public_key(ROOT)]
