@@ -14,6 +14,8 @@ the peer calls them, and whatever is given to `call`. They must not block it; `c
 
 Each method here may be called by any thread but that one, also by several at once. Ctrl-C in one that waits cancels
 what it waits for.
+
+Open `connection.py` first; the thread, and what others have it do, is `background.py`.
 """
 
 from __future__ import annotations

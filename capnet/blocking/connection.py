@@ -1,29 +1,11 @@
-"""capnet for programs without an event loop: scripts, notebooks, tests of such programs.
-
-    from capnet import blocking
-
-    with blocking.connect("unix:chat.sock") as conn:
-        room = conn.bootstrap(Room)
-        print(conn.call(room.post, "hello"))
-        for line in conn.iterate(room.lines):
-            print(line)
-
-One thread runs the event loop of all blocking connections, so a capability of one may be passed on over another. It is
-there as long as one of them is open. What runs in that thread: functions and objects that are passed as arguments, when
-the peer calls them, and whatever is given to `call`. They must not block it; `capnet.in_thread` is for those that do.
-
-Each method here may be called by any thread but that one, also by several at once. Ctrl-C in one that waits cancels
-what it waits for.
-"""
+"""A connection of a background loop, and streams, as threads use them."""
 
 from __future__ import annotations
 
 import atexit
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
 from threading import Lock, Thread, get_ident
@@ -31,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 from weakref import WeakSet
 
-from anyio import CancelScope, Event, run
 from typing_extensions import TypeForm, Unpack
 
 from capnet.connection.connect import GRACE
@@ -39,8 +20,9 @@ from capnet.connection.connect import connect as connect_in_loop
 from capnet.connection.connection import Connection
 from capnet.errors import FailedPrecondition, Unavailable, elsewhere
 from capnet.limits import Limits
-from capnet.loop import Loop, open_loop
 from capnet.policy.policy import Policy
+
+from .background import Background, Errand, gone
 
 if TYPE_CHECKING:
     from capnet_transports.options import ConnectOptions
@@ -75,10 +57,10 @@ def connect(
         Unavailable: nobody answers at the address. InvalidArgument: the URL makes no sense. MissingExtra: the transport
         is not installed.
     """
-    loop = _Background.of(backend)
+    loop = Background.of(backend)
     try:
         settings: dict[str, Any] = {"wait": wait, "name": name, "limits": limits, "policy": policy, "auth": auth}
-        connection: Connection = _Errand(lambda: connect_in_loop(url, **settings, **options)).result(loop)
+        connection: Connection = Errand(lambda: connect_in_loop(url, **settings, **options)).result(loop)
         return BlockingConnection(connection, loop)
     except BaseException:
         loop.leave()
@@ -93,12 +75,12 @@ class BlockingConnection:
             `conn.call(conn.connection.serve, MyRoom())`.
     """
 
-    def __init__(self, connection: Connection, loop: _Background) -> None:
+    def __init__(self, connection: Connection, loop: Background) -> None:
         self.connection = connection
         self._loop = loop
         self._process = os.getpid()
         self._lock = Lock()
-        self._running: set[_Errand] = set()
+        self._running: set[Errand] = set()
         """What threads wait for now; only the loop looks at it."""
         self._closed = False
         _open.add(self)
@@ -216,8 +198,8 @@ class BlockingConnection:
     def _run(self, function: Callable[[], Any]) -> Any:
         self._check()
         if self._closed:
-            raise _gone()
-        return _Errand(function, self._running).result(self._loop)
+            raise gone()
+        return Errand(function, self._running).result(self._loop)
 
 
 class BlockingStream(Iterator[T], Generic[T]):
@@ -243,66 +225,7 @@ class BlockingStream(Iterator[T], Generic[T]):
             self._run(aclose)
 
 
-class _Errand:
-    """What one thread waits for while the loop does it.
-
-    Args:
-        function: called in the loop; what it gives is awaited if that can be.
-        running: where it is while it runs.
-    """
-
-    def __init__(self, function: Callable[[], Any], running: set[_Errand] | None = None) -> None:
-        self._function = function
-        self._running: set[_Errand] = set() if running is None else running
-        self._future: Future[Any] = Future()
-        self._scope: CancelScope | None = None
-        self._given_up = False
-
-    def result(self, loop: _Background) -> Any:
-        """Have it done, and wait. Who is interrupted gives it up."""
-        try:
-            loop.begin(self)
-            return self._future.result()
-        except Exception:
-            raise
-        except BaseException:
-            self._given_up = True  # it may not have begun: then it must not
-            loop.post(self.give_up)
-            raise
-
-    def give_up(self) -> None:
-        """Cancel it; in the loop."""
-        if self._scope is not None:
-            self._scope.cancel()
-
-    async def run(self, loop: _Background) -> None:
-        """Do it; in the loop."""
-        self._running.add(self)
-        try:
-            with CancelScope() as self._scope:
-                if not self._given_up:
-                    done = self._function()
-                    self._future.set_result(await done if isawaitable(done) else done)
-            self.end()
-        except loop.cancelled:  # the loop ends; it tells us when it has ended
-            raise
-        except BaseException as error:
-            self._future.set_exception(error)
-        finally:
-            self._running.discard(self)
-        loop.over(self)
-
-    def end(self) -> None:
-        """Nothing comes of it any more."""
-        if not self._future.done():
-            self._future.set_exception(_gone())
-
-
-def _gone() -> Unavailable:
-    return Unavailable("this blocking connection is closed")
-
-
-def _leave(running: set[_Errand], connection: Connection, loop: _Background, grace: float) -> None:
+def _leave(running: set[Errand], connection: Connection, loop: Background, grace: float) -> None:
     """Close a connection, have all waits for it end, and let the loop go."""
 
     async def close() -> None:
@@ -314,110 +237,11 @@ def _leave(running: set[_Errand], connection: Connection, loop: _Background, gra
 
     try:
         with suppress(Unavailable):  # the loop has ended
-            _Errand(close).result(loop)
+            Errand(close).result(loop)
     finally:
         loop.leave()
 
 
-class _Background:
-    """The loop of a backend in a thread of its own, for as long as there is a connection in it.
-
-    Args:
-        backend: as `anyio.run` takes it.
-    """
-
-    _stop: Event
-    _context: Context
-
-    def __init__(self, backend: str) -> None:
-        self._backend = backend
-        self._connections = 0
-        self._lock = Lock()
-        self._waiting: set[_Errand] | None = set()
-        """What threads wait for; None when the loop has ended."""
-        started: Future[Loop] = Future()
-        self.thread = Thread(target=self._run, args=(started,), name=f"capnet on {backend}", daemon=True)
-        self.thread.start()
-        try:
-            self._loop = started.result()
-        except BaseException:
-            started.cancel()  # we were interrupted: then it must not stay
-            raise
-        self.cancelled = self._loop.cancelled
-
-    @classmethod
-    def of(cls, backend: str) -> _Background:
-        """The one that runs, or a new one; `leave` it."""
-        with _lock:
-            loop = _loops.get(backend)
-            if loop is None or loop.ended:  # ended by what ends programs, such as SystemExit
-                loop = _loops[backend] = cls(backend)
-            loop._connections += 1
-            return loop
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is done there any more."""
-        return self._waiting is None
-
-    def leave(self) -> None:
-        """One connection less. The last one ends the loop, and all that runs in it."""
-        with _lock:
-            self._connections -= 1
-            if self._connections:
-                return
-            if _loops.get(self._backend) is self:
-                del _loops[self._backend]
-        self.post(self._stop.set)
-        self.thread.join()
-
-    def post(self, callback: Callable[[], object]) -> None:
-        """Have the loop call something soon; nothing, when it has ended."""
-        self._loop.call_soon_threadsafe(callback)
-
-    def begin(self, errand: _Errand) -> None:
-        """Have the loop do something.
-
-        Raises:
-            Unavailable: it has ended.
-        """
-        with self._lock:
-            if self._waiting is None:
-                raise _gone()
-            self._waiting.add(errand)
-        # In the loop's context: what is known of a call that the waiting thread works for is for that loop.
-        self.post(lambda: self._context.run(self._loop.spawn, errand.run, self))
-
-    def over(self, errand: _Errand) -> None:
-        """It is done."""
-        with self._lock:
-            if self._waiting is not None:
-                self._waiting.discard(errand)
-
-    def _run(self, started: Future[Loop]) -> None:
-        async def stay() -> None:
-            self._stop = Event()
-            self._context = copy_context()
-            async with open_loop() as loop:
-                if started.set_running_or_notify_cancel():
-                    started.set_result(loop)
-                    await self._stop.wait()
-
-        try:
-            run(stay, backend=self._backend)
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-        finally:
-            with self._lock:
-                left, self._waiting = self._waiting, None
-            for errand in left or ():
-                errand.end()
-
-
-_lock = Lock()
-_loops: Final[dict[str, _Background]] = {}
 _open: Final[WeakSet[BlockingConnection]] = WeakSet()
 
 
@@ -427,12 +251,4 @@ def _close_all() -> None:
         connection.close()
 
 
-def _forget() -> None:
-    """A forked process has none of our threads."""
-    global _lock
-    _lock = Lock()
-    _loops.clear()
-    _open.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_open.clear)  # they are the other process's

@@ -38,6 +38,7 @@ from capnet import (
     stream,
 )
 from capnet.blocking import BlockingConnection
+from capnet.blocking.background import Errand
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
 from tests.loops import on_every_loop as on_every_loop
@@ -392,7 +393,7 @@ def test_an_interrupt_while_nobody_listens_yet(tmp_path: Path, backend: Backend)
 def test_what_has_not_begun_when_it_is_given_up_does_not_begin(conn: BlockingConnection) -> None:
     """The interrupt may come before there is anything to cancel."""
     done: list[int] = []
-    errand = blocking._Errand(lambda: done.append(1))
+    errand = Errand(lambda: done.append(1))
     errand._given_up = True
     with pytest.raises(Unavailable):
         errand.result(conn._loop)
