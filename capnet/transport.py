@@ -17,7 +17,7 @@ objects satisfy `TransportScheme`; `capnet.testing` holds the conformance routin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -136,7 +136,7 @@ class Transport(ABC):
     that has to start; `Limits.handshake_timeout` then comes on top."""
     within: object = None
     """What carries it, when that is another connection."""
-    pump: Callable[[], Awaitable[None]] | None = None
+    pump: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Run by the connection in its own task, when set; returns when the transport has closed."""
 
     @abstractmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import trio
 
@@ -22,7 +23,7 @@ class TrioSocketTransport(SocketTransport):
         self, sock: socket.socket | Pipes, attestation: Attestation, on_end: Callable[[], None] | None = None
     ) -> None:
         super().__init__(sock, attestation, on_end, buffer_of(trio.lowlevel.current_trio_token()))
-        self.pump: Callable[[], Awaitable[None]] | None = self._run
+        self.pump: Callable[[], Coroutine[Any, Any, None]] | None = self._run
         self._readers = trio.lowlevel.ParkingLot()
         self._writers = trio.lowlevel.ParkingLot()
         self._lingering = trio.Event()

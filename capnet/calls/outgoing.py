@@ -62,7 +62,6 @@ class Calls:
             a limit of the peer's); nothing has changed then.
         """
         loop = self.session.loop
-        loop.check()
         timeout = loop.time_left()
         call: Call[Any] = self._kind(self, method)
         if method.timeout is not None and (timeout is None or method.timeout < timeout):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 __all__ = ["LEAVE_TIMEOUT", "Loop", "TimerHandle", "Waiter"]
@@ -53,7 +53,7 @@ class Loop(Protocol):
         """Run a callback at a time of `now`'s clock."""
         ...
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run a coroutine function in a task of its own; it must not raise."""
         ...
 
@@ -78,7 +78,11 @@ class Loop(Protocol):
         ...
 
     def time_left(self) -> float | None:
-        """Seconds until the innermost deadline around the running task, None when there is none."""
+        """Seconds until the innermost deadline around the running task, None when there is none.
+
+        Raises:
+            FailedPrecondition: `another_loop`, see `check`.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from math import inf
 from os import getpid
@@ -62,7 +62,7 @@ class TrioLoop:
         self._context.run(self._nursery.start_soon, timer.run)
         return timer
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         try:
             self._nursery.start_soon(function, *args)
         except RuntimeError:  # the nursery has ended, and with it everything the task was for
@@ -80,6 +80,7 @@ class TrioLoop:
         self.in_callback = False
 
     def time_left(self) -> float | None:
+        self.check()
         deadline = trio.current_effective_deadline()
         return None if deadline == inf else deadline - trio.current_time()
 
