@@ -86,7 +86,11 @@ class Answering:
         elif answer.state is AnswerState.QUEUED or answer.state is AnswerState.WAITING:
             self._lines.leave(answer)
             answer.state = AnswerState.GONE
-            self._no_longer_owed(answer)
+            self._tables.call_charge.give(answer.charge)
+            if answer.id:
+                self._tables.answers.owed -= 1
+            else:
+                self._one_way_ended()
             self._tables.timers.unwatch(answer)
             self.send_error(answer.id, error)
             self._streaming.release_all(answer.references)
@@ -245,8 +249,14 @@ class Answering:
             return  # the connection closed meanwhile
         answers = tables.answers
         answers.finish(answer)
-        self._no_longer_owed(answer)
-        unpin(tables, answer.export)
+        tables.call_charge.give(answer.charge)
+        if not answer.id:
+            self._one_way_ended()
+        export = answer.export
+        if tables.exports.lingering:
+            unpin(tables, export)
+        elif export is not None:
+            export.pins -= 1
         if answer.place is not None or answer.homes is not None:
             self._let_go_of_what_it_held(answer)
         waiting = answers.next_queued() if answers.queue else None
@@ -254,13 +264,6 @@ class Answering:
             tables.emit(CallArrived(waiting))
         elif tables.lifecycle.state is State.DRAINING:
             self._ending.check_drained()
-
-    def _no_longer_owed(self, answer: Answer) -> None:
-        self._tables.call_charge.give(answer.charge)
-        if answer.id:
-            self._tables.answers.owed -= 1
-        else:
-            self._one_way_ended()
 
     def _one_way_ended(self) -> None:
         self._tables.answers.one_way_ended += 1

@@ -130,10 +130,10 @@ class Answers:
     """
 
     __slots__ = (
-        "_active",
-        "_limit",
         "_owed_limit",
+        "active",
         "last_id",
+        "limit",
         "lines",
         "one_way_ended",
         "one_way_left",
@@ -143,8 +143,10 @@ class Answers:
     )
 
     def __init__(self, limit: int, queued: int) -> None:
-        self._active: dict[int | Answer, Answer] = {}  # by id; one-way ones, which have none, by themselves
-        self._limit = limit
+        self.active: dict[int | Answer, Answer] = {}
+        """Those that have a slot, by id; one-way ones, which have none, by themselves."""
+        self.limit = limit
+        """How many slots there are."""
         self._owed_limit = limit + queued
         self.last_id = 0
         """The highest call id the peer has used."""
@@ -165,7 +167,7 @@ class Answers:
     @property
     def full(self) -> bool:
         """Whether every slot is taken, or somebody waits for one already."""
-        return len(self._active) >= self._limit or bool(self.queue)
+        return len(self.active) >= self.limit or bool(self.queue)
 
     @property
     def overfull(self) -> bool:
@@ -174,11 +176,11 @@ class Answers:
 
     def __len__(self) -> int:
         """Slots taken."""
-        return len(self._active)
+        return len(self.active)
 
     def __iter__(self) -> Iterator[Answer]:
         """All that is owed or running: slots taken, then those that wait."""
-        yield from self._active.values()
+        yield from self.active.values()
         yield from self.queue
         yield from self.waiting.values()
 
@@ -188,7 +190,7 @@ class Answers:
         Raises:
             ProtocolViolation: P-CALL-7, the id is active; P-ID-1, it was used before.
         """
-        if id in self._active or id in self.waiting or any(answer.id == id for answer in self.queue):
+        if id in self.active or id in self.waiting or any(answer.id == id for answer in self.queue):
             raise ProtocolViolation("P-CALL-7", f"call id {id} is active")
         raise ProtocolViolation("P-ID-1", f"call id {id} after {self.last_id}")
 
@@ -204,12 +206,12 @@ class Answers:
         if size > LARGEST_ONE_WAY:
             raise ProtocolViolation("P-CALL-7", f"one-way call of {size} bytes, at most {LARGEST_ONE_WAY} are allowed")
         if not self.one_way_left:
-            raise ProtocolViolation("P-CALL-7", f"more than {self._limit} one-way calls at once (Limits.max_calls)")
+            raise ProtocolViolation("P-CALL-7", f"more than {self.limit} one-way calls at once (Limits.max_calls)")
         self.one_way_left -= 1
 
     def one_way_credit(self, *, now: bool) -> int:
         """How many one-way calls have ended that the peer is to be told of: `now`, or when they are half of all."""
-        if not now and self.one_way_ended * 2 < self._limit:
+        if not now and self.one_way_ended * 2 < self.limit:
             return 0
         ended, self.one_way_ended = self.one_way_ended, 0
         self.one_way_left += ended
@@ -218,7 +220,7 @@ class Answers:
     def start(self, answer: Answer) -> None:
         """Give the answer a slot."""
         answer.state = AnswerState.RUNNING
-        self._active[answer.id or answer] = answer
+        self.active[answer.id or answer] = answer
 
     def find(self, id: int) -> Answer | None:
         """The answer with that id while it has a slot or waits for one.
@@ -226,7 +228,7 @@ class Answers:
         Raises:
             ProtocolViolation: P-ID-4, the peer never made that call.
         """
-        answer = self._active.get(id) or self.waiting.get(id)
+        answer = self.active.get(id) or self.waiting.get(id)
         if answer is None:
             if not 0 < id <= self.last_id:
                 raise ProtocolViolation("P-ID-4", f"call {id} was never made")
@@ -236,11 +238,13 @@ class Answers:
     def finish(self, answer: Answer) -> None:
         """The handler is done: the slot is free."""
         answer.state = AnswerState.GONE
-        del self._active[answer.id or answer]
+        del self.active[answer.id or answer]
+        if answer.id:
+            self.owed -= 1
 
     def next_queued(self) -> Answer | None:
         """The answer that waits longest, started, if a slot is free."""
-        if self.queue and len(self._active) < self._limit:
+        if self.queue and len(self.active) < self.limit:
             answer = self.queue.pop(0)
             self.start(answer)
             return answer
@@ -248,25 +252,25 @@ class Answers:
 
     def clear(self) -> list[Answer]:
         """Forget every answer; returns those whose handlers run and were not told to stop yet."""
-        running = [answer for answer in self._active.values() if answer.state is AnswerState.RUNNING]
+        running = [answer for answer in self.active.values() if answer.state is AnswerState.RUNNING]
         for answer in self:
             answer.state = AnswerState.GONE
-        self._active = {}
+        self.active = {}
         self.queue.clear()
         self.waiting = {}
         self.lines.clear()
         self.owed = 0
-        self.one_way_left, self.one_way_ended = self._limit, 0
+        self.one_way_left, self.one_way_ended = self.limit, 0
         return running
 
     def check_invariants(self) -> None:
         """I5, I10: no more slots than the limit, and states agree with the tables."""
-        assert len(self._active) <= self._limit
-        for key, answer in self._active.items():
+        assert len(self.active) <= self.limit
+        for key, answer in self.active.items():
             assert key == (answer.id or answer) and answer.id <= self.last_id
             assert answer.state in (AnswerState.RUNNING, AnswerState.ENDED), answer
         for answer in self.queue:
-            assert answer.state is AnswerState.QUEUED and answer.id not in self._active, answer
+            assert answer.state is AnswerState.QUEUED and answer.id not in self.active, answer
         for answer in self.waiting.values():
             assert answer.state is AnswerState.WAITING and (answer.sources or answer.place is not None), answer
             for source in answer.sources or ():
@@ -276,4 +280,4 @@ class Answers:
         assert self.owed == sum(answer.id > 0 for answer in self)
         assert self.owed <= self._owed_limit
         one_way = sum(not answer.id for answer in self)
-        assert one_way + self.one_way_left + self.one_way_ended == self._limit
+        assert one_way + self.one_way_left + self.one_way_ended == self.limit

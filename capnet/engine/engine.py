@@ -20,6 +20,8 @@ from __future__ import annotations
 from typing import Any
 
 from capnet.errors import DeadlineExceeded, ProtocolViolation, Unavailable
+from capnet.wire.frames import check
+from capnet.wire.framing import sole
 from capnet.wire.hello import Hello
 
 from .answering import Answering
@@ -32,7 +34,7 @@ from .exporting import Exporting
 from .handshake import Handshake
 from .held_calls import HeldCalls
 from .importing import Importing
-from .inbound import Inbound
+from .inbound import HANDLERS, Inbound
 from .keepalive import Keepalive
 from .ledger import Ledger
 from .lifecycle import CloseCause, State
@@ -146,23 +148,32 @@ class Engine:
         `turn.unread`.
         """
         self.timers.now = self.keepalive.heard = now
-        if self.lifecycle.closed:
+        if self.lifecycle.state is State.CLOSED:
             return
-        turn, reader, codec = self.turn, self.reader, self.codec
+        lifecycle, turn, reader = self.lifecycle, self.turn, self.reader
+        codec, inbound = self.codec, self.inbound
         turn.unread = False
         turn.work = 0.0
         room = turn.frames
         under_way = bool(reader.held)
         if self.partial_charge.used:
             self.partial_charge.clear()  # it may be complete now
-        frames = reader.frames(data)
+        # A chunk is one frame most of the time.
+        frames = (None if under_way else sole(data, reader.limit)) or reader.frames(data)
         try:
-            for frame in frames:
+            for payload in frames:
                 if under_way:
                     under_way = False
                     self.timers.clear(Timer.PARTIAL_FRAME)
-                self.inbound.receive(frame)
-                if self.lifecycle.state is State.CLOSED:
+                if lifecycle.peer is None:
+                    inbound.greet(payload)
+                frame, references = codec.decode(payload)
+                inbound.size = len(payload)
+                if check(frame):
+                    HANDLERS[frame[0]](inbound, frame, references)
+                else:
+                    self.conduct.count_control("frames that are ignored")
+                if lifecycle.state is State.CLOSED:
                     return
                 room -= 1 + codec.values // VALUES_LIKE_A_FRAME
                 if room <= turn.work:
@@ -258,14 +269,18 @@ class Engine:
 
     def data_to_send(self) -> list[bytes]:
         """Chunks to be written in order, in one write if possible."""
+        outbox = self.outbox
         if self.streams.ready:
             self.streaming.flush_all()
-        if self.outbox.drops:
-            self.outbox.take_drops()
+        if outbox.drops:
+            outbox.take_drops()
         if self.calls.finished:
             self.calling.say_finished()
-        outbox = self.outbox
-        return outbox.take() if outbox.chunks else []
+        if not outbox.chunks:
+            return []
+        chunks, outbox.chunks = outbox.chunks, []
+        outbox.turn += 1
+        return chunks
 
     def rest(self, now: float) -> float:
         """Seconds in which nothing more is to be read from the peer, by `call_rate` and `work_rate`."""

@@ -69,16 +69,17 @@ class Export:
 class CapTable:
     """Exports by id, and by subject and contract. Finding "already exported?" is one look-up."""
 
-    __slots__ = ("_by_id", "_by_subject", "_next", "bounds", "limit", "lingering")
+    __slots__ = ("_by_subject", "_next", "bounds", "by_id", "limit", "lingering")
 
     def __init__(self, bootstrap: Any, runtime: Any) -> None:
         self.bounds = NOT_YET_KNOWN
         self.limit = 0
         """How many user exports the peer takes; set from its hello."""
-        self._by_id: dict[int, Export] = {
+        self.by_id: dict[int, Export] = {
             BOOTSTRAP_ID: Export(BOOTSTRAP_ID, bootstrap, "capnet.Bootstrap", 1),
             RUNTIME_ID: Export(RUNTIME_ID, runtime, "capnet.Runtime", 1),
         }
+        """All of them; what the peer may name says `named`."""
         self._by_subject: dict[tuple[int, Any], Export] = {}
         self._next = FIRST_USER_ID
         self.lingering: dict[Export, None] = {}
@@ -86,11 +87,11 @@ class CapTable:
 
     def __len__(self) -> int:
         """User exports; the two built in do not count (P-ID-3)."""
-        return len(self._by_id) - FIRST_USER_ID
+        return len(self.by_id) - FIRST_USER_ID
 
     def __iter__(self) -> Iterator[Export]:
         """The user exports, oldest first."""
-        return (export for export in self._by_id.values() if export.id >= FIRST_USER_ID)
+        return (export for export in self.by_id.values() if export.id >= FIRST_USER_ID)
 
     def find(self, id: int) -> Export | None:
         """The export with that id, unless it is gone.
@@ -98,7 +99,7 @@ class CapTable:
         Raises:
             ProtocolViolation: P-ID-4, the id was never issued.
         """
-        export = self._by_id.get(id)
+        export = self.by_id.get(id)
         if export is None and not 0 <= id < self._next:
             raise ProtocolViolation("P-ID-4", f"cap-id {id} was never issued")
         return export
@@ -116,7 +117,7 @@ class CapTable:
 
     def live(self, export: Export) -> bool:
         """Whether it is a user export of this table, neither revoked nor gone."""
-        return export.revoked is None and export.id >= FIRST_USER_ID and self._by_id.get(export.id) is export
+        return export.revoked is None and export.id >= FIRST_USER_ID and self.by_id.get(export.id) is export
 
     def of(self, subject: Any, contract: Any) -> Export | None:
         """The live export of `subject` under a contract, or under an interface that says it all, if there is one."""
@@ -210,13 +211,13 @@ class CapTable:
         """Forget every user export; returns those that were live."""
         live = [export for export in self if export.revoked is None]
         self._by_subject.clear()
-        self._by_id = {id: self._by_id[id] for id in (BOOTSTRAP_ID, RUNTIME_ID)}
+        self.by_id = {id: self.by_id[id] for id in (BOOTSTRAP_ID, RUNTIME_ID)}
         return live
 
     def check_invariants(self) -> None:
         """I2, I3: positive counts, ids below the next, and the two indexes agree."""
-        assert self._by_id[BOOTSTRAP_ID].id == BOOTSTRAP_ID and self._by_id[RUNTIME_ID].id == RUNTIME_ID
-        for id_, export in self._by_id.items():
+        assert self.by_id[BOOTSTRAP_ID].id == BOOTSTRAP_ID and self.by_id[RUNTIME_ID].id == RUNTIME_ID
+        for id_, export in self.by_id.items():
             assert export.id == id_ < self._next
         for export in self:
             assert 0 <= export.unsent <= export.references <= _MAX_COUNT and export.references, export
@@ -226,12 +227,12 @@ class CapTable:
     def _add(self, reference: CapRef) -> Export:
         export = Export(self._next, reference.subject, reference.interface, reference.version, reference.contract)
         self._next += 1
-        self._by_id[export.id] = export
+        self.by_id[export.id] = export
         self._by_subject[_key(export)] = export
         return export
 
     def _remove(self, export: Export) -> None:
-        del self._by_id[export.id]
+        del self.by_id[export.id]
         self._forget_subject(export)
 
     def _forget_subject(self, export: Export) -> None:
@@ -242,7 +243,7 @@ class CapTable:
 
     def _exports_in(self, references: Iterable[Reference]) -> Iterator[Export]:
         return (
-            self._by_id[reference.id]
+            self.by_id[reference.id]
             for reference in references
             if type(reference) is CapRef and reference.id >= FIRST_USER_ID
         )

@@ -1,7 +1,7 @@
 """What the peer sends: one method for each frame (P-OP).
 
-A method judges its frame completely before it changes anything. What an honest peer can never send raises
-`ProtocolViolation`; what it may send under load becomes an error reply and a strike.
+A method judges its frame, which is in order as far as `check` goes, completely before it changes anything. What an
+honest peer can never send raises `ProtocolViolation`; what it may send under load becomes an error reply and a strike.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, ProtocolViolation, cut_text
-from capnet.wire.frames import Op, check
+from capnet.wire.frames import Op
 from capnet.wire.hello import Hello, looks_like_capnet
 from capnet.wire.references import Reference
 
@@ -33,7 +33,7 @@ from .streaming import Streaming
 from .tables import Tables
 from .virtual import Virtual
 
-__all__ = ["Inbound"]
+__all__ = ["HANDLERS", "Inbound"]
 
 CAPS_LIKE_A_FRAME: Final = 4
 """So many capabilities that end or are replaced take as long as a small frame."""
@@ -62,10 +62,10 @@ class Inbound:
         "_handshake",
         "_held",
         "_keepalive",
-        "_size",
         "_streaming",
         "_tables",
         "_virtual",
+        "size",
     )
 
     def __init__(
@@ -93,25 +93,15 @@ class Inbound:
         self._keepalive = keepalive
         self._closing = closing
         self._virtual = virtual
-        self._size = 0
+        self.size = 0
+        """Bytes of the frame that is acted on."""
 
-    def receive(self, payload: bytes) -> None:
-        """Act on one frame.
+    def greet(self, payload: bytes) -> None:
+        """Look at the first frame, before anything is made of it: a hello introduces the peer or ends the connection.
 
         Raises:
-            ProtocolViolation: the peer broke a clause; nothing of this frame has been done.
+            ProtocolViolation: P-CONN-1, it is none.
         """
-        if self._tables.lifecycle.peer is None:
-            self._greet(payload)
-        frame, references = self._codec.decode(payload)
-        self._size = len(payload)
-        if check(frame):
-            _HANDLERS[frame[0]](self, frame, references)
-        else:
-            self._conduct.count_control("frames that are ignored")
-
-    def _greet(self, payload: bytes) -> None:
-        # Only the first frame comes here: a hello introduces the peer or ends the connection.
         self._tables.lifecycle.greeted = looks_like_capnet(payload)
         if not self._tables.lifecycle.greeted:
             raise ProtocolViolation("P-CONN-1", "the first frame is not a hello: this may be no capnet")
@@ -143,7 +133,7 @@ class Inbound:
         elif id:
             answers.refuse(id)
         else:
-            answers.take_one_way(self._size)
+            answers.take_one_way(self.size)
         refusal: CapnetError | None = None
         if meta:
             if meta[0].get("keep") and id:
@@ -151,12 +141,14 @@ class Inbound:
             if meta[0].get("deadline") == 0:
                 refusal = DeadlineExceeded("the deadline had passed when the call was sent")
         direct = type(target) is int
-        export = tables.exports.named(target) if direct else None
+        export = tables.exports.by_id.get(target) if direct else None
+        if direct and (export is None or export.unsent):
+            export = tables.exports.named(target)
         promises = promises_in(references) if references else None
         sources = _NO_SOURCES if direct and not promises else self._admission.sources(id, target, promises)
         if references:
             refusal = resolve(tables, references, promises=True) or refusal
-        full = answers.full
+        full = bool(answers.queue) or len(answers.active) >= answers.limit  # `full`, without another step
         if refusal is None and (
             export is None
             or export.revoked is not None
@@ -233,7 +225,7 @@ class Inbound:
         if call.party is not None:
             self._tables.streams.brought(call, ())
         if call.token is not None or call.kept:
-            error = read_error(self._tables.outbox, frame, self._size)
+            error = read_error(self._tables.outbox, frame, self.size)
             if call.kept:
                 call.failure = call.failure or error
             if call.token is not None:
@@ -256,7 +248,7 @@ class Inbound:
         """Items of a stream (P-STREAM)."""
         values = frame[2]
         stream = self._tables.streams.consumed(-frame[1])
-        stream.charge(len(values), self._size)
+        stream.charge(len(values), self.size)
         refusal = resolve(self._tables, references) if references else None
         if references and stream.party is not None:
             refusal = self._tables.streams.lend(references, stream.party) or refusal
@@ -266,7 +258,7 @@ class Inbound:
             self._streaming.release_all(references)
             references = ()
         codec = self._codec
-        self._streaming.items(stream, values, references, self._size, codec.charge, codec.values)
+        self._streaming.items(stream, values, references, self.size, codec.charge, codec.values)
 
     def credit(self, frame: _Frame, references: _References) -> None:
         """Credit for a stream, or for one-way calls (P-STREAM-2, P-CALL-7)."""
@@ -281,7 +273,7 @@ class Inbound:
             raise ProtocolViolation("P-REF", "references in an end")
         self._streaming.ended(
             -frame[1],
-            None if len(frame) == 2 else read_error(self._tables.outbox, frame, self._size),
+            None if len(frame) == 2 else read_error(self._tables.outbox, frame, self.size),
             self._codec.charge,
         )
 
@@ -333,10 +325,10 @@ class Inbound:
         """A virtual connection is opened, or something is said of one (P-VIRT)."""
         if references:
             raise ProtocolViolation("P-REF", "references in the frame of a virtual connection")
-        self._virtual.receive(frame, self._size)
+        self._virtual.receive(frame, self.size)
 
 
-_HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
+HANDLERS: Final[dict[int, Callable[[Inbound, _Frame, _References], None]]] = {
     Op.HELLO: Inbound.hello,
     Op.GOAWAY: Inbound.goaway,
     Op.CALL: Inbound.call,

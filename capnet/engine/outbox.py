@@ -34,7 +34,7 @@ class Outbox:
         self.turn = 0
         """How often what was queued has been taken."""
         self.chunks: list[bytes] = []
-        """What is queued, to be written in order."""
+        """What is queued, to be written in order, until `Engine.data_to_send` takes it."""
         self.drops: list[list[int]] = []
         """References that wait to be given back."""
         self.bounds = NOT_YET_KNOWN
@@ -139,12 +139,6 @@ class Outbox:
     def pending(self) -> bool:
         """Whether there is anything to send."""
         return bool(self.chunks or self.drops)
-
-    def take(self) -> list[bytes]:
-        """Everything queued, as chunks to be written in order."""
-        chunks, self.chunks = self.chunks, []
-        self.turn += 1
-        return chunks
 
     def forget_drops(self) -> None:
         """The connection is over: nothing is owed."""

@@ -16,7 +16,7 @@ from capnet.engine.conduct import Conduct
 from capnet.engine.engine import Engine
 from capnet.engine.exports import CapTable, Export
 from capnet.engine.imports import Import, ImportTable
-from capnet.engine.inbound import Inbound
+from capnet.engine.inbound import HANDLERS, Inbound
 from capnet.engine.lifecycle import CloseCause
 from capnet.engine.pipelines import Pipelines, Place
 from capnet.engine.resolving import _home, resolve
@@ -95,7 +95,7 @@ def what_was_never_issued_is_only_gone(patch: pytest.MonkeyPatch) -> None:
     """Capabilities can be guessed at."""
 
     def find(self: CapTable, id: int) -> Export | None:
-        return self._by_id.get(id)
+        return self.by_id.get(id)
 
     patch.setattr(CapTable, "find", find)
 
@@ -153,7 +153,12 @@ def one_way_calls_without_bound(patch: pytest.MonkeyPatch) -> None:
 
 def handlers_without_bound(patch: pytest.MonkeyPatch) -> None:
     """Every call starts at once."""
-    patch.setattr(Answers, "full", property(lambda self: False))
+
+    def without_bound(self: Answers, limit: int, queued: int) -> None:
+        original(self, limit * 1000, queued)
+
+    original = Answers.__init__
+    patch.setattr(Answers, "__init__", without_bound)
 
 
 def streams_in_the_wrong_direction(patch: pytest.MonkeyPatch) -> None:
@@ -196,7 +201,7 @@ def an_error_that_is_not_declared(patch: pytest.MonkeyPatch) -> None:
 
     original = Inbound.error
     patch.setattr(Inbound, "error", error)
-    patch.setattr("capnet.engine.inbound._HANDLERS", {**_handlers(), Op.ERROR: error})
+    patch.setattr("capnet.engine.engine.HANDLERS", {**HANDLERS, Op.ERROR: error})
 
 
 def deadlines_not_kept(patch: pytest.MonkeyPatch) -> None:
@@ -268,7 +273,7 @@ def what_comes_home_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     """A peer brings home what was never given to it."""
 
     def resolving(tables: Tables, references: list[Reference], *, promises: bool = False) -> CapnetError | None:
-        exports = tables.exports._by_id
+        exports = tables.exports.by_id
         known = [ref for ref in references if type(ref) is not CapRef or ref.id > 0 or -ref.id in exports]
         return resolve(tables, known, promises=promises)
 
@@ -288,12 +293,6 @@ def one_way_credit_from_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def _does_nothing(*_: object) -> None:
     """In the place of what should be done."""
-
-
-def _handlers() -> dict[int, Any]:
-    from capnet.engine import inbound
-
-    return inbound._HANDLERS
 
 
 FAULTS: list[Patch] = [

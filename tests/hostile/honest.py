@@ -86,7 +86,7 @@ class Honest:
         """
         exports = self.engine.exports
         for id in range(self._next_export, exports._next):
-            export = exports._by_id.get(id)
+            export = exports.by_id.get(id)
             if export is not None and export.revoked is None:
                 self._live[export] = None
                 self.counts["exports"] += 1

@@ -296,7 +296,7 @@ class Referee:
             and type(target) is int
             and self.chunk == 1
             and not (len(frame) > 5 and frame[5].get("deadline") == 0)  # its time was up, whatever it was made on
-            and self.engine.exports._by_id.get(target) is None
+            and self.engine.exports.by_id.get(target) is None
         ):
             self.strikes += not broken  # it was given back
         return frozenset(broken)
@@ -619,7 +619,7 @@ class Referee:
         """
         engine = self.engine
         exports, imports = engine.exports, engine.imports
-        given = {id: count for id, export in exports._by_id.items() if (count := export.references - export.unsent)}
+        given = {id: count for id, export in exports.by_id.items() if (count := export.references - export.unsent)}
         assert given == self.held, f"I1: {given} are with the peer, who holds {self.held}"
         if not engine.outbox.drops:
             owed = {imported.id: imported.references for imported in imports}
@@ -639,7 +639,7 @@ class Referee:
             assert flow.ours is (type(stream) is not OutStream), stream
         assert len(engine.streams) - unsent == len(self.flows), "a stream that one side does not have"
         if self._dropped:  # one that stands in a frame that is held back may come once more
-            self.retired.update(id for id in self._dropped if id not in exports._by_id)
+            self.retired.update(id for id in self._dropped if id not in exports.by_id)
             self._dropped.clear()
 
 

@@ -100,7 +100,7 @@ def ids_used_again(patch: pytest.MonkeyPatch) -> None:
     """A new export gets the lowest id that is free."""
 
     def add(self: CapTable, reference: CapRef) -> Export:
-        after, self._next = self._next, next(id for id in range(2, 10**6) if id not in self._by_id)
+        after, self._next = self._next, next(id for id in range(2, 10**6) if id not in self.by_id)
         export = original(self, reference)
         self._next = max(after, self._next)
         return export

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capnet.engine.events import CallArrived, CallFailed, ExportEnded, ImportReplaced, PongReceived
-from capnet.engine.inbound import _HANDLERS
+from capnet.engine.inbound import HANDLERS
 from capnet.errors import NotFound
 from capnet.testing.engines import RawPeer, capability, made_on
 from capnet.wire.frames import Op
@@ -12,7 +12,7 @@ from capnet.wire.frames import Op
 def test_every_op_has_its_method() -> None:
     """P-OP: what `frames.check` lets through is handled."""
     ops = {value for name, value in vars(Op).items() if name.isupper()}
-    assert set(_HANDLERS) == ops
+    assert set(HANDLERS) == ops
 
 
 def test_a_call_becomes_an_answer() -> None:

@@ -86,12 +86,12 @@ def lose_a_holder(engine: Engine) -> None:
 def lose_the_index(engine: Engine) -> None:
     """An index that names what is gone."""
     export = next(iter(engine.exports))
-    del engine.exports._by_id[export.id]
+    del engine.exports.by_id[export.id]
 
 
 def run_too_many(engine: Engine) -> None:
     """More handlers than slots."""
-    engine.answers._limit = 0
+    engine.answers.limit = 0
 
 
 def queue_what_runs(engine: Engine) -> None:
