@@ -340,10 +340,6 @@ class Caller(Protocol):
         """Make a one-way call."""
         ...
 
-    def returned(self, call: Call[Any], value: Any, references: Sequence[WireReference]) -> None:
-        """The peer has answered one with a result."""
-        ...
-
     def failed(self, call: Call[Any], error: CapnetError) -> None:
         """The peer has answered one with an error, or never will."""
         ...

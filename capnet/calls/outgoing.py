@@ -22,7 +22,7 @@ from .dependent import DependentCalls
 from .metadata import going_along, moving, with_one_way
 from .watched import WatchedCall
 
-__all__ = ["Calls", "call_failed", "call_returned"]
+__all__ = ["Calls", "call_failed"]
 
 
 class Calls:
@@ -105,8 +105,11 @@ class Calls:
         except NotYet as needs:
             self.dependent.put(call, target, arguments, needs.call)
 
-    def returned(self, call: Call[Any], value: Any, references: Sequence[WireReference]) -> None:
+    @staticmethod
+    def returned(_: object, event: CallReturned) -> None:
         """The peer has answered with a result."""
+        call: Call[Any] = event.token
+        self, value, references = call.caller, event.value, event.references
         error: CapnetError | None = None
         try:
             if references:
@@ -211,13 +214,7 @@ class Calls:
         return True
 
 
-def call_returned(_: object, event: CallReturned) -> None:
-    """The engine's word for it, taken by the one who has made the call."""
-    call: Call[Any] = event.token
-    call.caller.returned(call, event.value, event.references)
-
-
 def call_failed(_: object, event: CallFailed) -> None:
-    """The same."""
+    """The engine's word for it, taken by the one who has made the call."""
     call: Call[Any] = event.token
     call.caller.failed(call, event.error)

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from anyio import Event as Signal
 
 from capnet.calls.call import Call
-from capnet.calls.outgoing import Calls, call_failed, call_returned
+from capnet.calls.outgoing import Calls, call_failed
 from capnet.contract import Cap, contract_spec
 from capnet.dispatch.dispatcher import Dispatcher
 from capnet.dispatch.handlers import Handlers
@@ -403,8 +403,8 @@ _CLEANED_UP: Final[dict[type, Callable[[Parts, Sequence[Any]], None]]] = {
     engine_events.ImportReplaced: Parts.imports_replaced,
 }
 _HANDLERS: Final[dict[type, Callable[[Parts, Any], None]]] = {
-    engine_events.CallArrived: lambda self, event: self.dispatcher.put(event.answer),
-    engine_events.CallReturned: call_returned,
+    engine_events.CallArrived: Dispatcher.arrived,
+    engine_events.CallReturned: Calls.returned,
     engine_events.CallFailed: call_failed,
     engine_events.CallFollows: Parts.call_follows,
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from anyio.lowlevel import checkpoint
 
 from capnet.contract import Handler
 from capnet.engine.answers import Answer, AnswerState
+from capnet.engine.events import CallArrived
 from capnet.engine.exports import Export
 from capnet.errors import CallCancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unimplemented
 from capnet.forwarding.forwarder import Forwarders
@@ -28,12 +29,18 @@ from capnet.wire.frames import CHAIN, HOPS
 from capnet.wire.references import kind_of
 
 from .handlers import Handlers, checked, name_of
-from .runner import Runner, handled, resume, wake_one
+from .runner import Runner, handled, resume, run
 
 __all__ = ["Dispatcher"]
 
 LONGEST_TURN: Final = 0.005
 """Seconds in which handlers are begun one after the other until others have their turn."""
+
+
+class _Target(Protocol):
+    """What has a dispatcher."""
+
+    dispatcher: Dispatcher
 
 
 class Dispatcher:
@@ -70,8 +77,10 @@ class Dispatcher:
         """Those that take calls of this connection now."""
         self._waking = False
 
-    def put(self, answer: Answer) -> None:
+    @staticmethod
+    def arrived(target: _Target, event: CallArrived) -> None:
         """A call is to be handled; it starts after those that came before it. What it is made on stays open for it."""
+        self, answer = target.dispatcher, event.answer
         export = answer.export
         if export is None:
             export = answer.export = self._forwarders.onward(answer)
@@ -155,7 +164,13 @@ class Dispatcher:
         if self._handlers.stopping or self._held:
             return
         self._waking = True
-        wake_one(self._session.loop, self)
+        loop = self._session.loop
+        if loop.idle:
+            runner: Runner = loop.idle.pop()
+            runner.work = self
+            loop.wake(runner.waiter)
+        else:
+            loop.spawn(run, loop, Runner(self))
 
     async def work(self, runner: Runner) -> None:
         """Take calls until there is none, or the runner's scope is used up."""
@@ -181,9 +196,10 @@ class Dispatcher:
                     driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
                     began, first = now(), True
-            driver.worked(began)
-            if not driver.receiving and driver.engine.pending:
-                driver.flush()
+            if not driver.receiving:
+                driver.worked(began)
+                if driver.engine.pending:
+                    driver.flush()
         finally:
             self._runners.discard(runner)
             if inbox and not self._waking:

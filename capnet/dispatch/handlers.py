@@ -246,7 +246,9 @@ class Handlers:
         """A context of the handler's own, which knows what the calls and exports it makes come of."""
         context = self._context.copy()
         context.run(handled.set, answer)
-        granted = self._parent(hosted, export)
+        granted = self._lineage.granted.get(export.id)  # `_parent`, without another step
+        if granted is None and type(hosted) is Forwarder:
+            granted = hosted.parent
         if granted is not None:
             context.run(handling.set, granted)
         if hosted.turns is not None or CHAIN in answer.context:

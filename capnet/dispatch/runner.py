@@ -20,7 +20,7 @@ from capnet.revocation.lineage import handling
 
 from .operations import Operation
 
-__all__ = ["Runner", "Work", "handled", "resume", "wake_one"]
+__all__ = ["Runner", "Work", "handled", "resume", "run"]
 
 IDLE_RUNNERS: Final = 8
 """Runners of a loop that are kept for later when there is nothing to do; the others end."""
@@ -91,17 +91,8 @@ class Runner:
         return self.scope is not None and self.scope.cancel_called
 
 
-def wake_one(loop: Loop, work: Work) -> None:
-    """Have a runner see to the calls of a connection."""
-    if loop.idle:
-        runner: Runner = loop.idle.pop()
-        runner.work = work
-        loop.wake(runner.waiter)
-    else:
-        loop.spawn(_run, loop, Runner(work))
-
-
-async def _run(loop: Loop, runner: Runner) -> None:
+async def run(loop: Loop, runner: Runner) -> None:
+    """See to the calls of a connection, then of whichever takes this one out of `loop.idle`."""
     handling.set(None)  # whoever has woken us
     going_along.set(None)
     handled.set(None)

@@ -272,7 +272,10 @@ class Hosted:
         self.running -= 1
         if self._idle:
             self._tell_idle()
-        self.release(close)
+        if self.holders > 1:
+            self.holders -= 1
+        else:
+            self.release(close)
 
     def stream_begins(self) -> None:
         """It produces a stream, which holds it like a call."""

@@ -241,9 +241,10 @@ class Driver:
 
     def handle_events(self) -> None:
         """Only handle what has happened; what is ready to be sent waits for the next flush."""
-        engine, target, handlers = self.engine, self._target, self._handlers
-        while engine.tables.happened:
-            for event in engine.events():
+        tables, target, handlers = self.engine.tables, self._target, self._handlers
+        while tables.happened:
+            happened, tables.happened = tables.happened, []  # `Engine.events`, without another step
+            for event in happened:
                 kind = type(event)
                 handlers[kind](target, event)
                 if kind is Closed:

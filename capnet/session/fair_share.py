@@ -74,7 +74,12 @@ class FairShare:
             self._all.arriving += now - self._began
         else:
             self._all.latest[self] = now
-        return self._took(now - self._began, now, contended=self._contended)
+        seconds = now - self._began
+        if self._contended and seconds >= LONG:
+            return self._took(seconds, now, contended=True)
+        everyone = self._all
+        everyone.spent += seconds  # `_took`, without another step
+        return now < self._until and everyone.spent < self._due
 
     def worked(self, seconds: float, now: float) -> bool:
         """What its turns have led to took so long after them; whether the next has to wait."""
