@@ -86,7 +86,6 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         if self.entry is not None:
             session = self.caller.session
             loop, driver = session.loop, session.driver
-            loop.check()
             waiter = loop.waiter()
             if self._waiter is None:
                 self._waiter = waiter
@@ -105,7 +104,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 self._waiting -= 1
                 if self._waiter is waiter:
                     self._waiter = None
-        return self.outcome()
+        return self._value if self.entry is None and self._error is None else self.outcome()
 
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""

@@ -12,6 +12,7 @@ from capnet.engine.calls import Call as EngineCall
 from capnet.engine.events import CallFailed, CallReturned
 from capnet.errors import EXITS, CapnetError, InvalidArgument, Replaced, Revoked
 from capnet.revocation.lineage import handling
+from capnet.session.driver import FLUSH_CHUNKS
 from capnet.session.held import Held
 from capnet.session.session import Session
 from capnet.wire.references import Reference as WireReference
@@ -191,7 +192,7 @@ class Calls:
         call.entry = entry
         if len(engine.calls.by_id) == 1 and not driver.receiving and not may_keep:
             driver.flush()  # no company to wait for
-        else:
+        elif not driver.receiving or len(engine.outbox.chunks) >= FLUSH_CHUNKS:
             driver.flush_soon()
         if session.bus.observed:
             call.started = session.loop.now(), entry.id

@@ -74,7 +74,10 @@ class Calling:
         if target.broken is not None:
             raise target.broken.again()
         calls = tables.calls
-        id = 0 if one_way else calls.next_id()
+        id = 0
+        if not one_way:  # `next_id`, without another step
+            id = calls.next
+            calls.next = id + 1
         frame: list[Any] = [Op.CALL, id, target.id, method, arguments]
         call = Call(id, target, None if one_way else token)
         if timeout is not None or context:

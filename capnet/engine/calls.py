@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from capnet.errors import CapnetError, ProtocolViolation
 from capnet.wire.references import AnswerRef, CapRef, Reference
 
@@ -30,7 +32,7 @@ PEER: Final = object()
 """The party of a call that is made while one of the peer's own is handled: it has all the room there is."""
 
 
-class Call:
+class Call(Struct, eq=False):
     """One call of ours.
 
     Attributes:
@@ -50,42 +52,22 @@ class Call:
         method: interface and name of what is called for a party.
     """
 
-    __slots__ = (
-        "charge",
-        "dependents",
-        "failure",
-        "frame",
-        "id",
-        "kept",
-        "meta",
-        "method",
-        "nested",
-        "party",
-        "position",
-        "references",
-        "target",
-        "token",
-        "users",
-        "within",
-    )
-
-    def __init__(self, id: int, target: Target, token: Any) -> None:
-        self.id = id
-        self.target = target
-        self.token = token
-        self.charge = 0
-        self.frame: bytes | None = None
-        self.references: Sequence[Reference] = ()
-        self.kept = False
-        self.users = 0
-        self.failure: CapnetError | None = None
-        self.position: tuple[int, int] | None = None
-        self.meta: dict[str, Any] | None = None
-        self.dependents: list[Call] | None = None
-        self.nested = False
-        self.within: Hashable = None
-        self.party: Hashable = None
-        self.method: tuple[str, str] | None = None
+    id: int
+    target: Target
+    token: Any
+    charge: int = 0
+    frame: bytes | None = None
+    references: Sequence[Reference] = ()
+    kept: bool = False
+    users: int = 0
+    failure: CapnetError | None = None
+    position: tuple[int, int] | None = None
+    meta: dict[str, Any] | None = None
+    dependents: list[Call] | None = None
+    nested: bool = False
+    within: Hashable = None
+    party: Hashable = None
+    method: tuple[str, str] | None = None
 
     @property
     def named(self) -> list[Target]:
@@ -153,7 +135,6 @@ class Calls:
     __slots__ = (
         "by_id",
         "_charges",
-        "_next",
         "_portions",
         "cancelled",
         "charge",
@@ -162,6 +143,7 @@ class Calls:
         "kept",
         "limit",
         "max_charge",
+        "next",
         "one_way_room",
     )
 
@@ -176,7 +158,8 @@ class Calls:
         """How many one-way calls it takes now (P-CALL-7)."""
         self.by_id: dict[int, Call] = {}
         """Calls that were sent and not answered."""
-        self._next = 1
+        self.next = 1
+        """The id of the next."""
         self.held: dict[Hashable, Line] = {}
         """Those that wait, by party; lines are not empty. Of parties, the first has waited longest for its turn."""
         self._portions = Portions()
@@ -212,8 +195,8 @@ class Calls:
 
     def next_id(self) -> int:
         """A call id that was never used."""
-        id = self._next
-        self._next = id + 1
+        id = self.next
+        self.next = id + 1
         return id
 
     def has_room_for(self, call: Call) -> bool:
@@ -296,7 +279,7 @@ class Calls:
         """
         call = self.by_id.pop(id, None)
         if call is None:
-            if id >= self._next:
+            if id >= self.next:
                 raise ProtocolViolation("P-ID-4", f"answer to call {id}, which was never made")
             raise ProtocolViolation("P-CALL-1", f"second answer to call {id}")
         self.charge -= call.charge
@@ -331,11 +314,11 @@ class Calls:
     def check_invariants(self) -> None:
         """I3, I5: ids below the next, and what parties have is what was sent for them."""
         for id, call in self.by_id.items():
-            assert call.id == id < self._next
+            assert call.id == id < self.next
         for party, line in self.held.items():
             assert line
             for call in line:
-                assert call.id < self._next and call.id not in self.by_id and call.frame is not None
+                assert call.id < self.next and call.id not in self.by_id and call.frame is not None
                 assert call.party is party or call.party == party
         assert self.charge == sum(call.charge for call in self.by_id.values())
         for_others = [call.charge for call in self.by_id.values() if call.party is not None]

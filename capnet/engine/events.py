@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from capnet.errors import CapnetError
 from capnet.wire.hello import Hello
 from capnet.wire.references import Reference
@@ -40,166 +42,118 @@ __all__ = [
 ]
 
 
-class PeerIntroduced:
+class PeerIntroduced(Struct, eq=False):
     """The handshake is done."""
 
-    __slots__ = ("hello", "version")
-
-    def __init__(self, hello: Hello, version: int) -> None:
-        self.hello = hello
-        self.version = version
+    hello: Hello
+    version: int
 
 
-class CallArrived:
+class CallArrived(Struct, eq=False):
     """Start a handler for `answer`; end it with exactly one `reply` or `fail`.
 
     Where it has no `export`, its `place` says where it goes: to a capability of the peer's own, or on to where the
     call that it depends on was forwarded.
     """
 
-    __slots__ = ("answer",)
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    answer: Answer
 
 
-class CallFollows:
+class CallFollows(Struct, eq=False):
     """A call waits for what will come of `source`, which was forwarded before: to `forward` it again lets it go on.
 
     Nothing need be done: it is answered like any other when `source` has ended.
     """
 
-    __slots__ = ("source",)
-
-    def __init__(self, source: Answer) -> None:
-        self.source = source
+    source: Answer
 
 
-class AnswerEnded:
+class AnswerEnded(Struct, eq=False):
     """The terminal of `answer` was sent without its handler (cancel, deadline, revocation, loss): stop the handler.
 
     The slot stays taken until the driver calls `reply` or `fail`, which then send nothing (P-CALL-6).
     """
 
-    __slots__ = ("answer", "error")
-
-    def __init__(self, answer: Answer, error: CapnetError) -> None:
-        self.answer = answer
-        self.error = error
+    answer: Answer
+    error: CapnetError
 
 
-class CallReturned:
+class CallReturned(Struct, eq=False):
     """A call of ours has its result; the references in it are the driver's to hold or release."""
 
-    __slots__ = ("references", "token", "value")
-
-    def __init__(self, token: Any, value: Any, references: Sequence[Reference]) -> None:
-        self.token = token
-        self.value = value
-        self.references = references
+    token: Any
+    value: Any
+    references: Sequence[Reference]
 
 
-class CallFailed:
+class CallFailed(Struct, eq=False):
     """A call of ours ended with an error."""
 
-    __slots__ = ("error", "token")
-
-    def __init__(self, token: Any, error: CapnetError) -> None:
-        self.token = token
-        self.error = error
+    token: Any
+    error: CapnetError
 
 
-class ExportEnded:
+class ExportEnded(Struct, eq=False):
     """An export is gone, for `reason`: dropped, revoked or closed. Said once per export."""
 
-    __slots__ = ("export", "reason")
-
-    def __init__(self, export: Export, reason: str) -> None:
-        self.export = export
-        self.reason = reason
+    export: Export
+    reason: str
 
 
-class ImportBroken:
+class ImportBroken(Struct, eq=False):
     """A capability of the peer's will answer nothing but `error` any more. Said at most once per import."""
 
-    __slots__ = ("error", "imported")
-
-    def __init__(self, imported: Import, error: CapnetError) -> None:
-        self.imported = imported
-        self.error = error
+    imported: Import
+    error: CapnetError
 
 
-class ImportReplaced:
+class ImportReplaced(Struct, eq=False):
     """The peer put a new implementation behind a capability that we hold."""
 
-    __slots__ = ("imported",)
-
-    def __init__(self, imported: Import) -> None:
-        self.imported = imported
+    imported: Import
 
 
-class StreamChanged:
+class StreamChanged(Struct, eq=False):
     """Look at the stream again: items have come, there is room for some, or it has ended. Only once it has a token."""
 
-    __slots__ = ("stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    stream: Stream
 
 
-class ChannelOpened:
+class ChannelOpened(Struct, eq=False):
     """The peer opens a virtual connection; it waits for `accept` or `close`."""
 
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    channel: Channel
 
 
-class ChannelChanged:
+class ChannelChanged(Struct, eq=False):
     """Look at the virtual connection again: it was accepted, there are bytes or room, or it has ended. Only once it has
     a token."""
 
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    channel: Channel
 
 
-class PongReceived:
+class PongReceived(Struct, eq=False):
     """The answer to ping `number`."""
 
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+    number: int
 
 
-class LimitReached:
+class LimitReached(Struct, eq=False):
     """The peer ran into a limit of ours, named by `reason`; a strike was counted."""
 
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    reason: str
 
 
-class Draining:
+class Draining(Struct, eq=False):
     """No new calls: a goaway was sent or received."""
 
-    __slots__ = ("cause",)
-
-    def __init__(self, cause: CloseCause) -> None:
-        self.cause = cause
+    cause: CloseCause
 
 
-class Closed:
+class Closed(Struct, eq=False):
     """The last event: everything has ended. Send what is queued, then close the transport."""
 
-    __slots__ = ("cause",)
-
-    def __init__(self, cause: CloseCause) -> None:
-        self.cause = cause
+    cause: CloseCause
 
 
 Event = (

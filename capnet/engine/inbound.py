@@ -16,7 +16,7 @@ from capnet.wire.references import Reference
 
 from .admission import Admission, Sources
 from .answering import Answering
-from .answers import Answer
+from .answers import Answer, AnswerState
 from .calling import Calling
 from .closing import Closing
 from .conduct import Conduct
@@ -188,7 +188,8 @@ class Inbound:
             if references:
                 self._streaming.belong_to(export, references)
             export.pins += 1
-            answers.start(answer)
+            answer.state = AnswerState.RUNNING  # `Answers.start`, without another step
+            answers.active[id or answer] = answer
             tables.happened.append(CallArrived(answer))
 
     def _take_meta(self, answer: Answer, meta: dict[str, Any]) -> None:

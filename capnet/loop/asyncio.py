@@ -146,6 +146,8 @@ class AsyncioWaiter:
     """In which the task goes on; there while it waits."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        if _running() is not loop:
+            raise elsewhere("connection")
         self._loop = loop  # by this name a task finds it where there is no `get_loop`: it must be the task's
         self._asyncio_future_blocking = False
         self.callback: Callable[[Any], object] | None = None

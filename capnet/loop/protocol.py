@@ -63,7 +63,11 @@ class Loop(Protocol):
         ...
 
     def waiter(self) -> Waiter:
-        """Something to wait for."""
+        """Something to wait for.
+
+        Raises:
+            FailedPrecondition: `another_loop`, see `check`.
+        """
         ...
 
     def wake(self, waiter: Any) -> None:

@@ -46,6 +46,7 @@ class TrioLoop:
         self._token.run_sync_soon(callback)
 
     def waiter(self) -> TrioWaiter:
+        self.check()
         return TrioWaiter()
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:

@@ -177,7 +177,10 @@ class Driver:
             # Tasks that were woken run now, and what they and the events have to say leaves in one write.
             loop.run_woken()
         self.receiving = False
-        self.drain()
+        if engine.outbox.chunks and not engine.tables.happened:
+            self.flush()  # `drain`, without another step
+        else:
+            self.drain()
         owes = share is not None and share.end(loop.now())
         if engine.turn.unread or owes or engine.turn.paced or self._cleanup.due:
             self._yield_turn(engine.rest(loop.now()), owes=owes)

@@ -154,11 +154,15 @@ def one_way_calls_without_bound(patch: pytest.MonkeyPatch) -> None:
 def handlers_without_bound(patch: pytest.MonkeyPatch) -> None:
     """Every call starts at once."""
 
-    def without_bound(self: Answers, limit: int, queued: int) -> None:
-        original(self, limit * 1000, queued)
+    def call(self: Inbound, frame: list[Any], references: Any) -> None:
+        answers = self._answers
+        limit, answers.limit = answers.limit, answers.limit * 1000
+        try:
+            Inbound.call(self, frame, references)
+        finally:
+            answers.limit = limit
 
-    original = Answers.__init__
-    patch.setattr(Answers, "__init__", without_bound)
+    patch.setattr("capnet.engine.engine.HANDLERS", {**HANDLERS, Op.CALL: call})
 
 
 def streams_in_the_wrong_direction(patch: pytest.MonkeyPatch) -> None:
