@@ -250,7 +250,8 @@ class Parts:
         """The peer holds capabilities of ours no longer."""
         for event in events:
             self.taken_back += event.reason != "dropped"
-            self.session.publisher.export_ended(event.export, event.reason)
+            if self.session.bus.observed:
+                self.session.publisher.export_ended(event.export, event.reason)
             self.lineage.ended(event.export)
 
     def imports_broken(self, events: Iterable[engine_events.ImportBroken]) -> None:
@@ -408,9 +409,9 @@ _HANDLERS: Final[dict[type, Callable[[Parts, Any], None]]] = {
     engine_events.CallFailed: call_failed,
     engine_events.CallFollows: Parts.call_follows,
     engine_events.AnswerEnded: lambda self, event: self.dispatcher.end(event.answer),
-    engine_events.ExportEnded: lambda self, event: self.cleanup.see_to(event),
-    engine_events.ImportBroken: lambda self, event: self.cleanup.see_to(event),
-    engine_events.ImportReplaced: lambda self, event: self.cleanup.see_to(event),
+    engine_events.ExportEnded: Cleanup.see_to,
+    engine_events.ImportBroken: Cleanup.see_to,
+    engine_events.ImportReplaced: Cleanup.see_to,
     engine_events.StreamChanged: Parts.stream_changed,
     engine_events.ChannelOpened: Parts.channel_opened,
     engine_events.ChannelChanged: lambda self, event: event.channel.token.changed(),

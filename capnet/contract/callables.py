@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache
 from types import new_class
-from typing import Any, Final, cast, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from capnet.contract.capability import Cap, call
 from capnet.errors import ContractError
@@ -22,7 +22,8 @@ class CallableCap(Cap):
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function: the same as `call(*arguments)`."""
-        return cast("Any", self).call(*arguments)
+        me: Any = self
+        return me.call(*arguments)
 
 
 def callable_parts(hint: Any) -> tuple[list[Any], Any] | None:

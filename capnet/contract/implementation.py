@@ -6,7 +6,8 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import lru_cache
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, Final, cast, get_args
 
 from capnet.contract.annotation import Annotation, Shape, read_annotation
@@ -17,7 +18,10 @@ from capnet.contract.shape import differences
 from capnet.contract.spec import ContractSpec, MethodSpec
 from capnet.errors import ContractError, InvalidArgument
 
-__all__ = ["Handler", "implementation_table"]
+__all__ = ["FUNCTIONS", "Handler", "function_table", "implementation_table"]
+
+FUNCTIONS: Final = frozenset((FunctionType, MethodType))
+"""The kinds of most functions; no class can be derived from them, so nothing else is known by one of these."""
 
 BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -64,7 +68,7 @@ def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Han
         ContractError: methods are missing or do not fit what the contract declares; the text lists all of them.
     """
     if spec.is_callable and not issubclass(impl_cls, Cap):
-        return _function_table(spec)
+        return function_table(spec)
     if not issubclass(impl_cls, spec.cls):
         raise ContractError(
             f"{impl_cls.__qualname__} does not implement {spec.name}", hint=f"subclass {spec.cls.__qualname__}"
@@ -76,7 +80,9 @@ def implementation_table(impl_cls: type, spec: ContractSpec) -> Mapping[str, Han
     return table
 
 
-def _function_table(spec: ContractSpec) -> Mapping[str, Handler]:
+@lru_cache(maxsize=256)
+def function_table(spec: ContractSpec) -> Mapping[str, Handler]:
+    """The same for any function, by the contract of a callable."""
     (method,) = spec.methods.values()
     return {method.name: Handler(method, None)}
 

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Final, Literal, Union, cast, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from capnet.contract.annotation import ARRAYS, ENDS, MAPS, WORDS
 from capnet.contract.callables import CallableCap, callable_contract
@@ -56,6 +56,7 @@ class Position:
         "forms",
         "items",
         "keys",
+        "takes_functions",
         "text_keys",
         "value",
     )
@@ -74,6 +75,8 @@ class Position:
         forms: Collection[type] = (),
     ) -> None:
         self.contract = contract
+        self.takes_functions = _is_callable(contract)
+        """Whether a function may stand there; `contract` is the one that it leaves under."""
         self.forms = frozenset(forms)
         self.keys: frozenset[str] | None = None
         self._checks_keys: bool | None = None
@@ -83,14 +86,9 @@ class Position:
         self.element = element
         self._each = each
         self.value = value
-        self._fields: Mapping[str, Position] = fields or {}
+        self._fields: Mapping[Any, Position] = fields or {}
         self._classes: dict[type, Position] = {}
         """Where one of several classes with fields may stand, what each of them holds: only the value says which."""
-
-    @property
-    def takes_functions(self) -> bool:
-        """Whether a function may stand there; `contract` is the one that it leaves under."""
-        return isinstance(self.contract, type) and issubclass(self.contract, CallableCap)
 
     @property
     def checks_keys(self) -> bool:
@@ -129,7 +127,7 @@ class Position:
         """What may stand one step further in: at an index of an array, or under a key of a map."""
         if type(step) is int:
             return self.element or (self._each[step] if step < len(self._each) else NOTHING)
-        return self.value or self._fields.get(cast("str", step), NOTHING)
+        return self.value or self._fields.get(step, NOTHING)
 
     def of(self, kind: type) -> Position:
         """The same for a value of a class."""
@@ -142,6 +140,7 @@ class Position:
         What could be one of several classes and has not said which, as a plain map, may hold nothing.
         """
         self.contract = self.contract or other.contract
+        self.takes_functions = _is_callable(self.contract)
         self.items = self.items or other.items
         self.end = self.end or other.end
         self.text_keys = self.text_keys or other.text_keys
@@ -153,6 +152,10 @@ class Position:
         only = len(self._classes) == 1
         self._fields, self._each = (self._fields or other._fields, self._each or other._each) if only else ({}, ())
         self.keys = (self.keys or other.keys) if only else None
+
+
+def _is_callable(contract: Any) -> bool:
+    return isinstance(contract, type) and issubclass(contract, CallableCap)
 
 
 NOTHING: Final = Position()

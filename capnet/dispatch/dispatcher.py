@@ -192,8 +192,9 @@ class Dispatcher:
                 if len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
                     driver.flush()
                 if rest is not None:
-                    driver.worked(began)
-                    driver.flush_soon()  # replies of the handlers before it do not wait for this one
+                    if not driver.receiving:
+                        driver.worked(began)
+                        driver.flush_soon()  # replies of the handlers before it do not wait for this one
                     await rest
                     began, first = now(), True
             if not driver.receiving:
@@ -313,7 +314,9 @@ class Dispatcher:
         else:
             self._handlers.returned(answer, handler, value)
         finally:
-            self._session.driver.flush_soon()
+            driver = self._session.driver
+            if not driver.receiving or len(driver.engine.outbox.chunks) >= FLUSH_CHUNKS:
+                driver.flush_soon()
 
 
 def _waits_for_itself(turns: Turns, answer: Answer) -> bool:

@@ -88,7 +88,9 @@ class Calling:
         outbox = tables.outbox
         # There is room whatever it takes up, so it need not be known before it is sent.
         room = len(calls.by_id) < calls.limit and calls.charge * ROOMY <= calls.max_charge
-        if party is not None:
+        if party is PEER:
+            call.nested = True
+        elif party is not None:
             room = self._made_for(call, party, method, references) and room
         if room and id and not calls.held and tables.lifecycle.peer is not None:
             if may_keep:
@@ -194,8 +196,6 @@ class Calling:
             ResourceExhausted: `max_streams`, the party has its portion of them.
         """
         call.nested = True
-        if party is PEER:
-            return True
         call.party = party
         call.method = call.target.interface, method
         streams = self._tables.streams

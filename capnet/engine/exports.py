@@ -138,7 +138,7 @@ class CapTable:
                 continue
             export = self._by_subject.get((id(reference.subject), reference.contract or reference.interface))
             if export is None:
-                if len(self) >= self.limit:
+                if len(self.by_id) - FIRST_USER_ID >= self.limit:
                     self.uncount(counted)
                     text = f"the receiver holds {len(self)} capabilities already: {self.bounds.said('max_caps')}"
                     raise ResourceExhausted(text, reason="max_caps_per_connection")
@@ -182,8 +182,8 @@ class CapTable:
         """
         if id < FIRST_USER_ID:
             raise ProtocolViolation("P-ID-3", f"cap-id {id} cannot be dropped")
-        export = self.find(id)
-        if export is None or export.given < count:
+        export = self.by_id.get(id) or self.find(id)
+        if export is None or export.references - export.unsent < count:
             given = 0 if export is None else export.given
             raise ProtocolViolation("P-REF-2", f"drop of {count} references to cap-id {id}, {given} were given")
         export.references -= count
@@ -228,7 +228,7 @@ class CapTable:
         export = Export(self._next, reference.subject, reference.interface, reference.version, reference.contract)
         self._next += 1
         self.by_id[export.id] = export
-        self._by_subject[_key(export)] = export
+        self._by_subject[id(export.subject), export.contract or export.interface] = export
         return export
 
     def _remove(self, export: Export) -> None:
@@ -237,7 +237,7 @@ class CapTable:
 
     def _forget_subject(self, export: Export) -> None:
         # After `replace` two ids may have one subject; the index knows the elder.
-        key = _key(export)
+        key = (id(export.subject), export.contract or export.interface)
         if self._by_subject.get(key) is export:
             del self._by_subject[key]
 

@@ -8,6 +8,7 @@ from capnet.errors import CallCancelled
 
 from .calls import Call, Target
 from .imports import Import
+from .lifecycle import State
 from .tables import Tables
 
 __all__ = ["Importing"]
@@ -36,7 +37,7 @@ class Importing:
             self.release_call(held.call)
         elif held.id > 1:
             count = self._tables.imports.release(held)
-            if count and not self._tables.lifecycle.closed:
+            if count and self._tables.lifecycle.state is not State.CLOSED:
                 self._tables.outbox.drop(held.id, count)
 
     def release_call(self, call: Call) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from capnet.errors import CallCancelled, CapnetError, DeadlineExceeded, ProtocolViolation, cut_text
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello, looks_like_capnet
-from capnet.wire.references import Reference
+from capnet.wire.references import CapRef, Reference
 
 from .admission import Admission, Sources
 from .answering import Answering
@@ -144,7 +144,13 @@ class Inbound:
         export = tables.exports.by_id.get(target) if direct else None
         if direct and (export is None or export.unsent):
             export = tables.exports.named(target)
-        promises = promises_in(references) if references else None
+        # Most references are of capabilities of the peer's, which neither promise, nor come home, nor flow.
+        special = False
+        for reference in references:
+            if type(reference) is not CapRef or reference.id < 0:
+                special = True
+                break
+        promises = promises_in(references) if special else None
         sources = _NO_SOURCES if direct and not promises else self._admission.sources(id, target, promises)
         if references:
             refusal = resolve(tables, references, promises=True) or refusal
@@ -173,7 +179,7 @@ class Inbound:
         answer = Answer(id, export, method, arguments, references)
         answer.charge = charge
         answer.values = self._codec.values
-        if references:
+        if special:
             answer.promises = promises
             hold_homes(answer, references)
         if id:
@@ -185,7 +191,7 @@ class Inbound:
         if sources or full or export is None or export in answers.lines:
             self._answering.accept(answer, sources)
         else:
-            if references:
+            if special:
                 self._streaming.belong_to(export, references)
             export.pins += 1
             answer.state = AnswerState.RUNNING  # `Answers.start`, without another step

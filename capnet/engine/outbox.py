@@ -99,7 +99,7 @@ class Outbox:
         """Encode, check and queue one frame; nothing has changed when this raises. Returns its length in bytes."""
         if holds_long(frame):
             return self._send_pieces(frame, references)
-        payload = self._codec.encode(frame) if not references else self.encode(frame, references)
+        payload = self._codec.encode(frame) if not references else self._counted(self._codec.encode, frame, references)
         size = len(payload)
         if size > self.limit:
             self.uncount(references)

@@ -58,7 +58,7 @@ def dropped(tables: Tables, export: Export) -> None:
     if export.pins:
         tables.exports.lingering[export] = None
     else:
-        tables.emit(ExportEnded(export, "dropped"))
+        tables.happened.append(ExportEnded(export, "dropped"))
 
 
 def homes_in(references: Iterable[Reference]) -> list[Export]:

@@ -9,10 +9,10 @@ home (`capnet/registry/facet.py`), which becomes the object where its own contra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from types import BuiltinMethodType, MethodType
+from functools import lru_cache, partial
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any, Final, get_origin
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from capnet.calls.call import Call, Caller, Late
 from capnet.contract import (
@@ -25,6 +25,7 @@ from capnet.contract import (
     edition_of,
     implemented_spec,
 )
+from capnet.contract.implementation import FUNCTIONS
 from capnet.contract.leaving import leaving_item
 from capnet.contract.plain import form_of, plain
 from capnet.contract.position import ANYTHING, Position
@@ -67,20 +68,18 @@ class Payloads:
         self._lineage = lineage
         # Functions that are exported now; the export keeps the value alive, so a failed send leaves nothing behind.
         # They are told apart by what they are, never by what their class says is equal.
-        self._functions: WeakValueDictionary[tuple[Any, ContractSpec], Hosted] | None = None
+        self._functions: dict[tuple[Any, ContractSpec], ref[Hosted]] | None = None
 
     def value(self, value: Any, position: Position, /) -> Any:
         """Plain data or a reference for a value, at its position."""
         return self._enrich(False, value, position)
 
-    def argument(self, value: Any, position: Position, /) -> Any:
-        """The same for arguments, in which what is not there yet may travel as such."""
-        return self._enrich(True, value, position)
-
     def lower_arguments(self, arguments: dict[str, Any], method: MethodSpec) -> tuple[dict[str, Any], References]:
         """Arguments by name as plain data, and the references in them."""
-        lowered = lower(arguments, self.argument, self._session.engine.outbox.bounds, place=method.arguments_position)
-        return _apart(lowered)
+        # What is not there yet may travel in arguments as such.
+        enrich, bounds = partial(self._enrich, True), self._session.engine.outbox.bounds
+        lowered = lower(arguments, enrich, bounds, place=method.arguments_position)
+        return lowered if len(lowered[1]) < 2 else _apart(lowered)
 
     def lower_result(self, value: Any, method: MethodSpec) -> tuple[Any, References]:
         """A result as plain data, and the references in it."""
@@ -133,7 +132,9 @@ class Payloads:
             parent: what it all came of.
             hosted: the implementation that hands out the streams in it; it stays open for them.
         """
-        self._session.publisher.exported(self._lineage.queued(references, parent))
+        new = self._lineage.queued(references, parent)
+        if self._session.bus.observed:
+            self._session.publisher.exported(new)
         self._pumps.begin(references, hosted, parent)
         if parent is not None and parent.fallen is not None:
             self._lineage.fall_at_birth(references, parent.fallen)
@@ -154,10 +155,16 @@ class Payloads:
         return _replace(subject, self._object)  # an unanswered result that has come meanwhile
 
     def _enrich(self, promises: bool, value: Any, position: Position) -> Any:
-        """See `value`; with `promises` see `argument`."""
+        """See `value`.
+
+        Args:
+            promises: what is not there yet may travel as such.
+        """
+        kind = kind_of(value)
+        if position.takes_functions and kind in FUNCTIONS:
+            return self._function(value, position.contract)
         if isinstance(value, Cap):
             return self._capability(value, position.contract, promises)
-        kind = kind_of(value)
         if hasattr(kind, "__aiter__"):
             items = _items_of(position, "stream")
             leaving = None if position.end is None else leaving_item(position.end)
@@ -232,13 +239,16 @@ class Payloads:
 
     def _function(self, function: Callable[..., Any], contract: type[CallableCap]) -> CapRef:
         spec = contract_spec(contract)
-        key = (identity_of(function), spec)
-        if self._functions is None:
-            self._functions = WeakValueDictionary()
-        hosted = self._functions.get(key)
+        key = (id(function) if type(function) is FunctionType else identity_of(function), spec)
+        functions = self._functions
+        if functions is None:
+            functions = self._functions = {}
+        known = functions.get(key)
+        hosted = None if known is None else known()
         if hosted is None:
-            hosted = self._functions[key] = Hosted(function)
+            hosted = Hosted(function)
             hosted.expose(spec)
+            functions[key] = ref(hosted, partial(functions.pop, key))  # all of it in C, when it is let go of
         return CapRef(spec.name, spec.version, hosted, contract=spec)
 
 

@@ -19,6 +19,7 @@ from capnet.contract import (
     implementation_table,
     implemented_spec,
 )
+from capnet.contract.implementation import FUNCTIONS, function_table
 from capnet.contract.stand_in import StandIn
 from capnet.errors import CapnetError, Indeterminate, Revoked, Unavailable
 
@@ -67,7 +68,10 @@ class Grants:
 
     def add(self, item: Any) -> None:
         """One more."""
-        _add(self._exports, item)
+        if len(self._exports) < _FEW:
+            self._exports[ref(item)] = None
+        else:
+            _add(self._exports, item)
         behind = self.behind
         while behind is not None:
             if behind._around is None:  # noqa: SLF001 - another of the same
@@ -177,7 +181,10 @@ class Hosted:
             ContractError: it lacks some.
         """
         if spec is not self._spec and spec not in self._others:
-            table = _table(self.implementation.__class__, spec)
+            if type(self.implementation) in FUNCTIONS and spec.is_callable:
+                table = function_table(spec)
+            else:
+                table = _table(self.implementation.__class__, spec)
             if self._spec is not None:
                 self._others = {**self._others, spec: table}
             else:
@@ -300,7 +307,7 @@ class Hosted:
 
     def _has_close_hook(self) -> bool:
         implementation = self.implementation
-        if not isinstance(implementation, Cap):
+        if type(implementation) in FUNCTIONS or not isinstance(implementation, Cap):
             return False
         return type(implementation).aclose is not Cap.aclose or "aclose" in implementation.__dict__
 

@@ -271,14 +271,17 @@ class Lineage:
             if type(reference) is CapRef and reference.id > 0:
                 granted = self.granted.get(reference.id)
                 if granted is None:
-                    export = self._session.engine.exports.find(reference.id)
+                    export = self._session.engine.exports.by_id.get(reference.id)
                     if export is None:
                         continue  # the frame was the last of a connection that has closed with it
                     hosted: Hosted = reference.subject
                     hosted.hold()
                     granted = self.granted[reference.id] = Granted(self._session, export, hosted)
                     new.append(export)
-                granted.came_of(parent, above)
+                if parent is not None:
+                    granted.came_of(parent, above)
+                elif not granted.alone:
+                    granted.detach()
         return new
 
     def fall_at_birth(self, references: Sequence[WireReference], reason: str) -> None:

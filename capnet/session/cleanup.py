@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from .driver import PER_TURN
 from .session import Session
 
 __all__ = ["Cleanup"]
+
+
+class _Target(Protocol):
+    """What has something to clean up."""
+
+    cleanup: Cleanup
 
 
 class Cleanup:
@@ -40,8 +46,10 @@ class Cleanup:
         self.due: list[Any] = []
         self.left = PER_TURN
 
-    def see_to(self, event: Any) -> None:
+    @staticmethod
+    def see_to(target: _Target, event: Any) -> None:
         """Do it now if it is one of few, else when those before it are done."""
+        self = target.cleanup
         due = self.due
         if due:
             due.append(event)

@@ -93,8 +93,10 @@ class Held:
         """Act on the notes that have come."""
         while self.collected:
             held = self.collected.pop()
-            with self._session.must_succeed:
+            try:
                 self._let_go(held)
+            except Exception as error:  # as `must_succeed`, without another step
+                self._session.crash(error)
 
     def watch(self, imported: object, callback: Watcher) -> Callable[[], None]:
         """See `proxy.on_broken`."""

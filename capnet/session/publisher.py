@@ -186,16 +186,14 @@ class Publisher:
         return self._loop.call_at(self._loop.now() + CREDIT_STALL, partial(self._credit_stalled, stream, CREDIT_STALL))
 
     def exported(self, exports: list[Export]) -> None:
-        """The peer was given capabilities that it did not hold."""
-        if self.bus.observed:
-            for export in exports:
-                self.publish(CapExported, contract=export.interface, **_made_on(export))
+        """The peer was given capabilities that it did not hold. Only while somebody observes."""
+        for export in exports:
+            self.publish(CapExported, contract=export.interface, **_made_on(export))
 
     def export_ended(self, export: Export, reason: str) -> None:
-        """The peer holds a capability of ours no longer."""
-        if self.bus.observed:
-            kind = CapRevoked if reason == "revoked" else CapDropped
-            self.publish(kind, contract=export.interface, reason=export.revoked or reason, **_made_on(export))
+        """The peer holds a capability of ours no longer. Only while somebody observes."""
+        kind = CapRevoked if reason == "revoked" else CapDropped
+        self.publish(kind, contract=export.interface, reason=export.revoked or reason, **_made_on(export))
 
     def import_broken(self, imported: Import, error: CapnetError) -> None:
         """A capability of the peer's answers nothing any more."""

@@ -321,7 +321,8 @@ class _Walk:
         return Unencodable(f"nested too deeply, or a cycle: {_said(self.limits, 'max_depth')}", reason="max_depth")
 
     def _reference(self, value: Reference, depth: int) -> Reference:
-        self._open(1 + len(value.content()), depth - 1)  # a tag, and an array under it
+        size = 4 if type(value) is CapRef else 1 + len(value.content())  # a tag, and an array under it
+        self._open(size, depth - 1)
         if len(self.references) >= self.limits.max_references:
             text = f"too many references for one frame: {_said(self.limits, 'max_references')}"
             raise Unencodable(text, reason="max_references")

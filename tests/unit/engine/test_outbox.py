@@ -26,6 +26,7 @@ def outbox() -> tuple[Outbox, CapTable]:
 def sent(box: Outbox) -> list[list[Any]]:
     """The frames that were queued, as the driver takes them."""
     chunks, box.chunks = box.chunks, []
+    box.turn += 1
     return [Codec(Limits()).decode(frame)[0] for frame in FrameReader(2**32).frames(b"".join(chunks))]
 
 
