@@ -86,6 +86,8 @@ class MethodSpec:
             pipelining (P-CALL-8).
         may_pipe: it is a call, and a capability may stand in its result, also where the result is only known as `Any`.
         growth: bytes that a value in its arguments may take more than its charge, see `Annotation`.
+        positional: names of the parameters that are taken by position.
+        fewest, most: so many arguments by position are enough, where there are no others, and so many can be.
     """
 
     def __init__(
@@ -134,13 +136,13 @@ class MethodSpec:
             TypeError: they do not fit the signature, in Python's words.
         """
         if not kwargs:
-            if self._fewest <= len(args) <= self._most:
-                return dict(zip(self._positional, args))  # noqa: B905 - may be shorter, and strict= costs time
-        elif len(args) <= self._most:
-            bound = dict(zip(self._positional, args))  # noqa: B905
+            if self.fewest <= len(args) <= self.most:
+                return dict(zip(self.positional, args))  # noqa: B905 - may be shorter, and strict= costs time
+        elif len(args) <= self.most:
+            bound = dict(zip(self.positional, args))  # noqa: B905
             count = len(bound) + len(kwargs)
             bound.update(kwargs)
-            complete = len(args) >= self._fewest or bound.keys() >= self._required
+            complete = len(args) >= self.fewest or bound.keys() >= self._required
             if complete and len(bound) == count and self._names.issuperset(bound):
                 return bound
         return self._bind_slowly(args, kwargs)
@@ -156,12 +158,12 @@ class MethodSpec:
             return self._partial(values)
         if not self._keywords:
             return values, {}
-        most = self._most
+        most = self.most
         return values[:most], dict(zip(self._keywords, values[most:]))  # noqa: B905
 
     def arguments_by_name(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """What `receive_arguments` gave, by the names of the parameters."""
-        return {**dict(zip(self._positional, positional)), **named}  # noqa: B905 - those left out are missing
+        return {**dict(zip(self.positional, positional)), **named}  # noqa: B905 - those left out are missing
 
     def receive_result(self, value: Any) -> Any:
         """The result that came from the wire, as the declared type.
@@ -178,11 +180,11 @@ class MethodSpec:
         self._order = tuple(self.parameters)
         self._names = frozenset(self.parameters)
         self._required = required
-        self._positional = tuple(parameter.name for parameter in parameters if not parameter.keyword_only)
+        self.positional = tuple(parameter.name for parameter in parameters if not parameter.keyword_only)
         self._keywords = tuple(parameter.name for parameter in parameters if parameter.keyword_only)
-        self._most = len(self._positional)
-        # More than `_most` when a keyword is required, so that positional arguments alone never pass.
-        self._fewest = sys.maxsize if required & set(self._keywords) else len(required)
+        self.most = len(self.positional)
+        # More than `most` when a keyword is required, so that positional arguments alone never pass.
+        self.fewest = sys.maxsize if required & set(self._keywords) else len(required)
 
     def _prepare_arguments(self, parameters: Sequence[ParameterSpec]) -> None:
         fields = [(parameter.name, parameter.annotation, parameter.required) for parameter in parameters]
@@ -196,7 +198,7 @@ class MethodSpec:
     def _partial(self, values: tuple[Any, ...]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Positional up to the first gap, by name behind it."""
         given = 0
-        for value in values[: self._most]:
+        for value in values[: self.most]:
             if value is MISSING:
                 break
             given += 1

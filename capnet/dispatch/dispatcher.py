@@ -85,7 +85,10 @@ class Dispatcher:
         if export is None:
             export = answer.export = self._forwarders.onward(answer)
         hosted: Hosted = export.subject
-        hosted.hold()
+        if type(hosted) is Hosted:
+            hosted.holders += 1  # `hold`, without another step
+        else:
+            hosted.hold()
         self._inbox.append((answer, hosted))
         if not self._waking:
             self._wake_one()

@@ -218,12 +218,14 @@ def _proxy_class(contract: Any) -> type[Proxy]:
 
 
 def _method(spec: ContractSpec, method: MethodSpec) -> Callable[..., Any]:
-    bind = method.bind
+    bind, positional, fewest, most = method.bind, method.positional, method.fewest, method.most
 
     def start(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         reference = self._capnet_reference
         imported = reference.imported if not reference.released else reference.usable()
-        return reference.caller.start(imported, method, bind(args, kwargs))
+        if kwargs or not fewest <= len(args) <= most:
+            return reference.caller.start(imported, method, bind(args, kwargs))
+        return reference.caller.start(imported, method, dict(zip(positional, args)))  # noqa: B905 - the same at once
 
     def start_if_there(self: Proxy, *args: Any, **kwargs: Any) -> Call[Any]:
         offered = self._capnet_reference.imported.version
