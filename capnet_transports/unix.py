@@ -285,6 +285,8 @@ def _remove(path: str, identity: tuple[int, int]) -> None:
 
 
 async def _reach(sock: socket.socket, path: str) -> None:
+    if _try_connect(sock, path):
+        return
     with anyio.move_on_after(_PATIENCE) as patience:
         while not _try_connect(sock, path):  # noqa: ASYNC110 (the system does not tell when there is room)
             await anyio.sleep(_RETRY)

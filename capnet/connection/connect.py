@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
+from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -217,15 +218,11 @@ async def attempt(
     Args:
         timeout: seconds to reach the address; the handshake has a bound of its own.
     """
-    transport: Transport | None = None
-    with move_on_after(timeout):
-        try:
-            transport = await scheme.connect(rest, **options)
-        except InvalidArgument as error:
-            note_own_option(error)
-            raise
-    if transport is None:
-        raise Unavailable(f"nobody has answered in {timeout:g} s", reason="timeout")
+    try:
+        transport = await reached(scheme, rest, timeout, options)
+    except InvalidArgument as error:
+        note_own_option(error)
+        raise
     connection = begun(transport)
     if ready:
         try:
@@ -236,6 +233,15 @@ async def attempt(
             connection._services.bus.attach(None)  # noqa: SLF001 - nobody has it
             raise
     return connection
+
+
+async def reached(scheme: TransportScheme, rest: str, timeout: float, options: Mapping[str, Any]) -> Transport:
+    """A transport to the address; `Unavailable` when that takes longer than so many seconds."""
+    if timeout == inf:
+        return await scheme.connect(rest, **options)
+    with move_on_after(timeout):
+        return await scheme.connect(rest, **options)
+    raise Unavailable(f"nobody has answered in {timeout:g} s", reason="timeout")
 
 
 def begin(loop: Loop, transport: Transport, recorder: Recorder | None = None, **settings: Any) -> Connection:

@@ -171,6 +171,8 @@ async def trying(retry: Retry, attempt: Callable[[], Awaitable[T]]) -> T:
     Raises:
         CapnetError: what the last one has failed with.
     """
+    if retry.attempts == 1:
+        return await attempt()
     backoff = Backoff(retry, current_time())
     while True:
         try:

@@ -65,6 +65,8 @@ class CloseHooks:
 
     async def ended(self) -> None:
         """Wait until none is left, within `HOOKS_TIMEOUT` and also when we are cancelled: a hook frees what is dear."""
+        if not self._running:
+            return
         with CancelScope(shield=True), move_on_after(HOOKS_TIMEOUT):
             while self._running:
                 self._idle = Signal()
