@@ -304,8 +304,9 @@ class Calls:
         self.by_id = {}
         self.charge = 0
         self.held.clear()
-        self._portions.clear()
-        self._charges.clear()
+        if self._portions:
+            self._portions.clear()
+            self._charges.clear()
         self.cancelled.clear()
         self.finished.clear()
         self.kept = 0

@@ -156,7 +156,7 @@ class Channels:
 
     def clear(self) -> list[Channel]:
         """The connection is over; gives those that were there."""
-        channels = list(self)
+        channels = list(self._open.values())
         self._open.clear()
         self.theirs = 0
         return channels

@@ -30,34 +30,37 @@ class Ending:
 
     def finish(self, cause: CloseCause) -> None:
         """End everything, each thing once, and the connection last. Later calls do nothing."""
-        if self._tables.lifecycle.closed:
+        tables = self._tables
+        if tables.lifecycle.closed:
             return
-        self._tables.lifecycle.move(State.CLOSED, cause)
-        self._tables.turn.unread = False
-        error = self._tables.lifecycle.error()  # one for all: whoever raises it raises a copy
+        tables.lifecycle.move(State.CLOSED, cause)
+        tables.turn.unread = False
+        error = tables.lifecycle.error()  # one for all: whoever raises it raises a copy
         self._end_calls(error)
         self._end_streams(error)
         self._end_channels(error)
         self._end_capabilities(error)
-        self._tables.outbox.forget_drops()
-        self._tables.timers.clear_all()
-        self._tables.emit(Closed(self._tables.lifecycle.cause or cause))
+        tables.outbox.forget_drops()
+        tables.timers.clear_all()
+        tables.emit(Closed(tables.lifecycle.cause or cause))
 
     def _end_calls(self, error: CapnetError) -> None:
-        cause = self._tables.lifecycle.cause
-        assert cause is not None
-        not_run = cause.error(seen=False)
-        for call, sent in self._tables.calls.clear():
-            if call.token is not None:
-                self._tables.emit(CallFailed(call.token, error if sent else not_run))
-        for answer in self._tables.answers.clear():
-            self._tables.emit(AnswerEnded(answer, error))
-        self._tables.pipelines.clear()
-        self._tables.call_charge.clear()
-        self._tables.held_charge.clear()
-        self._tables.partial_charge.clear()
-        self._tables.backlog_charge.clear()
-        self._tables.reader.forget()
+        tables = self._tables
+        if calls := tables.calls.clear():
+            cause = tables.lifecycle.cause
+            assert cause is not None
+            not_run = cause.error(seen=False)
+            for call, sent in calls:
+                if call.token is not None:
+                    tables.emit(CallFailed(call.token, error if sent else not_run))
+        for answer in tables.answers.clear():
+            tables.emit(AnswerEnded(answer, error))
+        tables.pipelines.clear()
+        tables.call_charge.clear()
+        tables.held_charge.clear()
+        tables.partial_charge.clear()
+        tables.backlog_charge.clear()
+        tables.reader.forget()
 
     def _end_streams(self, error: CapnetError) -> None:
         for stream in self._tables.streams.clear():

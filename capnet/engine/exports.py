@@ -209,9 +209,10 @@ class CapTable:
 
     def clear(self) -> list[Export]:
         """Forget every user export; returns those that were live."""
-        live = [export for export in self if export.revoked is None]
+        bootstrap, runtime, *exports = self.by_id.values()
+        live = [export for export in exports if export.revoked is None]
         self._by_subject.clear()
-        self.by_id = {id: self.by_id[id] for id in (BOOTSTRAP_ID, RUNTIME_ID)}
+        self.by_id = {BOOTSTRAP_ID: bootstrap, RUNTIME_ID: runtime}
         return live
 
     def check_invariants(self) -> None:

@@ -105,7 +105,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Nothing is held any more."""
-        self.give(self.used)
+        if self.used:
+            self.give(self.used)
 
 
 class Budget(Ledger):

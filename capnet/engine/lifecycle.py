@@ -27,6 +27,8 @@ class State(Enum):
     DRAINING = "draining"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum hashes its name in Python
+
 
 _MOVES: Final = {
     State.OPENING: frozenset((State.OPEN, State.DRAINING, State.CLOSED)),
@@ -56,8 +58,7 @@ class CloseCause:
     code: str = Unavailable.code
 
     def __str__(self) -> str:
-        words = [self.kind, self.clause, self.message]
-        return ": ".join(word for word in words if word)
+        return ": ".join(filter(None, (self.kind, self.clause, self.message)))
 
     def error(self, *, seen: bool = True) -> CapnetError:
         """What calls that this ended, or that come after, raise.

@@ -421,11 +421,12 @@ class Streams:
     def clear(self) -> list[Stream]:
         """Forget every stream; returns them."""
         streams = list(self._by_id.values())
-        self._by_id = {}
-        self.ready.clear()
-        self.opened = 0
-        self._portions.clear()
-        self._lent.clear()
+        if streams:
+            self._by_id = {}
+            self.ready.clear()
+            self.opened = 0
+            self._portions.clear()
+            self._lent.clear()
         self._expected.clear()
         return streams
 
