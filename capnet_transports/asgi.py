@@ -204,7 +204,6 @@ class Mount(Listener):
             return
         self._accept(transport)
         if transport.was_aborted:
-            transport.end()
             await self._turn_away(scope, send, 503, "the host has no room\n", address)
             return
         chosen = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None

@@ -1,7 +1,8 @@
 """A WebSocket connection of an ASGI server as a `Transport`.
 
 It is two loops in the task that the server runs for each connection: one asks it for what has come, unless the receiver
-wants no more for now, one gives it what is to be sent.
+wants no more for now, one gives it what is to be sent. A server may shield what it does for a peer that takes nothing:
+so the receiver is told of an abort at once, and the task goes when the server lets it.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class AsgiTransport(Transport):
     def abort(self) -> None:
         self._closing = True
         self.was_aborted = True
-        self._drop()
         self._scope.cancel()
+        soon()(self.end)
 
     # --- the server's side ---
 
@@ -123,6 +124,8 @@ class AsgiTransport(Transport):
 
     def end(self) -> None:
         """Tell the receiver, once: nothing comes or goes any more."""
+        if self._ended:
+            return
         self._ended = True
         self._drop()
         if (receiver := self._receiver) is not None:
@@ -186,7 +189,7 @@ class AsgiTransport(Transport):
         while sent != self._sent:
             sent = self._sent
             await anyio.sleep(LINGER)
-        self._scope.cancel()
+        self.abort()
 
     async def _until_wanted(self) -> None:
         """Wait until the receiver takes what comes, or nobody does."""
