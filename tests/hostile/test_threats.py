@@ -19,6 +19,7 @@ THREATS: dict[str, list[str]] = {
         "tests/hostile/test_t01_bytes.py::test_t01_frame_bomb_by_length",
         "tests/hostile/test_wire.py::test_nothing_is_kept_for_a_frame_that_is_too_long",
         "tests/transports/test_noise.py::test_slow_drip",
+        "tests/transports/test_faults.py::test_slow_drip_in_the_handshake",
     ],
     "T2": ["tests/hostile/test_t01_bytes.py::test_t02_decode_bomb", "tests/hostile/test_wire.py::test_it_is_refused"],
     "T3": [
@@ -43,12 +44,14 @@ THREATS: dict[str, list[str]] = {
     "T12": [
         "tests/hostile/test_t12_flows.py::test_t12_slow_reader_of_data",
         "tests/transports/test_noise.py::test_one_stalled_among_nine_live",
+        "tests/transports/test_faults.py::test_a_peer_that_reads_nothing",
     ],
     "T13": [
         "tests/hostile/test_connection.py::test_a_peer_that_says_nothing",
         "tests/hostile/test_connection.py::test_half_a_hello_and_silence",
         "tests/transports/test_noise.py::test_server_that_says_nothing",
-        "tests/transports/test_noise.py::test_network_that_vanishes",
+        "tests/transports/test_faults.py::test_network_that_vanishes",
+        "tests/transports/test_faults.py::test_network_that_vanishes_in_the_handshake",
         "tests/transports/test_noise.py::test_half_closed",
         "tests/host/test_capacity.py::test_a_flood_of_silent_peers_keeps_nobody_out",
     ],

@@ -1,7 +1,8 @@
 """Peers that flood, drip, fall silent, hang up halfway or read nothing, over real sockets (reliability R9–R11).
 
 What one of them does to its own connection, and that the others notice nothing. That nothing is read before a
-transport is started is in test_unix.py for unix sockets; half-closed and reset transports are in test_sockets.py.
+transport is started is in test_unix.py for unix sockets; half-closed and reset transports are in test_sockets.py. What
+each transport makes of such peers is in test_faults.py.
 """
 
 from __future__ import annotations
@@ -237,9 +238,6 @@ async def test_flood_at_connect(data: bytes) -> None:
 # --- half-open (R11) ---
 
 
-SHORT = Limits(keepalive=0.5, keepalive_timeout=1.0)
-
-
 @TWO_LOOPS
 @pytest.mark.parametrize("accepts", [False, True], ids=["never accepts", "never reads"])
 async def test_server_that_says_nothing(accepts: bool) -> None:
@@ -257,68 +255,6 @@ async def test_server_that_says_nothing(accepts: bool) -> None:
             finally:
                 if accepted is not None:
                     accepted.close()
-
-
-class Relay:
-    """Forwards between two sockets until it is told to stop, either way or both; then it takes nothing, says nothing.
-
-    Like a network that is gone: neither side is told.
-    """
-
-    def __init__(self) -> None:
-        self._over = anyio.Event()
-        self._ways: list[anyio.CancelScope] = []
-
-    async def run(self, one: socket.socket, other: socket.socket) -> None:
-        """Forward from `one` to `other` (way 0) and back (way 1)."""
-        async with anyio.create_task_group() as tasks:
-            for source, sink in ((one, other), (other, one)):
-                self._ways.append(anyio.CancelScope())
-                tasks.start_soon(self._forward, source, sink, self._ways[-1])
-
-    def stop(self, way: int) -> None:
-        """Forward nothing more that way."""
-        self._ways[way].cancel()
-
-    async def _forward(self, source: socket.socket, sink: socket.socket, way: anyio.CancelScope) -> None:
-        with way:
-            while True:
-                await anyio.wait_readable(source)
-                view = memoryview(source.recv(65_536))
-                if not view:
-                    return
-                while view:
-                    try:
-                        view = view[sink.send(view) :]
-                    except BlockingIOError:
-                        await anyio.wait_writable(sink)
-
-
-@TWO_LOOPS
-@pytest.mark.parametrize("ways", [(0, 1), (0,), (1,)], ids=["both ways", "to the host", "from the host"])
-async def test_network_that_vanishes(ways: tuple[int, ...]) -> None:
-    """Silence is noticed at both ends by pings that have no answer, also where one way still works."""
-    async with scene("tcp", SHORT) as here, anyio.create_task_group() as tasks:
-        relay = Relay()
-        ours, theirs = socket.socketpair()
-        async with Host(limits=SHORT) as other:
-            with theirs, dialled(here.door) as far:
-                theirs.setblocking(False)
-                tasks.start_soon(relay.run, theirs, far)
-                client = other.accept(attach(ours, attest(ours)))
-                shop = await client.bootstrap(Shop)
-                server = here.host.connections[-1]
-                waiting = shop.wait("for nothing")
-                await until(lambda: here.shop.gate.entered == ["for nothing"])
-                for way in ways:
-                    relay.stop(way)
-                with pytest.raises(Unavailable), anyio.fail_after(HANGS):
-                    await waiting
-                await until(lambda: here.shop.gate.cancelled == ["for nothing"])
-                causes = [one.close_cause.kind for one in (client, server) if one.close_cause is not None]
-                # Where one way works, the first to know says goaway, and the other hears it or is silent itself.
-                assert causes.count("idle") >= 1 and set(causes) <= {"idle", "remote"} and len(causes) == 2
-                tasks.cancel_scope.cancel()
 
 
 @FAMILIES

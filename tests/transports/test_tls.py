@@ -334,21 +334,6 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-async def test_flood_at_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "HANDSHAKES", 4)
-    monkeypatch.setattr(listeners, "HURRY", 0.1)
-    hello = client_hello()
-    door = Door()
-    async with door.open(await tls.listen("127.0.0.1:0", door.accept, certificate=HOST, ca=PEER)) as url:
-        strangers = [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(20)]
-        for number, sock in enumerate(strangers):
-            sock.send(hello[: number * 30])
-        (await tls.connect(rest(url), certificate=PEER, ca=HOST)).abort()
-        (await door.next()).abort()
-        for sock in strangers:
-            sock.close()
-
-
 # --- and where we connect ---
 
 
@@ -505,26 +490,6 @@ async def test_many_small_records_let_others_have_a_turn(monkeypatch: pytest.Mon
             assert recorder.data == bytes(number % 251 for number in range(count))
             assert recorder.chunks >= 50
         ours.abort()
-
-
-async def test_handshake_cancelled_at_every_step() -> None:
-    """Wherever it is cancelled, on either side, nothing stays open, and the listener lives on."""
-    door = Door()
-    async with door.open(await tls.listen("127.0.0.1:0", door.accept, certificate=HOST, ca=PEER)) as url:
-        for turns in range(60):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(dialled, url)
-                for _ in range(turns):
-                    await checkpoint()
-                tasks.cancel_scope.cancel()
-        while door.arrived:
-            door.arrived.popleft().abort()
-        last = await tls.connect(rest(url), certificate=PEER, ca=HOST)
-        last.abort()
-
-
-async def dialled(url: str) -> None:
-    (await tls.connect(rest(url), certificate=PEER, ca=HOST)).abort()
 
 
 # --- a counterpart that we have not written ---
