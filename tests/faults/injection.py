@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import errno
+import os
 import selectors
 import socket
 from collections import Counter, defaultdict
@@ -27,7 +28,6 @@ import outcome
 import trio
 from trio import lowlevel
 
-import capnet_transports.unix
 from capnet.engine.answering import Answering
 from capnet.engine.calling import Calling
 from capnet.engine.engine import Engine
@@ -36,6 +36,7 @@ from capnet.engine.importing import Importing
 from capnet.engine.keepalive import Keepalive
 from capnet.engine.streaming import Streaming
 from capnet.wire.codec import Codec
+from capnet_transports import inet, unix
 
 __all__ = ["Chances", "Injected", "Kind", "Virtual", "watched"]
 
@@ -175,14 +176,15 @@ INPUTS: Final = "receive_data receive_eof handle_timeout data_to_send"
 def watched(chances: Chances) -> Generator[None]:
     """While the block runs, sockets, engines and codecs made by capnet have these chances."""
 
-    def new_socket() -> socket.socket:
-        sock = FaultySocket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def new_socket(family: int = socket.AF_UNIX) -> socket.socket:
+        sock = FaultySocket(family, socket.SOCK_STREAM)
         sock.chances = chances
         sock.setblocking(False)
         return sock
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(capnet_transports.unix, "_new_socket", new_socket))
+        for module in (inet, unix):
+            stack.enter_context(patch.object(module, "_new_socket", new_socket))
         for kind, names in INTENTS.items():
             for name in names.split():
                 method = chances.intend(f"{kind.__name__}.{name}", getattr(kind, name), counted=True)
@@ -207,9 +209,15 @@ class FaultySocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         self.chances.operate("accept")
         number, address = cast("Any", self)._accept()
+        return self._another(number), address
+
+    def dup(self) -> FaultySocket:
+        return self._another(os.dup(self.fileno()))
+
+    def _another(self, number: int) -> FaultySocket:
         sock = FaultySocket(self.family, self.type, self.proto, fileno=number)
         sock.chances = self.chances
-        return sock, address
+        return sock
 
     def send(self, *args: Any) -> int:
         self.chances.operate("send")
@@ -218,6 +226,10 @@ class FaultySocket(socket.socket):
     def sendmsg(self, *args: Any) -> int:
         self.chances.operate("send")
         return super().sendmsg(*args)
+
+    def recv(self, *args: Any) -> bytes:
+        self.chances.operate("receive")
+        return super().recv(*args)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         self.chances.operate("receive")

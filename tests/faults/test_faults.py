@@ -22,11 +22,13 @@ from tests.connection.flows import Flows, MemFlows
 from tests.connection.shop import MemShop, Shop, until
 from tests.faults.injection import Kind
 from tests.faults.scenarios import SCENARIOS, connect_call_close
-from tests.faults.sweep import SEED, sweep
+from tests.faults.sweep import SEED, sweep, sweep_carrier
 from tests.faults.trial import BACKENDS, Scenario, try_once
 
 MOST = {"asyncio": 40, "asyncio+uvloop": 6, "trio": 40}
 """Faults of one kind in one scenario, by backend. uvloop has no virtual clock, and differs little from asyncio."""
+MOST_BY_CARRIER = 6
+"""Faults of one kind on another transport."""
 CHEAP = (Kind.CANCEL, Kind.CANCEL_BODY)
 """What is tried on uvloop."""
 SILENT = Limits(keepalive=0)
@@ -40,6 +42,15 @@ def test_a_fault_anywhere_leaves_nothing_behind(scenario: Scenario, backend: str
     if uvloop:
         try_once(connect_call_close, backend)  # what uvloop opens once for the process
     for kind, swept in sweep(scenario, backend, CHEAP if uvloop else Kind, MOST[backend]).items():
+        print(f"{kind.name}: {swept.tried} tried, {swept.missed} missed; seed {SEED}")  # noqa: T201
+        assert not swept.wrong, "\n".join(swept.wrong)
+        assert swept.tried
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nor_does_one_in_a_handshake(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wss:` has TCP, TLS and WebSocket in it; each by itself, and every fault, is in tests/soak."""
+    for kind, swept in sweep_carrier("wss", backend, monkeypatch, MOST_BY_CARRIER).items():
         print(f"{kind.name}: {swept.tried} tried, {swept.missed} missed; seed {SEED}")  # noqa: T201
         assert not swept.wrong, "\n".join(swept.wrong)
         assert swept.tried

@@ -35,6 +35,7 @@ from capnet.testing import assert_no_leaks
 from tests.balance import Books
 from tests.connection.leaks import open_descriptors, running_tasks
 from tests.faults.injection import SLOWLY, Chances, Injected, Kind, Tasks, Virtual, steps, watched
+from tests.transports.carriers import Listening
 
 __all__ = ["BACKENDS", "Ground", "Outcome", "Scenario", "try_once"]
 
@@ -44,6 +45,7 @@ PATIENCE: Final = 5.0
 REAL_PATIENCE: Final = 60.0
 """The same where the clock is real."""
 BACKENDS: Final = ("asyncio", "asyncio+uvloop", "trio")
+UNIX: Final = Listening("unix:{folder}.sock")
 
 
 class Ground:
@@ -51,12 +53,14 @@ class Ground:
 
     Attributes:
         chances: what may go wrong in it.
+        carrier: the transport by which hosts are reached.
         hosts: those that are open.
         clients: connections made by `client` that are open.
     """
 
-    def __init__(self, chances: Chances, folder: str) -> None:
+    def __init__(self, chances: Chances, folder: str, carrier: Listening) -> None:
         self.chances = chances
+        self.carrier = carrier
         self.hosts: list[Host] = []
         self.clients: list[tuple[Connection, str]] = []
         self._folder = folder
@@ -71,7 +75,7 @@ class Ground:
 
     def next_url(self) -> str:
         """An address that no host has."""
-        return f"unix:{os.path.join(self._folder, f'{len(self.hosts)}.sock')}"
+        return self.carrier.url.format(folder=os.path.join(self._folder, str(len(self.hosts))))
 
     async def body(self, function: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """What the scenario is about, in a function of its own whose locals are gone afterwards."""
@@ -97,7 +101,7 @@ class Ground:
             host = next((host for host in self.hosts if any(url == one.url for one in host._listeners)), None)
             if client.close_cause is not None and host is not None:
                 assert self.chances.kind is not Kind.CANCEL_BODY, client.close_cause
-                async with connect(url, name="another") as another:
+                async with connect(url, name="another", **self.carrier.options) as another:
                     await another.runtime().ping()
         ends = [client for client, _ in self.clients]
         ends += [connection for host in self.hosts for connection in host.connections]
@@ -123,15 +127,15 @@ class Hosting:
         self._host = Host(name="host")
 
     async def __aenter__(self) -> tuple[Host, str]:
-        ground, host, url = self._ground, await self._host.__aenter__(), self._ground.next_url()
+        ground, host = self._ground, await self._host.__aenter__()
         try:
             host.serve_all(*self._implementations)
-            await host.listen(url)
+            listener = await host.listen(ground.next_url(), **ground.carrier.told)
         except BaseException as error:
             await host.__aexit__(type(error), error, None)
             raise
         ground.hosts.append(host)
-        return host, url
+        return host, listener.url
 
     async def __aexit__(self, *error: object) -> None:
         self._ground.hosts.remove(self._host)
@@ -144,7 +148,7 @@ class Connecting:
     def __init__(self, ground: Ground, url: str) -> None:
         self._ground = ground
         self._url = url
-        self._connect = connect(url, name="client")
+        self._connect = connect(url, name="client", **ground.carrier.options)
 
     async def __aenter__(self) -> Connection:
         connection = await self._connect.__aenter__()
@@ -183,7 +187,9 @@ def declared(error: BaseException) -> bool:
     return isinstance(error, (CapnetError, Injected))
 
 
-def try_once(scenario: Scenario, backend: str, kind: Kind | None = None, number: int = 0) -> Outcome:
+def try_once(
+    scenario: Scenario, backend: str, kind: Kind | None = None, number: int = 0, carrier: Listening = UNIX
+) -> Outcome:
     """Run a scenario in a loop of its own, with one fault or none."""
     chances, found = Chances(kind, number), Outcome()
     tasks = Tasks(chances)
@@ -199,7 +205,7 @@ def try_once(scenario: Scenario, backend: str, kind: Kind | None = None, number:
             options, patience = {"use_uvloop": True}, REAL_PATIENCE
         try:
             anyio.run(
-                _run, scenario, Ground(chances, folder), tasks, found, patience,
+                _run, scenario, Ground(chances, folder, carrier), tasks, found, patience,
                 backend=backend[:7].rstrip("+"), backend_options=options,
             )  # fmt: skip
         except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.scenarios import SCENARIOS, connect_call_close
-from tests.faults.sweep import sweep
+from tests.faults.sweep import sweep, sweep_carrier
 from tests.faults.trial import BACKENDS, Scenario, try_once
 
 
@@ -24,5 +24,14 @@ def test_every_fault_leaves_nothing_behind(
                 end="",
                 flush=True,
             )
+        assert not swept.wrong, "\n".join(swept.wrong)
+        assert swept.tried
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("name", ["tcp", "tls", "ws", "wss"])
+def test_nor_does_one_in_a_handshake(name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, swept in sweep_carrier(name, backend, monkeypatch).items():
+        print(f"\n{name} on {backend}: {kind.name} {swept.tried} tried, {swept.missed} missed", end="", flush=True)
         assert not swept.wrong, "\n".join(swept.wrong)
         assert swept.tried

@@ -18,11 +18,9 @@ from anyio.abc import TaskGroup
 from sniffio import current_async_library
 
 from capnet import Host
-from capnet_transports.asgi import mount
 from capnet_transports.certificates import Certificate, make
-from tests.transports.servers import SERVERS
 
-__all__ = ["CARRIERS", "HOST", "PEER", "TOKEN", "Carrier", "Wire", "carriers", "everywhere", "wire"]
+__all__ = ["CARRIERS", "HOST", "PEER", "TOKEN", "Carrier", "Listening", "Wire", "carriers", "everywhere", "wire"]
 
 TOKEN: Final = "correct-horse-battery-staple"
 
@@ -65,6 +63,9 @@ class Mounted:
 
     @asynccontextmanager
     async def serving(self, host: Host, folder: Path) -> AsyncGenerator[str]:
+        from capnet_transports.asgi import mount
+        from tests.transports.servers import SERVERS  # which takes long to import
+
         server = "hypercorn+trio" if current_async_library() == "trio" else "uvicorn"
         async with SERVERS[server][1](mount(host, token=TOKEN)) as port:
             yield f"ws://127.0.0.1:{port}/capnet"
