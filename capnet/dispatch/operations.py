@@ -31,6 +31,8 @@ KEPT: Final = 60.0
 """Seconds for which an answer is kept."""
 MOST: Final = 64
 """Answers that are kept for one caller, and calls of one that run on alone."""
+MOST_ALONE: Final = 1024
+"""Calls that run on alone, of all callers together: whoever comes and goes under other names has no more."""
 MOST_CALLERS: Final = 256
 """Callers that are known; of more, those that were not heard of for longest are forgotten."""
 LARGEST: Final = 1024 * 1024
@@ -50,6 +52,7 @@ class Operation:
     """
 
     __slots__ = (
+        "_all",
         "_done",
         "_error",
         "_forgotten",
@@ -65,7 +68,8 @@ class Operation:
         "what",
     )
 
-    def __init__(self, caller: _Caller, number: int, what: str, loop: Loop) -> None:
+    def __init__(self, of: Operations, caller: _Caller, number: int, what: str, loop: Loop) -> None:
+        self._all = of
         self.caller = caller
         self.number = number
         self.what = what
@@ -108,9 +112,10 @@ class Operation:
 
     def run_on(self, give_up: Callable[[], None]) -> bool:
         """The line of its caller is lost: it goes on for a while, until `give_up` is called. Whether it may."""
-        if self.caller.alone >= MOST:
+        if self.caller.alone >= MOST or self._all.alone >= MOST_ALONE:
             return False
         self.caller.alone += 1
+        self._all.alone += 1
         self._give_up = give_up
         self._watch()
         return True
@@ -121,6 +126,7 @@ class Operation:
         """Its answer is there; see `Operations.seal`."""
         if self._give_up is not None:
             self.caller.alone -= 1
+            self._all.alone -= 1
             if type(error) is CallCancelled:
                 error = Indeterminate(f"{self.what} was stopped: nobody has come back for it in {GRACE:g} s")
         self._give_up = None
@@ -150,7 +156,12 @@ class Operation:
             self._loop.call_at(self._loop.now() + GRACE, self._look)
 
     def _look(self) -> None:
-        if self._give_up is not None and not self._waiting:
+        if not self._waiting:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Stop it if it runs on alone."""
+        if self._give_up is not None:
             self._give_up()
 
 
@@ -160,13 +171,14 @@ class _Caller:
     Attributes:
         floor: up to this number what is not here may have been.
         alone: how many of its calls run on alone.
+        latest: the connection that it was last heard on; what comes on one before that may have been made again since.
     """
 
-    __slots__ = ("alone", "floor", "operations")
+    __slots__ = ("alone", "floor", "latest", "operations")
 
     def __init__(self, floor: int) -> None:
         self.floor = floor
-        self.alone = 0
+        self.alone = self.latest = 0
         self.operations: dict[int, Operation] = {}
 
 
@@ -175,17 +187,21 @@ class Operations:
 
     Args:
         instance: the word of the host for its life.
+
+    Attributes:
+        alone: how many run on alone.
     """
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
+        self.alone = 0
         self._forgot = False
         """Whether a caller was forgotten, so that one who is not known may have been."""
         self._callers: dict[tuple[Any, ...], _Caller] = {}
         self._sealed: dict[Operation, tuple[float, Close]] = {}
         """When each was sealed, the oldest first, and who closes what it keeps open."""
         self._size = 0
-        self._looking = False
+        self._looking = self._over = False
 
     def __len__(self) -> int:
         return sum(len(caller.operations) for caller in self._callers.values())
@@ -195,7 +211,7 @@ class Operations:
 
         Raises:
             InvalidArgument: it says no id, or that of another call. FailedPrecondition: `operation_expired`, it is made
-            again, and what came of it is not known any more.
+            again or comes late, and what came of it is not known any more.
         """
         link, number, life = _read(answer.context[OPERATION])
         again = life != ""
@@ -207,14 +223,15 @@ class Operations:
             self._make_room()
             caller = _Caller(number - (not again) if self._forgot else 0)
         self._callers[key] = caller  # the last are those that have come last
+        late, caller.latest = session.number < caller.latest, max(session.number, caller.latest)
         operation = caller.operations.get(number)
         if operation is not None:
             if operation.what != what:
                 raise InvalidArgument("another call has this id", reason="operation_conflict")
             return operation, False
-        if again and (number <= caller.floor or life != self._instance):
+        if (again and life != self._instance) or ((again or late) and number <= caller.floor):
             raise expired(what)
-        operation = caller.operations[number] = Operation(caller, number, what, session.loop)
+        operation = caller.operations[number] = Operation(self, caller, number, what, session.loop)
         return operation, True
 
     def seal(
@@ -239,7 +256,7 @@ class Operations:
         self._sealed[operation] = session.loop.now(), close
         self._size += size
         mine = [one for one in operation.caller.operations.values() if one.sealed]
-        if size > LARGEST:
+        if size > LARGEST or self._over:
             self._forget(operation)
         elif len(mine) > MOST:
             self._forget(next(one for one in self._sealed if one.caller is operation.caller))
@@ -248,7 +265,11 @@ class Operations:
         self._look_later(session.loop)
 
     def clear(self) -> None:
-        """The host has closed."""
+        """The host has closed: nobody comes back for what runs on alone."""
+        for caller in self._callers.values():
+            for operation in caller.operations.values():
+                operation.give_up()
+        self._over = True
         while self._sealed:
             self._forget(next(iter(self._sealed)))
 

@@ -70,21 +70,66 @@ def test_answers_are_kept_for_a_while() -> None:
     on_a_clock_of_its_own(run)
 
 
-def test_too_many_run_on() -> None:
+@pytest.mark.parametrize("who", ["of one caller", "of all callers"])
+def test_too_many_run_on(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those above the bound are stopped with their line, as calls without an id."""
+    most = operations.MOST
+    if who == "of all callers":
+        most = 8
+        monkeypatch.setattr(operations, "MOST_ALONE", most)
 
     async def run() -> None:
         async with by_hand() as (host, served, another):
             served.gate = Gate()
             desk = await (await another()).bootstrap(Office)
-            most = operations.MOST
             async with anyio.create_task_group() as tasks:
                 for number in range(1, most + 6):
-                    tasks.start_soon(said, f"link {number}", lambda: desk.add("a"))
+                    link = f"link{number}" if who == "of all callers" else "link"
+                    tasks.start_soon(said, f"{link} {number}", lambda: desk.add("a"))
                 await until(lambda: len(served.gate.entered) == most + 5)
                 await cut(host)
             await until(lambda: len(served.gate.cancelled) == 5)
             served.gate.open()
             await until(lambda: len(served.gate.left) == most)
+            assert host._operations is not None and host._operations.alone == 0
+
+    on_a_clock_of_its_own(run)
+
+
+def test_nothing_runs_on_when_the_host_closes() -> None:
+    """Nobody can come back for it, and what it brings is not kept."""
+
+    async def run() -> None:
+        async with by_hand() as (host, served, another):
+            served.gate = Gate()
+            desk = await (await another()).bootstrap(Office)
+            async with anyio.create_task_group() as tasks:
+                for number, start in enumerate((lambda: desk.add("a"), lambda: desk.buy("tea")), start=1):
+                    tasks.start_soon(said, f"link {number}", start)
+                await until(lambda: len(served.gate.entered) == 2)
+                await cut(host)
+            assert not served.gate.cancelled
+            began = anyio.current_time()
+            await host.aclose()
+            await until(lambda: len(served.gate.cancelled) == 2)
+            assert anyio.current_time() < began + operations.GRACE
+            assert host._operations is not None and not len(host._operations) and host._operations.alone == 0
+
+    on_a_clock_of_its_own(run)
+
+
+def test_a_call_that_comes_late_does_not_run() -> None:
+    """Which was written to a line that was lost, and made again on the next one, before it arrives."""
+
+    async def run() -> None:
+        async with by_hand() as (host, served, another):
+            old, new = await (await another()).bootstrap(Office), await (await another()).bootstrap(Office)
+            await said("link 1", lambda: old.add("a"))
+            assert await said(f"link 2 {host._instance}", lambda: new.add("b")) == 2
+            assert await said("link 2", lambda: old.add("b")) == 2, "it is known still"
+            await anyio.sleep(operations.KEPT + 1)
+            assert (await said("link 2", lambda: old.add("b"))).reason == EXPIRED
+            assert await said("link 3", lambda: old.add("c")) == 3, "that one has not been"
+            assert served.ran == ["a", "b", "c"]
 
     on_a_clock_of_its_own(run)
