@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
@@ -202,24 +202,21 @@ async def opened(
     """
     scheme, rest = find_scheme(url)
     retry = retry_of(wait)
-    return await trying(retry, lambda: attempt(scheme, rest, retry.attempt_timeout, ready, options, begun))
+    reach = partial(scheme.connect, rest, **options)
+    return await trying(retry, lambda: attempt(reach, retry.attempt_timeout, ready, begun))
 
 
 async def attempt(
-    scheme: TransportScheme,
-    rest: str,
-    timeout: float,
-    ready: bool,
-    options: Mapping[str, Any],
-    begun: Callable[[Transport], Connection],
+    reach: Callable[[], Awaitable[Transport]], timeout: float, ready: bool, begun: Callable[[Transport], Connection]
 ) -> Connection:
     """One of them.
 
     Args:
-        timeout: seconds to reach the address; the handshake has a bound of its own.
+        reach: brings a transport to the address.
+        timeout: seconds to reach it; the handshake has a bound of its own.
     """
     try:
-        transport = await reached(scheme, rest, timeout, options)
+        transport = await reached(reach, timeout)
     except InvalidArgument as error:
         note_own_option(error)
         raise
@@ -235,12 +232,12 @@ async def attempt(
     return connection
 
 
-async def reached(scheme: TransportScheme, rest: str, timeout: float, options: Mapping[str, Any]) -> Transport:
+async def reached(reach: Callable[[], Awaitable[Transport]], timeout: float) -> Transport:
     """A transport to the address; `Unavailable` when that takes longer than so many seconds."""
     if timeout == inf:
-        return await scheme.connect(rest, **options)
+        return await reach()
     with move_on_after(timeout):
-        return await scheme.connect(rest, **options)
+        return await reach()
     raise Unavailable(f"nobody has answered in {timeout:g} s", reason="timeout")
 
 

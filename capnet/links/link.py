@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from uuid import uuid4
 from weakref import WeakSet
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, sleep
+from anyio import CancelScope, sleep
 from anyio import Event as Signal
 from typing_extensions import TypeForm, Unpack
 
@@ -30,9 +31,11 @@ from capnet.observe import Reconnected, Reconnecting
 from capnet.policy.policy import Policy
 from capnet.serving.serving import Serving
 from capnet.transport import Transport
+from capnet.virtual.transport import VirtualTransport
 
 from .course import Course
 from .healing import Healing, Root
+from .recovery import Hook, hooked, recover
 
 if TYPE_CHECKING:
     from capnet_transports.options import ConnectOptions
@@ -40,9 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Link", "link"]
 
 C = TypeVar("C")
-Hook = Callable[[Connection], Awaitable[object]]
-NAMES_AT_ONCE: Final = 8
-"""Names that are asked for at a time: a peer takes no more than 16 such questions."""
 NAME_WAIT: Final = 10.0
 """Seconds that a peer which is back has to serve a name again, unless the link has less."""
 
@@ -76,7 +76,10 @@ def link(
     Raises:
         InvalidArgument: a number, or the URL, makes no sense.
     """
-    return Link(url, wait, patience, name, limits, policy, auth, operations, options)
+    scheme, rest = find_scheme(url)
+    retry = Retry() if wait is None and not os.environ.get(VARIABLE) else retry_of(wait)
+    reach = partial(scheme.connect, rest, **options)
+    return Link(url, reach, retry, patience, name, limits, policy, auth, operations)
 
 
 class Link(Serving):
@@ -88,22 +91,23 @@ class Link(Serving):
 
     def __init__(
         self,
-        url: str,
-        wait: float | Retry | None,
+        where: str,
+        reach: Callable[[], Awaitable[Transport]],
+        retry: Retry,
         patience: float,
         name: str,
         limits: Limits | None,
         policy: Policy | None,
         auth: Any,
         operations: bool,
-        options: Mapping[str, Any],
+        around: Link | None = None,
     ) -> None:
         if type(patience) not in (int, float) or not patience >= 0:
             raise InvalidArgument(f"patience is seconds, 0 or more, not {patience!r}")
-        self._scheme, self._rest = find_scheme(url)
-        self._url, self._options, self._auth = url, options, auth
-        self._retry = Retry() if wait is None and not os.environ.get(VARIABLE) else retry_of(wait)
+        self._where, self._reach, self._auth = where, reach, auth
+        self._retry = retry
         self._patience = patience
+        self._around = around
         self._host = Host(name=name, policy=policy, limits=limits, operations=operations)
         super().__init__(self._host._services, self._host._scopes)  # noqa: SLF001 - of ours
         self._course = Course(self._retry)
@@ -185,16 +189,53 @@ class Link(Serving):
             root.end("it was not there")
             raise
 
+    def open(
+        self,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        wait: float | Retry | None = None,
+        patience: float = math.inf,
+        name: str = "",
+        limits: Limits | None = None,
+        policy: Policy | None = None,
+        auth: Any = None,
+        operations: bool = False,
+    ) -> Link:
+        """A link inside of this one: `async with hub.open({"tenant": "blue"}) as blue: …`.
+
+        Its connections are virtual ones, opened inside of those of this link. When one ends, or the one around it does,
+        the next is opened. While this link has no connection it waits for that, and it is over when this one is.
+
+        Args:
+            metadata: told to whoever decides about it, each time; see `Connection.open`.
+            wait: how to try again; as this link does, unless it is given.
+            patience, name, limits, policy, auth, operations: as for `link`.
+
+        Entering raises what `Connection.open` does. What the peer refuses it with later ends it, and not this link.
+        """
+        retry = self._retry if wait is None else retry_of(wait)
+        where, reach = f"inside of {self._where}", partial(self.open_transport, metadata)
+        return Link(where, reach, retry, patience, name, limits, policy, auth, operations, self)
+
+    async def open_transport(self, metadata: Mapping[str, Any] | None = None) -> VirtualTransport:
+        """A virtual connection inside of the connection that there is now, or will be next, which does not heal.
+
+        For `Opening.lend`. Args and errors are those of `Connection.open`.
+        """
+        return await (await self._there()).open_transport(metadata)
+
     async def on_connected(self, hook: Hook) -> None:
         """Await `hook(connection)` now, and again on each later connection: for what the peer must be given anew.
 
-        Such as callbacks: what it held of ours is gone with the connection. Names have healed by then. What the hook
-        raises later is logged, and the link goes on.
+        Such as callbacks: what it held of ours is gone with the connection. Names have healed by then. A hook whose
+        connection is lost meanwhile is cancelled, and begins anew on the next one. What it raises later is logged, and
+        the link goes on.
 
         Raises:
             Whatever the hook raises now; it is not called again then. Unavailable: the link is over.
         """
-        await hook(await self._there())
+        while not await hooked(hook, await self._there()):
+            pass
         self._hooks.append(hook)
 
     async def wait_closed(self) -> CapnetError:
@@ -231,7 +272,7 @@ class Link(Serving):
     # Inside
 
     async def _attempt(self) -> Connection:
-        return await attempt(self._scheme, self._rest, self._retry.attempt_timeout, True, self._options, self._begun)
+        return await attempt(self._reach, self._retry.attempt_timeout, True, self._begun)
 
     def _begun(self, transport: Transport) -> Connection:
         return self._host.accept(transport, auth=self._auth)
@@ -251,9 +292,15 @@ class Link(Serving):
                     cause = await self._connection.wait_going()
                     await self._reconnect(cause.error())
             except Exception as error:  # a fault of capnet itself
-                self._end(self._services.faults.unexpected(f"link to {self._url}", error))
+                self._end(self._services.faults.unexpected(f"link to {self._where}", error))
 
     async def _reconnect(self, cause: CapnetError) -> None:
+        if self._around is not None:
+            try:
+                await self._around._there()  # noqa: SLF001 - of this class
+            except CapnetError as over:
+                self._end(over)
+                return
         delay: float | None = self._course.lost(self._services.loop.now())
         while delay is not None:
             self._services.bus.publish(
@@ -275,25 +322,11 @@ class Link(Serving):
         self._end(cause)
 
     async def _heal(self, connection: Connection, state_lost: bool) -> None:
-        limiter, wait = CapacityLimiter(NAMES_AT_ONCE), min(self._retry.budget, NAME_WAIT)
-        healed: list[str] = []
-        broken: list[str] = []
-
-        async def heal(root: Root[Any]) -> None:
-            async with limiter:
-                (healed if await root.heal(connection, wait) else broken).append(root.name)
-
-        async with create_task_group() as tasks:
-            for root in [root for root in self._roots if not root.closed]:
-                tasks.start_soon(heal, root)
-        for hook in self._hooks:
-            try:
-                await hook(connection)
-            except Exception as error:
-                if connection.close_cause is None:
-                    self._services.faults.unexpected("on_connected", error)
-        if connection.close_cause is not None:
-            return  # it did not last
+        names = await recover(
+            connection, self._roots, self._hooks, min(self._retry.budget, NAME_WAIT), self._services.faults
+        )
+        if names is None:
+            return  # the next one is to heal
         again, self._again = self._again, 0
         indeterminate, self._indeterminate = self._indeterminate, 0
         self._services.bus.publish(
@@ -302,8 +335,8 @@ class Link(Serving):
             peer=connection.peer_name,
             generation=self.generation,
             state_lost=state_lost,
-            healed=tuple(sorted(healed)),
-            broken=tuple(sorted(broken)),
+            healed=tuple(sorted(names.healed)),
+            broken=tuple(sorted(names.broken)),
             again=again,
             indeterminate=indeterminate,
         )
@@ -334,4 +367,4 @@ class Link(Serving):
 
     def __repr__(self) -> str:
         state = "over" if self._over is not None else "down" if self.connection is None else "up"
-        return f"<Link to {self._url} {state}, generation {self.generation}>"
+        return f"<Link to {self._where} {state}, generation {self.generation}>"

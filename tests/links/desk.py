@@ -11,6 +11,7 @@ import anyio
 
 from capnet import Cap, Connection, Host, Link, NotFound, Policy, Retry, Stream, call, link, options, stream
 from capnet.links.link import Link as TheLink
+from capnet.virtual.opening import OpenHandler
 from tests.connection.shop import Gate, until
 
 FAST = Retry(base=0.001, cap=0.01, budget=60.0)
@@ -182,6 +183,8 @@ class Server:
     def __init__(self) -> None:
         self.url = f"memory:links-{next(_numbers)}"
         self.host: Host | None = None
+        self.opener: OpenHandler | None = None
+        """Decides about virtual connections, of each host from its start."""
         self._ends: anyio.Event | None = None
         self._gone: anyio.Event | None = None
 
@@ -198,6 +201,7 @@ class Server:
             try:
                 async with Host(policy=policy) as host:
                     host.serve_all(*served)
+                    host.on_open(self.opener)
                     await host.listen(self.url)
                     self.host = host
                     ready.set()

@@ -29,7 +29,7 @@ from capnet import (
     revoke,
 )
 from capnet.observe import Reconnected, Reconnecting
-from tests.connection.shop import until
+from tests.connection.shop import Gate, until
 from tests.cost import HANGS
 from tests.links.desk import FAST, Bell, Desk, Line, MemDesk, Server, down, linked
 
@@ -373,3 +373,45 @@ async def test_calls_need_not_wait() -> None:
                 await desk.who()
             assert vacant.value.reason == "vacant"
         tasks.cancel_scope.cancel()
+
+
+async def test_a_hook_waits_for_nothing_that_needs_another_connection() -> None:
+    """When the one that it was called for is lost, it is cancelled and begins anew: nobody waits for it in between."""
+    first = MemDesk("a")
+    async with linked(first) as (server, _, one):
+        desk = await one.bootstrap(Desk)
+        hooked: list[str] = []
+
+        async def look(_: object) -> None:
+            hooked.append("begun")
+            hooked.append(await desk.look(["k"]))
+
+        first.gate.open()
+        await one.on_connected(look)
+        first.gate = Gate()
+        for number in (2, 3):
+            await server.cut(one)
+            await until(lambda: len(first.gate.entered) == number - 1)  # noqa: B023 - called here
+        first.gate.open()
+        await until(lambda: hooked[-1] != "begun")
+        assert hooked == ["begun", "k by a", "begun", "begun", "k by a"]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_hook_that_is_new_when_the_line_is_cut(raises: bool) -> None:
+    """It is called for the connection that there is when it has ended."""
+    async with linked(MemDesk("a")) as (server, _, one):
+        hooked: list[object] = []
+
+        async def hook(connection: object) -> None:
+            hooked.append(connection)
+            if len(hooked) == 1:
+                with anyio.CancelScope(shield=True):
+                    await server.cut(one)
+                if raises:
+                    raise ValueError("of no interest: it is called again")
+
+        await one.on_connected(hook)
+        assert len(hooked) == 2 and hooked[-1] is one.connection is not None
+        await server.cut(one)
+        await until(lambda: len(hooked) == 3)
