@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from anyio import current_time, sleep
 
-from capnet.errors import CapnetError, InvalidArgument, Unavailable
+from capnet.errors import CapnetError, InvalidArgument, ResourceExhausted, Unavailable
 
 __all__ = ["ONCE", "VARIABLE", "Backoff", "Retry", "retry_of", "trying"]
 
@@ -131,7 +131,7 @@ def retry_of(wait: float | Retry | None) -> Retry:
 
 def may_pass(error: CapnetError) -> bool:
     """Whether another attempt may end otherwise than with this."""
-    return isinstance(error, Unavailable) and error.retry != "never"
+    return isinstance(error, Unavailable | ResourceExhausted) and error.retry != "never"
 
 
 class Backoff:

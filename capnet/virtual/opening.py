@@ -11,7 +11,7 @@ from anyio import CancelScope
 from anyio import Event as Signal
 
 from capnet.engine.channels import Channel
-from capnet.errors import CapnetError, DeadlineExceeded, FailedPrecondition, PermissionDenied, Unimplemented
+from capnet.errors import CapnetError, FailedPrecondition, PermissionDenied, Unavailable, Unimplemented
 from capnet.limits import Limits
 from capnet.policy.policy import Policy
 from capnet.session.disclosure import goes_on, told_of
@@ -167,7 +167,7 @@ async def _decide(
             scope.deadline = session.loop.now() + session.limits.policy_timeout
             error = await _ask(session, opening, handler)
         if error is None:
-            error = DeadlineExceeded("nobody has decided in time", reason="policy_timeout")
+            error = Unavailable("nobody has decided in time", reason="policy_timeout", retry="after-cooldown")
     finally:
         if not channel.accepted:
             inside.close(channel, error)

@@ -11,6 +11,7 @@ import pytest
 from capnet import Admission, Denied, Host, Introduction, Limits, Retry, Unauthenticated, Unavailable, connect
 from capnet.connection.connect import attempt
 from capnet.connection.retry import VARIABLE, trying
+from capnet.transport import Transport
 from tests.cost import HANGS
 
 
@@ -42,15 +43,15 @@ async def test_attempts_that_take_too_long_are_given_up() -> None:
     """A system that neither refuses nor answers."""
     begun = 0
 
-    class Silent:
-        async def connect(self, rest: str, /, **options: object) -> None:
-            nonlocal begun
-            begun += 1
-            await anyio.sleep_forever()
+    async def silent() -> Transport:
+        nonlocal begun
+        begun += 1
+        await anyio.sleep_forever()
+        raise AssertionError
 
     retry = Retry(attempts=2, attempt_timeout=0.01, base=0.001)
     with pytest.raises(Unavailable) as late:
-        await trying(retry, lambda: attempt(Silent(), "", retry.attempt_timeout, False, {}, None))  # type: ignore[arg-type]
+        await trying(retry, lambda: attempt(silent, retry.attempt_timeout, False, pytest.fail))
     assert (late.value.reason, begun) == ("timeout", 2)
 
 

@@ -17,6 +17,7 @@ from capnet import (
     Link,
     Opening,
     PermissionDenied,
+    ResourceExhausted,
     Retry,
     Unavailable,
     connect,
@@ -212,6 +213,24 @@ async def test_a_hub_lends_by_a_link() -> None:
                 await cut()
                 await lost.wait_closed()
                 assert await desk.who() == "red"
+
+
+async def test_who_has_no_room_or_no_time_is_asked_again() -> None:
+    """A hub that cannot put us through yet, and a host that is full: neither ends a link."""
+    refusals: list[CapnetError] = []
+
+    async def busy(opening: Opening) -> None:
+        if refusals:
+            raise refusals.pop()
+        await house.decide(opening)
+
+    async with housed() as (server, _, house, one), one.open({"tenant": "blue"}) as blue:
+        desk = await blue.bootstrap(Desk)
+        assert server.host is not None
+        server.host.on_open(busy)
+        refusals += [ResourceExhausted("full", reason="max_connections"), Unavailable("later", reason="policy_timeout")]
+        await server.cut(one)
+        assert await desk.who() == "blue" and not refusals
 
 
 @pytest.mark.parametrize("grace", [0.0, HANGS])

@@ -11,6 +11,7 @@ from capnet import (
     DeadlineExceeded,
     InvalidArgument,
     PermissionDenied,
+    ResourceExhausted,
     Retry,
     Unauthenticated,
     Unavailable,
@@ -57,6 +58,10 @@ def test_chance_spreads_those_who_were_cut_off_together() -> None:
 )
 def test_what_another_attempt_cannot_change_ends_it(error: CapnetError) -> None:
     assert Backoff(Retry(), 0.0).failed(error, 0.0) is None
+
+
+def test_whoever_has_no_room_now_may_have_some_later() -> None:
+    assert Backoff(Retry(), 0.0, lambda: 0.5).failed(ResourceExhausted("full", reason="max_connections"), 0.0) == 0.1
 
 
 @pytest.mark.parametrize(
