@@ -51,7 +51,9 @@ async def test_attempts_that_take_too_long_are_given_up() -> None:
 
     retry = Retry(attempts=2, attempt_timeout=0.01, base=0.001)
     with pytest.raises(Unavailable) as late:
-        await trying(retry, lambda: attempt(silent, retry.attempt_timeout, False, pytest.fail))
+        await trying(
+            retry, lambda: attempt(silent, retry.attempt_timeout, False, lambda _: pytest.fail("it was reached"))
+        )
     assert (late.value.reason, begun) == ("timeout", 2)
 
 
