@@ -372,7 +372,7 @@ async def test_a_client_has_so_many_sessions_and_requests() -> None:
 async def test_what_is_not_used_for_long_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(rooms, "clock", clock)
-    async with serving() as (host, app, browser):
+    async with serving() as (_, app, browser):
         session = await begin(browser)
         await until(lambda: not any(room.open for room in app.rooms))
         clock.now += rooms.IDLE / 2
@@ -380,8 +380,39 @@ async def test_what_is_not_used_for_long_is_over(monkeypatch: pytest.MonkeyPatch
         await until(lambda: not any(room.open for room in app.rooms))
         clock.now += rooms.IDLE / 2 + 1
         assert (await ask(browser, "ping", session)).status == 404
-        assert len(app.rooms) == 1
-        await until(lambda: len(host.connections) == 1)
+        await use(browser, "t.Desk.open", name="tea")  # this one was used meanwhile
+
+
+async def test_what_is_not_used_for_long_ends_though_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "IDLE", 0.01)
+    desk = MemDesk()
+    async with serving(desk) as (host, app, browser):
+        await begin(browser)
+        request = begun(browser, "tools/call", name="t.Desk.hang", arguments={})
+        await until(lambda: desk.begun and len(host.connections) == len(app.rooms) == 1)
+        await anyio.sleep(0.05)
+        assert not desk.ended  # what is worked on is used
+        request.gone.set()
+        await until(lambda: desk.ended and not host.connections and not len(app.rooms))
+
+
+async def test_a_session_that_nobody_waits_for_is_not_kept() -> None:
+    """The client has gone before the policy has said who it is."""
+    asked, answered = anyio.Event(), anyio.Event()
+
+    class Slow(Tokens):
+        async def identify(self, introduction: Introduction) -> Identity:  # type: ignore[override]
+            asked.set()
+            await answered.wait()
+            return Identity(principal="ann")
+
+    async with serving(policy=Slow(), token=None) as (host, app, _):
+        async with browsing(app) as other:
+            other.begin("POST", message("initialize"))
+            await asked.wait()
+        answered.set()
+        await until(lambda: not host.connections)
+        assert len(app.rooms) == 0
 
 
 async def test_a_host_that_is_not_open() -> None:

@@ -161,9 +161,9 @@ class McpApp:
                 case "GET" if SESSION in headers:
                     await self._news(client, headers, receive, reply)
                 case "DELETE" if SESSION in headers:
-                    room = await self.rooms.of_session(client, headers[SESSION])
+                    room = self.rooms.of_session(client, headers[SESSION])
                     if room is not None:
-                        await self.rooms.end(headers[SESSION])
+                        await room.end()
                     await reply.words(404 if room is None else 204, "")
                 case "OPTIONS" if "origin" in headers:
                     await reply.words(204, "", _ALLOWED)
@@ -219,19 +219,19 @@ class McpApp:
         elif told.get("method") == "initialize" and SESSION not in headers:
             session = await self.rooms.begin(client, _name_of(told))
             exchange.reply.headers |= {SESSION: session}
-            room = await self.rooms.of_session(client, session)
+            room = self.rooms.of_session(client, session)
         elif SESSION not in headers:
             await exchange.reply.failure(None, INVALID, "begin with initialize, and name the session from then on", 400)
             return
         else:
-            room = await self.rooms.of_session(client, headers[SESSION])
+            room = self.rooms.of_session(client, headers[SESSION])
         if room is None:
             await exchange.reply.failure(None, INVALID, "there is no such session", 404)
             return
         await exchange.run(room, told, receive)
 
     async def _news(self, client: Client, headers: Mapping[str, str], receive: _Receive, reply: Reply) -> None:
-        room = await self.rooms.of_session(client, headers[SESSION])
+        room = self.rooms.of_session(client, headers[SESSION])
         if EVENTS not in _accepted(headers):
             await reply.words(406, f"news are {EVENTS}\n")
         elif room is None:

@@ -1,32 +1,34 @@
 """Rooms: what each client has that comes by HTTP, from one request to the next.
 
 A client of the older protocol has one for each session, one of the newer has one for all its requests: there it is
-known by what it shows. Each room is one connection to the host.
+known by what it shows. Each room is one connection to the host, and a task that ends it.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Hashable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from time import monotonic as clock
-from typing import Any, Final, cast
+from typing import Final
 
-from anyio import CancelScope, Event
+from anyio import CancelScope, Event, Lock, move_on_after
 
-from capnet import Attestation, CapnetError, Connection, Host, ResourceExhausted, Unavailable, connect
+from capnet import Attestation, CapnetError, Connection, Host, Unavailable
 from capnet.gateways.bounds import Bounds, Share
-from capnet.transport import Listener
+from capnet.gateways.sessions import Sessions
+from capnet.gateways.tasks import tasks_of_block
+from capnet.loop import spawn_detached
 
 from .held import Held
 
 __all__ = ["Client", "Room", "Rooms"]
 
-IDLE: Final = 15 * 60.0
+IDLE = 15 * 60.0
 """Seconds that a room is kept without a request."""
-_numbers: Final = count(1)
+_log: Final = logging.getLogger("capnet.gateways.mcp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Room:
         self.open = 0
         self.used = clock()
         self.followed = False
+        self._over, self._gone = Event(), Event()
 
     def use(self) -> None:
         """A request has come, or was answered."""
@@ -74,6 +77,44 @@ class Room:
     def connection(self) -> Connection:
         """Its own."""
         return self.held.connection
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody has used it for long, or the host has ended it."""
+        return self.connection.closed or (not self.open and clock() > self.used + IDLE)
+
+    async def stay(self) -> None:
+        """Return when it is over, and its connection is closed."""
+        async with tasks_of_block() as tasks:
+            tasks.start_soon(self._watch)
+            while not self._over.is_set() and not self.is_over:
+                with move_on_after(IDLE if self.open else max(0.0, self.used + IDLE - clock()) + 0.001):
+                    await self._over.wait()
+        await self.connection.aclose(grace=0)
+
+    def gone(self) -> None:
+        """It is kept no more."""
+        self._over.set()
+        self._gone.set()
+
+    async def end(self) -> None:
+        """It is over; returns when all that was begun in it has ended."""
+        self._over.set()
+        await self._gone.wait()
+
+    async def _watch(self) -> None:
+        await self.connection.wait_closed()
+        self._over.set()
+
+
+class _Opening:
+    """A room that is being opened, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.settled = Event()
+        self.scope = CancelScope()
+        self.room: Room | None = None
+        self.failure: CapnetError | None = None
 
 
 class Rooms:
@@ -85,17 +126,19 @@ class Rooms:
     """
 
     def __init__(self, host: Host, bounds: Bounds) -> None:
-        self._host = host
         self.bounds = bounds
-        self._listener: Listener | None = None
-        self._shares: dict[Hashable, Share] = {}
-        self._of_sessions: dict[str, Room] = {}
-        self._of_clients: dict[Hashable, Room] = {}
+        self._sessions = Sessions(host, bounds)
+        self._listens = False
+        self._lock = Lock()
+        self._rooms: dict[Hashable, Room] = {}
+        """By session or, where there is none, by what clients show."""
         self._opening: dict[Hashable, Event] = {}
-        self._swept = 0.0
 
     def __len__(self) -> int:
-        return len(self._of_sessions) + len(self._of_clients)
+        return len(self._rooms)
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(tuple(self._rooms.values()))
 
     async def begin(self, client: Client, name: str) -> str:
         """A room for a new session; returns the session's id.
@@ -104,19 +147,14 @@ class Rooms:
             Unauthenticated: the host does not admit the client. ResourceExhausted: `max_sessions`. Unavailable: the
             host is not open.
         """
-        room = await self._made(client, name)
         session = secrets.token_urlsafe(24)
-        self._of_sessions[session] = room
+        await self._made(session, client, name)
         return session
 
-    async def of_session(self, client: Client, session: str) -> Room | None:
+    def of_session(self, client: Client, session: str) -> Room | None:
         """The room of a session, when it is this client's and has not ended."""
-        await self._sweep()
-        room = self._of_sessions.get(session)
-        if room is not None and room.connection.closed:
-            await self.end(session)
-            return None
-        return room if room is not None and room.key == client.key else None
+        room = self._rooms.get(session)
+        return None if room is None or room.is_over or room.key != client.key else room
 
     async def of_client(self, client: Client) -> Room:
         """The room for the requests of a client that has no sessions.
@@ -124,33 +162,28 @@ class Rooms:
         Raises:
             As `begin`.
         """
-        await self._sweep()
         key = client.key
-        while (room := self._of_clients.get(key)) is None or room.connection.closed:
+        while (room := self._rooms.get(key)) is None or room.is_over:
             opening = self._opening.get(key)
             if opening is not None:  # another request was faster
                 await opening.wait()
                 continue
             opening = self._opening[key] = Event()
             try:
-                self._of_clients[key] = await self._made(client, "")
+                await self._made(key, client, "")
             finally:
                 del self._opening[key]
                 opening.set()
         return room
 
-    async def end(self, session: str) -> None:
-        """A session is over."""
-        await self._close(self._of_sessions.pop(session, None))
-
     async def aclose(self) -> None:
         """All are over."""
-        for rooms in (self._of_sessions, self._of_clients):
-            while rooms:
-                await self._close(rooms.popitem()[1])
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await listener.aclose()
+        for room in self:
+            await room.end()
+        async with self._lock:
+            if self._listens:
+                self._listens = False
+                await self._sessions.__aexit__(None, None, None)
 
     async def listen(self) -> None:
         """Have the host take clients.
@@ -158,50 +191,45 @@ class Rooms:
         Raises:
             Unavailable: it is not open.
         """
-        if self._listener is None:
-            self._listener = await self._host.listen(f"memory:capnet.mcp-{next(_numbers)}")
+        async with self._lock:
+            if not self._listens:
+                await self._sessions.__aenter__()  # until it is closed
+                self._listens = True
 
-    async def _made(self, client: Client, name: str) -> Room:
-        await self._sweep()
+    async def _made(self, key: Hashable, client: Client, name: str) -> None:
         await self.listen()
-        assert self._listener is not None
-        auth: Any = None if client.token is None else {"token": client.token}
-        connection = await connect(self._listener.url, name=name, auth=auth, attestation=client.attestation)
+        opening = _Opening()
+        spawn_detached(partial(self._live, key, client, name, opening))
         try:
-            principal = cast("str | None", (await connection.runtime().identity())["principal"])
-            key: Hashable = client.key if principal is None else (principal,)
-            share = self._shares.setdefault(key, Share())
-            if share.sessions >= self.bounds.max_sessions:
-                raise ResourceExhausted(f"there are {share.sessions} sessions already", reason="max_sessions")
-            share.sessions += 1
-        except BaseException:
-            with CancelScope(shield=True), suppress(CapnetError):
-                await connection.aclose(grace=0)
+            await opening.settled.wait()
+        except BaseException:  # nobody would know that it is there
+            opening.scope.cancel()
             raise
-        return Room(connection, client.key, share)
+        try:
+            if opening.failure is not None:
+                raise opening.failure
+        finally:
+            opening.failure = None  # it would keep itself, by the frames it went through
 
-    async def _sweep(self) -> None:
-        """End what nobody has used for long, or what has ended by itself."""
-        now = clock()
-        if now < self._swept + 1.0:
-            return
-        self._swept = now
-        over = [one for one in self if one.connection.closed or (not one.open and one.used < now - IDLE)]
-        if not over:
-            return
-        for rooms in (self._of_sessions, self._of_clients):
-            for key in [key for key, room in rooms.items() if room in over]:
-                await self._close(cast("dict[Any, Room]", rooms).pop(key, None))
-
-    def __iter__(self) -> Iterator[Room]:
-        yield from self._of_sessions.values()
-        yield from self._of_clients.values()
-
-    async def _close(self, room: Room | None) -> None:
-        if room is None:
-            return
-        room.share.sessions -= 1
-        if not room.share.sessions:
-            self._shares = {key: share for key, share in self._shares.items() if share.sessions}
-        with suppress(Unavailable):
-            await room.connection.aclose(grace=0)
+    async def _live(self, key: Hashable, client: Client, name: str, opening: _Opening) -> None:
+        """The life of a room, which no request lasts as long as."""
+        auth = None if client.token is None else {"token": client.token}
+        room: Room | None = None
+        try:
+            with opening.scope:
+                async with self._sessions.open(client.attestation, name=name, auth=auth) as (connection, share):
+                    room = self._rooms[key] = Room(connection, client.key, share)
+                    opening.settled.set()
+                    await room.stay()
+        except CapnetError as error:
+            opening.failure = error
+        except Exception:
+            _log.exception("what a client has could not be kept")
+        finally:
+            if room is None and opening.failure is None:
+                opening.failure = Unavailable("the host could not be reached")
+            opening.settled.set()
+            if room is not None:
+                if self._rooms.get(key) is room:
+                    del self._rooms[key]
+                room.gone()
