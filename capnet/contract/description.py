@@ -221,7 +221,7 @@ def _described_method(method: MethodSpec, room: _Room) -> MethodDescription:
     defaults = signature_of(method.stub).parameters
     parameters: dict[str, ParameterDescription] = {}
     for name, taken in method.parameters.items():
-        said = room.text(about.get(name, ""))
+        said = room.text(about.get(name, taken.doc))
         default, told = room.default(defaults[name].default)
         shape, required, keyword_only = taken.annotation.shape, taken.required, taken.keyword_only
         parameters[name] = ParameterDescription(name, shape, required, said, default, told, keyword_only)

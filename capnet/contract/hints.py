@@ -9,7 +9,7 @@ from typing_extensions import Format, ReadOnly, get_annotations
 from capnet.contract.generics import bindings_of, substitute
 from capnet.errors import ContractError
 
-__all__ = ["meant_by", "member_hints", "resolved_hints", "stands_for"]
+__all__ = ["meant_by", "member_hints", "resolved_hints", "stands_for", "words_in"]
 
 WRAPPERS: Final = frozenset({Annotated, Required, NotRequired, ReadOnly})
 
@@ -72,3 +72,12 @@ def meant_by(hint: Any) -> Any:
     while (meant := stands_for(hint)) is not hint:
         hint = meant
     return hint
+
+
+def words_in(hint: Any) -> str:
+    """What `Annotated` says of a type for people: a text, or what has one as its `documentation` or `description`."""
+    for note in getattr(hint, "__metadata__", ()):
+        for said in (note, getattr(note, "documentation", None), getattr(note, "description", None)):
+            if isinstance(said, str):
+                return said
+    return ""

@@ -30,7 +30,7 @@ from capnet.contract.capability import (
 )
 from capnet.contract.conversion import MISSING, Conversion
 from capnet.contract.generics import Bindings, bindings_of, substitute
-from capnet.contract.hints import resolved_hints
+from capnet.contract.hints import resolved_hints, words_in
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position, position_of
 from capnet.contract.shape import differences
@@ -56,12 +56,14 @@ class ParameterSpec:
         annotation: what it may hold; `annotation.item` is set when it is a stream.
         required: it has no default.
         keyword_only: it stands behind `*`.
+        doc: what its annotation says of it in words.
     """
 
     name: str
     annotation: Annotation
     required: bool
     keyword_only: bool
+    doc: str = ""
 
 
 class MethodSpec:
@@ -377,4 +379,5 @@ def _parameter(where: str, parameter: inspect.Parameter, hint: Any) -> Parameter
         read_annotation(hint, f"{where}: parameter '{parameter.name}'"),
         required=parameter.default is inspect.Parameter.empty,
         keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+        doc=words_in(hint),
     )

@@ -6,8 +6,9 @@ import enum
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from capnet.contract import Cap, ContractDescription, Stream, call, callable_spec, contract_spec, options, stream
@@ -142,6 +143,37 @@ def test_it_travels_whole(contract: type[Cap]) -> None:
         "methods": {"go": ["call", {}, "none", 1]},
         "words": {},
     }
+
+
+@dataclass(frozen=True)
+class Doc:
+    documentation: str
+
+
+class Said(Cap, name="described.Said"):
+    @call
+    async def go(
+        self,
+        text: Annotated[int, 5, "how far"],
+        documented: Annotated[int, msgspec.Meta(ge=1, description="how often")],
+        doc: Annotated[int, Doc("how fast")],
+        none: Annotated[int, 5],
+        docstring: Annotated[int, "one thing"] = 1,
+    ) -> None:
+        """Go.
+
+        Args:
+            docstring: another
+        """
+        ...
+
+
+def test_annotations_may_have_words() -> None:
+    """What the docstring says goes before them."""
+    told = {name: one.doc for name, one in ContractDescription.of(Said).methods["go"].parameters.items()}
+    assert told == {
+        "text": "how far", "documented": "how often", "doc": "how fast", "none": "", "docstring": "another",
+    }  # fmt: skip
 
 
 def test_a_function_has_one() -> None:
