@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from time import monotonic as clock
 from typing import Any, Final, cast
 
 from capnet import Internal, InvalidArgument, MethodDescription, NotFound, Untyped
@@ -22,22 +24,37 @@ class Handles:
     Args:
         most: what it holds.
         function: makes a function that calls a method of the client's, where the client can be called.
+        unused: seconds that a handle is good for without being used.
     """
 
-    def __init__(self, most: int = MAX_HANDLES, function: Callable[[str], Any] | None = None) -> None:
+    def __init__(
+        self,
+        most: int = MAX_HANDLES,
+        function: Callable[[str], Any] | None = None,
+        *,
+        unused: float = math.inf,
+    ) -> None:
         self._most = most
+        self._unused = unused
         self.function = function
-        self._held: OrderedDict[str, Any] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Any, float]] = OrderedDict()
+        """Things, and when they were used; that one is the last which was used last."""
 
     def add(self, thing: Any) -> str:
         """A handle for a capability or a stream."""
         handle = "cap_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-        self._held[handle] = thing
+        self._held[handle] = thing, clock()
         return handle
 
     def surplus(self) -> Sequence[Any]:
-        """What is too much; it is to be closed."""
-        return [self._held.popitem(last=False)[1] for _ in range(len(self._held) - self._most)]
+        """What is too much, or was not used for too long; it is to be closed."""
+        found: list[Any] = []
+        while self._held:
+            handle = next(iter(self._held))
+            if len(self._held) <= self._most and self._good(handle):
+                break
+            found.append(self._held.pop(handle)[0])
+        return found
 
     def get(self, handle: object) -> Any:
         """What a handle stands for.
@@ -45,16 +62,20 @@ class Handles:
         Raises:
             NotFound: nothing, in this session or any more.
         """
-        if not isinstance(handle, str) or handle not in self._held:
+        if not isinstance(handle, str) or not self._good(handle):
             raise NotFound("this is no handle that was given here, or it has not been used for long", reason="handle")
-        self._held.move_to_end(handle)
-        return self._held[handle]
+        thing, _ = self._held.pop(handle)
+        self._held[handle] = thing, clock()
+        return thing
 
     def take(self, handle: object) -> Any:
         """The same, and the handle stands for nothing any more."""
         thing = self.get(handle)
         del self._held[cast("str", handle)]
         return thing
+
+    def _good(self, handle: str) -> bool:
+        return handle in self._held and clock() <= self._held[handle][1] + self._unused
 
     def json(self, value: Any) -> Any:
         """What a peer has given, as JSON has it: bytes are base64, and capabilities and streams are handles."""

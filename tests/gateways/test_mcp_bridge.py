@@ -44,9 +44,9 @@ class MemOdd(Odd):
 class Client:
     """One who speaks MCP."""
 
-    def __init__(self, connection: Connection, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, connection: Connection, tasks: anyio.abc.TaskGroup, **options: Any) -> None:
         self._send, self._lines = anyio.create_memory_object_stream[str](1000)
-        self.bridge = Bridge(connection, Session("office", "1"), self._send.send, tasks)
+        self.bridge = Bridge(connection, Session("office", "1", **options), self._send.send, tasks)
         self.notices: list[dict[str, Any]] = []
         self._last = 0
 
@@ -90,13 +90,15 @@ class Client:
 
 
 @asynccontextmanager
-async def client(host: Host, url: str = "memory:mcp") -> AsyncGenerator[Client]:
+async def client(host: Host, url: str = "memory:mcp", auth: Any = None, **options: Any) -> AsyncGenerator[Client]:
     await host.listen(url)
-    async with connect(url) as connection, anyio.create_task_group() as tasks:
-        one = Client(connection, tasks)
-        yield one
-        tasks.cancel_scope.cancel()
-        one.close()
+    async with connect(url, auth=auth) as connection, anyio.create_task_group() as tasks:
+        one = Client(connection, tasks, **options)
+        try:
+            yield one
+            tasks.cancel_scope.cancel()
+        finally:
+            one.close()
 
 
 def office() -> Host:

@@ -15,7 +15,7 @@ VERSION = "io.modelcontextprotocol/protocolVersion"
 NEW: dict[str, Any] = {"_meta": {VERSION: "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}
 
 
-def session(**bounds: int) -> Session:
+def session(**bounds: Any) -> Session:
     return Session("office", "1", **bounds)
 
 

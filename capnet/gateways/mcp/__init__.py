@@ -2,7 +2,7 @@
 
 session.py   the protocol, without input and output: lines in, what is to be done out
 tools.py     methods as tools: names, schemas, which are shown
-held.py      what a client has between its requests
+held.py      what a client has between its requests; `news.py`: that there are other tools
 bridge.py    one session in front of one connection
 stdio.py     lines on standard input and output
 http.py      requests by HTTP: who may come; `headers.py`: what they say beside the message

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
-from capnet import Connection, InvalidArgument, NotFound, PermissionDenied
+from capnet import Connection, InvalidArgument, NotFound, PermissionDenied, on_broken
 from capnet.gateways.schemas import from_schema
 from capnet.gateways.values import Handles
 from capnet.toolbox import Toolbox, ToolDescription, paged
 
+from .news import Box, News
 from .tools import is_name, output_schema
 
 __all__ = ["Boxes", "taken"]
@@ -27,28 +29,47 @@ class Boxes:
 
     Args:
         connection: of this client alone.
+        news: hears of changes.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, news: News) -> None:
         self._connection = connection
-        self._boxes: dict[str, Toolbox] = {}
+        self._news = news
+        self._boxes: dict[Box, Toolbox] = {}
 
-    async def serve(self, names: frozenset[str]) -> None:
-        """These names are toolboxes now."""
-        self._boxes = {name: box for name, box in self._boxes.items() if name in names}
-        for name in sorted(names - self._boxes.keys()):
+    async def serve(self, served: frozenset[Box]) -> None:
+        """These are toolboxes now."""
+        for one in self._boxes.keys() - served:
+            self._gone(one, self._boxes[one])
+        for one in sorted(served - self._boxes.keys()):
             with suppress(NotFound, PermissionDenied):  # it went meanwhile
-                self._boxes[name] = await self._connection.bootstrap(Toolbox, name=name)
+                box = await self._connection.bootstrap(Toolbox, name=one[0])
+                if one not in self._boxes:  # another request was faster
+                    self._boxes[one] = box
+                    self._news.add(one, box.changes)
+                    on_broken(box, partial(self._gone, one, box))
 
-    async def data(self) -> list[dict[str, Any]]:
-        """All their tools, as `tools/list` has them."""
-        found: dict[str, dict[str, Any]] = {}
+    def _gone(self, one: Box, box: Toolbox, _: object = None) -> None:
+        if self._boxes.get(one) is box:
+            del self._boxes[one]
+            self._news.discard(one)
+
+    async def names(self) -> dict[str, Toolbox]:
+        """All their tools by name, and where each is."""
+        found: dict[str, Toolbox] = {}
         for box in tuple(self._boxes.values()):
             async for one in paged(box.discover):
-                if one.name not in found and is_name(one.name):
-                    with suppress(NotFound, PermissionDenied):
-                        found[one.name] = _data(await box.describe(one.name))
-        return list(found.values())
+                if is_name(one.name):
+                    found.setdefault(one.name, box)
+        return found
+
+    async def data(self) -> list[dict[str, Any]]:
+        """The same, as `tools/list` has them."""
+        found: list[dict[str, Any]] = []
+        for name, box in (await self.names()).items():
+            with suppress(NotFound, PermissionDenied):
+                found.append(_data(await box.describe(name)))
+        return found
 
     async def find(self, name: str) -> tuple[Toolbox, ToolDescription] | None:
         """The tool of that name, and where it is.

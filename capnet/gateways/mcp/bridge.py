@@ -12,13 +12,14 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 from anyio.abc import TaskGroup
 
 from capnet import (
     CapnetError,
     Connection,
     ContractDescription,
+    DeadlineExceeded,
     NotFound,
     PermissionDenied,
     Unavailable,
@@ -29,9 +30,9 @@ from capnet import (
 from capnet.gateways.collecting import collected, text_of
 from capnet.gateways.values import arguments_of
 
-from .held import Held
+from .held import Held, Served
 from .session import Action, Call, Cancel, List, Request, Send, Session
-from .tools import NEXT, Tool, tools_of
+from .tools import NEXT, Tool, hidden, spelled, tools_of
 
 if TYPE_CHECKING:
     from capnet.toolbox import Outcome, Toolbox, ToolDescription
@@ -123,9 +124,15 @@ class Bridge:
         told = [tool.data() for tool in tools.values()]
         if self._held.boxes is not None:
             told += [one for one in await self._held.boxes.data() if one["name"] not in tools]
-        return self._session.listed(request, told + _NEXT)
+        told.append(_NEXT)
+        if self._session.names == "underscore":
+            names = {meant: name for name, meant in spelled([one["name"] for one in told]).items()}
+            told = [{**one, "name": names[one["name"]]} for one in told]
+        return self._session.listed(request, told)
 
     async def _call(self, action: Call) -> Sequence[Send]:
+        if self._session.names == "underscore":
+            action = replace(action, tool=await self._meant(action.tool))
         if action.tool == NEXT:
             if set(action.arguments) != {"cap"}:
                 return self._session.unknown(action.request, f"{NEXT} takes a handle, cap")
@@ -138,17 +145,35 @@ class Bridge:
         if tool is None:
             found = None if self._held.boxes is None else await self._held.boxes.find(action.tool)
             if found is None:
-                return self._session.unknown(action.request, f"there is no tool {action.tool[:100]!r}")
+                return self._session.unknown(action.request, self._why(action.tool))
             return await self._use(action, *found)
         given = dict(action.arguments)
         target = await self._target(tool, given)
         arguments = arguments_of(tool.method, given, self._handles)
         if tool.method.kind == "stream":
             return await self._collected(action.request, target.stream(tool.method.name, **arguments))
-        result = await target.call(tool.method.name, **arguments)
+        result: Any = None
+        with move_on_after(tool.method.timeout) as scope:
+            result = await target.call(tool.method.name, **arguments)
+        if scope.cancelled_caught:
+            raise DeadlineExceeded(f"{tool.name} has taken longer than {tool.method.timeout:g} s")
         if tool.streams:
             return await self._collected(action.request, result)
         return self._session.called(action.request, *_told({"result": await self._json(result)}))
+
+    async def _meant(self, name: str) -> str:
+        """The name of a tool that was written without dots; nothing has the empty one."""
+        known = {*await self._tools(), NEXT}
+        if self._held.boxes is not None:
+            known |= (await self._held.boxes.names()).keys()
+        return spelled(known).get(name, "")
+
+    def _why(self, name: str) -> str:
+        """Why there is no such tool."""
+        served, _, method = name.rpartition(".")
+        known = self._held.served.get(served)
+        why = None if known is None else hidden(known.contract, method)
+        return f"there is no tool {name[:100]!r}" + (f": {why}" if why else "")
 
     async def _use(self, action: Call, box: Toolbox, tool: ToolDescription) -> Sequence[Send]:
         """Call a tool of a toolbox."""
@@ -181,23 +206,23 @@ class Bridge:
 
     async def _tools(self) -> Mapping[str, Tool]:
         """All that can be called now, by name."""
-        served = cast("dict[str, dict[str, Any]]", await self._connection.runtime().describe())
-        known: dict[tuple[str, int], ContractDescription] = {}
-        await self._held.toolboxes([name for name, told in served.items() if told.get("contract") == BOX])
-        for name, told in sorted(served.items()):
+        there = cast("dict[str, dict[str, Any]]", await self._connection.runtime().describe())
+        known: dict[str, Served] = {}
+        boxes = ((name, told.get("generation", 0)) for name, told in there.items() if told.get("contract") == BOX)
+        await self._held.toolboxes(frozenset(boxes))
+        for name, told in sorted(there.items()):
             if told.get("contract") == BOX:
                 continue
-            key = (name, told.get("generation", 0))
-            contract = self._held.served.get(key)
-            if contract is None:
+            served = self._held.served.get(name)
+            if served is None or served.told != told:  # there is something else
                 with suppress(NotFound, PermissionDenied):  # it went meanwhile
-                    contract = await self._describe(name, told)
-            if contract is not None:
-                known[key] = contract
+                    known[name] = Served(told, await self._describe(name, told))
+            else:
+                known[name] = served
         self._held.served = known
         tools = {tool.name: tool for each in self._held.contracts.values() for tool in tools_of(each, None)}
-        for (name, _), contract in known.items():
-            for tool in tools_of(contract, name):
+        for name, one in known.items():
+            for tool in tools_of(one.contract, name):
                 same = tools.get(tool.name)  # of handles with a contract of that name
                 if same is not None and same.handle not in tool.method.parameters:
                     tool = replace(tool, handle=same.handle)
@@ -244,18 +269,16 @@ class Bridge:
         return self._session.called(action.request, text, told, failed=True)
 
 
-_NEXT: Final = [
-    {
-        "name": NEXT,
-        "description": "Read on in a stream: the next items, and another handle when there are still more.",
-        "inputSchema": {
-            "type": "object",
-            "properties": {"cap": {"type": "string", "format": "capnet-handle"}},
-            "required": ["cap"],
-            "additionalProperties": False,
-        },
-    }
-]
+_NEXT: Final[dict[str, Any]] = {
+    "name": NEXT,
+    "description": "Read on in a stream: the next items, and another handle when there are still more.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"cap": {"type": "string", "format": "capnet-handle"}},
+        "required": ["cap"],
+        "additionalProperties": False,
+    },
+}
 
 
 def _find(value: Any, found: list[Untyped]) -> None:

@@ -19,6 +19,7 @@ from .bridge import Bridge
 from .headers import within
 from .rooms import Room
 from .session import Session
+from .tools import Names
 
 __all__ = ["Exchange", "Reply"]
 
@@ -91,19 +92,22 @@ class Exchange:
     """One request, from its message to the end of its answer.
 
     Args:
-        info: name and version of the server.
+        server: name and version of the server, and how the names of tools are written.
         bounds: of the client.
         reply: what is sent back.
         events: the client takes events.
         stateless: it is of the newer protocol.
     """
 
-    def __init__(self, info: tuple[str, str], bounds: Bounds, reply: Reply, *, events: bool, stateless: bool) -> None:
+    def __init__(
+        self, server: tuple[str, str, Names], bounds: Bounds, reply: Reply, *, events: bool, stateless: bool
+    ) -> None:
         self.reply = reply
         self.stateless = stateless
         self._bounds = bounds
         self._events = events
-        self._session = Session(*info, max_message=bounds.max_message)
+        name, version, names = server
+        self._session = Session(name, version, max_message=bounds.max_message, names=names)
         self._sending = Lock()
         self._done = Event()
 

@@ -2,73 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from anyio import Event, Lock, sleep
+from capnet import Connection, ContractDescription
+from capnet.gateways.values import MAX_HANDLES, Handles
 
-from capnet import Connection, ContractDescription, PermissionDenied, ResourceExhausted, Unimplemented
-from capnet.gateways.tasks import tasks_of_block
-from capnet.gateways.values import Handles
+from .news import Box, News
 
 if TYPE_CHECKING:
     from .boxes import Boxes
 
-__all__ = ["Held", "News"]
+__all__ = ["Held", "Served"]
 
-SETTLES: Final = 0.05
-"""Seconds in which changes that follow each other are one."""
+UNUSED: Final = 15 * 60.0
+"""Seconds that a handle is good for without being used."""
 
 
-class News:
-    """Tells that there may be other tools, to any number of those who want to know.
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is known of a name.
 
-    Args:
-        connection: to the host, which is asked once for all of them.
+    Attributes:
+        told: what the host tells of it in few words; when it tells something else there is something else.
+        contract: of what is served.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._leading = Lock()
-        self._led = False
-        self._number = 0
-        self._changed = Event()
-
-    def tell(self) -> None:
-        """There are other tools now."""
-        self._number += 1
-        self._changed.set()
-        self._changed = Event()
-
-    async def follow(self, told: Callable[[], Awaitable[None]]) -> None:
-        """Call `told` each time, until that is cancelled.
-
-        Raises:
-            Unavailable: the connection has ended.
-        """
-        async with tasks_of_block() as tasks:
-            tasks.start_soon(self._lead)
-            seen = self._number
-            while True:
-                if seen == self._number:
-                    await self._changed.wait()
-                seen = self._number
-                await told()
-
-    async def _lead(self) -> None:
-        """One of all who follow asks the host, and when that one goes another does."""
-        async with self._leading:
-            with suppress(PermissionDenied, ResourceExhausted, Unimplemented):  # then nobody tells us
-                runtime = self._connection.runtime()
-                async with aclosing(runtime.changes()) as changes:
-                    if self._led:  # something may have changed since the last one went
-                        await runtime.ping()
-                        self.tell()
-                    self._led = True
-                    async for _ in changes:
-                        await sleep(SETTLES)
-                        self.tell()
+    told: Mapping[str, Any]
+    contract: ContractDescription
 
 
 class Held:
@@ -76,27 +38,28 @@ class Held:
 
     Args:
         connection: of this client alone.
+        most: handles that it has at a time.
 
     Attributes:
         handles: of what it was given.
-        served: what is known of what is served, by name and generation.
+        served: what is known of what is served, by name.
         contracts: those of handles, by name; their methods are tools.
         boxes: toolboxes that are served; None when there never was one.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, most: int = MAX_HANDLES) -> None:
         self.connection = connection
-        self.handles = Handles()
-        self.served: dict[tuple[str, int], ContractDescription] = {}
+        self.handles = Handles(most, unused=UNUSED)
+        self.served: dict[str, Served] = {}
         self.contracts: dict[str, ContractDescription] = {}
         self.boxes: Boxes | None = None
         self.news = News(connection)
 
-    async def toolboxes(self, names: Collection[str]) -> None:
-        """These names are toolboxes; what there is about them is loaded with the first."""
-        if self.boxes is None and names:
+    async def toolboxes(self, served: frozenset[Box]) -> None:
+        """These are toolboxes; what there is about them is loaded with the first."""
+        if self.boxes is None and served:
             from .boxes import Boxes
 
-            self.boxes = Boxes(self.connection)
+            self.boxes = Boxes(self.connection, self.news)
         if self.boxes is not None:
-            await self.boxes.serve(frozenset(names))
+            await self.boxes.serve(served)

@@ -32,6 +32,7 @@ from capnet_transports.web import (
 from .exchange import Exchange, Reply
 from .headers import Mismatch, check_headers, is_stateless, within
 from .rooms import Client, Room, Rooms
+from .tools import Names
 
 __all__ = ["McpApp", "mcp_app"]
 
@@ -56,6 +57,7 @@ def mcp_app(
     headers: Collection[str] = (),
     name: str = "capnet",
     version: str = "",
+    names: Names = "dotted",
     bounds: Bounds | None = None,
 ) -> McpApp:
     """An ASGI application that offers what a host serves to clients of MCP.
@@ -75,6 +77,8 @@ def mcp_app(
         headers: names of those that the attestation shall have.
         name: of the server, as clients show it.
         version: of the server.
+        names: `underscore` writes the names of tools as `chat_Lobby_open` and with 64 letters at most, for hosts of
+            models that take no others.
         bounds: of each session, and of all of one principal.
 
     Raises:
@@ -87,6 +91,8 @@ def mcp_app(
             reason="token_needed",
             hint="token=secrets.token_urlsafe(), or token=None to let anybody in, for the policy to tell apart",
         )
+    if names not in ("dotted", "underscore"):
+        raise InvalidArgument(f"{subject}: names is 'dotted' or 'underscore', not {names!r}"[:300])
     return McpApp(
         Rooms(host, bounds or Bounds()),
         host,
@@ -95,7 +101,7 @@ def mcp_app(
         hosts=LOOPBACK if hosts is None else host_names(hosts, subject),
         path=path,
         headers=header_names(headers, subject),
-        info=(name, version),
+        server=(name, version, names),
     )
 
 
@@ -112,7 +118,7 @@ class McpApp:
         hosts: frozenset[str],
         path: str | None,
         headers: frozenset[str],
-        info: tuple[str, str],
+        server: tuple[str, str, Names],
     ) -> None:
         self.rooms = rooms
         self._host = host
@@ -121,7 +127,7 @@ class McpApp:
         self._hosts = hosts
         self._path = path
         self._headers = headers
-        self._info = info
+        self._server = server
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """One request, or the life of the server: as ASGI has it."""
@@ -207,7 +213,7 @@ class McpApp:
         if told.get("method") == "subscriptions/listen" and EVENTS not in accepted:
             await reply.words(406, f"news are {EVENTS}\n")
             return
-        exchange = Exchange(self._info, self.rooms.bounds, reply, events=EVENTS in accepted, stateless=stateless)
+        exchange = Exchange(self._server, self.rooms.bounds, reply, events=EVENTS in accepted, stateless=stateless)
         await self._exchange(exchange, client, headers, told, receive)
 
     async def _exchange(
@@ -239,7 +245,7 @@ class McpApp:
         elif room.followed:
             await reply.words(409, "the news of this session are read already\n")
         else:
-            await Exchange(self._info, self.rooms.bounds, reply, events=True, stateless=False).news(room, receive)
+            await Exchange(self._server, self.rooms.bounds, reply, events=True, stateless=False).news(room, receive)
 
     def _judge(self, scope: _Scope, lines: Mapping[str, list[str]]) -> tuple[int, str]:
         """The status by which a client is turned away before its message is read, and why; 0 for one that may come."""

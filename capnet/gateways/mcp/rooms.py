@@ -59,8 +59,8 @@ class Room:
         followed: somebody reads the news of this session already.
     """
 
-    def __init__(self, connection: Connection, key: Hashable, share: Share) -> None:
-        self.held = Held(connection)
+    def __init__(self, connection: Connection, key: Hashable, share: Share, bounds: Bounds) -> None:
+        self.held = Held(connection, bounds.max_handles)
         self.key = key
         self.share = share
         self.running: dict[tuple[type, str | int], CancelScope] = {}
@@ -218,7 +218,7 @@ class Rooms:
         try:
             with opening.scope:
                 async with self._sessions.open(client.attestation, name=name, auth=auth) as (connection, share):
-                    room = self._rooms[key] = Room(connection, client.key, share)
+                    room = self._rooms[key] = Room(connection, client.key, share, self.bounds)
                     opening.settled.set()
                     await room.stay()
         except CapnetError as error:

@@ -16,6 +16,8 @@ from capnet.gateways.jsonrpc.failures import INTERNAL, INVALID, METHOD, PARAMS, 
 from capnet.gateways.jsonrpc.texts import message_text
 from capnet.gateways.reading import Unreadable, read
 
+from .tools import Names
+
 __all__ = ["Action", "Call", "Cancel", "List", "Request", "Send", "Session"]
 
 HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -96,12 +98,21 @@ class Session:
         max_message: bytes of the longest message that is taken.
         max_calls: requests that are worked on at a time.
         page: tools in one answer to `tools/list`.
+        names: `underscore` writes the names of tools without dots, and with 64 letters at most.
     """
 
     def __init__(
-        self, name: str, version: str, *, max_message: int = 4 * 1024 * 1024, max_calls: int = 64, page: int = 100
+        self,
+        name: str,
+        version: str,
+        *,
+        max_message: int = 4 * 1024 * 1024,
+        max_calls: int = 64,
+        page: int = 100,
+        names: Names = "dotted",
     ) -> None:
         self.max_message = max_message
+        self.names: Final = names
         self._bounds = Bounds(max_message=max_message)
         self._info = {"name": name, "version": version}
         self._max_calls = max_calls

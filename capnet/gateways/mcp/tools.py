@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from hashlib import sha256
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from capnet import ContractDescription, MethodDescription
 
-__all__ = ["NEXT", "Tool", "is_name", "output_schema", "tools_of"]
+__all__ = ["NEXT", "Names", "Tool", "hidden", "is_name", "output_schema", "spelled", "tools_of"]
+
+Names: TypeAlias = Literal["dotted", "underscore"]
+"""How the names of tools are written: as they are, or for hosts of models that take neither dots nor long names."""
 
 NEXT: Final = "capnet.next"
 """The tool that reads on in a stream."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHORT: Final = 64
+"""Letters of a name without dots."""
 _ANSWERS: Final = [{"required": ["result"]}, {"required": ["code"]}]
 """What is in an answer: a result, or an error. Clients hold both to the schema."""
 _HANDLE: Final = {"type": "string", "format": "capnet-handle"}
@@ -74,7 +80,7 @@ def output_schema(result: dict[str, Any], *, streams: bool = False, pages: bool 
         top["$defs"] = {name: _with_handles(one) for name, one in top["$defs"].items()}
     properties: dict[str, Any] = {"result": _with_handles(result)}
     if streams:
-        rest = {**_HANDLE, "description": f"There are more: {NEXT} gives them."}
+        rest = {**_HANDLE, "description": "There are more: the tool that reads on in a stream gives them."}
         items = _with_handles(result.get("items", result))
         properties = {"result": {"type": "array", "items": items}, "next": rest}
     elif pages:
@@ -85,6 +91,34 @@ def output_schema(result: dict[str, Any], *, streams: bool = False, pages: bool 
 def is_name(name: str) -> bool:
     """Whether a tool may have a name."""
     return _NAME.fullmatch(name) is not None
+
+
+def spelled(names: Collection[str]) -> dict[str, str]:
+    """Names with underscores in place of dots, and what each stands for.
+
+    Where several would be the same, or one is too long, each has a mark that is made of what it stands for: none is
+    ever that of another tool.
+    """
+    known: dict[str, list[str]] = {}
+    for name in names:
+        known.setdefault(name.replace(".", "_"), []).append(name)
+    told: dict[str, str] = {}
+    for short, meant in known.items():
+        if len(meant) == 1 and len(short) <= _SHORT:
+            told[short] = meant[0]
+        else:
+            for name in meant:
+                mark = sha256(name.encode()).hexdigest()[:8]
+                fits = len(short) + 1 + len(mark) <= _SHORT
+                told[f"{short}_{mark}" if fits else f"{short[:16]}_{mark}_{short[-38:]}"] = name
+    return told
+
+
+def hidden(contract: ContractDescription, method: str) -> str | None:
+    """Why a method is no tool; None when there is none, or it is one."""
+    if method not in contract.methods or any(tool.method.name == method for tool in tools_of(contract, "_")):
+        return None
+    return "it needs a function or a sink, or has a name that no tool may have"
 
 
 def tools_of(contract: ContractDescription, target: str | None) -> Iterator[Tool]:
@@ -127,5 +161,9 @@ def _with_handles(schema: Any) -> Any:
         return schema
     told = cast("dict[str, Any]", schema)
     if told.get("x-capnet") == {"stream": True}:
-        return {**_HANDLE, "x-capnet": {"stream": True}, "description": f"{NEXT} gives what is in it."}
+        return {
+            **_HANDLE,
+            "x-capnet": {"stream": True},
+            "description": "The tool that reads on in a stream gives what is in it.",
+        }
     return {key: value if key in ("enum", "default") else _with_handles(value) for key, value in told.items()}
