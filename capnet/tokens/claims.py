@@ -140,6 +140,8 @@ def _restriction(data: Mapping[str, Any]) -> Restriction:
     kinds = {"methods": list, "rate": str, "uses": int, "uses_left": int, "until": str}
     if not all(type(value) is kinds.get(name) for name, value in told.items()):
         raise InvalidArgument("this is no restriction")
+    if told.get("uses", 1) < 1 or told.get("uses_left", 0) < 0:
+        raise InvalidArgument("uses are a whole number from 1, and those that are left one from 0")
     if "rate" in told:
         Bucket(told["rate"])
     if "methods" in told:

@@ -143,7 +143,7 @@ def verify(token: str, *, keys: Collection[str], audience: str, now: datetime | 
         raise refused("token_invalid", "this is no token that is trusted here") from error
     if audience not in held.audience:
         raise refused("token_audience", "this token is for another host")
-    if held.until is None or (now or datetime.now(UTC)) > held.until + timedelta(seconds=SKEW):
+    if held.until is None or (now or datetime.now(UTC)) - timedelta(seconds=SKEW) > held.until:
         raise refused("token_expired", "the time of this token is over")
     return Delegation(
         principal=said[0].get("sub"),
@@ -163,7 +163,8 @@ def identity_of(introduction: Introduction, *, keys: Collection[str], audience: 
             return identity_of(introduction, keys=[TRUSTED], audience="chat.example")
 
     The peer has the grants of the token, asked for or not. A token that is not good is a no, with the reason that
-    `verify` gives; so is none at all (`token_missing`).
+    `verify` gives; so is none at all (`token_missing`), and one that is about some names only (`token_names`): what it
+    says of them is not what a peer is, and would be held by nobody. See `restricted` for these.
 
     Args:
         introduction: the peer's.
@@ -175,6 +176,8 @@ def identity_of(introduction: Introduction, *, keys: Collection[str], audience: 
         shown = verify(introduction.token, keys=keys, audience=audience)
     except Unauthenticated as error:
         return Denied(error.reason or "token_invalid")
+    if shown.names is not None:
+        return Denied("token_names")
     return Identity(principal=shown.principal, grants=shown.grants)
 
 
@@ -188,7 +191,7 @@ def restricted(capability: C, restrictions: Iterable[Restriction]) -> C:
         as_data(one)
         rules = {name: getattr(one, name) for name in ("methods", "rate", "until") if getattr(one, name) is not None}
         if one.uses is not None or one.uses_left is not None:
-            rules["uses"] = one.uses if one.uses_left is None else one.uses_left
+            rules["uses"] = min(uses for uses in (one.uses, one.uses_left) if uses is not None)
         if rules:
             capability = restrict(capability, **rules)
     return capability

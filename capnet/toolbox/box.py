@@ -34,7 +34,7 @@ from .approval import Approve, ToolRequest, approved
 from .audit import Redact, ToolCalled, shown
 from .contract import Outcome, Page, Progress, Step, Toolbox, ToolDescription, ToolFilter, ToolSummary
 from .life import Life
-from .rules import Asked, Rates, Rule, check_grants, fits, lacking, matches, rule_for
+from .rules import PLAIN, Asked, Rates, Rule, check_grants, fits, lacking, matches, rule_for
 from .served import sources_of
 from .source import Extras, Offered, Source
 
@@ -222,7 +222,7 @@ class ToolboxServer(Toolbox):
     # --- one call ---
 
     async def _call(self, tool: str, arguments: Mapping[str, Any], extras: Extras, asked: Asked) -> Outcome:
-        began, call = perf_counter(), _Called(tool)
+        began, call = perf_counter(), _Called(tool, rule_for(tool, PLAIN, self._rules))
         error: BaseException | None = None
         try:
             return await self._called(call, dict(arguments), extras, asked)
@@ -290,12 +290,14 @@ class ToolboxServer(Toolbox):
 
     async def _find(self, name: str, asked: Asked) -> Offered:
         await self._opened()
+        why = ""
         if self._has(name):
             for source in self._sources:
                 offered = await source.one(asked, name)
-                if offered is not None:
+                if isinstance(offered, Offered):
                     return offered
-        raise NotFound(f"there is no tool {name!r}"[:300], reason="tool", retry="never")
+                why = why or offered or ""
+        raise NotFound(f"there is no tool {name!r}"[:300] + (why and f": {why}"), reason="tool", retry="never")
 
     def _has(self, name: str) -> bool:
         return self._only is None or matches(name, self._only)
@@ -332,9 +334,9 @@ class _Called:
 
     __slots__ = ("approved", "began", "rule", "tool")
 
-    def __init__(self, tool: str) -> None:
+    def __init__(self, tool: str, rule: Rule) -> None:
         self.tool = tool
-        self.rule = Rule()
+        self.rule = rule  # though nobody may ever find the tool
         self.approved = False
         self.began = perf_counter()
 

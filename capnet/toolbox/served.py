@@ -137,7 +137,7 @@ class PeerSource:
         """See `Source`."""
         return await _all(self._reached)
 
-    async def one(self, asked: Asked, name: str) -> Offered | None:
+    async def one(self, asked: Asked, name: str) -> Offered | str | None:
         """See `Source`."""
         return await _one(self._reached, name)
 
@@ -183,7 +183,7 @@ class HostSource:
         """See `Source`."""
         return await _all(await self._reached(asked))
 
-    async def one(self, asked: Asked, name: str) -> Offered | None:
+    async def one(self, asked: Asked, name: str) -> Offered | str | None:
         """See `Source`."""
         return await _one(await self._reached(asked), name)
 
@@ -253,9 +253,9 @@ class FunctionSource(HostSource):
     async def all(self, asked: Asked) -> Collection[Offered]:
         """See `Source`."""
         offered = [await self.one(asked, name) for name in self._functions]
-        return [one for one in offered if one is not None]
+        return [one for one in offered if isinstance(one, Offered)]
 
-    async def one(self, asked: Asked, name: str) -> Offered | None:
+    async def one(self, asked: Asked, name: str) -> Offered | str | None:
         """See `Source`."""
         function = self._functions.get(name)
         known = None if function is None else await (await self._reached(asked)).find(name)
@@ -272,10 +272,12 @@ async def _all(reached: _Reached) -> Collection[Offered]:
     return offered
 
 
-async def _one(reached: _Reached, name: str) -> Offered | None:
+async def _one(reached: _Reached, name: str) -> Offered | str | None:
     served, _, method = name.rpartition(".")
     known = await reached.find(served) if served else None
-    return None if known is None else known.tool(name, method)
+    if known is None or method not in known.contract.methods:
+        return None
+    return known.tool(name, method) or "it needs a function or a sink, which no tool can be given"
 
 
 def sources_of(parts: Collection[object]) -> list[Source]:

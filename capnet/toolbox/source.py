@@ -73,8 +73,8 @@ class Source(Protocol):
         """Every tool that this caller may have."""
         ...
 
-    async def one(self, asked: Asked, name: str) -> Offered | None:
-        """The one of that name, or None."""
+    async def one(self, asked: Asked, name: str) -> Offered | str | None:
+        """The one of that name. None when there is none, or a text that says why what has the name is no tool."""
         ...
 
 

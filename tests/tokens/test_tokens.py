@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from capnet import (
     Unauthenticated,
     call,
     connect,
+    tokens,
 )
 from capnet.tokens import delegate, identity_of, issue, new_key, public_key, restricted, verify
 from capnet.tokens.chain import MAX_DEPTH
@@ -132,11 +133,84 @@ GOOD: dict[str, Any] = {"aud": [HOST], "exp": LATER}
         {**GOOD, "names": {"a": [{"methods": "read"}]}}, {**GOOD, "names": {"a": [{"uses": True}]}},
         {**GOOD, "names": {"a": [{"where": True}]}}, {**GOOD, "names": {"a": [{"rate": "often"}]}},
         {**GOOD, "names": {"a": [{"until": "2999-01-01"}]}}, {**GOOD, "only": "mondays"},
+        {**GOOD, "names": {"a": [{"uses": 0}]}}, {**GOOD, "names": {"a": [{"uses_left": -1}]}},
+        {**GOOD, "names": {"a": [{"only": "mondays"}]}}, {**GOOD, "exp": "9999-12-31T23:59:60+00:00"},
     ],
 )  # fmt: skip
 def test_links_that_make_no_sense(link: Any) -> None:
     assert reason_of(signed(link)) == "token_invalid"
     assert verify(signed(GOOD), keys=KEYS, audience=HOST).grants == frozenset()
+
+
+def test_the_last_moment_there_is() -> None:
+    for until in (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=timezone(timedelta(hours=-23)))):
+        assert verify(delegate(token(until=until, to=public_key(ANN)), ANN), keys=KEYS, audience=HOST).depth == 2
+    assert reason_of(signed({**GOOD, "exp": "0001-01-01T00:00:00+23:59"})) == "token_expired"
+
+
+def linked(first: str, key: Any, link: Any) -> str:
+    """A token with one more link that says anything, signed by a key."""
+    message = f"{first}.{base64.urlsafe_b64encode(json.dumps(link).encode()).decode().rstrip('=')}"
+    return f"{message}.{base64.urlsafe_b64encode(key.sign(message.encode())).decode().rstrip('=')}"
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "more grants": {"grants": ["read", "all"]},
+    "more time": {"exp": LATER},
+    "other hosts": {"aud": [HOST, "other.example"]},
+    "other names": {"names": {"a": [], "b": []}},
+    "fewer restrictions": {"names": {"a": []}},
+    "wider restrictions": {"names": {"a": [{"methods": ["read", "write"]}, {"rate": "999/s"}]}},
+    "all of it": {"grants": ["read", "all"], "exp": LATER, "aud": [HOST, "other.example"], "names": {"a": [], "b": []}},
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize("behind", [0, 1, MAX_DEPTH - 2])
+def test_no_link_widens_what_those_before_it_say(what: str, behind: int) -> None:
+    """Wherever in the chain it stands, and though whoever signs it may."""
+    first = token(names={"a": READ}, grants=["read"], to=public_key(ANN))
+    for _ in range(behind):
+        first = delegate(first, ANN, to=public_key(ANN))
+    before = verify(first, keys=KEYS, audience=HOST)
+    after = verify(linked(first, ANN, FORGED[what]), keys=KEYS, audience=HOST)
+    assert after.grants <= before.grants and after.audience <= before.audience and after.until <= before.until
+    assert before.names is not None and after.names is not None and set(after.names) <= set(before.names)
+    assert after.names["a"][: len(before.names["a"])] == before.names["a"]
+    assert reason_of(linked(first, ANN, FORGED[what]), audience="other.example") == "token_audience"
+    late = before.until + timedelta(seconds=61)
+    assert reason_of(linked(first, ANN, FORGED[what]), now=late) == "token_expired"
+    assert verify(first, keys=KEYS, audience=HOST, now=late - timedelta(seconds=2)) == before  # by the clock of another
+
+
+@pytest.mark.parametrize("links", [9, 100, 1000, 100_000])
+def test_a_chain_that_is_too_long_costs_nothing(links: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signature of it is looked at."""
+
+    def look(*_: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(tokens, "_is_signed", look)
+    assert reason_of("capnet1" + ".AA.AA" * links) in ("token_depth", "token_invalid")
+
+
+def test_a_chain_that_was_cut_or_signed_by_others() -> None:
+    first = token(to=public_key(ANN))
+    second = delegate(first, ANN, grants=["read"], to=public_key(BOB))
+    parts = second.split(".")
+    for wrong in (
+        ".".join(parts[:-1]),
+        ".".join([parts[0], *parts[3:]]),  # without its first link
+        ".".join([parts[0], *parts[3:], *parts[1:3]]),
+        ".".join([*parts[:3], *parts[1:3]]),  # the first one twice
+        linked(first, EVE, {"grants": ["read"]}),
+        linked(first, BOB, {"grants": ["read"]}),
+        linked(token(), ANN, {"grants": ["read"]}),  # which nobody may delegate
+        linked(token(to=public_key(EVE)), ANN, {}),
+        linked(linked(first, ANN, {"to": [public_key(BOB)]}), BOB, {}),
+        linked(linked(first, ANN, {"to": None}), ANN, {}),
+    ):
+        assert reason_of(wrong) == "token_invalid"
 
 
 def test_a_later_link_may_not_say_whom_it_is_about() -> None:
@@ -219,6 +293,22 @@ class Tokens:
         return "read" in request.attestation.grants
 
 
+async def test_what_is_allowed_is_what_was_asked_for_and_what_is_derived_comes_beside() -> None:
+    class Some:
+        def identify(self, introduction: Introduction) -> Identity:
+            shown = verify(introduction.token or "", keys=KEYS, audience=HOST)
+            return Identity(principal=shown.principal, allowed=shown.grants, grants=frozenset({"hello"}))
+
+        def admit(self, request: Any) -> bool:
+            return True
+
+    async with Host(policy=Some()) as host:
+        await host.listen("memory:tokens")
+        auth = {"token": token(), "grants": ["read", "all"]}
+        async with connect("memory:tokens", auth=auth) as connection:
+            assert (await connection.runtime().identity())["grants"] == ["hello", "read"]
+
+
 async def test_a_peer_is_who_its_token_says() -> None:
     async with Host(policy=Tokens()) as host:
         host.serve(MemRoom())
@@ -231,6 +321,8 @@ async def test_a_peer_is_who_its_token_says() -> None:
             (None, "token_missing"),
             ({"token": narrow[:-2]}, "token_invalid"),
             ({"token": token(audience="other")}, "token_audience"),
+            ({"token": token(names={"t.Room": READ})}, "token_names"),  # nobody would hold that against its calls
+            ({"token": [narrow]}, "token_missing"),
             (
                 {"token": delegate(token(to=public_key(ANN)), ANN, until=datetime(2020, 1, 1, tzinfo=UTC))},
                 "token_expired",

@@ -15,6 +15,7 @@ from capnet import (
     INJECT,
     CallContext,
     Cap,
+    CapnetError,
     Connection,
     ContractError,
     DeadlineExceeded,
@@ -50,6 +51,7 @@ from capnet.toolbox import (
     tool,
     toolbox,
 )
+from tests.connection.office import MemClerk
 
 
 @dataclass
@@ -489,6 +491,72 @@ async def test_the_audit_log_names_who_what_with_which_arguments_and_how_it_ende
         ("slow", '{"steps": 1}', False, "ok", None),
     ]
     assert {(one.principal, one.connection > 0) for one in seen} == {("ann", True)}
+
+
+async def test_what_a_rule_hides_is_hidden_of_a_tool_that_is_not_found_too() -> None:
+    """A name that was misspelt, a source that has gone: what was sent is as secret as before."""
+    seen: list[ToolCalled] = []
+    async with toolbox(send, rules={"se*": Rule(secret=["text"])}, only="send") as box:
+        box.on(ToolCalled, seen.append)
+        with pytest.raises(NotFound):
+            await box.call("sent", {"to": "bob", "text": "a secret"})
+        with pytest.raises(NotFound):
+            [step async for step in box.run("sent", {"more": {"text": "a secret"}})]
+    assert [one.arguments for one in seen] == ['{"to": "bob", "text": "***"}', '{"more": {"text": "***"}}']
+
+
+async def test_a_method_that_is_no_tool_says_why() -> None:
+    async with Host() as host:
+        host.serve(MemClerk())
+        async with toolbox(host) as box:
+            for ask in (box.describe("office.Clerk.each"), box.call("office.Clerk.each", {})):
+                with pytest.raises(NotFound, match="needs a function or a sink") as raised:
+                    await ask
+                assert raised.value.reason == "tool"
+            with pytest.raises(NotFound, match=r"there is no tool 'office.Clerk.none'$"):
+                await box.describe("office.Clerk.none")
+
+
+class Careful(Cap, name="t.Careful"):
+    @call
+    async def drop(self, table: str, *, dry_run: bool = False) -> str: ...
+
+
+class Careless(Cap, name="t.Careful"):
+    @call
+    async def drop(self, table: str) -> str: ...
+
+
+class MemCareful(Careful):
+    async def drop(self, table: str, *, dry_run: bool = False) -> str:
+        return "would drop" if dry_run else "dropped"
+
+
+async def test_a_dry_run_is_refused_by_what_took_the_place_of_what_could() -> None:
+    """Though it was found and described before, and its new description has not come yet."""
+    dropped: list[str] = []
+
+    class MemCareless(Careless):
+        async def drop(self, table: str) -> str:
+            dropped.append(table)
+            return "dropped"
+
+    async def approve(request: ToolRequest) -> bool:  # between the look at the tool and its call
+        host.unserve("t.Careful")
+        host.serve(MemCareless())
+        return True
+
+    async with Host() as host:
+        host.serve(MemCareful())
+        async with toolbox(host, approve=approve, rules={"t.*": Rule(approval=True)}) as box:
+            with pytest.raises(CapnetError):
+                await box.call("t.Careful.drop", {"table": "tea"}, dry_run=True)
+            with pytest.raises(FailedPrecondition) as raised:
+                await box.call("t.Careful.drop", {"table": "tea"}, dry_run=True)
+            assert raised.value.reason == "no_dry_run"
+            with pytest.raises(InvalidArgument):  # nor as an argument
+                await box.call("t.Careful.drop", {"table": "tea", "dry_run": True})
+    assert not dropped
 
 
 async def test_what_cannot_be_a_tool_says_why() -> None:
