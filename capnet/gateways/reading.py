@@ -8,11 +8,17 @@ from typing import Any, Final
 
 from .bounds import Bounds
 
-__all__ = ["Unreadable", "bare", "no_constant", "read", "spelled"]
+__all__ = ["EACH", "Unreadable", "bare", "no_constant", "read", "spelled", "weight_of"]
 
 _TEXTS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A text in quotes, or one that does not end. It always fits where a quote is, so nothing is looked at twice."""
 _NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+
+
+EACH: Final = 64
+"""What a value takes beside its letters, nearly."""
+_WIDE: Final = 4
+"""Bytes of a letter in a text that has some which are not those of ASCII."""
 
 
 class Unreadable(ValueError):
@@ -59,6 +65,15 @@ def bare(text: str) -> str:
 def no_constant(word: str) -> Any:
     """Refuse a number that JSON has no word for."""
     raise ValueError(word)  # NaN and infinities are no JSON
+
+
+def weight_of(text: str | bytes) -> int:
+    """Bytes that the value of a JSON text takes up at most, nearly."""
+    if isinstance(text, bytes):
+        marks, escapes = sum(map(text.count, (b",", b":", b"[", b"{"))), b"\\u" in text
+    else:
+        marks, escapes = sum(map(text.count, ",:[{")), "\\u" in text
+    return EACH * (1 + marks) + len(text) * (1 if text.isascii() and not escapes else _WIDE)
 
 
 def _check(text: str, bounds: Bounds) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from capnet.gateways.bounds import Bounds, Share
 from capnet.gateways.jsonrpc import ACP, LSP, MCP, PLAIN, Dialect, Session
 from capnet.gateways.jsonrpc.failures import as_error, as_failure
 from capnet.gateways.jsonrpc.session import Action, Answered, Begin, Cancel, Close, Dropped, Request, Send
+from capnet.gateways.reading import weight_of
 from tests.cost import reference_seconds
 
 REFUSING = Dialect()
@@ -350,6 +352,71 @@ def test_and_for_a_principal() -> None:
     begun(other.feed(message("a.b", id=2)))
     other.end()
     assert (share.calls, share.output) == (0, 0)
+
+
+WEIGHS = {
+    "letters": '"' + "x" * 100_000 + '"',
+    "wide letters": '"' + "\U0001f600" * 10_000 + '"',
+    "one wide letter": '"\U0001f600' + "x" * 100_000 + '"',
+    "escaped letters": '"\\ud83d\\ude00' + "x" * 100_000 + '"',
+    "numbers": f"[{','.join(map(str, range(10**6, 10**6 + 5000)))}]",
+    "fractions": f"[{','.join(f'{number}.5' for number in range(5000))}]",
+    "lists": f"[{','.join(['[[]]'] * 5000)}]",
+    "objects": f"[{','.join(['{}'] * 5000)}]",
+    "small objects": json.dumps([{f"k{number}": number} for number in range(5000)]),
+    "keys": "{" + ",".join(f'"{number}":"{number}"' for number in range(5000)) + "}",
+}
+
+
+@pytest.mark.parametrize("what", [*WEIGHS])
+def test_a_text_weighs_what_its_value_takes_up(what: str) -> None:
+    text = WEIGHS[what]
+    for written in (text, text.encode()):
+        assert _size(json.loads(written)) < 1.4 * weight_of(written)
+
+
+def _size(value: Any) -> int:
+    parts: list[Any] = []
+    if isinstance(value, dict | list):
+        parts += cast("Any", value)
+    if isinstance(value, dict):
+        parts += cast("dict[str, Any]", value).values()
+    return sys.getsizeof(value) + sum(map(_size, parts))  # pyright: ignore[reportUnknownArgumentType]
+
+
+@pytest.mark.parametrize(
+    "bounds", [Bounds(max_pending=8000), Bounds(max_shared_pending=8000)], ids=["session", "principal"]
+)
+def test_what_is_worked_on_takes_up_so_much(bounds: Bounds) -> None:
+    """One message is taken however large it is, and what comes beside it has to fit."""
+    share = Share()
+    one, other = (Session(LSP, bounds=bounds, share=share) for _ in range(2))
+    first = begun(one.feed(message("a.b", ["x" * 9000], id=1)))
+    session = one if bounds.max_pending == 8000 else other
+    assert sent(session.feed(message("a.b", id=2)))["error"]["data"]["reason"] == "max_pending"
+    assert isinstance(session.feed(message("a.n"))[0], Dropped)
+    one.answer(first, None)
+    assert share.pending == 0
+    begun(session.feed(message("a.b", ["x" * 5000], id=2)))
+    begun(session.feed(message("a.n", ["x" * 1000])))
+    assert code(session.feed(message("a.b", ["x" * 3000], id=3))) == -32603
+    for each in (one, other):
+        each.end()
+    assert (share.calls, share.pending) == (0, 0)
+
+
+def test_a_batch_takes_up_what_it_does_until_all_of_it_is_over() -> None:
+    share = Share()
+    ours = Session(PLAIN, bounds=Bounds(max_pending=4000), share=share)
+    large = message("a.b", ["x" * 3000], id=1)
+    first, second, third = ours.feed(f"[{large},{message('a.n')},{message('a.b', id=2)}]")
+    weight = share.pending
+    assert code(ours.feed(message("a.b", ["x" * 1000], id=3))) == -32603
+    ours.answer(begun([first]), None)
+    ours.done(begun([second]))
+    assert share.pending == weight > 3000
+    ours.answer(begun([third]), None)
+    assert share.pending == 0
 
 
 @pytest.mark.parametrize(

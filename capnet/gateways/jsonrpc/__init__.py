@@ -1,7 +1,7 @@
 """JSON-RPC 2.0, both ways: what a host serves, as methods; what the other side serves, as capabilities.
 
 session.py    the protocol, without input and output: messages in, what is to be done out
-texts.py      messages as texts
+texts.py      messages as texts; pending.py: what is worked on
 dialect.py    what the programs that speak it do not agree upon
 failures.py   errors both ways: numbers there, codes here
 bridge.py     one session in front of one connection

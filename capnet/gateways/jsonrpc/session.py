@@ -12,10 +12,11 @@ from typing import Any, Final, TypeAlias, TypeGuard, cast
 from capnet import CallCancelled, CapnetError, ResourceExhausted, Unavailable
 from capnet.gateways.actions import Close, Send
 from capnet.gateways.bounds import Bounds, Share
-from capnet.gateways.reading import Unreadable, read, spelled
+from capnet.gateways.reading import Unreadable, read, spelled, weight_of
 
 from .dialect import PLAIN, Dialect
 from .failures import INTERNAL, INVALID, PARAMS, PARSE, as_error, as_failure
+from .pending import Load, Pending
 from .texts import Key, Once, Params, dumped, failure_text, id_of, message_text, params_of
 
 __all__ = ["Action", "Answered", "Asked", "Begin", "Cancel", "Close", "Dropped", "Request", "Send", "Session"]
@@ -42,6 +43,7 @@ class Request:
         id: as the client wrote it, in JSON; None for a notification, which gets no answer.
         method: as the client has it.
         params: by name or by place.
+        load: the message that it came in.
         key: by which it can be given up.
         batch: it came in.
     """
@@ -49,6 +51,7 @@ class Request:
     id: str | None
     method: str
     params: Params
+    load: Load
     key: Key | None = None
     batch: _Batch | None = None
 
@@ -107,6 +110,7 @@ class Session:
         self.dialect = dialect
         self.bounds = bounds or Bounds()
         self._share = share or Share()
+        self._pending = Pending(self.bounds, self._share)
         self._open: set[Request] = set()
         self._by_id: dict[Key, Request] = {}
         self._asked: dict[str, Asked] = {}
@@ -135,9 +139,10 @@ class Session:
             message: Any = read(text, self.bounds)
         except Unreadable as error:
             return self._sent([failure_text("null", INVALID if error.too_much else PARSE, str(error))])
+        load = Load(weight_of(text))
         if _is_array(message):
-            return self._batch(message, text)
-        return self._message(message, lambda: spelled(text), None)
+            return self._batch(message, text, load)
+        return self._message(message, lambda: spelled(text), load, None)
 
     def too_long(self) -> Sequence[Action]:
         """A message was too long to be kept, and was passed over."""
@@ -153,7 +158,7 @@ class Session:
         self._closed = True
         actions: list[Action] = [Cancel(request) for request in self._open]
         actions += [Answered(one, None, Unavailable(why, reason="gone")) for one in self._asked.values()]
-        self._share.calls -= len(self._open)
+        self._pending.clear()
         self._open.clear()
         self._by_id.clear()
         self._asked.clear()
@@ -215,17 +220,17 @@ class Session:
 
     # One message
 
-    def _batch(self, messages: list[Any], text: str | bytes) -> Sequence[Action]:
+    def _batch(self, messages: list[Any], text: str | bytes, load: Load) -> Sequence[Action]:
         if not self.dialect.batches:
             return self._sent([failure_text("null", INVALID, "a message is one object: there are no batches here")])
         if not 0 < len(messages) <= self.bounds.max_batch:
             return self._sent([failure_text("null", INVALID, f"a batch has 1 to {self.bounds.max_batch} messages")])
         batch, again, actions = _Batch(left=1), Once(text), list[Action]()
         for place, message in enumerate(messages):
-            actions += self._message(message, lambda place=place: again.value()[place], batch)
+            actions += self._message(message, lambda place=place: again.value()[place], load, batch)
         return actions + list(self._reply(batch, None))
 
-    def _message(self, message: Any, as_written: Any, batch: _Batch | None) -> Sequence[Action]:
+    def _message(self, message: Any, as_written: Any, load: Load, batch: _Batch | None) -> Sequence[Action]:
         if not isinstance(message, dict):
             return self._failed(batch, "null", INVALID, "a message is an object")
         told = cast("Json", message)
@@ -242,7 +247,7 @@ class Session:
             return self._failed(batch, number or "null", INVALID, "this is no request of JSON-RPC 2.0")
         if not isinstance(params, dict | list | None):
             return self._failed(batch, number, PARAMS, "params is an object or an array")
-        request = Request(number, method, cast("Params | None", params) or {}, key, batch)
+        request = Request(number, method, cast("Params | None", params) or {}, load, key, batch)
         return self._requested(request)
 
     def _requested(self, request: Request) -> Sequence[Action]:
@@ -251,12 +256,11 @@ class Session:
             return self._given_up(request, how.parameter)
         if request.key in self._by_id:
             return self._failed(request.batch, request.id, INVALID, "a request with this id is not answered yet")
-        bounds, share = self.bounds, self._share
-        if len(self._open) >= bounds.max_calls or share.calls >= bounds.max_shared_calls:
-            error = ResourceExhausted("too many requests are worked on already", reason="max_calls")
-            told = as_failure(error, self.dialect)
+        refusal = self._pending.refusal(request.load)
+        if refusal is not None:
+            told = as_failure(refusal, self.dialect)
             return self._failed(request.batch, request.id, INTERNAL, told["message"], told["data"])
-        share.calls += 1
+        self._pending.add(request.load)
         self._open.add(request)
         if request.key is not None:
             self._by_id[request.key] = request
@@ -322,7 +326,7 @@ class Session:
         if request not in self._open:
             return False
         self._open.remove(request)
-        self._share.calls -= 1
+        self._pending.remove(request.load)
         if request.key is not None:
             del self._by_id[request.key]
         return True
