@@ -488,7 +488,7 @@ async def test_calls_begin_in_the_order_in_which_they_come() -> None:
 
 
 async def test_a_long_chain_of_steps_is_no_deep_one() -> None:
-    async with client(bounds=Bounds(max_calls=10_000)) as one:
+    async with client(bounds=Bounds(max_calls=10_000, max_pending=10**8)) as one:
         number = one.push(lounge("later", "tea"))
         for _ in range(5000):
             number = one.push(["pipeline", number])
@@ -752,7 +752,7 @@ async def test_more_calls_than_may_be_worked_on_fail() -> None:
 
 
 async def test_more_than_may_be_worked_on_fails() -> None:
-    async with client(bounds=Bounds(max_pending=10_000)) as one:
+    async with client(bounds=Bounds(max_pending=25_000)) as one:
         later = one.push(lounge("later", "tea"))
         one.push(["pipeline", later, ["post"], ["x" * 9000]])
         assert (await one.error(["pipeline", later, ["post"], ["x" * 9000]]))["reason"] == "max_pending"

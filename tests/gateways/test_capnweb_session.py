@@ -108,7 +108,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.M
 
 def test_an_expression_that_is_too_deep_ends_the_session() -> None:
     deep: Any = 1
-    for _ in range(65):
+    for _ in range(66):
         deep = [[deep]]
     assert "depth" in ended(Session().feed(json.dumps(["push", deep])))
     assert Session().feed(json.dumps(["push", deep[0][0]]))
@@ -153,6 +153,39 @@ def test_a_client_has_no_more_objects_held_than_it_may() -> None:
     kept = [session.feed('["push",["export",-1]]') for _ in range(3)]
     assert "3 objects" in ended(session.feed('["push",["export",-1]]'))
     assert len(kept) == 3
+
+
+HEAVY: dict[str, tuple[Any, int]] = {
+    "calls": ([[["pipeline", 0, ["a"], []]] * 100], 100 * 4096),
+    "properties": ([[["import", 0, ["a"]]] * 100], 100 * 4096),
+    "maps": ([[["remap", 0, [], [["import", 0]] * 4, []]] * 20], 100 * 4096),
+    "references": ([[["export", -1]] * 100], 100 * 4096),
+    "letters": ("x" * 100_000, 100_000),
+    "wide letters": ("\U0001f600" + "x" * 100_000, 400_000),
+    "values": ([[[[]]] * 5000], 15_000 * 64),
+}
+
+
+def test_what_is_worked_on_weighs_what_it_takes_up() -> None:
+    """Also where a few letters stand for more than they are, or are wide when they were read."""
+    for name, (expression, weight) in HEAVY.items():
+        for written in (json.dumps(expression), json.dumps(expression, ensure_ascii=False)):
+            session = Session(Bounds(max_pending=10**6))
+            kept = session.feed(f'["push",{written}]')
+            assert weight <= session._answers.pending < 2 * weight + 50_000, name
+            assert len(kept) == 1
+            session = Session(Bounds(max_pending=weight - 1))
+            session.feed(f'["push",{written}]')
+            assert said(session.feed('["pull",1]'))[0][2][4]["reason"] == "max_pending", name
+
+
+def test_what_is_kept_weighs_what_it_takes_up() -> None:
+    session = Session(Bounds(max_kept=100_000))
+    for _ in range(2):
+        (evaluate,) = session.feed(json.dumps(["push", "\U0001f600" + "x" * 20_000]))
+        assert isinstance(evaluate, Evaluate)
+        evaluate.cell.settle(evaluate.tree)
+    assert len(list(session._answers)) == 1
 
 
 def test_tables_do_not_grow_with_what_is_never_released() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from capnet.gateways.reading import EACH
+
 from .actions import Answer
 from .cells import Turn
 from .exports import Counts
 from .messages import BadMessage
 from .streams import Pipe
-from .values import EACH, size_of
+from .values import size_of
 
 __all__ = ["Answers"]
 

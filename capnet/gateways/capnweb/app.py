@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from io import StringIO
+from sys import getsizeof
 from typing import Any, Final, TypeAlias
 
 from anyio import Event, Lock, create_task_group, current_time, fail_after, move_on_after, sleep
@@ -169,7 +170,7 @@ class Capnweb:
 
         def send(text: str) -> None:
             nonlocal size, news
-            size += len(text)
+            size += getsizeof(text)
             lines.append(text)
             news.set()
             if size > TOO_MUCH * self._bounds.max_backlog:
@@ -255,7 +256,7 @@ class Socket:
                 for line in lines:
                     with fail_after(bounds.write_timeout if self._size > bounds.max_backlog else None):
                         await self._send({"type": "websocket.send", "text": line})
-                    self._size -= len(line)
+                    self._size -= getsizeof(line)
                     self._taken.set()
             with move_on_after(bounds.write_timeout):
                 await self._send({"type": "websocket.close", "code": ABORTED, "reason": self._reason})
@@ -265,7 +266,7 @@ class Socket:
 
     def _put(self, text: str) -> None:
         self._lines.append(text)
-        self._size += len(text)
+        self._size += getsizeof(text)
         self._work.set()
         if self._size > TOO_MUCH * self._session.bounds.max_backlog:
             self._session.close("what was asked for is not taken")

@@ -9,7 +9,7 @@ __all__ = ["Bounds"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Bounds of one session. Sizes are characters of the messages or bytes of values, times are seconds.
+    """Bounds of one session. Sizes are bytes of memory, of messages characters; times are seconds.
 
     What is called at the host counts against the host's own `Limits` for the connection, too.
 
@@ -23,8 +23,8 @@ class Bounds:
         work_rate: how many of these in a second after that.
         max_calls: pushes that are being worked on at once, and calls on the client's own objects that are not
             answered; more fail `resource_exhausted/max_calls`.
-        max_pending: size of all that is being worked on, as it came; with more a push fails
-            `resource_exhausted/max_pending`.
+        max_pending: size of all that is being worked on, in which a call, a property or a reference counts for 4 KiB;
+            with more a push fails `resource_exhausted/max_pending`.
         max_answers: results that are kept for a client that has not released them; the oldest one goes, and what is
             asked of it later fails `failed_precondition/released`.
         max_kept: size of all of them together; the oldest go first.
@@ -52,7 +52,7 @@ class Bounds:
     work_burst: int = 1_000_000
     work_rate: int = 1_000_000
     max_calls: int = 256
-    max_pending: int = 16 * 1024 * 1024
+    max_pending: int = 20 * 1024 * 1024
     max_answers: int = 4096
     max_kept: int = 8 * 1024 * 1024
     max_exports: int = 10_000

@@ -37,7 +37,7 @@ from .moving import thrown
 from .session import Session
 from .shapes import Lender, arguments_of, mentions, outgoing
 from .streams import Pipe
-from .values import UNDEFINED
+from .values import SCALARS, UNDEFINED
 
 __all__ = ["Evaluation", "Work"]
 
@@ -129,7 +129,10 @@ class Evaluation:
     def _find(self, tree: Any, found: dict[int, Cell], within: Within) -> CapnetError | None:
         if isinstance(tree, list | dict):
             parts: Any = cast("dict[str, Any]", tree).values() if isinstance(tree, dict) else cast("Any", tree)
-            return next((error for one in parts if (error := self._find(one, found, within)) is not None), None)
+            for one in parts:
+                if type(one) not in SCALARS and (error := self._find(one, found, within)) is not None:
+                    return error
+            return None
         if isinstance(tree, Unfit):
             return tree.error
         if isinstance(tree, Use | Remap):

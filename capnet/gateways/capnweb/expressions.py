@@ -31,6 +31,9 @@ LOST: Final = frozenset(
 """Keys that a client drops when they arrive."""
 _WHOLE: Final = 2**53
 _NUMBERS: Final = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_PLAIN: Final = frozenset({str, float, bool, type(None)})
+"""Values that are what they are written as."""
+_NODES: Final = frozenset({"import", "pipeline", "remap", "export", "promise", "writable", "readable"})
 _BYTES: Final = ("Uint8Array", "ArrayBuffer")
 _FETCH: Final = ("headers", "request", "response", "blob")
 _BIGINT: Final = 21
@@ -113,6 +116,8 @@ class Reader:
         self._depth = depth
         self.count = 0
         """Values that were read."""
+        self.nodes = 0
+        """What of these is no value yet."""
 
     def read(self, expression: Any, depth: int = 0) -> Any:
         """The tree of an expression.
@@ -126,7 +131,13 @@ class Reader:
         if isinstance(expression, list):
             parts: list[Any] = cast("Any", expression)
             if len(parts) == 1 and _is_list(parts[0]):
-                return [self.read(one, depth + 1) for one in parts[0]]
+                self.count += len(parts[0])
+                return [
+                    one
+                    if type(one) in _PLAIN or (type(one) is int and -_WHOLE <= one <= _WHOLE)
+                    else self._inner(one, depth + 1)
+                    for one in parts[0]
+                ]
             return self._special(parts, depth)
         if isinstance(expression, dict):
             return self._object(cast("dict[str, Any]", expression), depth)
@@ -134,11 +145,18 @@ class Reader:
             return float(expression)  # as it is to whoever has sent it
         return expression
 
+    def _inner(self, expression: Any, depth: int) -> Any:
+        """What is in an array, whose values are counted."""
+        self.count -= 1
+        return self.read(expression, depth)
+
     def _object(self, fields: dict[str, Any], depth: int) -> dict[str, Any]:
         read = {key: self.read(one, depth + 1) for key, one in fields.items()}
         return {key: one for key, one in read.items() if one is not UNDEFINED and key not in LOST}
 
     def _special(self, parts: list[Any], depth: int) -> Any:
+        if parts and isinstance(parts[0], str) and parts[0] in _NODES:
+            return self._node(parts, depth)
         match parts:
             case ["undefined"]:
                 return UNDEFINED
@@ -157,9 +175,10 @@ class Reader:
             case [str(word), *_] if word in _FETCH:
                 return _unfit(f"a {word.capitalize()} does not travel further than to this gateway")
             case _:
-                return self._node(parts, depth)
+                raise BadMessage("this is no expression")
 
     def _node(self, parts: list[Any], depth: int) -> Any:
+        self.nodes += 1
         match parts:
             case ["import" | "pipeline", number] if _is_number(number):
                 return Use(self._numbers.ours(number), ())
@@ -179,6 +198,7 @@ class Reader:
                 raise BadMessage("this is no expression")
 
     def _capture(self, capture: Any) -> Cell:
+        self.nodes += 1
         match capture:
             case ["import", number] if _is_number(number):
                 return self._numbers.ours(number)

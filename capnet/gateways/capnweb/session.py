@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from capnet import CapnetError, FailedPrecondition, Internal, ResourceExhausted, Unavailable
+from capnet.gateways.reading import weight_of
 
 from .actions import MAIN, Action, Answer, Close, Evaluate, Forget, Question, Send, Stub, Writable
 from .answers import Answers
@@ -18,12 +19,13 @@ from .exports import GONE, Counts, Exports
 from .expressions import Reader, Thrown, Use
 from .messages import BadMessage, decode, encode
 from .streams import Pipe, Readable
-from .values import EACH
 
 __all__ = ["Session"]
 
 _REASON: Final = 123
 """Bytes of the reason with which a WebSocket is closed."""
+_NODE: Final = 4096
+"""What a call, a property or a reference in an expression counts for beside its letters: memory, and time as well."""
 
 
 class Session:
@@ -56,7 +58,7 @@ class Session:
         """Take a message of the client's; when the session has ended, nothing comes of any."""
         if not self.closed:
             try:
-                self._message(decode(text, self.bounds), len(text))
+                self._message(decode(text, self.bounds), weight_of(text))
             except BadMessage as error:
                 self.abort(str(error))
         return self.take()
@@ -164,7 +166,7 @@ class Session:
     def _pushed(self, expression: Any, weight: int, streamed: bool) -> None:
         reader = self._reader()
         tree = reader.read(expression)
-        answer = self._new(weight + EACH * reader.count, streamed)
+        answer = self._new(weight + _NODE * reader.nodes, streamed)
         if self._answers.running > self.bounds.max_calls and not _writes(tree):
             answer.fail(ResourceExhausted("too many pushes are being worked on", reason="max_calls"))
         elif self._answers.pending > self.bounds.max_pending:

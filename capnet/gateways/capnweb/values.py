@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import capnet
 from capnet import CapnetError, Internal, InvalidArgument, ResourceExhausted
+from capnet.gateways.reading import EACH
 
 __all__ = [
-    "EACH",
+    "SCALARS",
     "UNDEFINED",
     "Moment",
     "Special",
@@ -111,17 +113,17 @@ def error_of(name: str, message: str, properties: dict[str, Any]) -> CapnetError
 
 
 _WORDS: Final = ("reason", "retry")
-EACH: Final = 64
-"""What a value takes beside its letters, nearly."""
+SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes})
+"""Classes of values that have no others in them."""
 
 
 def size_of(value: Any) -> int:
     """Bytes that a value takes, nearly."""
     if isinstance(value, str | bytes):
-        return EACH + len(value)
+        return EACH + sys.getsizeof(value)
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return EACH + sum(EACH + len(key) + size_of(item) for key, item in items)
+        return EACH + sum(size_of(key) + size_of(item) for key, item in items)
     if isinstance(value, list):
         return EACH + sum(size_of(item) for item in cast("Any", value))
     return EACH
@@ -143,7 +145,7 @@ def count_of(value: Any, left: int, depth: int) -> int:
     if isinstance(value, list | dict):
         parts: Any = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("Any", value)
         for part in parts:
-            count += count_of(part, left - count, depth - 1)
+            count += 1 if type(part) in SCALARS else count_of(part, left - count, depth - 1)
     if count > left:
         raise ResourceExhausted("a value has too many others in it", reason="max_values")
     return count
