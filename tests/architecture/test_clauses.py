@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from functools import cache
 from pathlib import Path
-
-import pytest
 
 TESTS = Path(__file__).parents[1]
 CLAUSE = re.compile(r"\bP-[A-Z]+-\d+\b")
@@ -25,7 +22,6 @@ CLAUSES = [
 ]
 
 
-@cache
 def cited() -> set[str]:
     """Each clause that the docstring of a test names."""
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in TESTS.rglob("test_*.py"))
@@ -35,7 +31,6 @@ def cited() -> set[str]:
     return {clause for docstring in docstrings for clause in CLAUSE.findall(docstring)}
 
 
-@pytest.mark.parametrize("clause", CLAUSES)
-def test_a_clause_is_cited(clause: str) -> None:
+def test_every_clause_is_cited() -> None:
     """A clause without a test is a wish."""
-    assert clause in cited()
+    assert sorted({*CLAUSES} - cited()) == []
