@@ -178,7 +178,7 @@ class PairModel(CallRules, StreamRules, LineRules):
 def _narrow(engine: Engine) -> None:
     """As if both sides had announced less than any side may."""
     engine.calls.limit = engine.calls.one_way_room = SLOTS
-    engine.answers._limit = engine.answers.one_way_left = SLOTS  # noqa: SLF001 - below the floor of `Limits`
+    engine.answers.limit = engine.answers.one_way_left = SLOTS  # below the floor of `Limits`
     engine.answers._owed_limit = SLOTS + 1  # noqa: SLF001
     engine.pipelines._max_kept = SLOTS  # noqa: SLF001
     engine.streams.limit = 6
