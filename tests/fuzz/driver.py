@@ -74,7 +74,7 @@ class Driver:
             self._check_frame(frame)
         self._heard = len(self._raw.heard)
         self.exports.update(self._engine.exports)
-        assert len(self.running) <= self._engine.answers._limit, "I10: more handlers run than there are slots"
+        assert len(self.running) <= self._engine.answers.limit, "I10: more handlers run than there are slots"
         for stream in self.consuming:
             unread = sum(len(batch[0]) for batch in stream.batches)
             assert unread <= self._engine.limits.stream_items, "I7: more items than the window has room for"

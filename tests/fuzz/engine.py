@@ -79,6 +79,6 @@ def _bound_frames(engine: Engine) -> None:
 def _narrow(engine: Engine) -> None:
     """As if both sides had announced less than any side may: what is cancelled and still runs soon fills it up."""
     engine.calls.limit = engine.calls.one_way_room = _SLOTS
-    engine.answers._limit = engine.answers.one_way_left = _SLOTS
+    engine.answers.limit = engine.answers.one_way_left = _SLOTS
     engine.answers._owed_limit = _SLOTS + 1
     engine.pipelines._max_kept = _SLOTS

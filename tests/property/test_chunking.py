@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ MALFORMED = STREAM[:700] + header(1) + b"\x80" + STREAM[700:]
 
 def told(event: Event) -> str:
     """One event in words, with nothing in it that differs from run to run or changes later."""
-    parts = [getattr(event, name) for name in type(event).__slots__]
+    parts = msgspec.structs.astuple(event)
     return " ".join([type(event).__name__, *(str(part.id if isinstance(part, Answer) else part) for part in parts)])
 
 

@@ -127,7 +127,7 @@ class Rooms:
 
     def __init__(self, host: Host, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._sessions = Sessions(host, bounds)
+        self._sessions = Sessions(host, bounds.max_sessions)
         self._listens = False
         self._lock = Lock()
         self._rooms: dict[Hashable, Room] = {}
