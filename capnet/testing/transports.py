@@ -27,7 +27,7 @@ _Rule: TypeAlias = Callable[[_Ends], Awaitable[None]]
 
 _MUCH: Final = 16 * 1024 * 1024
 """Bytes sent to fill a transport: more than it and the system may hold between them."""
-_AHEAD: Final = 8 * 1024 * 1024
+_AHEAD: Final = 12 * 1024 * 1024
 """Bytes that may be on their way without being anybody's backlog."""
 _TURNS: Final = 200
 """Turns of the loop in which something forbidden would have happened."""

@@ -248,7 +248,7 @@ class FaultySocket(socket.socket):
 
 # Waits of every task
 
-HANGS: Final = 60.0
+HANGS: Final = 240.0
 """Seconds of real time after which a loop with a virtual clock is given up."""
 SLOWLY: Final = 0.05
 """Seconds by which a virtual clock goes on in one of real time: whoever turns until a deadline comes there, and no

@@ -59,7 +59,10 @@ class Server:
             await self.application(self.scope, receive, send)
 
     def comes(self, **event: Any) -> None:
-        self._send.send_nowait(event)
+        try:
+            self._send.send_nowait(event)
+        except anyio.ClosedResourceError:
+            raise AssertionError(f"the application has ended, and said {self.sent}") from None
 
     def says(self, *messages: Any) -> None:
         for message in messages:
