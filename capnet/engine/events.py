@@ -19,7 +19,7 @@ from .channels import Channel
 from .exports import Export
 from .imports import Import
 from .lifecycle import CloseCause
-from .streams import Stream
+from .stream import Stream
 
 __all__ = [
     "AnswerEnded",

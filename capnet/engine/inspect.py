@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import Engine
 from .lifecycle import State
-from .streams import InStream, OutStream
+from .stream import InStream, OutStream
 
 __all__ = ["check_invariants", "snapshot", "stats"]
 

@@ -24,7 +24,7 @@ from .importing import Importing
 from .imports import Import
 from .ledger import whole_charge
 from .pins import homes_in, pin_all, unpin, unpin_all
-from .streams import Batch, InStream, OutStream, Stream
+from .stream import Batch, InStream, OutStream, Stream
 from .tables import Tables
 
 __all__ = ["Streaming"]

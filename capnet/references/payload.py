@@ -32,7 +32,7 @@ from capnet.contract.position import ANYTHING, Position
 from capnet.engine.calls import Pipelined, Target
 from capnet.engine.exports import FIRST_USER_ID, Export
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import FailedPrecondition, Revoked
 from capnet.registry import Facet, Hosted, facet_of
 from capnet.revocation.lineage import Granted, Lineage

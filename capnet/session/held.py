@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from capnet.engine.calls import Pipelined
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import CallCancelled, CapnetError, FailedPrecondition
 from capnet.registry import Hosted
 

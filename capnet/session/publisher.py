@@ -15,7 +15,7 @@ from capnet.engine.calls import Call as EngineCall
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.engine.lifecycle import CloseCause
-from capnet.engine.streams import InStream, OutStream, Stream
+from capnet.engine.stream import InStream, OutStream, Stream
 from capnet.errors import CapnetError, StreamStopped
 from capnet.loop import Loop, TimerHandle
 from capnet.observe import (

@@ -16,7 +16,7 @@ from typing import Any, Final
 from capnet.calls.call import Payloads
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
-from capnet.engine.streams import OutStream
+from capnet.engine.stream import OutStream
 from capnet.errors import InvalidArgument
 from capnet.revocation.lineage import handling
 from capnet.session.held import Held

@@ -21,8 +21,8 @@ from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position
 from capnet.contract.reader import taken_from
 from capnet.engine.exports import Export
-from capnet.engine.streams import OutStream
-from capnet.engine.streams import Stream as EngineStream
+from capnet.engine.stream import OutStream
+from capnet.engine.stream import Stream as EngineStream
 from capnet.errors import CapnetError, InvalidArgument, Revoked
 from capnet.registry import Hosted
 from capnet.revocation.lineage import Granted, Opened, handling

@@ -9,7 +9,7 @@ from weakref import ref
 
 from capnet.calls.call import Call
 from capnet.contract import ItemConversion, Reader, Sink, item_conversion
-from capnet.engine.streams import Batch, InStream
+from capnet.engine.stream import Batch, InStream
 from capnet.errors import EXITS, CapnetError, Revoked
 
 from .flow import Flow, Streams

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from capnet.contract import ItemConversion, Sink, item_conversion
 from capnet.contract.leaving import Leaving, leaving_item
 from capnet.contract.position import Position, position_of
-from capnet.engine.streams import OutStream
+from capnet.engine.stream import OutStream
 from capnet.errors import CapnetError, FailedPrecondition
 from capnet.session.disclosure import tellable
 from capnet.transport import HIGH_WATER

@@ -19,7 +19,7 @@ from capnet.engine.calls import Pipelined
 from capnet.engine.channels import Channel
 from capnet.engine.events import CallReturned, ChannelOpened, StreamChanged
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import NotFound, Unimplemented
 from capnet.limits import Limits
 from capnet.testing.engines import EnginePair, EngineSide, capability

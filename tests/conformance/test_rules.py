@@ -8,7 +8,7 @@ import pytest
 
 from capnet.engine.answers import Answer
 from capnet.engine.events import AnswerEnded, CallArrived, StreamChanged
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.testing.engines import RawPeer, capability
 from capnet.wire.references import AnswerRef, CapRef, StreamRef
 

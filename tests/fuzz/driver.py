@@ -11,7 +11,7 @@ from capnet.engine.answers import Answer
 from capnet.engine.calls import Call, Pipelined, Target
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream, Stream
+from capnet.engine.stream import InStream, OutStream, Stream
 from capnet.errors import CapnetError, NotFound
 from capnet.testing.engines import RawPeer, capability, homeward, promised, stream_in, stream_out
 from capnet.wire.frames import Op, check

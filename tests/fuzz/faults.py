@@ -15,7 +15,7 @@ import pytest
 from capnet.engine.answers import Answers
 from capnet.engine.closing import Closing
 from capnet.engine.engine import Engine
-from capnet.engine.streams import InStream
+from capnet.engine.stream import InStream
 from capnet.errors import ProtocolViolation
 from capnet.gateways.bounds import Share
 from capnet.gateways.jsonrpc import Session

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from capnet.engine.calls import Call
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.limits import Limits
 from capnet.testing.engines import RawPeer
 from capnet.wire.codec import Codec

@@ -20,7 +20,8 @@ from capnet.engine.inbound import HANDLERS, Inbound
 from capnet.engine.lifecycle import CloseCause
 from capnet.engine.pipelines import Pipelines, Place
 from capnet.engine.resolving import _home, resolve
-from capnet.engine.streams import InStream, OutStream, Streams
+from capnet.engine.stream import InStream, OutStream
+from capnet.engine.streams import Streams
 from capnet.engine.tables import Tables
 from capnet.engine.timers import Timer, Timers
 from capnet.errors import CallCancelled, CapnetError, ProtocolViolation

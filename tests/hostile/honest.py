@@ -20,7 +20,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
-from capnet.engine.streams import InStream, OutStream, Stream
+from capnet.engine.stream import InStream, OutStream, Stream
 from capnet.errors import CapnetError, Internal, InvalidArgument, ResourceExhausted
 from capnet.limits import Limits
 from capnet.testing.engines import capability, homeward, promised, stream_in, stream_out

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from capnet.engine.answers import AnswerState
 from capnet.engine.engine import Engine
-from capnet.engine.streams import OutStream
+from capnet.engine.stream import OutStream
 from capnet.errors import ProtocolViolation
 from capnet.limits import EARLY, HANDSHAKE_FRAME, LARGEST_ONE_WAY, Limits
 from capnet.wire.codec import Codec

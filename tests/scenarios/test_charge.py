@@ -12,7 +12,7 @@ from capnet.engine.events import CallArrived, CallFailed, ImportBroken, LimitRea
 from capnet.engine.imports import MAX_REASONS
 from capnet.engine.ledger import Ledger
 from capnet.engine.pipelines import Kept
-from capnet.engine.streams import InStream
+from capnet.engine.stream import InStream
 from capnet.errors import CapnetError, NotFound, ResourceExhausted
 from capnet.limits import BYTES_PER_VALUE, EARLY, LARGEST_ONE_WAY, Limits
 from capnet.testing.engines import EnginePair, RawPeer, capability, stream_out

@@ -20,7 +20,7 @@ from capnet.engine.events import (
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import (
     CallCancelled,
     CapnetError,

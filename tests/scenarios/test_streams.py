@@ -10,8 +10,8 @@ from capnet.engine.events import CallArrived, CallFailed, CallReturned, Closed, 
 from capnet.engine.imports import Import
 from capnet.engine.inspect import stats
 from capnet.engine.lifecycle import State
+from capnet.engine.stream import InStream, OutStream
 from capnet.engine.streaming import BATCH_BYTES
-from capnet.engine.streams import InStream, OutStream
 from capnet.errors import (
     CallCancelled,
     CapnetError,

@@ -8,7 +8,7 @@ from capnet.engine.engine import Engine
 from capnet.engine.events import Closed, PeerIntroduced, StreamChanged
 from capnet.engine.imports import Import
 from capnet.engine.inspect import check_invariants, stats
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
 from capnet.wire.references import CapRef

@@ -10,7 +10,7 @@ from capnet.engine.calls import Call, Target
 from capnet.engine.engine import Engine
 from capnet.engine.events import CallArrived, CallFailed, CallReturned, Event
 from capnet.engine.inspect import snapshot
-from capnet.engine.streams import InStream
+from capnet.engine.stream import InStream
 from capnet.errors import CapnetError
 from capnet.wire.references import Reference
 

@@ -8,7 +8,7 @@ from typing import Any
 from capnet.engine import events as event
 from capnet.engine.answers import Answer
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import CapnetError, Unavailable
 from capnet.testing.engines import EnginePair, EngineSide
 from capnet.wire.references import AnswerRef, CapRef, Reference, StreamRef

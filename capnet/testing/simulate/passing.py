@@ -9,7 +9,7 @@ from capnet.engine import events as event
 from capnet.engine.answers import Answer, AnswerState
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.errors import CapnetError, ResourceExhausted, Revoked
 from capnet.testing.engines import EngineSide, capability, homeward
 from capnet.wire.references import CapRef, Reference, StreamRef

@@ -10,7 +10,7 @@ from capnet.engine.answers import Answer
 from capnet.engine.calls import Call
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.testing.engines import EngineSide
 
 from .shadow import Subject

@@ -13,7 +13,7 @@ from capnet.engine.answers import Answer
 from capnet.engine.calls import Call
 from capnet.engine.exports import Export
 from capnet.engine.imports import Import
-from capnet.engine.streams import InStream, OutStream, Stream
+from capnet.engine.stream import InStream, OutStream, Stream
 from capnet.errors import CapnetError, StreamStopped
 from capnet.testing.engines import EngineSide
 from capnet.wire.references import CapRef, Reference, StreamRef

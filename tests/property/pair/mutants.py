@@ -17,8 +17,8 @@ from capnet.engine.imports import Import, ImportTable
 from capnet.engine.lines import Lines
 from capnet.engine.outbox import Outbox
 from capnet.engine.pipelines import Kept, Pipelines, Place
+from capnet.engine.stream import InStream, OutStream
 from capnet.engine.streaming import Streaming
-from capnet.engine.streams import InStream, OutStream
 from capnet.errors import CallCancelled, CapnetError
 from capnet.wire.references import CapRef, Reference
 

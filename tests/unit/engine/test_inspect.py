@@ -10,7 +10,7 @@ from capnet.engine.answers import Answer
 from capnet.engine.calls import Pipelined
 from capnet.engine.engine import Engine
 from capnet.engine.inspect import check_invariants, snapshot, stats
-from capnet.engine.streams import InStream, OutStream
+from capnet.engine.stream import InStream, OutStream
 from capnet.limits import BYTES_PER_VALUE
 from capnet.testing.engines import EnginePair, RawPeer, capability, stream_in, stream_out
 

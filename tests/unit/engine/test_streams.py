@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from capnet.engine.streams import InStream, OutStream, Streams
+from capnet.engine.stream import InStream, OutStream
+from capnet.engine.streams import Streams
 from capnet.errors import ProtocolViolation, ResourceExhausted, StreamStopped
 from capnet.limits import EARLY, Limits
 from capnet.testing.engines import capability, stream_in, stream_out
