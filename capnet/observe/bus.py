@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from inspect import iscoroutinefunction
@@ -10,31 +9,21 @@ from time import perf_counter, time
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
-from capnet.errors import EXITS
-
 from .events import Event
-from .failure import MAX_TEXT, Failure, name_of
-from .log import Log
+from .failure import MAX_TEXT, Failure
+from .observer import TURN, Counter, Observer, Reader
 
-__all__ = ["Bus", "Counter", "Feed", "MAX_OBSERVERS", "QUEUE_BYTES", "QUEUE_EVENTS", "Scheduler"]
+__all__ = ["Bus", "Feed", "MAX_OBSERVERS", "Scheduler"]
 
 E = TypeVar("E", bound=Event)
 
 MAX_OBSERVERS: Final = 64
-QUEUE_EVENTS: Final = 1024
-"""Events that wait for one observer; the oldest are dropped, and counted, when there are more."""
-QUEUE_BYTES: Final = 1024 * 1024
-"""What they may take up; likewise."""
 _EVENT_BYTES: Final = 400
 """What an event takes up beside its text, at most."""
-TURN: Final = 0.01
-"""Seconds that observers may take of one turn of the loop. What is left waits for the next; one that holds up the loop
-for as long with a single event is given no other before the loop has had its share of the time."""
 REST: Final = 49
 """How many times as long as it held up the loop such an observer gets nothing."""
 FAREWELL: Final = 0.25
 """Seconds that observers may take of the end, when what waits for them is handed over at once."""
-_log: Final = Log()
 
 
 class Scheduler(Protocol):
@@ -50,18 +39,6 @@ class Scheduler(Protocol):
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> object:
         """Run a function at a time of `now`'s clock."""
-        ...
-
-
-class Counter(Protocol):
-    """Where it is counted what events take up that wait."""
-
-    def add(self, charge: int, /) -> None:
-        """So many bytes more."""
-        ...
-
-    def give(self, charge: int, /) -> None:
-        """So many less."""
         ...
 
 
@@ -101,12 +78,12 @@ class Bus:
         self.counter = counter
         """Counts what waits for its observers; of those that are added from now on."""
         self._scheduler = scheduler
-        self._observers: list[_Observer] = []
+        self._observers: list[Observer] = []
         self.children: WeakSet[Bus] | None = None
         self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before gathering what an event would say."""
         self._wanted: dict[type[Event], bool] = {}
-        self._takers: dict[type[Event], tuple[_Observer, ...]] = {}  # found once for each kind
+        self._takers: dict[type[Event], tuple[Observer, ...]] = {}  # found once for each kind
         self._scheduled = False
         self._sequence = 0
         self._dropped = self._failures = 0  # of observers that are gone
@@ -134,7 +111,7 @@ class Bus:
         """
         if iscoroutinefunction(observe):
             raise TypeError("an observer is a plain function; use events() to await between events")
-        observer = _Observer((kind,), observe)
+        observer = Observer((kind,), observe)
         self.add(observer)
         return partial(self._end, observer)
 
@@ -180,7 +157,7 @@ class Bus:
         if self.parent is not None:
             self.parent.forward(event, size)
 
-    def add(self, observer: _Observer) -> None:
+    def add(self, observer: Observer) -> None:
         """Let an observer take part.
 
         Raises:
@@ -195,7 +172,7 @@ class Bus:
         self._observers.append(observer)
         self.refresh()
 
-    def remove(self, observer: _Observer) -> None:
+    def remove(self, observer: Observer) -> None:
         """Let it take part no more. Idempotent."""
         if observer in self._observers:
             self._observers.remove(observer)
@@ -212,7 +189,7 @@ class Bus:
         for child in self.children or ():
             child.refresh()
 
-    def _takers_of(self, kind: type[Event]) -> tuple[_Observer, ...]:
+    def _takers_of(self, kind: type[Event]) -> tuple[Observer, ...]:
         """Who observes events of a kind here."""
         takers = self._takers.get(kind)
         if takers is None:
@@ -220,7 +197,7 @@ class Bus:
             self._takers[kind] = takers
         return takers
 
-    def _end(self, observer: _Observer) -> None:
+    def _end(self, observer: Observer) -> None:
         self.remove(observer)
         observer.queue.clear()
 
@@ -243,7 +220,7 @@ class Bus:
             elif observer.queue:
                 self._wake()
 
-    def _resume(self, observer: _Observer) -> None:
+    def _resume(self, observer: Observer) -> None:
         observer.rests = False
         if observer.queue:
             self._wake()
@@ -265,109 +242,6 @@ class Bus:
                     observer.drop()
 
 
-class _Observer:
-    """A function that is called with events."""
-
-    __slots__ = ("counter", "dropped", "failures", "kinds", "observe", "queue", "rests", "size")
-
-    wait_for_turn: ClassVar[bool] = True
-    """Whether what it was given waits for a turn of the loop."""
-
-    def __init__(self, kinds: tuple[type[Event], ...], observe: Callable[[Any], object]) -> None:
-        self.kinds = kinds
-        self.observe = observe
-        self.queue: deque[tuple[Event, int]] = deque()
-        self.size = 0
-        """What is in the queue takes up so much."""
-        self.counter: Counter | None = None
-        """Where that is counted as well."""
-        self.dropped = 0
-        self.failures = 0
-        self.rests = False
-        """It has held up the loop, and gets nothing for a while."""
-
-    def put(self, event: Event, size: int) -> bool:
-        """Take an event, and lose the oldest if there are too many; whether `deliver` is to follow."""
-        while self.queue and (len(self.queue) >= QUEUE_EVENTS or self.size + size > QUEUE_BYTES):
-            self.drop()
-        self.queue.append((event, size))
-        self.size += size
-        if self.counter is not None:
-            self.counter.add(size)
-        return self.wait_for_turn and not self.rests
-
-    def take(self) -> Event:
-        """The oldest event."""
-        event, size = self.queue.popleft()
-        self.size -= size
-        if self.counter is not None:
-            self.counter.give(size)
-        return event
-
-    def drop(self) -> None:
-        """Lose the oldest event."""
-        self.take()
-        self.dropped += 1
-
-    def leave(self) -> None:
-        """It takes part no more: what waits can still be taken, and counts for nobody."""
-        if self.counter is not None:
-            self.counter.give(self.size)
-            self.counter = None
-
-    def deliver(self, until: float) -> float:
-        """Hand over what waits now, in order, until a time of `perf_counter` or until one event takes too long.
-
-        Returns the seconds that the last one took.
-        """
-        ends = 0.0
-        took = 0.0
-        for _ in range(len(self.queue)):
-            began = ends or perf_counter()
-            if began > until or took >= TURN or not self.queue:  # it may have ended itself
-                break
-            event = self.take()
-            try:
-                self.observe(event)
-            except EXITS:
-                raise
-            except BaseException as error:
-                # An observer's fault is its own: it is counted, the next event is still its.
-                self._failed(error)
-            ends = perf_counter()
-            took = ends - began
-        return took
-
-    def _failed(self, error: BaseException) -> None:
-        self.failures += 1
-        if self.failures == 1:
-            _log.unexpected(f"observer {name_of(self.observe)}", "", error)
-
-
-class _Reader(_Observer):
-    """A feed's side: events wait there for who reads them."""
-
-    __slots__ = ("waiter",)
-
-    wait_for_turn = False
-
-    def __init__(self, kinds: tuple[type[Event], ...]) -> None:
-        super().__init__(kinds, lambda _: None)
-        self.waiter: Any = None
-
-    def put(self, event: Event, size: int) -> bool:
-        """See `_Observer`."""
-        super().put(event, size)
-        self.wake()
-        return False
-
-    def wake(self) -> None:
-        """Let who waits look again."""
-        if self.waiter is not None:
-            self.waiter.set()
-            self.waiter = None
-
-
 class Feed(Generic[E]):
     """An async iterator of events; slow readers lose the oldest, and `dropped` says how many.
 
@@ -377,7 +251,7 @@ class Feed(Generic[E]):
 
     def __init__(self, bus: Bus, kinds: tuple[type[Event], ...]) -> None:
         self._bus = bus
-        self._reader = _Reader(kinds)
+        self._reader = Reader(kinds)
         self._open = False
 
     @property

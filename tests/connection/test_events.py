@@ -27,7 +27,7 @@ from capnet.observe import (
     StreamClosed,
     StreamOpened,
 )
-from capnet.observe.bus import QUEUE_EVENTS
+from capnet.observe.observer import QUEUE_EVENTS
 from capnet.testing import assert_no_leaks, connected
 from tests.balance import Books
 from tests.connection.shop import MemShop, Shop, left_when, until
@@ -426,7 +426,8 @@ async def test_what_observers_miss_and_fail_at_is_in_the_stats() -> None:
 async def test_observers_that_raise_or_block_do_not_slow_calls_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threat T23: one that holds up the loop for a second has to wait for a minute, and nobody waits with it."""
     clock = 0.0
-    monkeypatch.setattr("capnet.observe.bus.perf_counter", lambda: clock)
+    for module in ("bus", "observer"):
+        monkeypatch.setattr(f"capnet.observe.{module}.perf_counter", lambda: clock)
     blocked: list[float] = []
 
     def raises(event: Event) -> None:

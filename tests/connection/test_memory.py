@@ -14,7 +14,7 @@ import pytest
 
 from capnet import Cap, Host, Internal, Limits, ResourceExhausted, call, connect
 from capnet.observe import Event, HandlerFailed
-from capnet.observe.bus import QUEUE_BYTES
+from capnet.observe.observer import QUEUE_BYTES
 from capnet.testing import connected
 from tests.connection.shop import MemShop, Shop, until
 from tests.loops import on_every_loop as on_every_loop

@@ -10,7 +10,8 @@ import pytest
 
 from capnet import Connection, Host, Internal, InvalidArgument, Limits, PermissionDenied, ResourceExhausted, connect
 from capnet.observe import LimitHit
-from capnet.observe.bus import MAX_OBSERVERS, QUEUE_EVENTS
+from capnet.observe.bus import MAX_OBSERVERS
+from capnet.observe.observer import QUEUE_EVENTS
 from capnet.policy.policy import Admission
 from capnet.serving.event_stream import EVENTS_GRANT, MAX_EVENT_STREAMS, EventStream
 from capnet.serving.runtime import CONNECTIONS_PER_ANSWER

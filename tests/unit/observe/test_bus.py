@@ -11,8 +11,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from capnet.observe import Bus, CallFinished, Event, HandlerFailed, LimitHit, NameServed
-from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, QUEUE_BYTES, QUEUE_EVENTS, REST, TURN
+from capnet.observe.bus import FAREWELL, MAX_OBSERVERS, REST
 from capnet.observe.failure import MAX_TEXT, failure_of
+from capnet.observe.observer import QUEUE_BYTES, QUEUE_EVENTS, TURN
 from tests.counting import calls_of
 
 
@@ -59,7 +60,8 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("capnet.observe.bus.perf_counter", clock)
+    for module in ("bus", "observer"):
+        monkeypatch.setattr(f"capnet.observe.{module}.perf_counter", clock)
     return clock
 
 
