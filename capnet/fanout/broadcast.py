@@ -11,7 +11,8 @@ from anyio.lowlevel import checkpoint
 from capnet.contract.copied import copied
 from capnet.errors import ResourceExhausted
 
-from .subscription import Audience, BufferPolicy, Delivery, Subscription, check_buffer
+from .inbox import BufferPolicy, Delivery, check_buffer
+from .subscription import Audience, Subscription
 
 __all__ = ["Broadcast"]
 

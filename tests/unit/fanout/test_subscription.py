@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 
 from capnet import InvalidArgument, Revoked
 from capnet.fanout import Broadcast, Subscription
-from capnet.fanout.subscription import Wait
+from capnet.fanout.inbox import Wait
 from tests.unit.fanout.steps import rest, step
 
 
