@@ -4,13 +4,21 @@ It owns how a capability is declared (`Cap`, `@call`, `@stream`, `@options`), th
 binding of arguments, the conversion of values from and to plain data, and the comparison of contracts. It may not know
 wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
 
-Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads). `annotation.py` says
-what may travel, `conversion.py` checks what came, after `preparation.py` has taken from it what a peer could misuse
-(`keys.py` looks at what is put into sets and maps), `plain.py` takes apart what leaves, `path.py` says what will stand
-in a result, `shape.py` compares versions, `description.py` tells others of a contract (`documentation.py` reads its
-docstrings, `schema.py` says it in JSON Schema), `implementation.py` finds the handlers of a class; `reader.py` and
-`sink.py` are the two ends of a stream; `copied.py` keeps what is sent later as it is now; `callables.py`,
-`construction.py`, `fields.py`, `generics.py`, `hints.py` and `unfit.py` serve these.
+Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads).
+
+    capability, declaration, rules         what is declared, as it is kept, checked
+    annotation, position                   what may travel, and under which contract
+    hints, generics, fields                what annotations and classes say
+    spec, shape                            a contract as the rest reads it; when two versions fit
+    conversion, construction               what came is checked, and rebuilt
+    preparation, keys, flags, growth       … after what a peer could misuse was taken from it
+    unfit                                  … and how it is said that something does not fit
+    plain, leaving, copied                 what leaves is taken apart, or kept as it is now
+    path                                   what will stand in a result that is not there yet
+    description, schema, documentation     a contract as it is told to others
+    implementation, callables, context     the handlers of a class; functions as capabilities; what handlers see
+    stand_in                               classes whose methods lead elsewhere: proxies, facets, wrappers
+    reader, sink                           the two ends of a stream
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ import msgspec
 from typing_extensions import is_typeddict
 
 from capnet.contract.callables import callable_contract, callable_parts
-from capnet.contract.capability import DATA, Cap, declaration_of, holds_data
+from capnet.contract.capability import Cap
 from capnet.contract.construction import can_be_called, is_called
+from capnet.contract.declaration import declaration_of
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
 from capnet.contract.flags import MAX_FLAGS, bits_of, make_combinations
 from capnet.contract.growth import (
@@ -40,6 +41,7 @@ from capnet.contract.growth import (
     growth_of_class,
 )
 from capnet.contract.hints import member_hints, stands_for
+from capnet.contract.rules import DATA, holds_data
 from capnet.contract.sink import Sink
 from capnet.errors import ContractError
 

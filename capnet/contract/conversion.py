@@ -19,7 +19,8 @@ import msgspec
 
 from capnet.contract.annotation import ENDS, Annotation, read_annotation
 from capnet.contract.callables import callable_contract
-from capnet.contract.capability import Cap, declaration_of
+from capnet.contract.capability import Cap
+from capnet.contract.declaration import declaration_of
 from capnet.contract.generics import substitute
 from capnet.contract.growth import NO_DEFAULTS, Defaults
 from capnet.contract.keys import Prepare

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, Final, Self, cast
 
 from capnet.contract.annotation import Shape
-from capnet.contract.capability import MAX_NAME_BYTES, MAX_VERSION, Kind, signature_of
+from capnet.contract.declaration import MAX_NAME_BYTES, MAX_VERSION, Kind, signature_of
 from capnet.contract.documentation import first_line, parts_of
 from capnet.contract.schema import parameters_schema, schema
 from capnet.contract.shape import check_shape

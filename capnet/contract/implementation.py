@@ -11,9 +11,11 @@ from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, Final, cast, get_args
 
 from capnet.contract.annotation import Annotation, Shape, read_annotation
-from capnet.contract.capability import POSITIONAL, Cap, options_of, signature_of
+from capnet.contract.capability import Cap
 from capnet.contract.context import INJECT
+from capnet.contract.declaration import options_of, signature_of
 from capnet.contract.hints import resolved_hints
+from capnet.contract.rules import POSITIONAL
 from capnet.contract.shape import differences
 from capnet.contract.spec import ContractSpec, MethodSpec
 from capnet.errors import ContractError, InvalidArgument

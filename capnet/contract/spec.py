@@ -18,21 +18,14 @@ import msgspec
 
 from capnet.contract.annotation import STREAMS, Annotation, Shape, read_annotation
 from capnet.contract.callables import CallableCap, callable_contract
-from capnet.contract.capability import (
-    DATA,
-    Cap,
-    Kind,
-    MethodOptions,
-    declaration_of,
-    holds_data,
-    options_of,
-    signature_of,
-)
+from capnet.contract.capability import Cap
 from capnet.contract.conversion import MISSING, Conversion
+from capnet.contract.declaration import Kind, MethodOptions, declaration_of, options_of, signature_of
 from capnet.contract.generics import Bindings, bindings_of, substitute
 from capnet.contract.hints import resolved_hints, words_in
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import Position, position_of
+from capnet.contract.rules import DATA, holds_data
 from capnet.contract.shape import differences
 from capnet.errors import ContractError
 

@@ -24,7 +24,7 @@ from capnet.contract import (
     contract_spec,
     differences,
 )
-from capnet.contract.capability import declaration_of
+from capnet.contract.declaration import declaration_of
 from capnet.contract.description import described
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.engine.exports import FIRST_USER_ID

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from capnet.calls.call import Call
 from capnet.contract import Annotation, Cap, MethodDescription, MethodSpec, ParameterDescription, callable_spec
-from capnet.contract.capability import MAX_NAME_BYTES
+from capnet.contract.declaration import MAX_NAME_BYTES
 from capnet.contract.leaving import Leaving
 from capnet.contract.position import UNKNOWN
 from capnet.errors import InvalidArgument

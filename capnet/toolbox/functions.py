@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from capnet.contract import INJECT, Cap, call, options, stream
 from capnet.contract.annotation import STREAMS
-from capnet.contract.capability import signature_of
+from capnet.contract.declaration import signature_of
 from capnet.contract.hints import resolved_hints
 from capnet.errors import ContractError
 

@@ -9,7 +9,7 @@ import pytest
 
 from capnet.contract import CallableCap, callable_contract
 from capnet.contract.callables import callable_parts
-from capnet.contract.capability import declaration_of
+from capnet.contract.declaration import declaration_of
 from capnet.errors import ContractError
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from capnet.contract import INJECT, CallContext, Cap, Stream, call, options, stream
-from capnet.contract.capability import declaration_of, options_of
+from capnet.contract.declaration import declaration_of, options_of
 from capnet.errors import ContractError
 from capnet.registry import Hosted
 
