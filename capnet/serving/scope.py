@@ -21,7 +21,6 @@ from capnet.calls.metadata import going_along
 from capnet.contract import Cap
 from capnet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unavailable
 from capnet.observe import Event
-from capnet.observe.failure import name_of
 from capnet.policy.policy import Admission
 from capnet.references.proxy import Proxy
 from capnet.references.revoke import revoke
@@ -32,6 +31,7 @@ from capnet.session.disclosure import goes_on
 
 from .fallback import FallbackHandler
 from .services import Services
+from .task import Task
 
 __all__ = ["Scope", "Scopes"]
 
@@ -156,8 +156,8 @@ class Scope:
         Returns what cancels the task earlier.
         """
         self._check_open()
-        task = _Task(function, args)
-        self._ends[task] = partial(self._end_task, task)
+        task = Task(function, args)
+        self._ends[task] = partial(task.end, self.prefix, self._grace)
         self._owner.loop.spawn(self._run, task)
         return task.cancel
 
@@ -263,13 +263,10 @@ class Scope:
             if bound.cancelled_caught:
                 raise TimeoutError(f"a callback of the scope {self.prefix!r} took more than {self._grace:g} seconds")
 
-    async def _run(self, task: _Task) -> None:
+    async def _run(self, task: Task) -> None:
         _apart(*_ending.get(), self)
         try:
-            with CancelScope() as task.running:
-                if task.cancelled:
-                    task.running.cancel()
-                await task.function(*task.args)
+            await task.run()
         except BaseException as error:
             if goes_on(self._owner.loop, error):
                 raise
@@ -277,13 +274,6 @@ class Scope:
         finally:
             self._forget(task)
             task.ended.set()
-
-    async def _end_task(self, task: _Task) -> None:
-        task.cancel()
-        with move_on_after(self._grace):
-            await task.ended.wait()
-            return
-        raise TimeoutError(f"{task.name} of the scope {self.prefix!r} goes on {self._grace:g} seconds after its end")
 
     async def _end(self) -> Exception | None:
         """Have the end begin, and wait for it. What it has raised, for the first who asks."""
@@ -392,30 +382,6 @@ class Scopes:
     def _outermost(self) -> list[Scope]:
         """Those that are in no other, the latest first."""
         return [scope for scope in reversed(self._by_prefix.values()) if scope.outermost]
-
-
-class _Task:
-    """A function that runs until its scope ends."""
-
-    __slots__ = ("args", "cancelled", "ended", "function", "running")
-
-    def __init__(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
-        self.function = function
-        self.args = args
-        self.cancelled = False
-        self.running: CancelScope | None = None
-        self.ended = Signal()
-
-    @property
-    def name(self) -> str:
-        """Of the function."""
-        return name_of(self.function)
-
-    def cancel(self) -> None:
-        """Cancel it, also before it runs."""
-        self.cancelled = True
-        if self.running is not None:
-            self.running.cancel()
 
 
 def _apart(*scopes: Scope) -> None:
