@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -27,25 +28,35 @@ from tests.loops import ONE_LOOP
 
 pytestmark = ONE_LOOP
 
-MODULE = """
-import os
-from collections.abc import AsyncIterator
-from capnet import Cap, Stream, call, stream
-from words import WORD
 
 class Page(Cap, name="reload.Page"):
     @call
     async def word(self) -> str: ...
 
+
 class Book(Cap, name="reload.Book"):
     @call
     async def word(self) -> str: ...
+
     @call
     async def page(self) -> Page: ...
+
     @call
     async def join(self, words: AsyncIterator[str]) -> str: ...
+
     @call
     async def end(self, code: int) -> None: ...
+
+
+MODULE = f"""
+import os
+from collections.abc import AsyncIterator
+from capnet import Cap, Stream, call, stream
+from words import WORD
+
+{inspect.getsource(Page)}
+
+{inspect.getsource(Book)}
 
 class OnePage(Page):
     async def word(self):
@@ -61,25 +72,6 @@ class Printed(Book):
     async def end(self, code):
         os._exit(code)
 """
-
-
-class Page(Cap, name="reload.Page"):
-    @call
-    async def word(self) -> str: ...
-
-
-class Book(Cap, name="reload.Book"):
-    @call
-    async def word(self) -> str: ...
-
-    @call
-    async def page(self) -> Page: ...
-
-    @call
-    async def join(self, words: AsyncIterator[str]) -> str: ...
-
-    @call
-    async def end(self, code: int) -> None: ...
 
 
 class Running:

@@ -10,24 +10,6 @@ from capnet.cli.commands import COMMANDS
 from docs import command_page, screenshots
 
 
-def test_the_page_is_up_to_date() -> None:
-    """Else run `python docs/command_page.py`."""
-    assert command_page.main(["--check"]) is None
-
-
-def test_a_page_that_says_something_else_is_found_and_mended(tmp_path: Path) -> None:
-    page = tmp_path / "command.md"
-    good = command_page.PAGE.read_text(encoding="utf-8")
-    page.write_text(good.replace("| `--slow MS` |", "| `--fast MS` |"), encoding="utf-8")
-    assert command_page.main(["--check"], page) is not None
-    assert command_page.main([], page) is None
-    assert page.read_text(encoding="utf-8") == good
-    assert command_page.main(["--wrong"], page) is not None
-    page.write_text("no markers", encoding="utf-8")
-    with pytest.raises(SystemExit):
-        command_page.main([], page)
-
-
 def test_every_command_has_its_place() -> None:
     text = command_page.commands()
     assert [name for name in COMMANDS if f"## `capnet {name}" not in text] == []

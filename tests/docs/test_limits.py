@@ -6,8 +6,6 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-import pytest
-
 from capnet.limits import HostLimits, Limits
 from docs import limits_table
 
@@ -26,24 +24,6 @@ CODES = {
 def errors_in(text: str) -> list[tuple[str, str]]:
     """Code and reason of each error that a text names; the reason may be missing."""
     return [(code, reason) for code, reason in ERROR.findall(text) if reason or code in CODES]
-
-
-def test_the_page_is_up_to_date() -> None:
-    """Else run `python docs/limits_table.py`."""
-    assert limits_table.main(["--check"]) is None
-
-
-def test_a_page_that_says_something_else_is_found_and_mended(tmp_path: Path) -> None:
-    page = tmp_path / "limits.md"
-    good = limits_table.PAGE.read_text(encoding="utf-8")
-    page.write_text(good.replace("| 4 MiB |", "| 5 MiB |"), encoding="utf-8")
-    assert limits_table.main(["--check"], page) is not None
-    assert limits_table.main([], page) is None
-    assert page.read_text(encoding="utf-8") == good
-    assert limits_table.main(["--wrong"], page) is not None
-    page.write_text("no markers", encoding="utf-8")
-    with pytest.raises(SystemExit):
-        limits_table.main([], page)
 
 
 def test_every_field_has_its_row() -> None:

@@ -13,6 +13,7 @@ from capnet.contract import CallableCap, Cap, Sink, Stream, call, callable_contr
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import Conversion, conversion_options, narrow
 from capnet.errors import CapnetError, InvalidArgument
+from tests.unit.contract.converting import converted
 
 T = TypeVar("T")
 
@@ -90,11 +91,6 @@ class Guests:
 
 async def generated() -> Stream[int]:
     yield 1
-
-
-def converted(hint: Any, value: Any) -> Any:
-    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
-    return conversion.convert({"value": value}).value
 
 
 def refusal(hint: Any, value: Any) -> str:

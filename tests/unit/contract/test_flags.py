@@ -10,19 +10,9 @@ import pytest
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import Conversion
 from capnet.contract.flags import MAX_FLAGS
-from capnet.errors import ContractError, InvalidArgument
+from capnet.errors import ContractError
 from tests.counting import calls_of
-
-
-def converted(hint: Any, value: Any) -> Any:
-    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
-    return conversion.convert({"value": value}).value
-
-
-def refusal(hint: Any, value: Any) -> InvalidArgument:
-    with pytest.raises(InvalidArgument) as caught:
-        converted(hint, value)
-    return caught.value
+from tests.unit.contract.converting import converted, refusal
 
 
 class Marks(enum.IntFlag):

@@ -13,26 +13,12 @@ from typing import Annotated, Any, NamedTuple, NewType, TypeVar
 import msgspec
 import pytest
 
-from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import Conversion, narrow
+from capnet.contract.conversion import narrow
 from capnet.contract.keys import MAX_ALIKE, MAX_KEY_CHARS, MAX_ORDERED
 from capnet.contract.preparation import preparation
-from capnet.errors import InvalidArgument
+from tests.unit.contract.converting import PRIME, converted, refusal
 
 T = TypeVar("T")
-PRIME = 2**61 - 1
-"""Numbers that differ by it have the same hash."""
-
-
-def converted(hint: Any, value: Any) -> Any:
-    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
-    return conversion.convert({"value": value}).value
-
-
-def refusal(hint: Any, value: Any) -> InvalidArgument:
-    with pytest.raises(InvalidArgument) as caught:
-        converted(hint, value)
-    return caught.value
 
 
 class Point(NamedTuple):

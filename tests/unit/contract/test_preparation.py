@@ -17,23 +17,10 @@ from capnet.contract import Cap, call
 from capnet.contract.annotation import read_annotation
 from capnet.contract.conversion import Conversion, narrow
 from capnet.contract.preparation import preparation
-from capnet.errors import InvalidArgument
 from tests.counting import calls_of
+from tests.unit.contract.converting import converted, refusal
 
 T = TypeVar("T")
-PRIME = 2**61 - 1
-"""Numbers that differ by it have the same hash."""
-
-
-def converted(hint: Any, value: Any) -> Any:
-    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
-    return conversion.convert({"value": value}).value
-
-
-def refusal(hint: Any, value: Any) -> InvalidArgument:
-    with pytest.raises(InvalidArgument) as caught:
-        converted(hint, value)
-    return caught.value
 
 
 class Member(Cap, name="test.PreparedMember"):

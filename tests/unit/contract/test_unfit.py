@@ -10,25 +10,11 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import msgspec
 import pytest
 
-from capnet.contract.annotation import read_annotation
-from capnet.contract.conversion import Conversion
 from capnet.contract.keys import MAX_ALIKE
 from capnet.errors import InvalidArgument, NotFound
+from tests.unit.contract.converting import converted, refusal
 
 T = TypeVar("T")
-PRIME = 2**61 - 1
-"""Numbers that differ by it have the same hash."""
-
-
-def converted(hint: Any, value: Any) -> Any:
-    conversion = Conversion("test", [("value", read_annotation(hint, "here"), True)])
-    return conversion.convert({"value": value}).value
-
-
-def refusal(hint: Any, value: Any) -> InvalidArgument:
-    with pytest.raises(InvalidArgument) as caught:
-        converted(hint, value)
-    return caught.value
 
 
 @dataclass
