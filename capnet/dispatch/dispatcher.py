@@ -228,7 +228,8 @@ class Dispatcher:
         assert export is not None
         hosted: Hosted = export.subject  # another one than it arrived for, when that was replaced meanwhile
         turns = hosted.turns
-        if (turns is not None or guard is not None) and self._must_wait(turns, export, answer, arrived_for):
+        guarded = guard is not None and guard.lines
+        if (turns is not None or guarded) and self._must_wait(turns, export, answer, arrived_for):
             return None
         if hosted is arrived_for:
             hosted.running += 1  # what has held it open until now does so for the call

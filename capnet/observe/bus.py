@@ -129,7 +129,10 @@ class Bus:
 
     def publish(self, kind: type[Event], **fields: Any) -> None:
         """Build an event, if anybody observes its kind, and queue it; returns at once and raises nothing of theirs."""
-        if self.wants(kind):
+        wanted = self._wanted.get(kind)
+        if wanted is None:
+            wanted = self.wants(kind)
+        if wanted:
             self._sequence += 1
             size = _EVENT_BYTES
             for name, value in fields.items():
@@ -151,7 +154,8 @@ class Bus:
 
     def forward(self, event: Event, size: int) -> None:
         """Queue an event that was built already and takes up `size` bytes, here and above."""
-        for observer in self._takers_of(type(event)):
+        takers = self._takers.get(type(event))
+        for observer in self._takers_of(type(event)) if takers is None else takers:
             if observer.put(event, size):
                 self._wake()
         if self.parent is not None:

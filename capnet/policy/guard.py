@@ -29,16 +29,17 @@ class Guard:
         hook: the policy's.
     """
 
-    __slots__ = ("_hook", "_lines", "_session")
+    __slots__ = ("_hook", "_session", "lines")
 
     def __init__(self, session: Session, hook: Callable[[CallInfo], object]) -> None:
         self._session = session
         self._hook = hook
-        self._lines: dict[Export | Hosted, Turns] = {}
+        self.lines: dict[Export | Hosted, Turns] = {}
+        """Of those references on which a call is decided on."""
 
     def line(self, export: Export) -> Turns | None:
         """Where calls on a reference wait, while the guard decides on one of them."""
-        return self._lines.get(_reference(export))
+        return self.lines.get(_reference(export))
 
     def ask(self, export: Export, answer: Answer, arguments: Mapping[str, Any]) -> Awaitable[object] | None:
         """Ask about a call. Returns what `begin` is to wait for when the guard takes its time, else None: it may start.
@@ -67,12 +68,14 @@ class Guard:
         except BaseException as error:
             session.faults.unexpected("guard", error)
             verdict = Denied("policy_failed")
-        if isawaitable(verdict):
+        if type(verdict) is not bool and isawaitable(verdict):
             if export.subject.turns is None:  # else no call begins before this one has ended, anyway
-                self._lines.setdefault(_reference(export), Turns()).take(answer)
+                self.lines.setdefault(_reference(export), Turns()).take(answer)
             return verdict
-        self.decided(answer)
-        self._check(answer, verdict)
+        if self.lines:
+            self.decided(answer)
+        if verdict is not True:
+            self._check(answer, verdict)
         return None
 
     async def begin(self, answer: Answer, verdict: Awaitable[object], start: Callable[[], Any], *, waits: bool) -> Any:
@@ -98,14 +101,14 @@ class Guard:
 
     def decided(self, answer: Answer) -> None:
         """There is nothing to decide on a call any more: the next on that reference is looked at."""
-        if not self._lines or answer.export is None:
+        if not self.lines or answer.export is None:
             return
         reference = _reference(answer.export)
-        turns = self._lines.get(reference)
+        turns = self.lines.get(reference)
         if turns is not None:
             turns.leave(answer)
             if turns.holder is None:
-                del self._lines[reference]
+                del self.lines[reference]
 
     def _check(self, answer: Answer, verdict: object) -> None:
         denied = refusal_of(verdict)

@@ -230,16 +230,17 @@ class Publisher:
 
     def handler_finished(self, answer: Answer, error: CapnetError | None, seconds: float) -> None:
         """It has ended."""
-        if not self.bus.wants(CallFinished) or not answer.interface:
+        export = answer.export
+        if export is None or not export.interface or not self.bus.wants(CallFinished):
             return
-        result, reason = _result(error)
+        result, reason = ("ok", None) if error is None else _result(error)
         self.publish(
             CallFinished,
             direction="in",
             call=answer.id,
-            contract=answer.interface,
+            contract=export.interface,
             method=answer.method,
-            **_made_on(answer.export),
+            **_made_on(export),
             result=result,
             reason=reason,
             seconds=seconds,
@@ -294,7 +295,10 @@ def _result(error: CapnetError | None) -> tuple[str, str | None]:
 
 def _made_on(export: Export | None) -> dict[str, Any]:
     """What an export is, and what it is served as."""
-    return {"cap": 0} if export is None else {"cap": export.id, **_registration(export.subject)}
+    hosted: Hosted | None = None if export is None else export.subject
+    if export is None or hosted is None:
+        return {"cap": 0 if export is None else export.id}
+    return {"cap": export.id, "generation": hosted.generation, "served": hosted.served}
 
 
 def _registration(hosted: Hosted | None) -> dict[str, Any]:

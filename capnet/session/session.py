@@ -111,7 +111,8 @@ class Session:
     @property
     def peer_name(self) -> str:
         """What the peer calls itself; proves nothing. Empty until the handshake is done."""
-        return self.engine.peer.name if self.engine.peer is not None else ""
+        peer = self.engine.lifecycle.peer
+        return "" if peer is None else peer.name
 
     @property
     def peer_auth(self) -> Any:
