@@ -10,7 +10,7 @@ from capnet.limits import NOT_YET_KNOWN
 from capnet.wire.codec import Codec, holds_long
 from capnet.wire.frames import Op
 from capnet.wire.framing import header
-from capnet.wire.references import Reference
+from capnet.wire.references import Reference, StreamRef, kind_of
 
 from .exports import CapTable
 from .streams import Streams
@@ -55,7 +55,8 @@ class Outbox:
     def _counted(self, encode: Callable[[Any], _T], frame: Any, references: Sequence[Reference]) -> _T:
         if not references:
             return encode(frame)
-        self._streams.open(references)
+        if StreamRef in map(kind_of, references):  # as a look in C: most have none
+            self._streams.open(references)
         try:
             self._exports.count(references)
             try:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from capnet.errors import CapnetError, ResourceExhausted, Revoked, StreamStopped, cut_text
 from capnet.limits import Limits, bound
 from capnet.wire.frames import Op, items_frame
-from capnet.wire.references import CapRef, Reference, StreamRef
+from capnet.wire.references import CapRef, Reference, StreamRef, kind_of
 
 from .conduct import Conduct
 from .ending import Ending
@@ -240,6 +240,8 @@ class Streaming:
 
     def left(self, references: Iterable[Reference]) -> None:
         """The frame that mentions these streams is on its way."""
+        if StreamRef not in map(kind_of, references):
+            return
         for stream in self._tables.streams.left(references):
             if stream.farewell is not None:
                 self._tables.outbox.send(stream.farewell)

@@ -135,7 +135,8 @@ class Payloads:
         new = self._lineage.queued(references, parent)
         if self._session.bus.observed:
             self._session.publisher.exported(new)
-        self._pumps.begin(references, hosted, parent)
+        if StreamRef in map(kind_of, references):
+            self._pumps.begin(references, hosted, parent)
         if parent is not None and parent.fallen is not None:
             self._lineage.fall_at_birth(references, parent.fallen)
 
