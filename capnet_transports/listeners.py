@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
@@ -18,8 +19,10 @@ from anyio.abc import TaskGroup
 
 from capnet.errors import CapnetError
 from capnet.transport import Attestation, Listener, Transport
+from capnet_transports.arrivals import Arrivals
 from capnet_transports.attach import attach
 from capnet_transports.failures import EXHAUSTED, failure
+from capnet_transports.loops import in_trio
 
 __all__ = ["HANDSHAKES", "HANDSHAKE_TIME", "HURRY", "HandshakeListener", "SocketListener"]
 
@@ -66,6 +69,7 @@ class SocketListener(Listener):
         self._attest = attest
         self._on_close = on_close
         self._closed = False
+        self._arrivals: Arrivals | None = None
 
     async def serve(self) -> None:
         await self._accept_from(self._sockets[0])
@@ -74,6 +78,8 @@ class SocketListener(Listener):
         if self._closed:
             return
         self._closed = True
+        if self._arrivals is not None:
+            self._arrivals.end()
         for sock in self._sockets:
             anyio.notify_closing(sock)
             with suppress(OSError):  # it is closed all the same
@@ -84,9 +90,7 @@ class SocketListener(Listener):
     async def _accept_from(self, listening: socket.socket) -> None:
         while not self._closed:
             try:
-                await self._wait_for_room()
-                await anyio.wait_readable(listening)
-                self._accept_batch(listening)
+                await self._accept_some(listening)
             except anyio.ClosedResourceError:
                 return
             except OSError as error:
@@ -97,6 +101,15 @@ class SocketListener(Listener):
             except MemoryError:
                 _log.warning("%s: cannot accept now: no memory", self.url)
                 await anyio.sleep(_PAUSE)
+
+    async def _accept_some(self, listening: socket.socket) -> None:
+        """Accept who comes; returns after a while, or when the listener is closed."""
+        if in_trio():
+            await anyio.wait_readable(listening)
+            self._accept_batch(listening)
+        else:
+            self._arrivals = Arrivals(listening, partial(self._accept_batch, listening))
+            await self._arrivals.ended()
 
     def _accept_batch(self, listening: socket.socket) -> None:
         for _ in range(_BATCH):
@@ -109,9 +122,6 @@ class SocketListener(Listener):
             except ConnectionAbortedError:
                 continue
             self._admit(sock)
-
-    async def _wait_for_room(self) -> None:
-        """Return when one more can be taken."""
 
     def _has_room(self) -> bool:
         """Whether one more can be taken now."""
@@ -182,10 +192,12 @@ class HandshakeListener(SocketListener):
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
 
-    async def _wait_for_room(self) -> None:
+    async def _accept_some(self, listening: socket.socket) -> None:
         while not self._has_room():
             self._hurry()
             await self._room.wait()
+        await anyio.wait_readable(listening)
+        self._accept_batch(listening)
 
     def _has_room(self) -> bool:
         return len(self._handshakes) < HANDSHAKES
