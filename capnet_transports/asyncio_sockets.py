@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from capnet.transport import Attestation
@@ -49,8 +48,10 @@ class AsyncioSocketTransport(SocketTransport):
     def _close_socket(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        with suppress(OSError):  # it is closed all the same
+        try:  # noqa: SIM105 - as in sockets.py
             self._socket.close()
+        except OSError:
+            pass  # it is closed all the same
 
     def _announce_end(self) -> None:
         if self._receiver is not None:

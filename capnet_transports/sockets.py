@@ -28,7 +28,6 @@ import enum
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -78,8 +77,10 @@ class SocketTransport(Transport):
     ) -> None:
         sock.setblocking(False)
         if isinstance(sock, socket.socket) and sock.family == socket.AF_UNIX:  # TCP finds its own size
-            with suppress(OSError):  # some systems refuse when the peer has gone; reading will tell
+            try:  # noqa: SIM105 - which takes three calls, for each connection; likewise below
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            except OSError:
+                pass  # some systems refuse when the peer has gone; reading will tell
         self.attestation = attestation
         self._socket = sock
         self._writing_end = sock.writing_end if isinstance(sock, Pipes) else sock.fileno()
@@ -296,8 +297,10 @@ class SocketTransport(Transport):
         if self._reading:
             self._read(False)
         # Not only close: a forked child may hold the socket too, and the peer must see the end all the same.
-        with suppress(OSError):
+        try:  # noqa: SIM105
             self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._close_socket()
         if self._on_end is not None:
             self._on_end()

@@ -202,13 +202,8 @@ class Driver:
         if self._going_on:
             self._end = (error,)
             return
-        if error is None:
-            self.engine.receive_eof(self.loop.now())
-        else:
-            code = error.code if isinstance(error, CapnetError) else Unavailable.code
-            explained = self.transport.process is not None
-            self.engine.receive_eof(self.loop.now(), str(error), code=code, explained=explained)
-        self.drain()
+        if not self.closing:
+            self._lost(error)
         if self.share is not None:
             self.share.leave()
         self._end_stall()
@@ -216,6 +211,16 @@ class Driver:
         if self._closing_timer is not None:
             self._closing_timer.cancel()
         self._owner.part_ended()
+
+    def _lost(self, error: Exception | None) -> None:
+        """It has ended before we had closed it."""
+        if error is None:
+            self.engine.receive_eof(self.loop.now())
+        else:
+            code = error.code if isinstance(error, CapnetError) else Unavailable.code
+            explained = self.transport.process is not None
+            self.engine.receive_eof(self.loop.now(), str(error), code=code, explained=explained)
+        self.drain()
 
     # For the parts of the connection
 

@@ -102,7 +102,7 @@ class Hello:
         """
         match frame:
             case [0, "capnet", [int() as low, int() as high], dict()] if _is_range(low, high):
-                options = cast("dict[str, Any]", frame[3])
+                options: dict[str, Any] = frame[3]
             case _:
                 raise ProtocolViolation("P-CONN-1", "malformed hello")
         name: object = options.get("name", "")
@@ -114,10 +114,10 @@ class Hello:
         instance: object = options.get("instance", "")
         if not isinstance(instance, str) or (instance and not is_name(instance, MAX_INSTANCE)):
             raise ProtocolViolation("P-CONN-1", "malformed instance")
-        named = tuple(feature for feature in cast("list[object]", features) if isinstance(feature, str))
-        if len(named) != len(cast("list[object]", features)):
+        named = cast("list[str]", features)
+        if not {*map(type, named)} <= {str}:
             raise ProtocolViolation("P-CONN-1", "malformed features")
-        return cls(name, _announced(options), _features(named), options.get("auth"), (low, high), instance)
+        return cls(name, _announced(options), _features(tuple(named)), options.get("auth"), (low, high), instance)
 
     def version_with(self, theirs: Hello) -> int:
         """The highest version both speak.
