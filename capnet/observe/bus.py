@@ -24,6 +24,8 @@ REST: Final = 49
 """How many times as long as it held up the loop such an observer gets nothing."""
 FAREWELL: Final = 0.25
 """Seconds that observers may take of the end, when what waits for them is handed over at once."""
+_NOBODY: Final[dict[type[Event], Any]] = {}
+"""Who takes events of a kind where nobody observes; nothing is put into it."""
 
 
 class Scheduler(Protocol):
@@ -78,12 +80,13 @@ class Bus:
         self.counter = counter
         """Counts what waits for its observers; of those that are added from now on."""
         self._scheduler = scheduler
-        self._observers: list[Observer] = []
+        self._observers: tuple[Observer, ...] = ()
         self.children: WeakSet[Bus] | None = None
         self.observed: bool = parent is not None and parent.observed
         """Whether anybody observes anything, here or above; ask before gathering what an event would say."""
-        self._wanted: dict[type[Event], bool] = {}
-        self._takers: dict[type[Event], tuple[Observer, ...]] = {}  # found once for each kind
+        # Found once for each kind, while anybody observes; most are never observed.
+        self._wanted: dict[type[Event], bool] = {} if self.observed else _NOBODY
+        self._takers: dict[type[Event], tuple[Observer, ...]] = {} if self.observed else _NOBODY
         self._scheduled = False
         self._sequence = 0
         self._dropped = self._failures = 0  # of observers that are gone
@@ -146,6 +149,8 @@ class Bus:
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody observes events of a kind, here or above."""
+        if not self.observed:
+            return False
         wanted = self._wanted.get(kind)
         if wanted is None:
             wanted = bool(self._takers_of(kind)) or (self.parent is not None and self.parent.wants(kind))
@@ -173,13 +178,13 @@ class Bus:
         if len(self._observers) >= MAX_OBSERVERS:
             raise ValueError(f"more than {MAX_OBSERVERS} observers")
         observer.counter = self.counter
-        self._observers.append(observer)
+        self._observers += (observer,)
         self.refresh()
 
     def remove(self, observer: Observer) -> None:
         """Let it take part no more. Idempotent."""
         if observer in self._observers:
-            self._observers.remove(observer)
+            self._observers = tuple(other for other in self._observers if other is not observer)
             observer.leave()
             self._dropped += observer.dropped
             self._failures += observer.failures
@@ -188,13 +193,15 @@ class Bus:
     def refresh(self) -> None:
         """Find out anew whether anybody observes, and have the buses below do so."""
         self.observed = bool(self._observers) or (self.parent is not None and self.parent.observed)
-        self._wanted.clear()
-        self._takers.clear()
+        self._wanted = {} if self.observed else _NOBODY
+        self._takers = {} if self.observed else _NOBODY
         for child in self.children or ():
             child.refresh()
 
     def _takers_of(self, kind: type[Event]) -> tuple[Observer, ...]:
         """Who observes events of a kind here."""
+        if not self._observers:
+            return ()
         takers = self._takers.get(kind)
         if takers is None:
             takers = tuple(observer for observer in self._observers if issubclass(kind, observer.kinds))
@@ -239,7 +246,7 @@ class Bus:
         """There will be no other turn: hand over what waits, as far as that does not hold up the end."""
         until = perf_counter() + FAREWELL
         for bus in (*self._below(), self):
-            for observer in tuple(bus._observers):  # noqa: SLF001
+            for observer in bus._observers:  # noqa: SLF001
                 while observer.queue and observer.wait_for_turn and perf_counter() < until:
                     observer.deliver(until)
                 while observer.wait_for_turn and observer.queue:

@@ -15,7 +15,6 @@ import sys
 import time
 from contextlib import suppress
 from traceback import format_exception
-from types import ModuleType
 from typing import Any, Final, Literal, TextIO
 
 __all__ = ["ENTRIES", "NAME", "NEWCOMERS", "NEWS", "WINDOW", "Account", "Level", "Log", "logger", "prepare", "wanted"]
@@ -62,15 +61,16 @@ class Log:
     Args:
         common: counts what those write that have just begun, and what all have left out.
         development: where nothing is configured, standard error gets also what is no failure.
+        born: since when there is what it writes for, by the monotonic clock; by default since now.
     """
 
     __slots__ = ("_born", "_common", "_development", "_own")
 
-    def __init__(self, common: Account | None = None, *, development: bool = False) -> None:
+    def __init__(self, common: Account | None = None, *, development: bool = False, born: float | None = None) -> None:
         self._common = common or _common
         self._development = development
         self._own = Account(ENTRIES)
-        self._born = time.monotonic()
+        self._born = time.monotonic() if born is None else born
 
     def unexpected(self, where: str, correlation: str, error: BaseException) -> None:
         """Write that our own code failed, with its traceback. It raises nothing: what failed is to be told besides.
@@ -130,8 +130,8 @@ def prepare() -> None:
 
 def wanted(level: Level, *, development: bool = False) -> bool:
     """Whether somebody wants to know what is told at a level."""
-    configured = _structlog()
-    if configured is not None:
+    configured = sys.modules.get("structlog")  # who has configured it has imported it
+    if configured is not None and configured.is_configured():
         asked = configured.get_logger("capnet").bind()
         enabled = getattr(asked, "isEnabledFor", None) or getattr(asked, "is_enabled_for", None)
         return enabled is None or bool(enabled(_LEVELS[level]))
@@ -142,8 +142,8 @@ def wanted(level: Level, *, development: bool = False) -> bool:
 
 def logger() -> Any:
     """What writes an entry, by the name of its level: the program's own, or ours to standard error."""
-    configured = _structlog()
-    if configured is not None:
+    configured = sys.modules.get("structlog")
+    if configured is not None and configured.is_configured():
         return configured.get_logger("capnet")
     if _logging.hasHandlers():
         return _Logging()
@@ -157,12 +157,6 @@ def logger() -> Any:
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_write_traceback),
         ],
     )
-
-
-def _structlog() -> ModuleType | None:
-    """structlog, if the program has configured it: then it has imported it."""
-    structlog = sys.modules.get("structlog")
-    return structlog if structlog is not None and structlog.is_configured() else None
 
 
 class _Logging:

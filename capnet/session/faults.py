@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from uuid import uuid4
 
 from capnet.contract import INVALID_VALUE
@@ -22,16 +23,19 @@ class Faults:
         publish: publishes there.
     """
 
-    __slots__ = ("_bus", "_log", "_publish")
+    __slots__ = ("_born", "_bus", "_log", "_publish")
 
     def __init__(self, bus: Bus, publish: Callable[..., None]) -> None:
         self._bus = bus
         self._publish = publish
-        self._log = Log()
+        self._log: Log | None = None
+        self._born = monotonic()
 
     def unexpected(self, where: str, error: BaseException) -> Internal:
         """Our own code failed: log and tell observers everything, and give what the peer may know (P-ERR-2)."""
         correlation = uuid4().hex
+        if self._log is None:
+            self._log = Log(born=self._born)
         self._log.unexpected(where, correlation, error)
         if self._bus.wants(HandlerFailed):
             self._publish(HandlerFailed, where=where, correlation=correlation, error=failure_of(error))
