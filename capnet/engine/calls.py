@@ -24,7 +24,7 @@ from capnet.wire.references import AnswerRef, CapRef, Reference
 
 from .imports import Import
 from .ledger import ROOMY
-from .portions import Portions
+from .portions import NOBODY
 
 __all__ = ["PEER", "Call", "Calls", "Pipelined", "Target"]
 
@@ -162,8 +162,8 @@ class Calls:
         """The id of the next."""
         self.held: dict[Hashable, Line] = {}
         """Those that wait, by party; lines are not empty. Of parties, the first has waited longest for its turn."""
-        self._portions = Portions()
-        self._charges = Portions()
+        self._portions = NOBODY
+        self._charges = NOBODY
         self.cancelled: list[tuple[Call, str]] = []
         """Calls that were cancelled, and why, which the peer will be told when there were fewer cancels."""
         self.kept = 0
@@ -218,8 +218,8 @@ class Calls:
             self.by_id[call.id] = call
             self.charge += call.charge
             if call.party is not None:
-                self._portions.take(call.party)
-                self._charges.take(call.party, call.charge)
+                self._portions = self._portions.take(call.party)
+                self._charges = self._charges.take(call.party, call.charge)
         else:
             self.one_way_room -= 1
 

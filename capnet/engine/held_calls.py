@@ -95,7 +95,7 @@ class HeldCalls:
     def send_held(self) -> None:
         """Send the calls that were held back, as far as the peer has room."""
         calls, outbox = self._tables.calls, self._tables.outbox
-        while (call := calls.next_held(self._tables.timers.now)) is not None:
+        while calls.held and (call := calls.next_held(self._tables.timers.now)) is not None:
             payload = call.frame
             assert payload is not None
             if call.party is not None:

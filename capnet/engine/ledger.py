@@ -12,7 +12,7 @@ from typing import Final
 
 from capnet.limits import bound
 
-__all__ = ["ROOMY", "Budget", "Ledger", "call_charge", "ledger_in", "whole_charge"]
+__all__ = ["ROOMY", "Budget", "Ledger", "call_charge", "kind_in", "whole_charge"]
 
 ROOMY: Final = 4
 """Up to this part of the limit there is room for whatever comes."""
@@ -32,9 +32,9 @@ def whole_charge(ledger: Ledger, charge: int) -> str:
     return bound(whole.field, whole.limit, "receiver")
 
 
-def ledger_in(whole: Ledger | None, limit: int) -> Ledger:
-    """One that is counted in the whole as well, and in all that is around that."""
-    return Budget(limit, whole) if isinstance(whole, Budget) else Ledger(limit, whole)
+def kind_in(whole: Ledger | None) -> type[Ledger]:
+    """What is counted in the whole as well, and in all that is around that."""
+    return Budget if isinstance(whole, Budget) else Ledger
 
 
 class Ledger:

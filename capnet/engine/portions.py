@@ -15,8 +15,9 @@ all that is left out has no end. When those that have much give back, the others
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Final
 
-__all__ = ["Portions"]
+__all__ = ["NOBODY", "Portions"]
 
 
 class Portions(dict[Hashable, int]):
@@ -47,10 +48,12 @@ class Portions(dict[Hashable, int]):
         parties = len(self)
         return (had + more) * parties <= limit and left * 2 * (parties + 1) >= limit
 
-    def take(self, party: Hashable, more: int = 1) -> None:
-        """It has more."""
-        self[party] = self.get(party, 0) + more
-        self.total += more
+    def take(self, party: Hashable, more: int = 1) -> Portions:
+        """It has more. Returns what is to be used from now on."""
+        portions = Portions() if self is NOBODY else self
+        portions[party] = self.get(party, 0) + more
+        portions.total += more
+        return portions
 
     def give(self, party: Hashable, less: int = 1) -> None:
         """It has less."""
@@ -63,3 +66,7 @@ class Portions(dict[Hashable, int]):
         """Nobody has anything."""
         super().clear()
         self.total = 0
+
+
+NOBODY: Final = Portions()
+"""Those of most connections: they are used by nobody for others."""

@@ -231,12 +231,8 @@ class Streaming:
 
     def widen(self, announced: Limits) -> None:
         """The peer's hello is in: there may be room on streams that had none."""
-        streams = self._tables.streams
-        full = [stream for stream in streams if type(stream) is OutStream and not stream.room]
-        streams.widen(announced)
-        for stream in full:
-            if stream.room:
-                self._changed(stream)
+        for stream in self._tables.streams.widen(announced):
+            self._changed(stream)
 
     def left(self, references: Iterable[Reference]) -> None:
         """The frame that mentions these streams is on its way."""

@@ -14,7 +14,7 @@ from capnet.limits import EARLY, Limits, bound
 from capnet.wire.references import MAX_CREDIT, Reference, StreamRef
 
 from .calls import Call
-from .portions import Portions
+from .portions import NOBODY
 from .stream import InStream, OutStream, Stream
 
 __all__ = ["Streams"]
@@ -58,8 +58,8 @@ class Streams:
         """First credit on a stream that the peer consumes; set from its hello."""
         self.ready: list[OutStream] = []
         """Those with items that wait for company."""
-        self._portions = Portions()  # of ours
-        self._lent = Portions()  # of the peer's that there are for parties, and of those that are expected
+        self._portions = NOBODY  # of ours
+        self._lent = NOBODY  # of the peer's that there are for parties, and of those that are expected
         self._expected: dict[Call, None] = {}
         self._bring: dict[tuple[str, str] | None, None] = {}
 
@@ -93,7 +93,7 @@ class Streams:
             stream.unsent = True
             stream.party = reference.party
             if stream.party is not None:
-                self._portions.take(stream.party)
+                self._portions = self._portions.take(stream.party)
             stream.token, reference.subject = reference.subject, stream
             self._by_id[id] = stream
             self.opened += 1
@@ -165,7 +165,7 @@ class Streams:
         """A call was made that may bring a stream: it counts as one until `brought`."""
         if call.method in self._bring:
             self._expected[call] = None
-            self._lent.take(call.party)
+            self._lent = self._lent.take(call.party)
 
     def brought(self, call: Call, references: Sequence[Reference]) -> ResourceExhausted | None:
         """A call for a party has ended, with these references. Returns what `lend` does."""
@@ -187,17 +187,25 @@ class Streams:
         allowed = not streams or self._lent.allow(party, len(streams), self._lent.total, limit)
         for reference in streams:
             reference.subject.party = party
-            self._lent.take(party)
+            self._lent = self._lent.take(party)
         return None if allowed else _has_its_portion(limit)
 
-    def widen(self, announced: Limits) -> None:
-        """The peer's hello is in: its windows are known, and streams that were opened before get the difference."""
+    def widen(self, announced: Limits) -> list[OutStream]:
+        """The peer's hello is in: its windows are known, and streams that were opened before get the difference.
+
+        Returns those that had no room and have some now.
+        """
         early = self.window
         self.limit = min(announced.max_streams, self._limits.max_streams)
         self.window = min(announced.stream_items, MAX_CREDIT), min(announced.stream_bytes, MAX_CREDIT)
+        relieved: list[OutStream] = []
         for stream in self._by_id.values():
             if type(stream) is OutStream and not stream.unsent:
+                full = not stream.room
                 stream.begin(self.window, early)
+                if full and stream.room:
+                    relieved.append(stream)
+        return relieved
 
     def produced(self, id: int) -> OutStream | None:
         """The stream of that id which we produce, unless it is gone.

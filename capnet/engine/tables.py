@@ -18,7 +18,7 @@ from .channels import Channels
 from .events import Event
 from .exports import CapTable
 from .imports import ImportTable
-from .ledger import Ledger, ledger_in
+from .ledger import Ledger, kind_in
 from .lifecycle import Lifecycle
 from .outbox import Outbox
 from .pace import Pace
@@ -78,14 +78,15 @@ class Tables:
         """How many more cancels and pings we may send (P-LIMIT-4); of the peer's `Conduct` knows."""
         self.exports = exports = CapTable(bootstrap, runtime)
         self.imports = ImportTable(limits.max_caps)
-        self.call_charge = ledger_in(whole, limits.max_call_charge)
+        ledger = kind_in(whole)
+        self.call_charge = ledger(limits.max_call_charge, whole)
         """What the peer's calls take up that wait or run."""
-        self.held_charge = held_charge = ledger_in(whole, limits.max_held_charge)
+        self.held_charge = held_charge = ledger(limits.max_held_charge, whole)
         """What its items that nobody has read take up, and results that are kept for it."""
         self.reader = FrameReader(HANDSHAKE_FRAME)
-        self.partial_charge = ledger_in(whole, limits.max_frame)
+        self.partial_charge = ledger(limits.max_frame, whole)
         """What has come of a long frame that is not complete."""
-        self.backlog_charge = ledger_in(whole, limits.max_backlog + limits.max_frame)
+        self.backlog_charge = ledger(limits.max_backlog + limits.max_frame, whole)
         """What has left for the peer and it has not read."""
         self.calls = Calls()
         self.answers = answers = Answers(limits.max_calls, limits.max_queued_calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capnet.engine.ledger import ROOMY, Budget, Ledger, ledger_in, whole_charge
+from capnet.engine.ledger import ROOMY, Budget, Ledger, kind_in, whole_charge
 
 
 def test_the_sum_stays_within_the_limit() -> None:
@@ -50,10 +50,10 @@ def test_what_must_be_taken_is_counted() -> None:
 def test_what_is_inside_counts_in_all_that_is_around_it() -> None:
     """P-VIRT-5: in the budget of its connection, and in the host around that; each may be what has no room."""
     host = Ledger(100)
-    around = ledger_in(host, 1000)
+    around = kind_in(host)(1000, host)
     assert type(around) is Ledger
     budget = Budget(40, host)
-    first, second = ledger_in(budget, 30), ledger_in(budget, 1000)
+    first, second = kind_in(budget)(30, budget), kind_in(budget)(1000, budget)
     assert isinstance(first, Budget)
     assert first.take(20) and second.take(20) and (budget.used, host.used) == (40, 40)
     assert not second.take(1) and second.crowded(1) and budget.wanted == 1 and host.wanted == 0
