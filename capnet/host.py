@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
 from anyio import CancelScope, create_task_group, move_on_after
@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from capnet.connection.connect import GRACE, begin, find_scheme, opened
 from capnet.connection.connection import Connection
 from capnet.connection.options import in_development
-from capnet.connection.parts import STOP_TIMEOUT
+from capnet.connection.parts import STOP_TIMEOUT, Parts
 from capnet.connection.retry import Retry
 from capnet.dispatch.operations import Operations
 from capnet.errors import Replaced, ResourceExhausted, Unavailable
@@ -29,7 +29,6 @@ from capnet.policy.policy import Admission, Explanation, Policy, explain
 from capnet.recording import Recorder
 from capnet.registry import Hosted
 from capnet.serving.close_hooks import CloseHooks
-from capnet.serving.scope import Scopes
 from capnet.serving.services import Services
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
@@ -85,10 +84,9 @@ class Host(Serving):
         operations: bool = False,
     ) -> None:
         bus = Bus()
-        services = Services(
+        self._services = Services(
             bus, bus.publish, Faults(bus, bus.publish), CloseHooks(), self._end_calls_on, self._is_handling
         )
-        super().__init__(services, Scopes(services))
         Hello(name, limits or Limits()).check()
         self._name = name
         self._instance = uuid4().hex
@@ -100,7 +98,6 @@ class Host(Serving):
         self._operations = Operations(self._instance) if operations else None
         self._recorder: Recorder | None = None
         self._scope: AbstractAsyncContextManager[Loop] | None = None
-        self._connections: dict[int, Connection] = {}
         self._capacity = Capacity(host_limits or HostLimits(), bus)
         self._door = Door(self._capacity.shares, self._let_in, self._capacity.limits.max_strangers)
         bus.counter = self._capacity.ledger
@@ -140,16 +137,17 @@ class Host(Serving):
     @property
     def connections(self) -> tuple[Connection, ...]:
         """The connections that are not closed, oldest first."""
-        return tuple(self._connections.values())
+        return tuple(cast("Connection", session.owner) for session in self._capacity.sessions)
 
     def connection(self, number: int) -> Connection | None:
         """The connection of that `number`, which is `Event.connection` of its events; None when it is closed."""
-        return self._connections.get(number)
+        session = self._capacity.session(number)
+        return None if session is None else cast("Connection", session.owner)
 
     def stats(self) -> dict[str, int]:
         """How much of each bounded thing there is now, over all connections."""
         return {
-            "connections": len(self._connections),
+            "connections": len(self._capacity.sessions),
             "charge": self._capacity.charge,
             "listeners": len(self._listeners),
             "names": len(self._services.registry),
@@ -259,10 +257,8 @@ class Host(Serving):
             development=self._development,
             operations=self._operations,
         )
-        self._connections[connection.number] = connection
         if connection.process is not None:
             self._processes = [*filter(_runs, self._processes), connection.process]
-        connection.on_close(lambda _: self._connections.pop(connection.number, None))
         return connection
 
     async def explain(
@@ -336,7 +332,7 @@ class Host(Serving):
         there the close only begins, and goes on when it has returned.
         """
         await self._shut(grace)
-        if not self._connections:
+        if not self._capacity.sessions:
             with move_on_after(STOP_TIMEOUT):
                 for process in self._processes:
                     await process.wait()
@@ -362,7 +358,7 @@ class Host(Serving):
             await self._services.hooks.ended()
 
     def _end_if_over(self) -> None:
-        if not self._connections:
+        if not self._capacity.sessions:
             self._services.end_all("the host is closing")
             if self._operations is not None:
                 self._operations.clear()
@@ -371,12 +367,12 @@ class Host(Serving):
 
     def _end_calls_on(self, hosted: Hosted, error: Replaced) -> tuple[int, int]:
         """See `Services`."""
-        ended = [_services(connection).end_calls_on(hosted, error) for connection in self.connections]
+        ended = [_parts(connection).follower.end_calls_on(hosted, error) for connection in self.connections]
         return sum(calls for calls, _ in ended), sum(streams for _, streams in ended)
 
     def _is_handling(self, hosted: Hosted) -> bool:
         """See `Services`."""
-        return any(_services(connection).is_handling(hosted) for connection in self.connections)
+        return any(_parts(connection).follower.is_handling(hosted) for connection in self.connections)
 
     def _accept(self, transport: Transport) -> None:
         """One that a listener brings; it may still come while the host closes."""
@@ -413,6 +409,6 @@ async def _close(connection: Connection, reason: str, grace: float) -> None:
     await connection.aclose(reason, grace=grace)
 
 
-def _services(connection: Connection) -> Services:
+def _parts(connection: Connection) -> Parts:
     """Those of one of ours: what completes on a connection is for its users."""
-    return connection._services  # noqa: SLF001
+    return connection._parts  # noqa: SLF001

@@ -114,7 +114,7 @@ class connect:
     def _begun(self, loop: Loop, transport: Transport) -> Connection:
         connection = begin(loop, transport, self._recorder, **self._settings)
         if self._recorder is not None:
-            faults = connection._services.faults  # noqa: SLF001 - not for users
+            faults = connection._session.faults  # noqa: SLF001 - not for users
             self._recorder.complain = partial(faults.unexpected, "recording")
         return connection
 
@@ -127,14 +127,14 @@ class connect:
                 with CancelScope(shield=True):
                     await self._connection._end("closed", 0.0)  # noqa: SLF001 - not for users
         finally:
-            services = self._connection._services  # noqa: SLF001 - which are over with it
+            parts = self._connection._parts  # noqa: SLF001 - which are over with it
             try:
-                await services.hooks.ended()
+                await parts.hooks.ended()
             finally:
                 if self._recorder is not None:
                     self._recorder.close()
                 await self._scope.__aexit__(None, None, None)
-                services.bus.attach(None)
+                parts.session.bus.attach(None)
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._outside_of_a_block().__await__()
@@ -227,7 +227,7 @@ async def attempt(
         except BaseException:
             with CancelScope(shield=True):
                 await connection._end("closed", 0.0)  # noqa: SLF001 - not for users
-            connection._services.bus.attach(None)  # noqa: SLF001 - nobody has it
+            connection._session.bus.attach(None)  # noqa: SLF001 - nobody has it
             raise
     return connection
 

@@ -6,10 +6,10 @@ The words that users have for it, and nothing else: what they ask goes to the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 from anyio import CancelScope, move_on_after
-from anyio import Event as Signal
 from typing_extensions import TypeForm
 
 from capnet.calls.call import Call
@@ -28,11 +28,14 @@ from capnet.registry import Registry
 from capnet.serving.bootstrap import Bootstrap, granting
 from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.runtime import Runtime, runtime_of
+from capnet.serving.scope import Scopes
+from capnet.serving.services import Services
 from capnet.serving.serving import Serving
 from capnet.session.capacity import Capacity
 from capnet.transport import Attestation, Process, Transport
 from capnet.virtual.opening import open_in
 from capnet.virtual.transport import VirtualTransport
+from capnet.wire.hello import OPERATIONS, VIRTUAL, Hello
 
 from .inner import Inner
 from .parts import STOP_TIMEOUT, Parts
@@ -40,6 +43,8 @@ from .parts import STOP_TIMEOUT, Parts
 __all__ = ["Connection"]
 
 C = TypeVar("C")
+_LIMITS: Final = Limits()
+_FEATURES: Final = (VIRTUAL,)
 NO_HELLO: Final = "P-CONN-3"
 """The clause that a peer breaks who is silent; another attempt may find one who is not."""
 
@@ -64,28 +69,23 @@ class Connection(Serving):
         development: bool = False,
         operations: Operations | None = None,
     ) -> None:
+        features = _FEATURES if operations is None else (*_FEATURES, OPERATIONS)
+        hello = Hello(name, limits or _LIMITS, features, auth, instance=instance)
         self._parts = parts = Parts(
-            self,
-            _begun,
-            loop,
-            transport,
-            name,
-            limits or Limits(),
-            policy,
-            auth,
-            instance,
-            names,
-            bus,
-            hooks,
-            capacity,
-            development,
-            operations,
+            self, _begun, loop, transport, hello, policy, names, bus, hooks, capacity, development, operations
         )
-        super().__init__(parts.services, parts.scopes)
         self._session = parts.session
         self._names = parts.names
         self._policy = policy
-        self._session.driver.start()
+        parts.start()
+
+    @cached_property
+    def _services(self) -> Services:
+        return self._parts.services
+
+    @cached_property
+    def _scopes(self) -> Scopes:
+        return self._parts.scopes
 
     # What users call
 
@@ -141,9 +141,7 @@ class Connection(Serving):
     async def _introduced(self) -> None:
         """Wait until the peer has said hello, or never will."""
         engine = self._session.engine
-        if engine.peer is None and not engine.lifecycle.closed:
-            self._parts.ready = self._parts.ready or Signal()
-            await self._parts.ready.wait()
+        await self._parts.until(lambda: engine.peer is not None or engine.lifecycle.closed)
 
     async def wait_going(self) -> CloseCause:
         """Wait until it takes no new calls, because one side closes it or it is lost; returns the cause.
@@ -152,9 +150,7 @@ class Connection(Serving):
         """
         self._session.loop.check()
         lifecycle = self._session.engine.lifecycle
-        if lifecycle.cause is None:
-            self._parts.going = self._parts.going or Signal()
-            await self._parts.going.wait()
+        await self._parts.until(lambda: lifecycle.cause is not None)
         assert lifecycle.cause is not None
         return lifecycle.cause
 
@@ -317,9 +313,7 @@ class Connection(Serving):
     async def wait_closed(self) -> CloseCause:
         """Wait until everything has ended; returns the cause."""
         self._session.loop.check()
-        if not self._session.over:
-            self._parts.over = self._parts.over or Signal()
-            await self._parts.over.wait()
+        await self._parts.until(lambda: self._session.over)
         cause = self._session.engine.lifecycle.cause
         assert cause is not None
         return cause
@@ -346,7 +340,7 @@ class Connection(Serving):
         """What `aclose` does, without the wait for a program: that goes by itself, also when nobody has time for it."""
         self._session.loop.check()
         try:
-            await self._scopes.aclose()
+            await self._parts.end_scopes()
             with self._session.must_succeed:
                 self._session.engine.close(reason, grace, self._session.loop.now())
             self._session.driver.drain()

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from anyio import CancelScope
 
-from capnet.serving.services import Services
+from .parts import Parts
 
 __all__ = ["Inner"]
 
@@ -18,7 +18,7 @@ GRACE: Final = 1.0
 class _Closable(Protocol):
     """What a connection is here."""
 
-    _services: Services
+    _parts: Parts
 
     async def aclose(self, reason: str = "closed", *, grace: float = 1.0) -> None: ...
 
@@ -55,4 +55,4 @@ class Inner(Generic[C]):
                 with CancelScope(shield=True):
                     await connection._end("closed", 0.0)  # noqa: SLF001 - not for users
         finally:
-            await connection._services.hooks.ended()  # noqa: SLF001 - which are over with it
+            await connection._parts.hooks.ended()  # noqa: SLF001 - which are over with it

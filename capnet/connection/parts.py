@@ -7,26 +7,19 @@ end of this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from typing import Any, Final, cast
-
-from anyio import Event as Signal
 
 from capnet.calls.call import Call
 from capnet.calls.outgoing import Calls, call_failed
-from capnet.contract import Cap, contract_spec
 from capnet.dispatch.dispatcher import Dispatcher
 from capnet.dispatch.handlers import Handlers
 from capnet.dispatch.operations import Operations
 from capnet.dispatch.watched import WatchedHandlers
 from capnet.engine import events as engine_events
-from capnet.engine.engine import Engine
 from capnet.engine.inspect import stats
-from capnet.engine.ledger import Ledger, ledger_in
 from capnet.engine.lifecycle import CloseCause
 from capnet.errors import EXITS
 from capnet.forwarding.forwarder import Forwarders, goes_straight_on
-from capnet.limits import Limits
 from capnet.loop import Loop, TimerHandle, Waiter
 from capnet.observe import Bus
 from capnet.policy.guard import Guard
@@ -35,38 +28,30 @@ from capnet.policy.policy import Policy, hook_of
 from capnet.references.payload import Payloads
 from capnet.registry import Hosted, Registry
 from capnet.revocation.lineage import Lineage
-from capnet.serving.bootstrap import Bootstrap, BootstrapDispatcher
 from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.names import Names
-from capnet.serving.runtime import Runtime, RuntimeService
 from capnet.serving.scope import Scopes
 from capnet.serving.services import Services
 from capnet.session.capacity import Capacity
 from capnet.session.cleanup import Cleanup
-from capnet.session.disclosure import is_ours
 from capnet.session.driver import Driver
-from capnet.session.fair_share import FIRST_TURNS, FairShare
-from capnet.session.faults import Faults
 from capnet.session.held import Held
-from capnet.session.publisher import Publisher
-from capnet.session.session import Session
 from capnet.session.watchdog import Watchdog
 from capnet.streams.flow import Streams
 from capnet.streams.pump import Pumps
 from capnet.transport import Transport
 from capnet.virtual.inside import Inside
 from capnet.virtual.opening import decide
-from capnet.wire.hello import OPERATIONS, VIRTUAL, Hello
+from capnet.wire.hello import OPERATIONS, Hello
 
 from .follower import Follower
+from .standing import new_session, share_of, whole_of
 
 __all__ = ["STOP_TIMEOUT", "Parts"]
 
 STOP_TIMEOUT: Final = 5.0
 """Seconds that handlers and producers have to end once they are cancelled, and a program that was started for the
 connection after that; who closes waits for them no longer."""
-
-_numbers: Final = count(1)
 
 
 class Parts:
@@ -82,24 +67,23 @@ class Parts:
         "_connect",
         "_inside",
         "_patience",
+        "_scopes",
+        "_services",
+        "_waiting",
         "calls",
         "capacity",
         "cleanup",
         "dispatcher",
         "follower",
-        "going",
         "forwarders",
         "held",
+        "hooks",
         "identification",
         "lineage",
         "names",
         "on_close",
-        "over",
         "pings",
         "pumps",
-        "ready",
-        "scopes",
-        "services",
         "session",
         "taken_back",
         "watchdog",
@@ -112,11 +96,8 @@ class Parts:
         connect: Callable[..., object],
         loop: Loop,
         transport: Transport,
-        name: str,
-        limits: Limits,
+        hello: Hello,
         policy: Policy | None,
-        auth: Any,
-        instance: str,
         names: Registry | None,
         bus: Bus | None,
         hooks: CloseHooks | None,
@@ -124,91 +105,113 @@ class Parts:
         development: bool,
         operations: Operations | None,
     ) -> None:
-        self.within = within = transport.within if isinstance(transport.within, Inside) else None
+        self.within = transport.within if isinstance(transport.within, Inside) else None
         """Of the connection that carries this one, if that is a virtual one."""
-        self._inside: Inside | None = None
         self._connect = connect
-        if within is not None:
-            bus = bus or within.session.bus
-        whole = _whole(within, capacity)
-        unheard = ledger_in(whole, 0)
-
-        publisher = Publisher(Bus(bus, loop, unheard), next(_numbers), loop)
-        features = (VIRTUAL,) if operations is None else (VIRTUAL, OPERATIONS)
-        hello = Hello(name, limits, features, auth, instance=instance)
-        engine = Engine(hello, loop.now(), bootstrap=_BOOTSTRAP, runtime=_RUNTIME, whole=whole)
-        faults = Faults(publisher.bus, publisher.publish)
-        self.session = session = Session(
-            loop, engine, transport.attestation, publisher, faults, unheard, development=development
-        )
-        session.confides = development and within is None and is_ours(transport.attestation)
-        self.watchdog = Watchdog.begin(self, loop) if development else None
         self.capacity = capacity
+        self.hooks = hooks or CloseHooks()
+        """Those that run now; of a host for all that it has."""
         self.pings: dict[int, Waiter] = {}
         """Of ours that have not come back."""
         self.on_close: list[Callable[[CloseCause], object]] = []
         """Told of the end."""
         self.taken_back = 0
         """Capabilities of ours that the peer held until it was over, or until we wanted them back."""
-        self.over: Signal | None = None
-        """Set at the end, if somebody waits for that."""
-        self.going: Signal | None = None
-        """Set when new calls cannot start any more, if somebody waits for that."""
-        self.ready: Signal | None = None
-        """Set when the handshake is done or never will be, if somebody waits for that."""
+        self._waiting: list[Waiter] = []
+        """Of those who wait `until` something."""
         self._patience: TimerHandle | None = None
         """Until handlers that do not end are waited for no longer."""
-        self.held = Held(session)
-        self.calls = Calls(session, self.held)
-        self.lineage = Lineage(session)
-        self.pumps = Pumps(session)
-        streams = Streams(session, self.held)
-        payloads = Payloads(session, self.calls, streams, self.pumps, self.lineage)
-        self.calls.payloads = streams.payloads = payloads
-        self.held.passing = self.forwarders = Forwarders(self.calls, self.lineage)
+        # Made when first asked for
+        self._inside: Inside | None = None
+        self._services: Services | None = None
+        self._scopes: Scopes | None = None
+
+        self.session = session = new_session(
+            loop, transport, hello, bus=bus, within=self.within, capacity=capacity, development=development
+        )
+        session.owner, session.close_hosted, session.part_ended = owner, self._close_hosted, self.finish_if_over
+        self.watchdog = Watchdog.begin(self, loop) if development else None
+        # What makes calls, and what turns values into references and back
+        self.held = held = Held(session)
+        self.calls = calls = Calls(session, held)
+        self.lineage = lineage = Lineage(session)
+        self.pumps = pumps = Pumps(session)
+        streams = Streams(session, held)
+        calls.payloads = streams.payloads = payloads = Payloads(session, calls, streams, pumps, lineage)
+        held.passing = self.forwarders = Forwarders(calls, lineage)
+        # What answers calls
         hook = hook_of(policy, "guard")
         guard = None if hook is None else Guard(session, hook)
         session.guarded = guard is not None
         if self.watchdog is None:
-            handlers = Handlers(session, payloads, self.lineage, guard, operations)
+            handlers = Handlers(session, payloads, lineage, guard, operations)
         else:
-            handlers = WatchedHandlers(session, payloads, self.lineage, guard, operations, self.watchdog)
+            handlers = WatchedHandlers(session, payloads, lineage, guard, operations, self.watchdog)
         self.dispatcher: Dispatcher = Dispatcher(session, handlers, self.forwarders, guard)
-        self.follower = Follower(session, self.lineage, self.dispatcher, self.pumps)
-        self.services = Services(
-            publisher.bus,
-            publisher.publish,
-            faults,
-            hooks or CloseHooks(),
-            self.follower.end_calls_on,
-            self.follower.is_handling,
-        )
-        self.services.loop = loop
-        self.scopes = Scopes(self.services)
-        registries = (self.services.registry,) if names is None else (self.services.registry, names)
-        self.names = Names(session, registries, policy, self.pumps.id_of, self.stats, capacity)
+        # Who the peer is, and what it may ask for
         self.identification = Identification(session, policy, self.dispatcher)
+        self.names = Names(session, self, names, policy)
+        self.follower = Follower(session, lineage, self.dispatcher, pumps)
         self.cleanup: Cleanup = Cleanup(session, self, _CLEANED_UP)
-        session.owner = owner
-        session.close_hosted = self.services.close_hosted
-        session.part_ended = self.finish_if_over
-        session.driver = Driver(
-            loop,
-            engine,
+        session.driver = self._begin_driver(transport)
+
+    def _begin_driver(self, transport: Transport) -> Driver:
+        session = self.session
+        return Driver(
+            session.loop,
+            session.engine,
             transport,
             held=self.held,
             cleanup=self.cleanup,
-            share=_share_of(within, capacity),
+            share=share_of(self.within, self.capacity),
             owner=session,
             target=self,
             handlers=_HANDLERS,
         )
-        if within is not None:
-            within.begun(session)
-        if capacity is not None:
-            capacity.begun(session)
-        for registry in registries:
+
+    def start(self) -> None:
+        """Begin to speak; those around it know of it until `finish_if_over`."""
+        session = self.session
+        if self.within is not None:
+            self.within.begun(session)
+        if self.capacity is not None:
+            self.capacity.begun(session)
+        for registry in self.names.registries:
             registry.subscribe(self.follower)
+        session.driver.start()
+
+    @property
+    def services(self) -> Services:
+        """What is served on this connection alone, and the close hooks of what is used on it."""
+        services = self._services
+        if services is None:
+            session, follower = self.session, self.follower
+            publisher = session.publisher
+            services = self._services = Services(
+                session.bus, publisher.publish, session.faults, self.hooks, follower.end_calls_on, follower.is_handling
+            )
+            services.loop = session.loop
+            self.names.registries = (services.registry, *self.names.registries)
+            if not session.engine.lifecycle.closed:
+                services.registry.subscribe(follower)
+        return services
+
+    @property
+    def scopes(self) -> Scopes:
+        """Those that are open."""
+        if self._scopes is None:
+            self._scopes = Scopes(self.services)
+            if self.session.engine.lifecycle.closed:
+                self._scopes.end()
+        return self._scopes
+
+    async def end_scopes(self) -> None:
+        """End those that are open, and wait for that."""
+        if self._scopes is not None:
+            await self._scopes.aclose()
+
+    def _close_hosted(self, hosted: Hosted) -> None:
+        self.services.close_hosted(hosted)
 
     @property
     def keeps_answers(self) -> bool:
@@ -221,7 +224,7 @@ class Parts:
         return {
             **stats(self.session.engine),
             "backlog": self.session.driver.transport.backlog,
-            "names": len(self.services.registry),
+            "names": 0 if self._services is None else len(self._services.registry),
             "taken_back": self.taken_back,
             **self.session.bus.stats(),
         }
@@ -230,7 +233,7 @@ class Parts:
     def inside(self) -> Inside:
         """What this connection knows of those inside of it."""
         if self._inside is None:
-            self._inside = Inside(self.session, _whole(self.within, self.capacity))
+            self._inside = Inside(self.session, whole_of(self.within, self.capacity))
         return self._inside
 
     # Events of the engine
@@ -279,7 +282,7 @@ class Parts:
         publisher = self.session.publisher
         publisher.opened(self.session.attestation.transport, event.version)
         self.identification.begin()
-        self._say_ready()
+        self._tell_waiting()
 
     def pong_received(self, event: engine_events.PongReceived) -> None:
         """A ping of ours came back."""
@@ -297,12 +300,13 @@ class Parts:
         """Nothing more will happen: end what is ours."""
         session = self.session
         session.publisher.closing(event.cause)
-        self._say_ready()
-        self._say_going()
+        self._tell_waiting()
         for registry in self.names.registries:
             registry.unsubscribe(self.follower)
-        self.scopes.end()
-        self.services.end_all("the connection closed")
+        if self._scopes is not None:
+            self._scopes.end()
+        if self._services is not None:
+            self._services.end_all("the connection closed")
         self.identification.stop()
         self.dispatcher.stop()
         self.pumps.let_in()
@@ -311,16 +315,24 @@ class Parts:
 
     def draining(self, _: object) -> None:
         """Nothing new starts: the engine refuses it."""
-        self.inside.draining()
-        self._say_going()
+        if self._inside is not None:
+            self._inside.draining()
+        self._tell_waiting()
 
-    def _say_ready(self) -> None:
-        if self.ready is not None:
-            self.ready.set()
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Wait until something holds that the handshake brings, the begin of the end, or the end."""
+        loop = self.session.loop
+        while not happened():
+            waiter = loop.waiter()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.remove(waiter)
 
-    def _say_going(self) -> None:
-        if self.going is not None:
-            self.going.set()
+    def _tell_waiting(self) -> None:
+        for waiter in self._waiting:
+            self.session.loop.wake(waiter)
 
     # The end
 
@@ -362,8 +374,7 @@ class Parts:
         for callback in self.on_close:
             self.call_back(callback)
         self.on_close.clear()
-        if self.over is not None:
-            self.over.set()
+        self._tell_waiting()
 
     def call_back(self, callback: Callable[[CloseCause], object]) -> None:
         """Tell somebody of the end."""
@@ -375,29 +386,6 @@ class Parts:
             self.session.faults.unexpected("on_close callback", error)
 
 
-def _whole(within: Inside | None, capacity: Capacity | None) -> Ledger | None:
-    """What counts what this connection holds for others as well."""
-    if within is not None:
-        return within.budget
-    return None if capacity is None else capacity.ledger
-
-
-def _share_of(within: Inside | None, capacity: Capacity | None) -> FairShare | None:
-    """A peer has one share, with all that it has inside of its connection."""
-    if within is not None and within.session.driver.share is not None:
-        return within.session.driver.share
-    return None if capacity is None else FairShare(capacity.shares, first=FIRST_TURNS)
-
-
-def _builtin(implementation: Cap, contract: type[Cap]) -> Hosted:
-    hosted = Hosted.of(implementation)
-    hosted.expose(contract_spec(contract))
-    hosted.hold()
-    return hosted
-
-
-_BOOTSTRAP: Final = _builtin(BootstrapDispatcher(), Bootstrap)
-_RUNTIME: Final = _builtin(RuntimeService(), Runtime)
 _CLEANED_UP: Final[dict[type, Callable[[Parts, Sequence[Any]], None]]] = {
     engine_events.ExportEnded: Parts.exports_ended,
     engine_events.ImportBroken: Parts.imports_broken,

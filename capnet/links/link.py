@@ -109,7 +109,7 @@ class Link(Serving):
         self._patience = patience
         self._around = around
         self._host = Host(name=name, policy=policy, limits=limits, operations=operations)
-        super().__init__(self._host._services, self._host._scopes)  # noqa: SLF001 - of ours
+        self._services, self._scopes = self._host._services, self._host._scopes  # noqa: SLF001 - of ours
         self._course = Course(self._retry)
         self._connection: Connection | None = None
         self._waiting: Signal | None = None

@@ -145,7 +145,7 @@ class Service(Control):
 
     def _failed(self, what: str, error: Exception) -> CapnetError:
         """What the host is told of it; the host has started this program, and may know. The log has the traceback."""
-        self._connection._services.faults.unexpected(f"{what} of the plugin", error)  # noqa: SLF001
+        self._connection._session.faults.unexpected(f"{what} of the plugin", error)  # noqa: SLF001
         words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return FailedPrecondition(f"{what} of the plugin has failed: {words}"[:2000], reason=f"{what}_failed")
 

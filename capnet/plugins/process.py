@@ -138,9 +138,9 @@ async def _be_plugin(host: Host, main: Main, name: str, transport: Transport) ->
     finally:
         with CancelScope(shield=True):
             await connection.aclose(grace=0)
-            services = connection._services  # noqa: SLF001 - which are over with it
-            await services.hooks.ended()
-            services.bus.attach(None)
+            parts = connection._parts  # noqa: SLF001 - which are over with it
+            await parts.hooks.ended()
+            parts.session.bus.attach(None)
 
 
 def _main_of(spec: PluginSpec[C]) -> Main:

@@ -99,13 +99,16 @@ async def _grant(names: Names, name: str, version: int | None, needs: dict[str, 
     if not is_name(name, session.limits.max_name_bytes) or wait_ms < 0:
         longest = bound("max_name_bytes", session.limits.max_name_bytes, "callee")
         raise InvalidArgument(f"a name is printable text, wait_ms is not negative; {longest}")
-    with names.asking():
+    claim: Claim | None = None
+    names.begin_question()
+    try:
         await _admit(names, name, version)
-        claim: Claim | None = None
         if names.find(name) is None:
             claim = await unserved(names, names.admission(name, version), wait_ms / 1000)
             if claim is None and names.find(name) is not None:
                 await _admit(names, name, version)  # what it said before the wait may be long ago
+    finally:
+        names.end_question()
     registration = names.find(name)
     granted = claim if registration is None else registration
     if granted is None:

@@ -126,7 +126,7 @@ class EventStream(Reader[dict[str, Any]]):
 
     async def __anext__(self) -> dict[str, Any]:
         if not self._stream:
-            self._stream = self._names.stream_id(self)
+            self._stream = self._names.whose.pumps.id_of(self)
         while True:
             dropped = self._feed.dropped - self._told
             if dropped:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 from anyio import Event as Signal
@@ -16,37 +15,49 @@ from capnet.policy.policy import Admission, Denied, Policy, refusal_of, settled
 from capnet.registry import Fallback, Registration, Registry
 from capnet.session.capacity import Capacity
 from capnet.session.session import Session
+from capnet.streams.pump import Pumps
+
+from .services import Services
 
 __all__ = ["Names", "names_of"]
+
+
+class Whose(Protocol):
+    """The connection."""
+
+    capacity: Capacity | None
+    """Of its host, and with it all of the host's connections; None of a connection that has none."""
+    pumps: Pumps
+    """Its streams."""
+
+    @property
+    def services(self) -> Services:
+        """What it serves by itself."""
+        ...
+
+    def stats(self) -> dict[str, int]:
+        """How much of each bounded thing there is now."""
+        ...
 
 
 class Names:
     """The names of one connection, and with it of its host.
 
     Args:
-        registries: where to look, in this order.
+        whose: the connection.
+        host: the names of its host.
         policy: is asked about each name.
-        stream_id: the id of the stream whose items come from an object, 0 when there is none.
-        stats: how much of each bounded thing there is now.
-        capacity: of the host, and with it all of its connections; None of a connection that has none.
+
+    Attributes:
+        registries: where to look, in this order: in its own, once it has one, then in its host's.
     """
 
-    __slots__ = ("_pending", "_policy", "capacity", "registries", "session", "stats", "stream_id")
+    __slots__ = ("_pending", "_policy", "registries", "session", "whose")
 
-    def __init__(
-        self,
-        session: Session,
-        registries: Sequence[Registry],
-        policy: Policy | None,
-        stream_id: Callable[[object], int],
-        stats: Callable[[], dict[str, int]],
-        capacity: Capacity | None,
-    ) -> None:
+    def __init__(self, session: Session, whose: Whose, host: Registry | None, policy: Policy | None) -> None:
         self.session = session
-        self.capacity = capacity
-        self.registries = registries
-        self.stream_id = stream_id
-        self.stats = stats
+        self.whose = whose
+        self.registries: tuple[Registry, ...] = () if host is None else (host,)
         self._policy = policy
         self._pending = 0  # questions of the peer that wait for the policy or for a name
 
@@ -73,7 +84,7 @@ class Names:
 
     def when_served(self, name: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` when the name begins to be served. Returns a function that ends it."""
-        waiting = [registry.when_served(name, wake) for registry in self.registries]
+        waiting = [registry.when_served(name, wake) for registry in self._all()]
 
         def forget() -> None:
             for end in waiting:
@@ -83,13 +94,18 @@ class Names:
 
     def when_changed(self, tell: Callable[[str], None]) -> Callable[[], None]:
         """Call `tell` with each name that is served, replaced or ended from now on. Returns a function that ends it."""
-        following = [registry.when_changed(tell) for registry in self.registries]
+        following = [registry.when_changed(tell) for registry in self._all()]
 
         def forget() -> None:
             for end in following:
                 end()
 
         return forget
+
+    def _all(self) -> tuple[Registry, ...]:
+        """The registries, with one for what the connection may serve later."""
+        assert self.whose.services.registry is self.registries[0]
+        return self.registries
 
     async def wait_served(self, name: str, seconds: float) -> None:
         """Until the name is served, or the time is over."""
@@ -101,9 +117,8 @@ class Names:
         finally:
             forget()
 
-    @contextmanager
-    def asking(self) -> Generator[None]:
-        """The peer asks about names, in one of the questions that it may have at a time.
+    def begin_question(self) -> None:
+        """The peer asks about names, in one of the questions that it may have at a time. `end_question` follows.
 
         Raises:
             ResourceExhausted: `max_pending_bootstraps`, with a strike.
@@ -114,10 +129,10 @@ class Names:
             text = f"too many bootstraps wait: {bound('max_pending_bootstraps', most, 'callee')}"
             raise ResourceExhausted(text, reason="max_pending_bootstraps")
         self._pending += 1
-        try:
-            yield
-        finally:
-            self._pending -= 1
+
+    def end_question(self) -> None:
+        """It has its answer."""
+        self._pending -= 1
 
     async def ask_policy(self, name: str, version: int | None) -> Denied | None:
         """The policy's no, or None when it admits."""

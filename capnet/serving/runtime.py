@@ -125,8 +125,11 @@ class RuntimeService(Runtime):
     async def describe(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
         names = names_of(ctx)
-        with names.asking():
+        names.begin_question()
+        try:
             return await _description(names)
+        finally:
+            names.end_question()
 
     async def contract(self, cap: Any, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`. Nobody is told of what is theirs."""
@@ -139,7 +142,7 @@ class RuntimeService(Runtime):
 
     async def stats(self, *, ctx: CallContext = INJECT) -> dict[str, int]:
         """See `Runtime`."""
-        return names_of(ctx).stats()
+        return names_of(ctx).whose.stats()
 
     async def identity(self, *, ctx: CallContext = INJECT) -> dict[str, Any]:
         """See `Runtime`."""
@@ -154,7 +157,8 @@ class RuntimeService(Runtime):
         """See `Runtime`."""
         names = names_of(ctx)
         check_grant(names.session)
-        everyone = (names.session,) if names.capacity is None else names.capacity.sessions
+        capacity = names.whose.capacity
+        everyone = (names.session,) if capacity is None else capacity.sessions
         some = islice((session for session in everyone if session.number > after), CONNECTIONS_PER_ANSWER)
         return [_in_figures(session) for session in some]
 

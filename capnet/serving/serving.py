@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from typing import TypeVar
 
 from capnet.contract import Cap
@@ -27,9 +28,15 @@ E = TypeVar("E", bound=Event)
 class Serving:
     """Names, events and scopes of one owner."""
 
-    def __init__(self, services: Services, scopes: Scopes) -> None:
-        self._services = services
-        self._scopes = scopes
+    @cached_property
+    def _services(self) -> Services:
+        """What it serves."""
+        raise NotImplementedError
+
+    @cached_property
+    def _scopes(self) -> Scopes:
+        """Those that are open."""
+        return Scopes(self._services)
 
     def serve(self, implementation: Cap, *, name: str | None = None, if_exists: IfExists = "raise") -> ServeHandle:
         """Let peers bootstrap an implementation, under its contract's name unless another is given.

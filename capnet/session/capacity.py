@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from capnet.engine.ledger import Ledger
 from capnet.errors import ProtocolViolation, ResourceExhausted
@@ -40,9 +40,13 @@ class Capacity:
         return self.ledger.used
 
     @property
-    def sessions(self) -> Iterable[Session]:
+    def sessions(self) -> Collection[Session]:
         """All connections, by rising number."""
         return self._sessions.values()
+
+    def session(self, number: int) -> Session | None:
+        """The connection of that number, if there is one."""
+        return self._sessions.get(number)
 
     def begun(self, session: Session) -> None:
         """One more connection."""
