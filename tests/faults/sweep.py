@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,10 @@ class Swept:
     wrong: list[str] = field(default_factory=list[str])
 
 
+FEW: Final = 8
+"""Faults of one kind that are tried even if there are fewer places: of a socket or an intent, when it is counts too."""
+
+
 def sweep(
     scenario: Scenario,
     backend: str,
@@ -46,14 +51,11 @@ def sweep(
     most: int | None = None,
     carrier: Listening = UNIX,
 ) -> dict[Kind, Swept]:
-    """Count the chances of each kind, then try a fault at each, or at so many of them."""
+    """Count the chances of each kind, then try a fault at each, or at one in every place, but `most` of them."""
     plain = try_once(scenario, backend, carrier=carrier)
     swept = {kind: Swept(wrong=list(plain.wrong)) for kind in kinds}
     for kind, one in swept.items():
-        numbers = list(range(len(plain.places[kind])))
-        if most is not None and len(numbers) > most:
-            numbers = sorted(random.Random(SEED).sample(numbers, most))
-        for number in numbers:
+        for number in _chosen(plain.places[kind], most):
             outcome = try_once(scenario, backend, kind, number, carrier)
             if not outcome.taken:
                 one.missed += 1
@@ -79,3 +81,17 @@ def sweep_carrier(
     carrier = CARRIERS[name]
     assert isinstance(carrier, Listening)
     return sweep(connect_call_close, backend, most=most, carrier=carrier)
+
+
+def _chosen(places: Sequence[str], most: int | None) -> Sequence[int]:
+    """The numbers of the chances that are tried. Those in a place that had one already come after all that had none."""
+    numbers = list(range(len(places)))
+    if most is None:
+        return numbers
+    random.Random(SEED).shuffle(numbers)
+    had: Counter[str] = Counter()
+    turns: dict[int, int] = {}
+    for number in numbers:
+        turns[number] = had[places[number]]
+        had[places[number]] += 1
+    return sorted(sorted(numbers, key=turns.__getitem__)[: min(most, max(len(had), FEW))])

@@ -25,7 +25,7 @@ from tests.faults.scenarios import SCENARIOS, connect_call_close
 from tests.faults.sweep import SEED, sweep, sweep_carrier
 from tests.faults.trial import BACKENDS, Scenario, try_once
 
-MOST = {"asyncio": 40, "asyncio+uvloop": 6, "trio": 40}
+MOST = {"asyncio": 24, "asyncio+uvloop": 6, "trio": 24}
 """Faults of one kind in one scenario, by backend. uvloop has no virtual clock, and differs little from asyncio."""
 MOST_BY_CARRIER = 6
 """Faults of one kind on another transport."""

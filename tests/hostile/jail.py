@@ -37,7 +37,7 @@ from capnet.wire.frames import Op
 from capnet.wire.hello import Hello
 from tests.cost import BARS, HANGS, TO_SPARE
 from tests.hostile.attack import Raw
-from tests.hostile.cell import Figures
+from tests.hostile.cell import BAR, Figures
 
 __all__ = [
     "GREEDY", "MIB", "MOST_LOOP", "MOST_MEMORY", "NOTHING", "Figures", "Jail", "TooSlow", "Watch",
@@ -47,7 +47,7 @@ __all__ = [
 MIB = 1024 * 1024
 MOST_MEMORY = 96 * MIB
 """Bytes that a hostile peer may make a host grow by."""
-MOST_LOOP = 0.05 * (1 if BARS else TO_SPARE)
+MOST_LOOP = BAR * (1 if BARS else TO_SPARE)
 """Seconds of the reference machine's processor that one step of the loop may take."""
 PROMPT = 0.1
 """Seconds in which an honest call is answered while a peer misbehaves, in the median."""
