@@ -26,7 +26,6 @@ from capnet.loop import Loop, open_loop
 from capnet.observe import Bus, LimitHit
 from capnet.observe.log import prepare
 from capnet.policy.policy import Admission, Explanation, Policy, explain
-from capnet.recording import Recorder
 from capnet.registry import Hosted
 from capnet.serving.close_hooks import CloseHooks
 from capnet.serving.services import Services
@@ -39,6 +38,7 @@ from capnet.transport import Attestation, Listener, Process, Transport
 from capnet.wire.hello import Hello
 
 if TYPE_CHECKING:
+    from capnet.recording import Recorder
     from capnet_transports.options import ConnectOptions, ListenOptions
 
 __all__ = ["Host"]
@@ -111,6 +111,8 @@ class Host(Serving):
     async def __aenter__(self) -> Self:
         prepare()
         if self._record is not None:
+            from capnet.recording import Recorder  # few programs record
+
             self._recorder = Recorder(self._record, values=self._record_values)
             self._recorder.complain = partial(self._services.faults.unexpected, "recording")
         self._scope = open_loop()

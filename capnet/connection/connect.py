@@ -19,7 +19,6 @@ from capnet.errors import InvalidArgument, MissingExtra, Unavailable
 from capnet.limits import Limits
 from capnet.loop import Loop, open_loop, spawn_detached
 from capnet.policy.policy import Policy
-from capnet.recording import Recorder
 from capnet.transport import Transport, TransportScheme
 
 from .connection import Connection
@@ -29,6 +28,7 @@ from .retry import Retry, retry_of, trying
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from capnet.recording import Recorder
     from capnet_transports.options import ConnectOptions
 
 __all__ = ["GRACE", "OWN", "begin", "connect", "find_scheme", "known_schemes", "memory_ends", "opened"]
@@ -101,6 +101,8 @@ class connect:
         loop = await self._scope.__aenter__()
         try:
             if self._record is not None:
+                from capnet.recording import Recorder  # few programs record
+
                 self._recorder = Recorder(self._record, values=self._record_values)
             begun = partial(self._begun, loop)
             self._connection = await opened(self._url, self._wait, self._ready, self._options, begun)

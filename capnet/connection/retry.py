@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Final, TypeVar
@@ -140,12 +139,12 @@ class Backoff:
     Args:
         retry: how often and how fast.
         now: when the first attempt begins.
-        chance: gives numbers from 0 to 1.
+        chance: gives numbers from 0 to 1; where it is left out they are random.
     """
 
     __slots__ = ("_chance", "_retry", "_since", "failures")
 
-    def __init__(self, retry: Retry, now: float, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, retry: Retry, now: float, chance: Callable[[], float] | None = None) -> None:
         self._retry = retry
         self._since = now
         self._chance = chance
@@ -158,11 +157,17 @@ class Backoff:
         left = self.left(now)
         if not may_pass(error) or left <= 0 or self.failures == self._retry.attempts:
             return None
-        return min(self._retry.pause(self.failures, self._chance()), left)
+        return min(self._retry.pause(self.failures, (self._chance or _random())()), left)
 
     def left(self, now: float) -> float:
         """Seconds in which attempts may begin."""
         return self._since + self._retry.budget - now
+
+
+def _random() -> Callable[[], float]:
+    from random import random  # takes its time to import, and most are connected at once
+
+    return random
 
 
 async def trying(retry: Retry, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import quote
 
 from capnet.contract.annotation import Shape
 
@@ -174,6 +173,8 @@ def labels_around(shape: Shape, bound: frozenset[str] = frozenset()) -> Iterator
 
 
 def _reference(name: str) -> _Schema:
+    from urllib.parse import quote  # takes its time to import, and few programs say a schema
+
     return {"$ref": "#/$defs/" + quote(name.replace("~", "~0").replace("/", "~1"))}
 
 

@@ -10,8 +10,8 @@ of text that is cut at 1024 characters, so that it may wait.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from .failure import Failure
 
@@ -48,7 +48,16 @@ Direction = Literal["in", "out"]
 out to it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+K = TypeVar("K")
+
+
+@dataclass_transform(eq_default=False, frozen_default=True, kw_only_default=True)
+def _event(kind: type[K]) -> type[K]:
+    """Make a kind of event. All are shown and compared as `Event` is: to make that for each costs a third."""
+    return dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)(kind)
+
+
+@_event
 class Event:
     """What every event says.
 
@@ -70,8 +79,21 @@ class Event:
     generation: int = 0
     served: str = ""
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields(self))
+        return f"{type(self).__qualname__}({said})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def __eq__(self, other: object) -> bool:
+        return self._said() == other._said() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, one.name) for one in fields(self))
+
+
+@_event
 class ConnectionOpened(Event):
     """The handshake is done."""
 
@@ -79,7 +101,7 @@ class ConnectionOpened(Event):
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class ConnectionClosed(Event):
     """Everything of the connection has ended; `cause` is `local`, `remote`, `lost`, `violation` or `idle`."""
 
@@ -88,7 +110,7 @@ class ConnectionClosed(Event):
     clause: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class NameServed(Event):
     """A name can be bootstrapped."""
 
@@ -96,7 +118,7 @@ class NameServed(Event):
     contract: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class NameReplaced(Event):
     """A name has a new implementation, of `generation`."""
 
@@ -105,7 +127,7 @@ class NameReplaced(Event):
     mode: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class NameUnserved(Event):
     """A name can no longer be bootstrapped; what was bootstrapped from it is revoked."""
 
@@ -113,7 +135,7 @@ class NameUnserved(Event):
     contract: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class Bootstrapped(Event):
     """The peer asked for a name (`in`), or we asked it for one (`out`) and have its answer.
 
@@ -126,7 +148,7 @@ class Bootstrapped(Event):
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CallStarted(Event):
     """A handler starts (`in`) or a call has left (`out`). Call ids of the two directions are independent.
 
@@ -140,7 +162,7 @@ class CallStarted(Event):
     method: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CallFinished(Event):
     """A call that started has ended; `result` is `ok` or an error code, `seconds` since its start."""
 
@@ -154,7 +176,7 @@ class CallFinished(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class StreamOpened(Event):
     """A stream has an end here: its items are produced here (`out`), or read here (`in`).
 
@@ -165,7 +187,7 @@ class StreamOpened(Event):
     stream: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class StreamClosed(Event):
     """A stream has ended, with `seconds` since its opening and the `items` that went or came.
 
@@ -181,7 +203,7 @@ class StreamClosed(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CreditStalled(Event):
     """A producer here has waited for credit for `seconds`: its reader does not read. Told once in each wait."""
 
@@ -189,7 +211,7 @@ class CreditStalled(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CapExported(Event):
     """The peer was given a capability that it did not hold."""
 
@@ -197,7 +219,7 @@ class CapExported(Event):
     contract: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CapDropped(Event):
     """The peer gave back its last reference, or the connection closed (`reason` says which)."""
 
@@ -206,7 +228,7 @@ class CapDropped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CapRevoked(Event):
     """We took a capability back from the peer."""
 
@@ -215,7 +237,7 @@ class CapRevoked(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CapBroken(Event):
     """A capability of the peer's answers nothing any more: it was revoked, or the connection closed."""
 
@@ -225,7 +247,7 @@ class CapBroken(Event):
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class CapReplaced(Event):
     """The peer put a new implementation, of `generation`, behind a capability that we hold."""
 
@@ -233,7 +255,7 @@ class CapReplaced(Event):
     contract: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class PolicyDenied(Event):
     """The policy said no to the peer: to a name, or with a `method` to a call on a contract of that name.
 
@@ -245,14 +267,14 @@ class PolicyDenied(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class LimitHit(Event):
     """The peer ran into a limit of ours."""
 
     limit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class ViolationSeen(Event):
     """The peer broke a clause; the connection closes."""
 
@@ -260,7 +282,7 @@ class ViolationSeen(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class HandlerFailed(Event):
     """Code of this program has failed: a handler, a policy, a callback or a close hook.
 
@@ -272,7 +294,7 @@ class HandlerFailed(Event):
     error: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class SwapBegan(Event):
     """Another implementation is being prepared for a name; `generation` is the one that is served."""
 
@@ -280,7 +302,7 @@ class SwapBegan(Event):
     contract: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class SwapEnded(Event):
     """A swap that began has ended; `generation` is the one that is served from now on."""
 
@@ -289,7 +311,7 @@ class SwapEnded(Event):
     result: Literal["committed", "rolled_back"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class Reconnecting(Event):
     """A link has lost its connection, or could not make another one: it will try in `delay` seconds.
 
@@ -301,7 +323,7 @@ class Reconnecting(Event):
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event
 class Reconnected(Event):
     """A link is connected again. `generation` is the link's: it has risen when the peer's state is new (`state_lost`).
 

@@ -6,11 +6,9 @@ the network are kept from it by what the system has, and that stands in front of
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import resource
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -44,7 +42,9 @@ def confined(spec: PluginSpec[Any]) -> list[Word]:
     command = spec.command()
     if spec.prefix:
         first = os.fsdecode(spec.prefix[0])
-        if shutil.which(first, path=_path(spec.env)) is None:
+        from shutil import which  # takes its time to import
+
+        if which(first, path=_path(spec.env)) is None:
             raise Unavailable(f"plugin {spec.name}: its prefix {first!r} is not there", reason="enoent", retry="never")
         command = [*spec.prefix, *command]
     limits, user = _limits(spec), _user(spec)
@@ -61,11 +61,15 @@ def check_pins(spec: PluginSpec[Any]) -> None:
     Raises:
         FailedPrecondition: `checksum`, one is another. Unavailable, PermissionDenied: one cannot be read.
     """
+    if not spec.sha256:
+        return
+    from hashlib import file_digest  # takes its time to import
+
     for path, wanted in spec.sha256.items():
         where = os.path.join(os.fspath(spec.cwd or ""), os.fspath(path))
         try:
             with open(where, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = file_digest(file, "sha256").hexdigest()
         except PermissionError as error:
             raise PermissionDenied(f"plugin {spec.name}: {where}: {error.strerror}", reason="eacces") from error
         except OSError as error:
