@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import MultipleValuesError
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -41,6 +41,8 @@ _DENIED: Final[dict[int, tuple[type[CapnetError], str]]] = {
     421: (PermissionDenied, "host"),
 }
 """What the answers mean by which a listener turns a client away."""
+_FOR_NOW: Final = frozenset({408, 425, 429})
+"""Those beside the failures of servers (5xx) that are said of this attempt alone."""
 
 
 class WebSocketCodec(Codec):
@@ -127,12 +129,13 @@ class ConnectingCodec(WebSocketCodec):
     def handshake(self) -> Steps:
         client = self._client
         client.send_request(client.connect())
-        out = b"".join(client.data_to_send())
+        out, begins = b"".join(client.data_to_send()), b""
         while client.state is State.CONNECTING:
-            client.receive_data((yield out, READ))
-            out = b""
+            data = yield out, READ
+            client.receive_data(data)
+            out, begins = b"", begins or data[:4]
             if client.handshake_exc is not None:
-                raise _turned_away(client.handshake_exc) from client.handshake_exc
+                raise _turned_away(client.handshake_exc, begins) from client.handshake_exc
         _response, *frames = client.events_received()
         self._frames.extend(cast("list[Frame]", frames))
 
@@ -222,12 +225,15 @@ def _select(_server: ServerProtocol, offered: Sequence[Subprotocol]) -> Subproto
     return next((one for one in offered if one == SUBPROTOCOL), None)
 
 
-def _turned_away(error: Exception) -> CapnetError:
+def _turned_away(error: Exception, begins: bytes) -> CapnetError:
+    """What it means; another attempt may help where a server in between speaks for one that is not there now."""
     if not isinstance(error, InvalidStatus):
-        return Unavailable(f"what answers does not speak WebSocket: {error}"[:300], reason="websocket")
+        unread = isinstance(error, InvalidMessage) and b"HTTP".startswith(begins)
+        retry = None if unread else "never"
+        return Unavailable(f"what answers does not speak WebSocket: {error}"[:300], reason="websocket", retry=retry)
     status = error.response.status_code
     kind, reason = _DENIED.get(status, (Unavailable, f"http_{status}"))
     lines = error.response.body.decode("ascii", "replace").splitlines()
     words = "".join(letter for letter in "".join(lines[:1])[:200] if letter.isprintable())
-    retry = "never" if status in _DENIED else None
+    retry = None if status >= 500 or status in _FOR_NOW else "never"
     return kind(f"not let in: HTTP {status} {words}".rstrip(), reason=reason, retry=retry)

@@ -267,18 +267,24 @@ async def test_tokens_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "again"),
     [
-        b"",
-        b"capnet-token/1 " + b"0" * 32 + b"\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
-        b"HTTP/1.1 301 Moved\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
-        b"HTTP/1.1 500 \xff\x1b[31m\r\nContent-Length: 3\r\n\r\n\x1b[3",
-        b"HTTP/1.1 200 " + b"a" * 10_000,
+        (b"", True),
+        (b"capnet-token/1 " + b"0" * 32 + b"\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", False),
+        (b"HTTP/1.1 301 Moved\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", False),
+        (
+            b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+            False,
+        ),
+        (b"HTTP/1.1 429 Slowly\r\nContent-Length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 500 \xff\x1b[31m\r\nContent-Length: 3\r\n\r\n\x1b[3", True),
+        (b"HTTP/1.0 502 Bad Gateway\r\n\r\n", True),
+        (b"HTTP/1.1 200 " + b"a" * 10_000, False),
     ],
 )
-async def test_a_listener_that_does_not_speak_websocket(words: bytes) -> None:
+async def test_a_listener_that_does_not_speak_websocket(words: bytes, again: bool) -> None:
+    """Another attempt may help where a proxy speaks for a server that is not there now."""
     errors = list[CapnetError]()
     with impostor() as (sock, port):
 
@@ -293,6 +299,7 @@ async def test_a_listener_that_does_not_speak_websocket(words: bytes) -> None:
                 await heard(peer, 100)
                 peer.send(words)
     assert len(errors[0].message) <= 320 and "\x1b" not in errors[0].message
+    assert (errors[0].retry != "never") is again
 
 
 # --- afterwards ---
