@@ -17,12 +17,33 @@ import anyio
 from anyio.abc import TaskGroup
 from sniffio import current_async_library
 
-from capnet import Host
+from capnet import Admission, Host
 from capnet_transports.certificates import Certificate, make
 
-__all__ = ["CARRIERS", "HOST", "PEER", "TOKEN", "Carrier", "Listening", "Wire", "carriers", "everywhere", "wire"]
+__all__ = [
+    "CARRIERS",
+    "HOST",
+    "PAGE",
+    "PEER",
+    "TOKEN",
+    "PagesOfOurs",
+    "Carrier",
+    "Listening",
+    "Wire",
+    "carriers",
+    "everywhere",
+    "wire",
+]
 
+PAGE: Final = "https://page.example"
 TOKEN: Final = "correct-horse-battery-staple"
+
+
+class PagesOfOurs:
+    """A policy that admits the pages of one origin."""
+
+    async def admit(self, request: Admission) -> bool:
+        return request.attestation.origin == PAGE
 
 
 class Carrier(Protocol):

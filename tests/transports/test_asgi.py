@@ -24,6 +24,7 @@ from capnet.testing.transports import check_transport
 from capnet.transport import Attestation, Listener, Transport
 from capnet_transports import asgi, websocket
 from capnet_transports.asgi import mount
+from tests.transports.carriers import PAGE, PagesOfOurs
 from tests.transports.door import Door
 from tests.transports.ends import started
 from tests.transports.servers import SERVERS, Serving
@@ -31,6 +32,7 @@ from tests.transports.test_tcp import Adder, PlainAdder
 from tests.transports.test_websocket import frame
 
 TOKEN = "correct-horse-battery-staple"
+OTHER_PAGE = "https://other.example"
 
 
 @pytest.fixture(scope="module", params=[*SERVERS.values()], ids=[*SERVERS])
@@ -197,6 +199,16 @@ async def test_pages_that_are_let_in(serving: Serving) -> None:
     ):
         await conn.bootstrap(Adder)
         assert host.connections[0].attestation.origin == "https://example.org"
+
+
+async def test_a_policy_decides_by_the_page(serving: Serving) -> None:
+    """Let in is not admitted."""
+    async with served(serving, Host(policy=PagesOfOurs()), origins=[PAGE, OTHER_PAGE]) as (_, url):
+        async with connect(url, token=TOKEN, origin=PAGE) as conn:
+            assert await (await conn.bootstrap(Adder)).add(2, 3) == 5
+        async with connect(url, token=TOKEN, origin=OTHER_PAGE) as conn:
+            with pytest.raises(PermissionDenied):
+                await conn.bootstrap(Adder)
 
 
 async def test_a_host_that_has_no_room(serving: Serving) -> None:

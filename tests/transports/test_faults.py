@@ -300,6 +300,33 @@ async def test_flood_at_connect(carrier: Carrier, folder: Path, monkeypatch: pyt
                     assert await (await conn.bootstrap(Shop)).add(1) == 11
 
 
+@EVERY
+async def test_who_comes_later_takes_nobodys_place(carrier: Carrier, folder: Path) -> None:
+    """Neither a stranger before he has shown who he is, nor the same peer once more; nor does one that leaves late take
+    the other's with it. (Fault 48 of those that were found elsewhere.)"""
+    async with Host() as host:
+        host.serve(shop := MemShop())
+        async with carrier.serving(host, folder) as url, wire(url, folder) as between:
+            first = await connect(between.url, **carrier.options)
+            waiting = (await first.bootstrap(Shop)).wait("first")
+            await until(lambda: shop.gate.entered == ["first"])
+            with between.dialled() as silent, between.dialled() as half:
+                half.send(between.said[:30])
+                async with connect(url, **carrier.options) as second:
+                    later = await second.bootstrap(Shop)
+                    between.stop(0, 1)  # the first has no network, and is there still
+                    assert await later.add(1) == 11
+                    assert first.close_cause is None and not shop.gate.cancelled
+                    host.connections[0]._session.driver.transport.abort()
+                    await until(lambda: shop.gate.cancelled == ["first"])
+                    assert await later.add(2) == 12
+                    silent.send(b"late")
+                    assert await later.add(3) == 13
+            await first.aclose(grace=0)
+            with pytest.raises(Unavailable):
+                await waiting
+
+
 # --- kill -9 ---
 
 

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -402,9 +403,25 @@ async def test_plain_tcp_and_tls_do_not_meet() -> None:
 # --- afterwards ---
 
 
+@dataclass
+class Tapped:
+    """Both ends of a connection, and somebody on its wire.
+
+    Attributes:
+        put: puts bytes on it towards the first end.
+        cut: ends it.
+        heard: what has passed towards the first end (0), and from it (1).
+    """
+
+    ours: Transport
+    theirs: Transport
+    put: Callable[[bytes], int]
+    cut: Callable[[], None]
+    heard: tuple[list[bytes], list[bytes]]
+
+
 @asynccontextmanager
-async def tapped() -> AsyncGenerator[tuple[Transport, Transport, Callable[[bytes], int], Callable[[], None]]]:
-    """Both ends of a connection, and somebody on its wire, who can put bytes on it towards the first end, or cut it."""
+async def tapped() -> AsyncGenerator[Tapped]:
     door = Door()
     async with door.open(await tls.listen("127.0.0.1:0", door.accept, certificate=HOST, ca=PEER)) as url:
         with impostor() as (sock, port):
@@ -416,9 +433,10 @@ async def tapped() -> AsyncGenerator[tuple[Transport, Transport, Callable[[bytes
 
                 tasks.start_soon(dial)
                 with await accepted(sock) as near, stranger(url) as far:
+                    heard_: tuple[list[bytes], list[bytes]] = ([], [])
                     async with anyio.create_task_group() as relay:
-                        relay.start_soon(pass_on, near, far)
-                        relay.start_soon(pass_on, far, near)
+                        relay.start_soon(pass_on, far, near, heard_[0])
+                        relay.start_soon(pass_on, near, far, heard_[1])
                         theirs = await door.next()
                         while not made:
                             await checkpoint()
@@ -427,18 +445,19 @@ async def tapped() -> AsyncGenerator[tuple[Transport, Transport, Callable[[bytes
                             near.shutdown(socket.SHUT_RDWR)
                             far.shutdown(socket.SHUT_RDWR)
 
-                        yield made[0], theirs, near.send, cut
+                        yield Tapped(made[0], theirs, near.send, cut, heard_)
                         made[0].abort()
                         theirs.abort()
                         relay.cancel_scope.cancel()
 
 
-async def pass_on(source: socket.socket, sink: socket.socket) -> None:
+async def pass_on(source: socket.socket, sink: socket.socket, heard_: list[bytes]) -> None:
     while True:
         await anyio.wait_readable(source)
         data = source.recv(65536)
         if not data:
             return
+        heard_.append(data)
         try:
             sink.sendall(data)
         except OSError:
@@ -447,10 +466,10 @@ async def pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 async def test_a_cut_is_no_end() -> None:
     """Only the peer can say that nothing follows; who sits on the wire cannot pass a cut off as the end."""
-    async with tapped() as (ours, theirs, _, cut), started(ours) as one, started(theirs) as other:
-        theirs.send([b"half of it"])
+    async with tapped() as tap, started(tap.ours) as one, started(tap.theirs) as other:
+        tap.theirs.send([b"half of it"])
         await one.until(lambda: bytes(one.data) == b"half of it", "it arrives")
-        cut()
+        tap.cut()
         for end in (one, other):
             await end.until(lambda end=end: end.ends, "it ends")  # type: ignore[misc]
             error = end.ends[0]
@@ -460,12 +479,34 @@ async def test_a_cut_is_no_end() -> None:
 @pytest.mark.parametrize("bytes_", [b"\x17\x03\x03\x00\x20" + bytes(32), b"capnet", b"\x15\x03\x03\x00\x02\x01\x00"])
 async def test_what_others_put_on_the_wire_ends_it(bytes_: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is delivered, not even an alert that says that this is the end."""
+    await fails_for(lambda tap: bytes_, monkeypatch)
+
+
+AGAIN: dict[str, Callable[[Tapped], bytes]] = {
+    "replayed": lambda tap: tap.heard[0][-1],
+    "reflected": lambda tap: tap.heard[1][-1],
+    "changed": lambda tap: tap.heard[0][-1][:-1] + bytes([tap.heard[0][-1][-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("made", AGAIN.values(), ids=AGAIN)
+async def test_what_was_said_before_is_not_taken_again(
+    made: Callable[[Tapped], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record has its place and its direction: a copy of one, that of the other side, one with a bit changed."""
+    await fails_for(made, monkeypatch)
+
+
+async def fails_for(made: Callable[[Tapped], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody puts on the wire after the first word of each side ends the connection."""
     monkeypatch.setattr(sockets, "LINGER", 0.1)
     monkeypatch.setattr(layers, "LINGER", 0.1)
-    async with tapped() as (ours, theirs, put, _), started(ours) as one, started(theirs) as other:
-        theirs.send([b"first"])
+    async with tapped() as tap, started(tap.ours) as one, started(tap.theirs) as other:
+        tap.ours.send([b"first"])
+        await other.until(lambda: bytes(other.data) == b"first", "it arrives")
+        tap.theirs.send([b"first"])
         await one.until(lambda: bytes(one.data) == b"first", "it arrives")
-        put(bytes_)
+        tap.put(made(tap))
         await one.until(lambda: one.ends, "it ends")
         error = one.ends[0]
         assert isinstance(error, Unavailable) and error.reason == "tls"

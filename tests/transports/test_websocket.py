@@ -27,6 +27,7 @@ from capnet_transports import layers, listeners, sockets, web, websocket_codec
 from capnet_transports.certificates import make
 from capnet_transports.websocket import scheme, secure_scheme
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
+from tests.transports.carriers import PAGE, PagesOfOurs
 from tests.transports.door import Door
 from tests.transports.ends import started
 from tests.transports.strangers import accepted, heard, impostor, said, stranger
@@ -127,6 +128,19 @@ async def test_page() -> None:
             with pytest.raises(PermissionDenied) as caught:
                 await scheme.connect(rest(url), token=TOKEN, origin=origin)
             assert (caught.value.reason, caught.value.retry) == ("origin", "never")
+
+
+async def test_a_policy_decides_by_the_page() -> None:
+    """Let in is not admitted."""
+    other = "https://other.example"
+    async with Host(policy=PagesOfOurs()) as host:
+        host.serve(PlainAdder())
+        listener = await host.listen("ws://127.0.0.1:0", token=TOKEN, origins=[PAGE, other])
+        async with connect(listener.url, token=TOKEN, origin=PAGE) as conn:
+            assert await (await conn.bootstrap(Adder)).add(2, 3) == 5
+        async with connect(listener.url, token=TOKEN, origin=other) as conn:
+            with pytest.raises(PermissionDenied):
+                await conn.bootstrap(Adder)
 
 
 REFUSED = {
