@@ -3,14 +3,14 @@
     python -m tests.transports.killed host FOLDER {}         writes its URLs, then "ready"
     python -m tests.transports.killed client FOLDER URLS     is in a call by each of them, then writes "ready"
 
-In FOLDER are the certificates of both; URLS is JSON.
+In FOLDER are the certificates of both, and those that are reached in place of all transports; URLS is JSON.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import anyio
 from capnet import Host, connect
 from capnet_transports.certificates import Certificate
 from tests.connection.shop import MemShop, Shop
-from tests.transports.carriers import Carrier, carriers, everywhere
+from tests.transports.carriers import Carrier, Listening, carriers, everywhere
 
 
 def say(words: str) -> None:
@@ -28,7 +28,7 @@ def say(words: str) -> None:
     sys.stdout.flush()
 
 
-async def host(reached: dict[str, Carrier], folder: Path) -> None:
+async def host(reached: Mapping[str, Carrier], folder: Path) -> None:
     async with Host() as host:
         host.serve(MemShop())
         async with everywhere(host, folder, reached) as urls:
@@ -37,7 +37,7 @@ async def host(reached: dict[str, Carrier], folder: Path) -> None:
             await anyio.sleep_forever()
 
 
-async def client(reached: dict[str, Carrier], urls: dict[str, str]) -> None:
+async def client(reached: Mapping[str, Carrier], urls: dict[str, str]) -> None:
     async with AsyncExitStack() as stack:
         calls: list[Coroutine[Any, Any, str]] = []
         for name, url in urls.items():
@@ -50,7 +50,8 @@ async def client(reached: dict[str, Carrier], urls: dict[str, str]) -> None:
 
 async def main(what: str, folder: Path, urls: str) -> None:
     made = [Certificate(*json.loads((folder / name).read_text())) for name in ("host.json", "peer.json")]
-    reached = carriers(*made)
+    others = json.loads((folder / "others.json").read_text())
+    reached: Mapping[str, Carrier] = {name: Listening(*told) for name, told in others.items()} or carriers(*made)
     await (host(reached, folder) if what == "host" else client(reached, json.loads(urls)))
 
 

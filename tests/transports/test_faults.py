@@ -41,7 +41,7 @@ from tests.connection.shop import MemShop, Shop, until
 from tests.cost import HANGS
 from tests.faults.injection import Chances, Kind, steps
 from tests.loops import on_both_kinds as on_both_kinds
-from tests.transports.carriers import CARRIERS, HOST, PEER, Carrier, Wire, everywhere, wire
+from tests.transports.carriers import CARRIERS, HOST, PEER, Carrier, Listening, Wire, everywhere, wire
 from tests.transports.door import Door
 from tests.transports.ends import started
 
@@ -331,12 +331,15 @@ async def test_who_comes_later_takes_nobodys_place(carrier: Carrier, folder: Pat
 
 
 @asynccontextmanager
-async def program(folder: Path, what: str, urls: str) -> AsyncGenerator[tuple[subprocess.Popen[str], list[str]]]:
+async def program(
+    folder: Path, what: str, urls: Mapping[str, str], others: Mapping[str, Listening] | None = None
+) -> AsyncGenerator[tuple[subprocess.Popen[str], list[str]]]:
     """`killed.py`, and the lines that it has written before it was ready."""
     for name, certificate in (("host", HOST), ("peer", PEER)):
         (folder / f"{name}.json").write_text(json.dumps([certificate.public, certificate.private]))
-    command = [sys.executable, "-m", "tests.transports.killed", what, str(folder), urls]
-    with begun(command) as process:
+    told = {name: [one.url, one.told, one.options] for name, one in (others or {}).items()}
+    (folder / "others.json").write_text(json.dumps(told))
+    with begun([sys.executable, "-m", "tests.transports.killed", what, str(folder), json.dumps(urls)]) as process:
         assert process.stdout is not None
         try:
             lines: list[str] = []
@@ -354,7 +357,7 @@ def begun(command: list[str]) -> subprocess.Popen[str]:
 
 async def test_a_host_is_killed(folder: Path) -> None:
     """Whoever waits for an answer of it learns so at once: no ping is needed."""
-    async with program(folder, "host", "{}") as (process, lines), AsyncExitStack() as stack:
+    async with program(folder, "host", {}) as (process, lines), AsyncExitStack() as stack:
         calls: dict[str, Coroutine[Any, Any, str]] = {}
         for name, url in json.loads(lines[0]).items():
             conn = await stack.enter_async_context(connect(url, **CARRIERS[name].options))
@@ -369,7 +372,7 @@ async def test_a_host_is_killed(folder: Path) -> None:
 
 async def test_a_client_is_killed(folder: Path) -> None:
     """Nothing of it stays at the host, and its calls are cancelled."""
-    async with scene(folder, Limits()) as here, program(folder, "client", json.dumps(here.urls)) as (process, _):
+    async with scene(folder, Limits()) as here, program(folder, "client", here.urls) as (process, _):
         await until(lambda: len(here.shop.gate.entered) == len(CARRIERS))
         process.kill()
         await until(lambda: len(here.shop.gate.cancelled) == len(CARRIERS) and not here.host.connections)
