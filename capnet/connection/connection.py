@@ -22,6 +22,7 @@ from capnet.limits import Limits
 from capnet.loop import Loop
 from capnet.observe import Bus
 from capnet.policy.policy import Explanation, Policy, explain
+from capnet.recording.tap import Tap
 from capnet.references.proxy import release
 from capnet.references.untyped import Untyped
 from capnet.registry import Registry
@@ -408,10 +409,11 @@ class Connection(Serving):
         return f"<Connection {self.number} to {self.peer_name or 'peer'} {self._session.engine.lifecycle.state.value}>"
 
 
-def _begun(loop: Loop, transport: Transport, **settings: Any) -> Connection:
-    """One inside of another; its transport is closed when that fails."""
+def _begun(loop: Loop, transport: VirtualTransport, **settings: Any) -> Connection:
+    """One inside of another, which is recorded where that one is; its transport is closed when that fails."""
+    around = transport.around
     try:
-        return Connection(loop, transport, **settings)
+        return Connection(loop, around.beside(transport) if isinstance(around, Tap) else transport, **settings)
     except BaseException:
         transport.abort()
         raise

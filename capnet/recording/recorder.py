@@ -140,6 +140,9 @@ class _Line:
         self._recorder.write(self._number, closed=None if error is None else str(error))
         self._readers = dict.fromkeys(self._readers)
 
+    def beside(self, transport: Transport) -> Transport:
+        return self._recorder.tap(transport)
+
     def _take(self, direction: str, data: bytes | bytearray | memoryview) -> None:
         reader = self._readers[direction]
         if reader is None or self._recorder.closed:

@@ -22,6 +22,10 @@ class Listening(Protocol):
     def closed(self, error: Exception | None, /) -> None:
         """The end."""
 
+    def beside(self, transport: Transport, /) -> Transport:
+        """Another one, for a connection that is listened to as well."""
+        ...
+
 
 class Tap(Transport, Receiver):
     """A transport that tells what goes through it.
@@ -41,6 +45,10 @@ class Tap(Transport, Receiver):
         self.within = inner.within
         self._inner = inner
         self._listening = listening
+
+    def beside(self, transport: Transport) -> Transport:
+        """Another transport, of a connection inside of this one: whoever listens here listens there."""
+        return self._listening.beside(transport)
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver

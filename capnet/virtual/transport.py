@@ -50,6 +50,11 @@ class VirtualTransport(Transport):
         self._over = False
         channel.token = self
 
+    @property
+    def around(self) -> Transport:
+        """That of the connection which carries it."""
+        return self._session.driver.transport
+
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
         if self._over:

@@ -6,12 +6,25 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from capnet import AlreadyExists, Cap, Host, InvalidArgument, Stream, Unavailable, call, connect, pipe, stream
+from capnet import (
+    AlreadyExists,
+    Cap,
+    Host,
+    InvalidArgument,
+    Opening,
+    Stream,
+    Unavailable,
+    call,
+    connect,
+    pipe,
+    stream,
+)
 from capnet.observe import HandlerFailed
 from capnet.recording import Entry, Recorder, read
 from capnet.recording.recorder import MARK
@@ -128,6 +141,31 @@ async def test_values_are_there_when_they_are_wanted_but_never_what_a_hello_carr
     assert frames(path, "hello", "out")[0]["options"]["auth"] == "<dict 1>"
 
 
+@pytest.mark.parametrize("inside", [1, 2])
+async def test_so_are_connections_inside_of_one(paths: tuple[Path, Path], inside: int) -> None:
+    """Each by itself, whichever side has opened it; what is around it tells only how much it carries."""
+
+    def accept(opening: Opening) -> None:
+        conn = opening.accept()
+        conn.serve(MemDesk())
+        conn.on_open(accept)
+
+    async with Host(record=paths[1]) as host:
+        host.on_open(accept)
+        await host.listen("memory:test-recording-inside")
+        async with AsyncExitStack() as stack:
+            conn = await stack.enter_async_context(connect("memory:test-recording-inside", record=paths[0]))
+            for _ in range(inside):
+                conn = await stack.enter_async_context(conn.open())
+            await (await conn.bootstrap(Desk)).open(SECRET, b"")
+    for path in paths:
+        opened = [one.fields["opened"] for one in entries(path) if "opened" in one.fields]
+        assert len(opened) == 1 + inside
+        assert [one.connection for one in entries(path) if one.fields.get("method") == "open"] == [1 + inside]
+        assert len([one for one in entries(path) if "closed" in one.fields]) == 1 + inside
+        assert SECRET not in path.read_text()
+
+
 async def test_without_it_there_is_no_layer() -> None:
     """What is off costs nothing."""
     async with Host() as host:
@@ -146,6 +184,9 @@ class Ignores:
     def received(self, data: object) -> None: ...
 
     def closed(self, error: object) -> None: ...
+
+    def beside(self, transport: Transport) -> Transport:
+        return transport
 
 
 async def test_a_recorded_transport_keeps_every_rule_of_transports(tmp_path: Path) -> None:
