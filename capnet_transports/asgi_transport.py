@@ -134,7 +134,11 @@ class AsgiTransport(Transport):
     async def _read(self, receive: Receive) -> None:
         while True:
             await self._until_wanted()
-            event = await receive()
+            try:
+                event = await receive()
+            except OSError as error:
+                self._lose(error)
+                return
             if event["type"] != "websocket.receive":
                 self._disconnected(event)
                 return

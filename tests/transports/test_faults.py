@@ -2,7 +2,7 @@
 
 | | |
 |---|---|
-| cancelled at every await | `test_connecting_is_cancelled_at_every_await`; other faults there: tests/faults |
+| at every await | tests/faults; `test_connecting_is_cancelled_at_every_await`; test_asgi_faults.py |
 | kill -9 | `test_a_host_is_killed`, `test_a_client_is_killed`; programs: test_exec.py, test_exec_hosts.py |
 | half-open | `test_network_that_vanishes`, `test_network_that_vanishes_in_the_handshake` |
 | a peer that stands still | `test_a_peer_that_reads_nothing` |
