@@ -20,6 +20,6 @@ Open `connection.py` first; the thread, and what others have it do, is `backgrou
 
 from __future__ import annotations
 
-from .connection import BlockingConnection, BlockingStream, connect
+from .connection import BlockingConnection, BlockingLink, BlockingStream, connect, link
 
-__all__ = ["BlockingConnection", "BlockingStream", "connect"]
+__all__ = ["BlockingConnection", "BlockingLink", "BlockingStream", "connect", "link"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
@@ -15,7 +14,7 @@ from anyio import CancelScope, Event, run
 from capnet.errors import Unavailable
 from capnet.loop import Loop, open_loop
 
-__all__ = ["Background", "Errand", "gone"]
+__all__ = ["Background", "Errand", "forget", "gone"]
 
 
 class Errand:
@@ -74,7 +73,7 @@ class Errand:
 
 
 def gone() -> Unavailable:
-    """What is said of a connection that was closed."""
+    """What is said when it is over."""
     return Unavailable("this blocking connection is closed")
 
 
@@ -118,6 +117,11 @@ class Background:
     def ended(self) -> bool:
         """Whether nothing is done there any more."""
         return self._waiting is None
+
+    def enter(self) -> None:
+        """One connection more; `leave` it."""
+        with _lock:
+            self._connections += 1
 
     def leave(self) -> None:
         """One connection less. The last one ends the loop, and all that runs in it."""
@@ -179,11 +183,8 @@ _lock = Lock()
 _loops: Final[dict[str, Background]] = {}
 
 
-def _forget() -> None:
+def forget() -> None:
     """A forked process has none of our threads."""
     global _lock
     _lock = Lock()
     _loops.clear()
-
-
-os.register_at_fork(after_in_child=_forget)

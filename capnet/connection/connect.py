@@ -12,12 +12,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio import CancelScope, move_on_after
-from anyio import Event as Signal
 from typing_extensions import Unpack
 
 from capnet.errors import InvalidArgument, MissingExtra, Unavailable
 from capnet.limits import Limits
-from capnet.loop import Loop, open_loop, spawn_detached
+from capnet.loop import Loop, open_loop
+from capnet.loop.staying import Staying
 from capnet.policy.policy import Policy
 from capnet.transport import Transport, TransportScheme
 
@@ -139,7 +139,7 @@ class connect:
                 parts.session.bus.attach(None)
 
     def __await__(self) -> Generator[Any, Any, Connection]:
-        return self._outside_of_a_block().__await__()
+        return Staying(copy(self), Connection.wait_closed).enter().__await__()
 
     if not TYPE_CHECKING:  # checkers know what there is, and what there is not
 
@@ -149,43 +149,6 @@ class connect:
                 error.add_note("hint: write `async with connect(url) as conn:`, or `conn = await connect(url)`")
                 raise error
             return object.__getattribute__(self, name)
-
-    async def _outside_of_a_block(self) -> Connection:
-        """The same block in a task of its own, which leaves it when the connection has ended."""
-        opened: list[Connection] = []
-        failure: BaseException | None = None
-        news, ended, scope = Signal(), Signal(), CancelScope()
-
-        async def stay() -> None:
-            nonlocal failure
-            try:
-                with scope:
-                    async with copy(self) as connection:
-                        opened.append(connection)
-                        news.set()
-                        await connection.wait_closed()
-            except Exception as error:
-                if opened:
-                    raise
-                failure = error
-            finally:
-                news.set()
-                ended.set()
-
-        spawn_detached(stay)
-        try:
-            await news.wait()
-        except BaseException:
-            scope.cancel()
-            with CancelScope(shield=True):
-                await ended.wait()
-            raise
-        try:
-            if failure is not None:
-                raise failure
-            return opened[0]
-        finally:
-            failure = None  # it would keep itself, by the frames it went through
 
 
 async def opened(
