@@ -7,13 +7,15 @@ import re
 import shlex
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from typing import Annotated, Any, Final, cast
 
 import typer
 from anyio import create_task_group, fail_after
 
-from capnet import Connection, MethodDescription, Untyped, channel, pipe
-from capnet.cli.exits import Exit, Stop
+from capnet import Connection, Indeterminate, MethodDescription, Untyped, channel, pipe
+from capnet.cli.exits import Exit, Stop, failure_of
+from capnet.cli.once import Once
 from capnet.cli.output import Output
 from capnet.cli.peer import Peer
 from capnet.cli.served import contract_of, no_such_method, open_name, split
@@ -40,6 +42,12 @@ async def call(
         list[str] | None,
         typer.Option("--then", metavar="CALL", help="A call on what has come: '$1.post text=hello'; may be repeated."),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="Make the call again when the line is cut; it runs once, as the host keeps answers."
+        ),
+    ] = False,
 ) -> None:
     """Call a method at a peer, and print what comes: text as it is, all else as JSON. A stream is printed item by item.
 
@@ -47,11 +55,36 @@ async def call(
     is served under a name. An argument - is the lines of standard input where the method reads a stream, and our output
     where it writes to a sink. Ctrl-C cancels the call.
     """
+    operation = Once() if once else None
+    while True:
+        left = operation.left if operation is not None else 0
+        try:
+            await _call(peer, out, operation, method, arguments or (), _object(args), then or ())
+        except Stop as stop:
+            if operation is None or not operation.cut:
+                raise
+            if operation.left in (0, left):
+                error = Indeterminate(f"it may have run or not, and cannot be made again: {failure_of(stop)}")
+                raise Stop(exit_code=stop.exit_code, cause=error) from stop
+            peer = replace(peer, wait=max(peer.wait or 0.0, peer.timeout))
+        else:
+            return
+
+
+async def _call(
+    peer: Peer,
+    out: Output,
+    operation: Once | None,
+    method: str,
+    arguments: Sequence[str],
+    given: Mapping[str, Any],
+    then: Sequence[str],
+) -> None:
     name, last = split(method)
     async with peer.open() as connection:
         calls = _Calls(connection, peer.timeout, out, keeps=bool(then))
-        await calls.make(await open_name(connection, name, method), last, arguments or (), _object(args))
-        for words in map(shlex.split, then or ()):
+        await calls.make(await open_name(connection, name, method), last, arguments, given, operation)
+        for words in map(shlex.split, then):
             handle, last = split(words[0]) if words else ("", "")
             await calls.make(calls.handle(handle), last, words[1:], {})
 
@@ -86,8 +119,18 @@ class _Calls:
             raise Stop(f"{word!r} is nothing that came", hint=f"there is {known}" if known else "no capability came")
         return self._handles[number - 1]
 
-    async def make(self, target: Untyped, method: str, words: Sequence[str], given: Mapping[str, Any]) -> None:
+    async def make(
+        self,
+        target: Untyped,
+        method: str,
+        words: Sequence[str],
+        given: Mapping[str, Any],
+        operation: Once | None = None,
+    ) -> None:
         """Make a call, and print what comes of it.
+
+        Args:
+            operation: has it run once, however often it is made.
 
         Raises:
             Stop: there is no such method, or the arguments make no sense. CapnetError: the peer says so.
@@ -100,12 +143,17 @@ class _Calls:
         if known is not None:
             _check(known, named)
         sinks = [key for key, value in named.items() if value is _OUTPUT]
+        streams = known is not None and known.kind == "stream"
+        if operation is not None and (sinks or streams or self._reads_input):
+            raise Stop(f"--once is for calls that can be made again: {method} has a stream")
         if sinks:
             await self._with_output(target, method, named, sinks)
-        elif known is not None and known.kind == "stream":
+        elif streams:
             await self._print_items(target.stream(method, **named))
         else:
-            await self._print_result(await self._result(target, method, named))
+            with nullcontext() if operation is None else operation.on(self._connection):
+                result = await self._result(target, method, named)
+            await self._print_result(result)
 
     def _arguments(self, method: str, words: Sequence[str], known: MethodDescription | None) -> dict[str, Any]:
         """The arguments by name.

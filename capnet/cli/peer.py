@@ -66,6 +66,7 @@ class Peer:
         password: a file with the password of that user.
         allow_uid: users that may listen at a unix socket.
         auth: for the peer's policy, as JSON.
+        inside: what is said to open virtual connections, each inside of the one before; the last leads to the peer.
         wait: seconds to wait for somebody to listen.
         timeout: seconds until the peer must have answered.
         record: a file that is written.
@@ -104,6 +105,13 @@ class Peer:
         typer.Option(metavar="UID", help="Another user who may listen there, for unix:; may be repeated."),
     ] = None
     auth: Annotated[str | None, typer.Option(metavar="JSON", help="What the peer's policy asks for.")] = None
+    inside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON",
+            help="Open a virtual connection with that metadata, and talk to whom it leads; may be repeated.",
+        ),
+    ] = None
     wait: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="Wait so long for somebody to listen there.")
     ] = None
@@ -125,6 +133,7 @@ class Peer:
         Raises:
             Stop: the peer cannot be reached, does not let us in, says nothing in time, or has gone.
         """
+        inside = [_object("--inside", text) for text in self.inside or ()]
         async with AsyncExitStack() as stack:
             try:
                 with fail_after(self.timeout + (self.wait or 0.0)):
@@ -139,6 +148,8 @@ class Peer:
                     )
                     connection = await stack.enter_async_context(link)
                     await connection.ping()
+                    for metadata in inside:
+                        connection = await stack.enter_async_context(connection.open(metadata, name="capnet"))
             except CapnetError as error:
                 raise _unreached(error) from error
             try:
@@ -168,14 +179,30 @@ class Peer:
         return given(self.url, options, _TAKEN, token=self.token, no_token=self.no_token)
 
     def _auth(self, grants: Collection[str]) -> Any:
-        try:
-            auth: Any = {} if self.auth is None else json.loads(self.auth)
-        except ValueError as error:
-            raise Stop(f"--auth is not JSON: {error}") from error
+        auth: Any = {} if self.auth is None else _json("--auth", self.auth)
         if grants and isinstance(auth, dict):
             asked = cast("dict[str, Any]", auth)
             return {**asked, "grants": [*asked.get("grants", ()), *grants]}
         return auth if self.auth is not None else None
+
+
+def _json(option: str, text: str) -> Any:
+    """What an option says.
+
+    Raises:
+        Stop: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Stop(f"{option} is not JSON: {error}") from error
+
+
+def _object(option: str, text: str) -> dict[str, Any]:
+    value = _json(option, text)
+    if not isinstance(value, dict):
+        raise Stop(f"{option} is not a JSON object", hint=f"""{option} '{{"tenant": "blue"}}'""")
+    return cast("dict[str, Any]", value)
 
 
 def _unreached(error: CapnetError) -> Stop:
