@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from tests.integration.link_kills import kill_under_link
-from tests.links.story import Figures, tell_seed
+from tests.links.story import KINDS, Figures, Kind, end_at_each_frame, tell_seed
 
 SEED = int(os.environ.get("CAPNET_SEED", SystemRandom().randrange(2**31)))
 STEPS = int(os.environ.get("CAPNET_LINK_STEPS", "1000000"))
@@ -25,6 +25,16 @@ def every_start_has_its_end() -> None:
     """No books are kept here, in place of those of tests/conftest.py: there would be an entry for every call."""
 
 
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("operations", [False, True])
+@pytest.mark.parametrize("kind", [*KINDS, "inner"])
+def test_a_line_that_ends_at_every_frame(
+    kind: Kind, operations: bool, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each frame of a story in turn."""
+    assert end_at_each_frame(kind, operations, inside, monkeypatch, seed=SEED).stories > 36
+
+
 @pytest.mark.timeout(3600)
 def test_links_hold_for_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """No call runs twice that must not, and everybody is told the truth."""
@@ -32,7 +42,7 @@ def test_links_hold_for_long(capsys: pytest.CaptureFixture[str], monkeypatch: py
     with capsys.disabled():
         print(f"\nCAPNET_SEED={SEED}")
         while played.steps < STEPS:
-            played.add(tell_seed(seed, monkeypatch, operations=seed % 2 == 1))
+            played.add(tell_seed(seed, monkeypatch, operations=seed % 2 == 1, inside=seed % 4 >= 2))
             seed += 1
             if not played.stories % EVERY:
                 print(f"\rlinks: {played}", end="", flush=True)
