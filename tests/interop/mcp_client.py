@@ -26,6 +26,15 @@ async def main(mode: str, command: list[str]) -> None:
         handle = opened.structured_content["result"]
         counted = await client.call_tool("office.Clerk.count", {"reader": handle})
         assert counted.structured_content == {"result": 1}
+        reports: list[float] = []
+
+        async def told(done: float, total: float | None, message: str | None) -> None:
+            reports.append(done)
+
+        arguments = {"cap": handle, "count": 2}
+        followed = await client.call_tool("office.File.follow", arguments, progress_callback=told)
+        assert [note["text"] for note in followed.structured_content["result"]] == ["0", "1"]
+        assert reports == [1, 2]
         missing = await client.call_tool("office.Clerk.open", {"name": "none"})
         assert (missing.is_error, missing.content[0].text) == (True, "not_found: no file 'none'")
     sys.stdout.write("used\n")
