@@ -19,7 +19,7 @@ class Bounds:
         max_values: values in a message that is taken, keys not counted.
         max_batch: requests, notifications and answers in a batch that is taken.
         max_calls: requests and notifications of the client that are worked on at a time; more are refused.
-        max_pending: bytes that all of these take up, nearly; a JSON-RPC message that has more is refused unless it is
+        max_pending: bytes that all of these take up, nearly; a message that has more is refused unless it is
             alone.
         max_asked: requests of ours that the client has not answered; more fail here.
         max_output: bytes that are to be sent and that the client has not taken; nothing is read from it above a

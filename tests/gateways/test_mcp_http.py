@@ -22,7 +22,7 @@ from tests.loops import ONE_LOOP
 TOKEN = "a token that nobody guesses"
 META = "io.modelcontextprotocol/"
 NEW = "2026-07-28"
-CROWD = 20
+CROWD = 50
 
 
 class Box(Cap, name="t.Box"):
@@ -369,6 +369,63 @@ async def test_a_client_has_so_many_sessions_and_requests() -> None:
         assert (await ask(browser, "initialize")).status == 200
 
 
+async def test_what_requests_take_up_is_bounded_for_a_session_and_for_a_principal() -> None:
+    desk = MemDesk()
+    bounds = Bounds(max_pending=10_000, max_shared_pending=15_000)
+    async with serving(desk, bounds=bounds) as (_, app, browser):
+        sessions = [await begin(browser) for _ in range(3)]
+
+        def ask_for(session: str, size: int) -> Request:
+            body = message("tools/call", size, name="t.Desk.read", arguments={"box": "x" * size})
+            return browser.begin("POST", body, {"mcp-session-id": session})
+
+        await until(lambda: not any(room.open for room in app.rooms))
+        assert (await ask_for(sessions[0], 20_000).until(lambda answer: answer.ended)).status == 200  # it is alone
+        await until(lambda: not any(room.open for room in app.rooms))
+        hung = message("tools/call", name="t.Desk.hang", _meta={"padding": "x" * 6000})
+        browser.begin("POST", hung, {"mcp-session-id": sessions[0]})
+        await until(lambda: desk.begun == 1)
+        assert (await ask_for(sessions[0], 5000).until(lambda answer: answer.ended)).status == 429
+        assert (await ask_for(sessions[1], 5000).until(lambda answer: answer.ended)).status == 200
+        await until(lambda: sum(room.open for room in app.rooms) == 1)
+        browser.begin("POST", hung, {"mcp-session-id": sessions[1]})
+        await until(lambda: desk.begun == 2)
+        assert (await ask_for(sessions[2], 5000).until(lambda answer: answer.ended)).status == 429
+        assert (await ask(browser, "ping", sessions[0])).status == 200
+        for session in sessions:
+            assert (await browser.send("DELETE", mcp_session_id=session)).status == 204
+        session = await begin(browser)
+        await until(lambda: not any(room.open for room in app.rooms))
+        assert (await ask_for(session, 9000).until(lambda answer: answer.ended)).status == 200
+
+
+async def test_a_client_that_takes_nothing_is_as_one_that_has_gone() -> None:
+    desk = MemDesk()
+    async with serving(desk, bounds=Bounds(write_timeout=0.02)) as (_, app, browser):
+        parts = [message("tools/call", name="t.Desk.count", arguments={"to": 3}, _meta={"progressToken": 1})]
+        session = await begin(browser)
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            if parts:
+                return {"type": "http.request", "body": parts.pop()}
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+            await anyio.sleep_forever()
+
+        headers = [*browser.headers.items(), ("mcp-session-id", session)]
+        scope = {"type": "http", "method": "POST", "path": "/mcp", "client": browser.client}
+        with anyio.fail_after(60):
+            lines = [(name.encode(), value.encode()) for name, value in headers]
+            await app({**scope, "headers": lines}, receive, send)
+        assert len(sent) == 1
+        assert not any(room.open for room in app.rooms)
+        assert (await ask(browser, "ping", session)).status == 200
+
+
 async def test_what_is_not_used_for_long_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(rooms, "clock", clock)
@@ -387,7 +444,6 @@ async def test_what_is_not_used_for_long_ends_though_nobody_asks_for_it(monkeypa
     monkeypatch.setattr(rooms, "IDLE", 0.01)
     desk = MemDesk()
     async with serving(desk) as (host, app, browser):
-        await begin(browser)
         request = begun(browser, "tools/call", name="t.Desk.hang", arguments={})
         await until(lambda: desk.begun and len(host.connections) == len(app.rooms) == 1)
         await anyio.sleep(0.05)
@@ -459,7 +515,7 @@ def test_options_that_make_no_sense() -> None:
 
 @ONE_LOOP
 async def test_a_crowd_is_served_whatever_one_of_them_does() -> None:
-    """Many tools, many clients at once, and one who asks for all that it can think of."""
+    """Twenty tools, fifty clients at once, and one who asks for all that it can think of."""
     desk = MemDesk()
     async with serving(desk, policy=Tokens(), token=None) as (host, app, browser):
         for number in range(3):
@@ -472,6 +528,8 @@ async def test_a_crowd_is_served_whatever_one_of_them_does() -> None:
         await until(lambda: desk.begun == Bounds().max_calls)
         rest = [request for request in flood if request.answer.ended]
         assert {request.answer.status for request in rest} == {429}
+        large = message("tools/call", "large", name="t.Desk.open", arguments={"name": "x" * 2**21})
+        assert (await browser.begin("POST", large, hostile).until(lambda answer: answer.ended)).status != 200
         for wrong in (b"[" * 1000, b'{"id": ' + b"9" * 5000 + b"}", message("tools/call", name="x" * 5000)):
             for _ in range(20):
                 browser.begin("POST", wrong, hostile)
@@ -480,7 +538,7 @@ async def test_a_crowd_is_served_whatever_one_of_them_does() -> None:
         async def use_it(number: int) -> None:
             me = {"authorization": f"Bearer client{number}"}
             answer = await begun(browser, "tools/list", 1, me).until(lambda answer: answer.ended)
-            assert len(answer.json["result"]["tools"]) > 4 * 4
+            assert len(answer.json["result"]["tools"]) >= 20
             opened = {"name": f"desk{number % 3}.open", "arguments": {"name": str(number)}}
             answer = await begun(browser, "tools/call", 2, me, **opened).until(lambda answer: answer.ended)
             handle = answer.json["result"]["structuredContent"]["result"]

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeAlias
 from anyio import CancelScope, Event, Lock, move_on_after
 from anyio.abc import TaskGroup
 
-from capnet import CapnetError, ResourceExhausted
+from capnet import CapnetError
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.jsonrpc.failures import CANCELLED, INTERNAL, METHOD
+from capnet.gateways.jsonrpc.pending import Load
 from capnet.gateways.tasks import tasks_of_block
 
 from .bridge import Bridge
@@ -111,11 +112,14 @@ class Exchange:
         self._sending = Lock()
         self._done = Event()
 
-    async def run(self, room: Room, message: Mapping[str, Any], receive: _Receive) -> None:
+    async def run(self, room: Room, message: Mapping[str, Any], weight: int, receive: _Receive) -> None:
         """Work on a message of the client's, until it is answered or the client has gone.
 
+        Args:
+            weight: bytes that the message takes up.
+
         Raises:
-            ResourceExhausted: too many are worked on already.
+            ResourceExhausted: too much is worked on already.
         """
         number: Any = message.get("id")
         if number is None or "method" not in message:
@@ -123,9 +127,11 @@ class Exchange:
             await self.reply.words(202, "")
             return
         key = _key(number)
-        if room.open >= self._bounds.max_calls or room.share.calls >= self._bounds.max_shared_calls:
-            raise ResourceExhausted("too many requests of this client are being worked on", reason="max_calls")
-        async with _counted(room), tasks_of_block() as tasks:
+        load = Load(weight)
+        refusal = room.pending.refusal(load)
+        if refusal is not None:
+            raise refusal
+        async with _counted(room, load), tasks_of_block() as tasks:
             scope = CancelScope()
             with scope:
                 if not self.stateless and key not in room.running:
@@ -142,7 +148,7 @@ class Exchange:
         """Tell of a session what belongs to no request, until the client has gone."""
         room.followed = True
         try:
-            async with _counted(room), tasks_of_block() as tasks:
+            async with _counted(room, Load(0)), tasks_of_block() as tasks:
                 await self.reply.event(None)
                 greeting = {"jsonrpc": "2.0", "method": "notifications/initialized"}
                 await self._worked(room, greeting, receive, tasks, follows=True)
@@ -161,7 +167,7 @@ class Exchange:
             with move_on_after(PING):
                 await self._done.wait()
             if not self._done.is_set() and self._events:
-                async with self._sending:
+                async with self._sending, self._in_time():
                     await self.reply.event(None)
 
     async def _follow(self, bridge: Bridge) -> None:
@@ -181,7 +187,7 @@ class Exchange:
         await self._told(text, last="method" not in json.loads(text))
 
     async def _told(self, text: str, *, last: bool) -> None:
-        async with self._sending:
+        async with self._sending, self._in_time():
             if self.reply.done or not (last or self._events):
                 return
             if last and not self.reply.streams:
@@ -192,6 +198,15 @@ class Exchange:
                 if self.reply.streams:
                     await self.reply.end()
                 self._done.set()
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None]:
+        """A client that does not take what it is sent is as one that has gone."""
+        with move_on_after(self._bounds.write_timeout) as scope:
+            yield
+        if scope.cancelled_caught:
+            self.reply.done = True
+            self._done.set()
 
     def _status(self, text: str) -> int:
         error = json.loads(text).get("error")
@@ -215,13 +230,13 @@ _GIVEN_UP: Final = {"code": CANCELLED, "message": "the client has given it up"}
 
 
 @asynccontextmanager
-async def _counted(room: Room) -> AsyncGenerator[None]:
+async def _counted(room: Room, load: Load) -> AsyncGenerator[None]:
     """A request is among those that a room works on."""
     room.open += 1
-    room.share.calls += 1
+    room.pending.add(load)
     try:
         yield
     finally:
         room.open -= 1
-        room.share.calls -= 1
+        room.pending.remove(load)
         room.use()

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExhausted, Unauthenticated
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.jsonrpc.failures import INVALID, PARSE
-from capnet.gateways.reading import Unreadable, read
+from capnet.gateways.reading import Unreadable, read, weight_of
 from capnet_transports.lifespan import live
 from capnet_transports.web import (
     LOOPBACK,
@@ -200,7 +200,8 @@ class McpApp:
             message: object = read(body, self.rooms.bounds)
             if not isinstance(message, dict):
                 raise Unreadable("a message is one object", too_much=True)
-            told = cast("dict[str, Any]", message)
+            told, weight = cast("dict[str, Any]", message), weight_of(body)
+            body = b""  # its value is there
             stateless = is_stateless(headers, told)
             if stateless:
                 check_headers(headers, told)
@@ -214,27 +215,29 @@ class McpApp:
             await reply.words(406, f"news are {EVENTS}\n")
             return
         exchange = Exchange(self._server, self.rooms.bounds, reply, events=EVENTS in accepted, stateless=stateless)
-        await self._exchange(exchange, client, headers, told, receive)
+        room = await self._room(exchange, client, headers, told)
+        if room is not None:
+            await exchange.run(room, told, weight, receive)
 
-    async def _exchange(
-        self, exchange: Exchange, client: Client, headers: Mapping[str, str], told: dict[str, Any], receive: _Receive
-    ) -> None:
-        room: Room | None
+    async def _room(
+        self, exchange: Exchange, client: Client, headers: Mapping[str, str], told: Mapping[str, Any]
+    ) -> Room | None:
+        """What the client has; None when that was refused."""
         if exchange.stateless:
-            room = await self.rooms.of_client(client)
-        elif told.get("method") == "initialize" and SESSION not in headers:
+            return await self.rooms.of_client(client)
+        room: Room | None = None
+        if told.get("method") == "initialize" and SESSION not in headers:
             session = await self.rooms.begin(client, _name_of(told))
             exchange.reply.headers |= {SESSION: session}
             room = self.rooms.of_session(client, session)
         elif SESSION not in headers:
             await exchange.reply.failure(None, INVALID, "begin with initialize, and name the session from then on", 400)
-            return
+            return None
         else:
             room = self.rooms.of_session(client, headers[SESSION])
         if room is None:
             await exchange.reply.failure(None, INVALID, "there is no such session", 404)
-            return
-        await exchange.run(room, told, receive)
+        return room
 
     async def _news(self, client: Client, headers: Mapping[str, str], receive: _Receive, reply: Reply) -> None:
         room = self.rooms.of_session(client, headers[SESSION])

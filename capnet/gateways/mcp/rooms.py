@@ -18,6 +18,7 @@ from anyio import CancelScope, Event, Lock, move_on_after
 
 from capnet import Attestation, CapnetError, Connection, Host, Unavailable
 from capnet.gateways.bounds import Bounds, Share
+from capnet.gateways.jsonrpc.pending import Pending
 from capnet.gateways.sessions import Sessions
 from capnet.gateways.tasks import tasks_of_block
 from capnet.loop import spawn_detached
@@ -56,13 +57,14 @@ class Room:
 
     Attributes:
         running: requests that are worked on, by id.
+        pending: how many these are, and what they take up.
         followed: somebody reads the news of this session already.
     """
 
     def __init__(self, connection: Connection, key: Hashable, share: Share, bounds: Bounds) -> None:
         self.held = Held(connection, bounds.max_handles)
         self.key = key
-        self.share = share
+        self.pending = Pending(bounds, share)
         self.running: dict[tuple[type, str | int], CancelScope] = {}
         self.open = 0
         self.used = clock()
