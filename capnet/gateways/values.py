@@ -12,10 +12,16 @@ from typing import Any, Final, cast
 
 from capnet import Internal, InvalidArgument, MethodDescription, NotFound, Untyped
 
-__all__ = ["Handles", "arguments_of", "check_travels", "result_of"]
+__all__ = ["Handles", "arguments_of", "check_travels", "details_of", "result_of"]
 
 MAX_HANDLES: Final = 1000
 """What one session holds; what was not used for longest goes first."""
+DEPTH: Final = 1000
+MAX_DETAILS: Final = 12 * 1024
+"""Bytes of the details of one error, nearly; capnet takes 16 KiB."""
+DETAILS_DEPTH: Final = 16
+_WORDS: Final = ("reason", "retry")
+"""What errors have beside their details."""
 
 
 class Handles:
@@ -120,15 +126,33 @@ def check_travels(value: Any) -> None:
     Raises:
         Internal: `unencodable_result`, it has a number or a text that none of theirs is.
     """
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            check_travels(key)
-            check_travels(item)
-    elif isinstance(value, list):
-        for item in cast("Any", value):
-            check_travels(item)
-    elif (type(value) is int and not -(2**64) <= value < 2**64) or (isinstance(value, str) and _is_broken(value)):
+    if not _travels(value, DEPTH):
         raise Internal("the other side has answered what cannot be passed on", reason="unencodable_result")
+
+
+def details_of(told: object) -> dict[str, Any]:
+    """What of the details of a client's error can be passed on to peers: the first that are together small enough."""
+    kept: dict[str, Any] = {}
+    left = MAX_DETAILS
+    for key, value in cast("dict[str, Any]", told).items() if isinstance(told, dict) else ():
+        if key not in _WORDS and _travels({key: value}, DETAILS_DEPTH):
+            left -= len(repr((key, value)).encode())
+            if left >= 0:
+                kept[key] = value
+    return kept
+
+
+def _travels(value: Any, depth: int) -> bool:
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return depth > 0 and all(_travels(key, 0) and _travels(item, depth - 1) for key, item in items)
+    if isinstance(value, list):
+        return depth > 0 and all(_travels(item, depth - 1) for item in cast("Any", value))
+    if isinstance(value, str):
+        return not _is_broken(value)
+    if type(value) is int:
+        return -(2**64) <= value < 2**64
+    return value is None or isinstance(value, bool | float | bytes)
 
 
 def _is_broken(text: str) -> bool:

@@ -36,6 +36,7 @@ _VALUES: Final = (
     "{}", "[]", "null", "1", '"x"', "NaN", '{"id": 1}', '{"requestId": 1}', '{"id": "a"}', '{"requestId": null}',
     '{"code": -32602, "message": "no", "data": {"code": "not_found"}}', '{"code": [], "data": {"code": []}}',
     "[" * 8 + "]" * 8, "[" * 9 + "]" * 9, "[" + "1," * 32 + "1]", '"' + "[,{" * 20 + '"', "1" * 5000, '"\\ud800"',
+    '{"code": 1, "data": {"code": "internal", "reason": "\\ud800", "details": {"reason": 1, "retry": [], "a": 1e400}}}',
 )  # fmt: skip
 _VERSIONS: Final = ('"2.0"', '"2.0"', '"2.0"', '"1.0"', "2.0")
 _KEYS: Final = ("id", "method", "params", "result", "error", "more")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import logging
+from typing import Any, cast
 
 import pytest
 
-from capnet import Admission, Cap, Denied, Host, Policy, call, restrict, revoke
+from capnet import Admission, Cap, Denied, FailedPrecondition, Host, NotFound, Policy, call, restrict, revoke
 from capnet.gateways.capnweb import Bounds
+from capnet.gateways.capnweb.actions import Evaluate, Send
+from capnet.gateways.capnweb.session import Session
+from tests.gateways.client_errors import DETAILS
 from tests.gateways.lounge import MemLounge, Room
 from tests.gateways.webclient import Client, client
 
@@ -262,6 +266,7 @@ THERE_AND_BACK: list[tuple[Any, Any]] = [
     (lounge("same", 1e300), 1e300),
     (lounge("data", ["bytes", "AQL/"]), ["bytes", "/wIB"]),
     (lounge("data", ["bytes", "AQ=="]), ["bytes", "AQ"]),
+    (lounge("data", ["bytes", "AQ", "Uint8Array"]), ["bytes", "AQ"]),
     (lounge("data", ["bytes", "AQ", "ArrayBuffer"]), ["bytes", "AQ"]),
     (lounge("after", ["date", 0]), ["date", 86400000]),
     (lounge("after", ["date", -1.5], 0), ["date", -2]),
@@ -319,6 +324,27 @@ async def test_what_cannot_be_passed_on_fails_its_call_and_nothing_else() -> Non
         assert [message for message in one.told if message[0] != "release"] == []
 
 
+LOST = [
+    "__proto__", "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString",
+    "valueOf", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "toJSON",
+]  # fmt: skip
+
+
+def test_keys_that_a_client_loses_never_travel() -> None:
+    """In a result they fail it, in an argument they are dropped as clients do, and in an error they are left out."""
+    session = Session()
+    for key in LOST:
+        with pytest.raises(FailedPrecondition):
+            session.ask(-1, (), [[{"a": {key: 1}}]])
+        (evaluate,) = session.feed(json.dumps(["push", {key: 1, "kept": 2}]))
+        assert isinstance(evaluate, Evaluate)
+        assert evaluate.tree == {"kept": 2}
+        assert evaluate.cell.done is False
+        evaluate.cell.fail(NotFound("no", details={key: 1, "kept": {key: 2}}))
+    session.feed(f'["pull",{len(LOST)}]')
+    assert not any(key in one.text for key in LOST for one in session.take() if isinstance(one, Send))
+
+
 async def test_a_key_that_a_client_would_lose_fails_the_call() -> None:
     async with client() as one:
         found = await one.error(lounge("odd"))
@@ -345,6 +371,54 @@ async def test_errors_tell_no_secrets_and_come_back_as_they_were() -> None:
         one.says(["reject", 1, ["error", "TypeError", "of mine", "a stack", {"code": "not_found", "reason": "x"}]])
         word, error = await one.pull(number)
         assert error == ["error", "Error", "of mine", None, {"code": "not_found", "reason": "x"}]
+
+
+async def test_errors_of_a_client_may_hold_anything(caplog: pytest.LogCaptureFixture) -> None:
+    """What can be passed on of their details is, and nobody is told of a fault at the host."""
+    more: list[tuple[Any, dict[str, Any]]] = [
+        ({"a": ["bigint", "9" * 20], "b": ["export", -9], "c": ["pipeline", 0], "d": ["date", 0]}, {}),
+        ({"a": ["bytes", "AQ"], "b": ["writable", -8], "c": ["error", "E", "m"]}, {"a": ["bytes", "AQ"]}),
+        ({"a": [["remap", 0, [], [], [1]]], "b": ["bigint", "9" * 30], "c": 1}, {"c": 1}),
+    ]
+    plain = [row for name, row in DETAILS.items() if "large" not in name and "surrogate" not in name]
+    async with client() as one:
+        for asked, (details, kept) in enumerate([*plain, *more], 1):
+            number = one.push(lounge("each", ["export", -1]))
+            await one.is_asked()
+            properties = {"code": "not_found", "details": written(details)}
+            one.says(["reject", asked, ["error", "Error", "no", None, properties]])
+            _, error = await one.pull(number)
+            assert error[4] == {"code": "not_found"} | ({"details": written(kept)} if kept else {})
+        assert one.closed is None
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def written(value: Any) -> Any:
+    """Plain data as an expression; what is one already stays."""
+    if isinstance(value, dict):
+        return {key: written(item) for key, item in cast("dict[str, Any]", value).items()}
+    items: list[Any] = cast("Any", value) if isinstance(value, list) else [""]
+    return cast("Any", value) if items and isinstance(items[0], str) else [[written(item) for item in items]]
+
+
+CODES = [
+    "cancelled", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
+    "unauthenticated", "resource_exhausted", "failed_precondition", "unimplemented", "unavailable", "internal",
+]  # fmt: skip
+
+
+async def test_each_code_goes_there_and_back() -> None:
+    """What a client throws with one of the twelve comes as that, and leaves as that; others are internal."""
+    async with client() as one:
+        for asked, code in enumerate([*CODES, "other", 5], 1):
+            number = one.push(lounge("each", ["export", -1]))
+            await one.is_asked()
+            one.says(["reject", asked, ["error", "RangeError", "no", "a stack", {"code": code, "reason": "x"}]])
+            _, (_, name, message, stack, properties) = await one.pull(number)
+            known = code in CODES
+            assert name == ("TypeError" if code in ("invalid_argument", "unimplemented") else "Error")
+            assert (message, stack) == ("no" if known else "RangeError: no", None)
+            assert properties == {"code": code if known else "internal", "reason": "x"}
 
 
 NOT_THERE: list[tuple[Any, str]] = [

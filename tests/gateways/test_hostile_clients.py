@@ -31,6 +31,7 @@ SCALARS: list[Any] = [
 KEYS = [
     "id", "requestId", "sessionId", "terminalId", "number", "data", "when", "to", "kind", "texts", "do", "text", "name",
     "reader", "lines", "cap", "method", "params", "prompt", "update", "code", "message", "", "\ud800", "_meta", "what",
+    "reason", "retry", "details",
 ]  # fmt: skip
 METHODS = [
     *(f"odd.Odd.{name}" for name in ("double", "fail", "count", "each", "note", "noted", "ask", "aclose", "__init__")),
@@ -90,7 +91,9 @@ class Hostile:
             case 0:
                 told |= {"id": f"capnet-{self.random.randrange(20)}", "result": self.value()}
             case 1:
-                told |= {"id": f"capnet-{self.random.randrange(20)}", "error": self.value()}
+                details = {"code": "not_found", "details": self.value()}
+                error = self.random.choice([self.value(), {"code": 1, "data": details}])
+                told |= {"id": f"capnet-{self.random.randrange(20)}", "error": error}
             case 2:
                 told |= {"method": self.method(), "params": self.value()}
             case 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import os
 import socket
 import struct
@@ -42,6 +43,7 @@ from capnet.gateways.jsonrpc import LSP, MCP, Foreign, Gateway, Remote, Session,
 from capnet.gateways.jsonrpc.bridge import Bridge
 from capnet.gateways.sessions import Sessions
 from tests.connection.office import MemClerk, MemFile, Note
+from tests.gateways.client_errors import DETAILS
 from tests.gateways.pipes import Speaker, pipe
 
 GUEST = Attestation(transport="jsonrpc", principal="guest")
@@ -254,6 +256,22 @@ async def test_a_handler_asks_the_client_while_it_is_asked() -> None:
         assert (await speaker.answer(number))["error"]["code"] == -32800
         given_up = speaker.others.pop() if speaker.others else await speaker.read()
         assert given_up == {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": asked["id"]}}
+
+
+async def test_errors_of_a_client_may_hold_anything(caplog: pytest.LogCaptureFixture) -> None:
+    """What can be passed on of their details is, and nobody is told of a fault at the host."""
+    async with one() as (speaker, _, _):
+        for name, (details, kept) in DETAILS.items():
+            for data in ({"code": "not_found", "reason": "\ud800", "details": details}, details):
+                number = await speaker.begin("odd.Odd.ask", ["window/show"])
+                asked = await speaker.read()
+                failure = {"code": -32001, "message": "\ud800 no", "data": data}
+                await speaker.write({"jsonrpc": "2.0", "id": asked["id"], "error": failure})
+                told = (await speaker.answer(number))["error"]
+                assert (told["message"], told["data"]["code"]) == ("? no", "not_found"), name
+                if data is not details:
+                    assert told["data"]["details"] == kept, name
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_a_function_is_the_name_of_a_method_of_the_clients() -> None:

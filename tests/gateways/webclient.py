@@ -65,6 +65,11 @@ class Client:
                 await self._news.wait()
         return self.told.pop(0)
 
+    async def is_asked(self) -> None:
+        """Hear that something of its own is called, and whatever it is given back before."""
+        while (await self.next())[0] != "pull":
+            pass
+
     def push(self, expression: Any) -> int:
         """Have something worked out; returns its number."""
         self.pushed += 1

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 import capnet
 from capnet import CapnetError, Internal, InvalidArgument, ResourceExhausted
 from capnet.gateways.reading import EACH
+from capnet.gateways.values import details_of
 
 __all__ = [
     "SCALARS",
@@ -108,11 +109,9 @@ def error_of(name: str, message: str, properties: dict[str, Any]) -> CapnetError
     reason = reason[:256] if isinstance(reason, str) else None
     if kind is None:
         return Internal(f"{name}: {message}" if name != "Error" else message, reason=reason)
-    said = cast("dict[str, Any]", details) if isinstance(details, dict) else {}
-    return kind(message, reason=reason, details={key: one for key, one in said.items() if key not in _WORDS})
+    return kind(message, reason=reason, details=details_of(details))
 
 
-_WORDS: Final = ("reason", "retry")
 SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes})
 """Classes of values that have no others in them."""
 

@@ -20,6 +20,7 @@ from capnet import (
     Unavailable,
     Unimplemented,
 )
+from capnet.gateways.values import details_of
 
 from .dialect import Dialect
 
@@ -29,6 +30,7 @@ PARSE, INVALID, METHOD, PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -3260
 UNAUTHENTICATED, CANCELLED = -32000, -32800
 MAX_TEXT: Final = 4096
 """Characters that are kept of what a client says of an error."""
+MAX_REASON: Final = 256
 
 _NUMBERS: Final[Mapping[str, int]] = {
     "invalid_argument": PARAMS,
@@ -86,8 +88,9 @@ def as_error(failure: object) -> CapnetError:
     known = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     code, reason, details = known.get("code"), known.get("reason"), known.get("details")
     if isinstance(code, str) and code in _KINDS:
-        kept = cast("dict[str, Any]", details) if isinstance(details, dict) else {}
-        return _KINDS[code](text, reason=reason[:256] if isinstance(reason, str) else None, details=kept)
+        reason = reason[:MAX_REASON] if isinstance(reason, str) else None
+        return _KINDS[code](text, reason=reason, details=details_of(details))
     kind = _MEANT.get(number, Internal) if type(number) is int else Internal
-    rest: dict[str, Any] = {"number": number} if type(number) is int and abs(number) < 2**63 else {}
-    return kind(text, reason="jsonrpc", details=rest if data is None else {**rest, "data": data})
+    rest: dict[str, Any] = {"number": number if type(number) is int else None, "data": data}
+    told = {word: value for word, value in rest.items() if value is not None}
+    return kind(text, reason="jsonrpc", details=details_of(told))
