@@ -37,7 +37,6 @@ from capnet import (
     pipe,
     stream,
 )
-from capnet.background import Errand
 from capnet.blocking import BlockingConnection
 from capnet.blocking.background import Errand
 from tests.cost import HANGS
