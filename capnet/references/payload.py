@@ -249,7 +249,7 @@ class Payloads:
         if hosted is None:
             hosted = Hosted(function)
             hosted.expose(spec)
-            functions[key] = ref(hosted, partial(functions.pop, key))  # all of it in C, when it is let go of
+            functions[key] = ref(hosted, partial(functions.pop, key))  # forgotten with it, without a step
         return CapRef(spec.name, spec.version, hosted, contract=spec)
 
 
