@@ -159,10 +159,11 @@ class Bus:
 
     def forward(self, event: Event, size: int) -> None:
         """Queue an event that was built already and takes up `size` bytes, here and above."""
-        takers = self._takers.get(type(event))
-        for observer in self._takers_of(type(event)) if takers is None else takers:
-            if observer.put(event, size):
-                self._wake()
+        if self._observers:
+            takers = self._takers.get(type(event))
+            for observer in self._takers_of(type(event)) if takers is None else takers:
+                if observer.put(event, size):
+                    self._wake()
         if self.parent is not None:
             self.parent.forward(event, size)
 
