@@ -1,8 +1,8 @@
 """`unix:PATH`: a socket file that only its owner can open, and peers known by user and process.
 
 Three walls stand before a stranger on the same machine: no directory on the way to the file may be open to others
-(`way.py`), the file has mode 0600 from its first instant, and a peer whose user is not allowed is turned away even so.
-Abstract names (`unix:@name`) have neither directory nor mode and are refused.
+(`socket_path.py`), the file has mode 0600 from its first instant, and a peer whose user is not allowed is turned away
+even so. Abstract names (`unix:@name`) have neither directory nor mode and are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from capnet_transports.credentials import credentials
 from capnet_transports.failures import failure, unreached
 from capnet_transports.listeners import SocketListener
 from capnet_transports.options import UnixListenOptions, UnixOptions, refuse_others
-from capnet_transports.way import check_way
+from capnet_transports.socket_path import check_path
 
 __all__ = ["connect", "listen", "scheme"]
 
@@ -57,7 +57,7 @@ async def connect(path: str, *, allow_uids: Collection[int] = ()) -> Transport:
     sock: socket.socket | None = None
     try:
         sock = _new_socket()
-        check_way(path, owners)
+        check_path(path, owners)
         await _reach(sock, path)
         attestation = _attestation(sock)
         if attestation.uid is not None and attestation.uid not in owners:
@@ -174,7 +174,7 @@ def _absolute(path: str) -> str:
 async def _bind(path: str, backlog: int) -> tuple[socket.socket, tuple[int, int]]:
     """A listening socket at `path`, and the identity of its file."""
     directory = os.path.dirname(path) or os.curdir
-    check_way(directory, (os.geteuid(), _ROOT), make=True)
+    check_path(directory, (os.geteuid(), _ROOT), make=True)
     sock = _new_socket()
     try:
         async with _alone_at(path):

@@ -21,7 +21,7 @@ from capnet.cli.output import Output
 from capnet.cli.peer import Peer
 from capnet.connection.connect import find_scheme, known_schemes
 from capnet.errors import CapnetError, MissingExtra
-from capnet_transports.way import check_way
+from capnet_transports.socket_path import check_path
 
 __all__ = ["Finding", "doctor"]
 
@@ -154,7 +154,7 @@ def _sockets() -> Iterator[Finding]:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     for directory in filter(None, (runtime, tempfile.gettempdir())):
         try:
-            check_way(directory, (os.geteuid(), 0))
+            check_path(directory, (os.geteuid(), 0))
         except CapnetError as error:
             failure = failure_of(error)
             hints = failure.hints if failure is not None else ()

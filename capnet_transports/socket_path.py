@@ -1,4 +1,4 @@
-"""The way to a socket: who may rename a directory on it, or lay a link, can put a socket of their own in its place.
+"""The path of a socket: who may rename a directory on it, or lay a link, can put a socket of their own in its place.
 
 So each directory and each link, from the root on, must be owned by somebody who is trusted, and no directory may be
 open to others, unless it is sticky as `/tmp` is: there nobody renames what another owns.
@@ -18,15 +18,15 @@ from typing import Final
 
 from capnet.errors import PermissionDenied
 
-__all__ = ["check_way"]
+__all__ = ["check_path"]
 
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MAX_LINKS: Final = 40
 """Links that are followed at most, as the system does."""
 
 
-def check_way(path: str, owners: Collection[int], *, make: bool = False) -> None:
-    """Check the way to a path, and the owner of what stands there.
+def check_path(path: str, owners: Collection[int], *, make: bool = False) -> None:
+    """Check each step of a path, and the owner of what stands there.
 
     What is checked stays as it is: only who is trusted could change it.
 
