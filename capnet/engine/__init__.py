@@ -13,7 +13,7 @@ what is in it (`calls.py`), and what is done with it another (`calling.py`).
     engine        makes all parts and gives each what stands below it; inputs and drains
     inbound       what the peer says; with handshake, admission, resolving
     exporting, closing, keepalive
-    answering     calls of the peer's; with lines, taking
+    answering     calls of the peer's; with lines, pipelining
     calling       calls of ours; with held_calls, call_frame
     streaming     streams, either way
     importing, ending, conduct

@@ -1,6 +1,6 @@
 """Answering calls: take them, reply or fail exactly once, and let those go on that wait for it (P-CALL).
 
-When a call that waits may start is in `lines.py`, what it takes from others in `taking.py`.
+When a call that waits may start is in `lines.py`, what it takes from others in `pipelining.py`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .lifecycle import State
 from .lines import Lines, is_on, wait_for, wait_no_more
 from .pins import pin, unpin, unpin_all
 from .pipelines import MOST_TAKEN, Kept, Place
+from .pipelining import Pipelining
 from .streaming import Streaming
 from .tables import Tables
-from .taking import Taking
 
 __all__ = ["Answering"]
 
@@ -36,7 +36,7 @@ __all__ = ["Answering"]
 class Answering:
     """The calls that one side answers."""
 
-    __slots__ = ("_conduct", "_ending", "_importing", "_lines", "_settling", "_streaming", "_tables", "_taking")
+    __slots__ = ("_conduct", "_ending", "_importing", "_lines", "_pipelining", "_settling", "_streaming", "_tables")
 
     def __init__(
         self, tables: Tables, importing: Importing, streaming: Streaming, conduct: Conduct, ending: Ending
@@ -47,7 +47,7 @@ class Answering:
         self._conduct = conduct
         self._ending = ending
         self._lines = Lines(tables, streaming)
-        self._taking = Taking(tables, importing, conduct)
+        self._pipelining = Pipelining(tables, importing, conduct)
         self._settling: deque[tuple[Answer, Kept]] | None = None
 
     # Intents
@@ -200,7 +200,7 @@ class Answering:
     def _take(self, answer: Answer, kept: Mapping[int, Kept]) -> bool:
         """Take what the answer needs of others that have ended. Whether it can go on."""
         try:
-            self._taking.take(answer, kept)
+            self._pipelining.take(answer, kept)
         except CapnetError as error:
             self.end_answer(answer, error)
             return False

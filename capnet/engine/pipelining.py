@@ -1,4 +1,4 @@
-"""Taking: what calls that are made before others have ended get out of their results (P-CALL-8)."""
+"""Pipelining: what calls that are made before others have ended get out of their results (P-CALL-8)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .pins import hold_homes, pin
 from .pipelines import MOST_TAKEN, Found, Kept, Place
 from .tables import Tables
 
-__all__ = ["Taking"]
+__all__ = ["Pipelining"]
 
 
-class Taking:
+class Pipelining:
     """Fills calls with what they have waited for."""
 
     __slots__ = ("_conduct", "_importing", "_tables")
