@@ -2,5 +2,5 @@
 
 Owns: both ends of streams, back-pressure as user code sees it, `channel`. Must not know: proxies.
 
-Open `ends.py` first.
+Open `pump.py` first, then `reader.py` and `sink.py`.
 """

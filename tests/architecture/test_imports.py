@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FILE = re.compile(r"[\w/]+\.(?:py|c|h)\b")
 # These stand above every room and use the library as its users do.
 USERS = ("benchmarks/", "capnet/__main__.py", "capnet/cli/", "capnet/gateways/", "capnet/testing/")
 MODULES = [
@@ -65,3 +67,22 @@ def test_files_do_not_import_their_own_folder() -> None:
     files = {name: tree for name, tree in parsed().items() if not name.endswith("__init__.py")}
     assert len(files) > 200
     assert {name: asked for name, tree in files.items() if (asked := asked_of_its_folder(Path(name), tree))} == {}
+
+
+def test_files_that_are_named_to_who_looks_for_them_are_there() -> None:
+    """In the openings of rooms, by their place in the room or in the tree; in the map, by their names."""
+    openings = {name: ast.get_docstring(tree) or "" for name, tree in parsed().items() if name.endswith("__init__.py")}
+    named = [(name, file) for name, text in openings.items() for file in FILE.findall(text)]
+    assert len(named) > 100
+    assert [
+        (name, file)
+        for name, file in named
+        if not (ROOT / file).exists() and not ((ROOT / name).parent / file).exists()
+    ] == []
+    there = {
+        path.name
+        for folder in ("capnet", "capnet_transports", "docs", "tests")
+        for path in (ROOT / folder).rglob("*.*")
+    }
+    on_map = {Path(file).name for file in FILE.findall((ROOT / "docs/contributing/map.md").read_text(encoding="utf-8"))}
+    assert len(on_map) > 100 and on_map - there == set()
