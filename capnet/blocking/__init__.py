@@ -15,11 +15,14 @@ the peer calls them, and whatever is given to `call`. They must not block it; `c
 Each method here may be called by any thread but that one, also by several at once. Ctrl-C in one that waits cancels
 what it waits for.
 
-Open `connection.py` first; the thread, and what others have it do, is `background.py`.
+Open `connection.py` first, then `opened.py`, which has what connections and `links.py` share; the thread, and what
+others have it do, is `background.py`.
 """
 
 from __future__ import annotations
 
-from .connection import BlockingConnection, BlockingLink, BlockingStream, connect, link
+from .connection import BlockingConnection, connect
+from .links import BlockingLink, link
+from .opened import BlockingStream
 
 __all__ = ["BlockingConnection", "BlockingLink", "BlockingStream", "connect", "link"]
