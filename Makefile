@@ -13,7 +13,7 @@ TWICE   := tests/unit/wire tests/conformance tests/hostile/test_wire.py
 NATIVE  := $(wildcard setup.py capnet/native/*.[ch])
 
 # What `make soak` holds to the bars in milliseconds and bytes, or repeats more often, beside the long programme.
-BARS    := $(wildcard tests/hostile/test_t*.py) tests/gateways/test_hostile_clients.py tests/transports/test_noise.py tests/integration/test_kills.py tests/integration/test_starts.py tests/scenarios/test_revoke_races.py
+BARS    := $(wildcard tests/hostile/test_t*.py) tests/gateways/test_hostile_clients.py tests/transports/test_noise.py tests/host/test_swap_under_load.py tests/integration/test_kills.py tests/integration/test_starts.py tests/scenarios/test_revoke_races.py
 
 # Tests run side by side, in one process more than there are cores, as many of them wait; `make WORKERS=0 test` runs them
 # one after another, for a debugger.
@@ -22,6 +22,8 @@ WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 unexport PYTHONDONTWRITEBYTECODE
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+# Those that start no programs need no process more: each costs the time to collect all tests.
+BUSY    := $(BIN)/pytest --numprocesses $(if $(filter 0,$(WORKERS)),0,$(shell getconf _NPROCESSORS_ONLN)) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo native sanitize test interop test-lowest test-newest check soak lint types docs bench bench-compare bench-scaling format clean
@@ -45,9 +47,9 @@ sanitize: $(TOOLS)  ## the tests of the code in C under the address and undefine
 		$(BIN)/pytest --numprocesses 0 tests/native tests/soak/test_native.py tests/unit/wire tests/conformance
 
 test: $(TOOLS)  ## everything a change must pass, coverage gate included
-	CAPNET_PURE=1 $(PYTEST) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
+	CAPNET_PURE=1 $(BUSY) --cov --cov-report term-missing:skip-covered --cov-fail-under 100 $(CORE)
 	$(PYTEST) $(addprefix --ignore=,$(CORE))
-	if $(BIN)/python -c 'import capnet.native as native; raise SystemExit(not native.RUNS)'; then $(PYTEST) $(TWICE); fi
+	if $(BIN)/python -c 'import capnet.native as native; raise SystemExit(not native.RUNS)'; then $(BUSY) $(TWICE); fi
 
 # It needs a network the first time; a test that is skipped, because what it needs is not there, counts as failed.
 interop: $(TOOLS)  ## the tests against programs of others, which it installs where they are missing (apt, npm, pip)

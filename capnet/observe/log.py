@@ -116,6 +116,9 @@ class Log:
         return {"left_out_before": left_out} if left_out else {}
 
 
+_MOST_FRAMES: Final = 100
+"""Of each error in a traceback on standard error, the innermost: a stack that overflows has a thousand, and to tell of
+them all would hold up the loop for a tenth of a second."""
 _logging: Final = logging.getLogger(NAME)
 NEWS: Final = Account(NEWCOMERS)
 """Counts what is no failure: so that keeps no failure out."""
@@ -185,7 +188,7 @@ def _plain(value: object) -> object:
 
 def _write_traceback(file: TextIO, exc_info: Any) -> None:
     """As Python does, but nothing in it passes for an entry or speaks to a terminal: an error may quote a peer."""
-    lines = "".join(format_exception(*exc_info)).rstrip("\n").split("\n")
+    lines = "".join(format_exception(*exc_info, limit=-_MOST_FRAMES)).rstrip("\n").split("\n")
     file.writelines("    " + "".join(map(_shown, line)) + "\n" for line in lines)
 
 

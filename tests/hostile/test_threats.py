@@ -78,7 +78,7 @@ THREATS: dict[str, list[str]] = {
     "T24": [
         "tests/host/test_swap.py::test_threat_24_a_name_is_replaced_by_its_owner_or_by_whoever_runs_the_host",
         "tests/host/test_swap.py::test_threat_24_a_handler_replaces_what_it_runs_on",
-        "tests/host/test_swap_under_load.py::test_50_replaces_with_16_callers_and_4_streams",
+        "tests/host/test_swap_under_load.py::test_replaces_with_16_callers_and_4_streams",
     ],
     "T25": [
         "tests/integration/test_plugins.py::test_garbage_on_standard_output_disturbs_nobody",

@@ -143,6 +143,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def test_a_stack_that_overflows_is_told_by_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """A handler that calls itself must not hold up the loop while a thousand frames are written."""
+
+    def dive(depth: int) -> None:
+        if depth == 0:
+            raise RuntimeError("at the bottom")
+        (dive if depth % 2 else lambda depth: dive(depth))(depth - 1)  # so that no two frames in a row are alike
+
+    try:
+        dive(600)
+    except RuntimeError as error:
+        Log(Account(NEWCOMERS)).unexpected("a", "b", error)
+    shown = capsys.readouterr().err
+    assert "at the bottom" in shown and shown.count(" in dive\n") < 100
+
+
 def fail(log: Log, times: int = 1) -> None:
     for _ in range(times):
         log.unexpected("a", "b", failure())
