@@ -19,12 +19,15 @@ from capnet.transport import Attestation
 from capnet_transports.attach import attach
 from capnet_transports.failures import failure
 
-__all__ = ["PATIENCE", "READ", "Refusal", "Steps", "converse", "within"]
+__all__ = ["PATIENCE", "READ", "SAME", "Refusal", "Steps", "converse", "cut", "within"]
 
 PATIENCE: Final = 10.0
 """Seconds that the side which connects gives an address to answer, and then its handshake."""
 READ: Final = 64 * 1024
 """Bytes that a handshake reads at once when it can put back what came too much."""
+
+SAME: Final = "does the other side speak the same protocol at that address?"
+"""What helps where a handshake does not come to an end."""
 
 Steps: TypeAlias = "Generator[tuple[bytes, int], bytes, None]"
 """A handshake: yields bytes to send and how many to read at most, 0 for none; is sent what was read."""
@@ -44,6 +47,11 @@ class Refusal(Exception):
         self.answer = answer
 
 
+def cut() -> Unavailable:
+    """What it means that the peer has closed before the end of a handshake."""
+    return Unavailable("the peer has closed during the handshake", reason="handshake", hint=SAME)
+
+
 async def converse(sock: socket.socket, steps: Steps) -> None:
     """Run a handshake over a connected, non-blocking socket. The socket stays open whatever comes of it.
 
@@ -56,7 +64,7 @@ async def converse(sock: socket.socket, steps: Steps) -> None:
             await _send(sock, out)
             received = await _receive(sock, most) if most else b""
             if most and not received:
-                raise Unavailable("the peer has closed during the handshake", reason="handshake")
+                raise cut()
             out, most = steps.send(received)
     except StopIteration:
         return
@@ -81,7 +89,7 @@ async def within(seconds: float, sock: socket.socket, steps: Steps) -> None:
         raise Unavailable(
             f"the handshake was not over within {seconds:g} seconds",
             reason="handshake_timeout",
-            hint="does the other side speak the same protocol at that address?",
+            hint=SAME,
         )
 
 

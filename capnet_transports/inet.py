@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from capnet.errors import CapnetError, InvalidArgument, Unavailable
-from capnet_transports.failures import failure
+from capnet_transports.failures import failure, unreached
 from capnet_transports.handshakes import PATIENCE
 
 __all__ = ["Address", "bind", "bound", "is_loopback", "parse", "peer_address", "prepare", "reach"]
@@ -128,7 +128,10 @@ async def bind(address: Address, subject: str, backlog: int) -> list[socket.sock
     except OSError as error:
         for sock in sockets:
             sock.close()
-        raise failure(error, subject) from error
+        failed = failure(error, subject)
+        if error.errno == errno.EADDRINUSE:
+            failed.add_note("hint: choose another port, or 0 for one that is free")
+        raise failed from error
     if not sockets:
         raise failure(absent or OSError(errno.EADDRNOTAVAIL, "it has no address"), subject) from absent
     return sockets
@@ -222,7 +225,7 @@ class _Race:
                 sock.close()
 
     def _lose(self, error: OSError, lost: anyio.Event) -> None:
-        self.failures.append(failure(error, self._subject))
+        self.failures.append(unreached(error, self._subject))
         lost.set()
 
 

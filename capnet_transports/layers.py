@@ -20,7 +20,7 @@ from typing import ClassVar, Final
 
 from capnet.errors import CapnetError, Unavailable
 from capnet.transport import HIGH_WATER, Attestation, Receiver, Transport
-from capnet_transports.handshakes import READ, Refusal, Steps
+from capnet_transports.handshakes import READ, Refusal, Steps, cut
 from capnet_transports.loops import Schedule, later, soon
 from capnet_transports.sockets import LINGER
 
@@ -90,7 +90,7 @@ def through(codec: Codec, steps: Steps) -> Steps:
                 if piece is not None:
                     received = bytes(piece)
                 elif codec.ended:
-                    raise Unavailable("the peer has closed during the handshake", reason="handshake")
+                    raise cut()
                 else:
                     codec.feed((yield b"".join(wire + codec.answer()), READ))
                     wire = []

@@ -202,7 +202,11 @@ def connect(name: str, *, attestation: Attestation | None = None) -> Transport:
     """
     listener = _listeners.get(name)
     if listener is None:
-        raise Unavailable(f"memory:{name}: nothing in this process listens under that name", reason="no_listener")
+        raise Unavailable(
+            f"memory:{name}: nothing in this process listens under that name",
+            reason="no_listener",
+            hint=f"start it first, or wait for it: connect('memory:{name}', wait=5)",
+        )
     if listener.loop is not running():
         raise FailedPrecondition(
             f"memory:{name}: what listens under that name belongs to another event loop",

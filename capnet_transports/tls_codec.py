@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from capnet.errors import CapnetError, FailedPrecondition, Unauthenticated, Unavailable
 from capnet.transport import Attestation
 from capnet_transports.certificates import key_of
-from capnet_transports.handshakes import READ, Refusal, Steps
+from capnet_transports.handshakes import READ, SAME, Refusal, Steps
 from capnet_transports.layers import Codec
 from capnet_transports.sockets import shared_buffer
 
@@ -162,24 +162,28 @@ def refused(error: Exception, subject: str) -> CapnetError | None:
     """What it means that TLS has failed where somebody else has spoken it; None when it is another error."""
     if not isinstance(error, ssl.SSLError):
         return None
-    failed = _refused(error)
-    return type(failed)(f"{subject}: {failed.message}", reason=failed.reason, retry=failed.retry)
+    return _refused(error, f"{subject}: ")
 
 
-def _refused(error: ssl.SSLError) -> CapnetError:
-    """What an error of the library's means."""
+def _refused(error: ssl.SSLError, about: str = "") -> CapnetError:
+    """What an error of the library's means; `about` opens the text."""
     reason = error.reason or ""
     if reason in _ABOUT_THEM:
         detail = getattr(error, "verify_message", "") or "it has none"
-        return Unauthenticated(f"the peer's certificate is not trusted: {detail}", reason="tls", retry="never")
+        return Unauthenticated(
+            f"{about}the peer's certificate is not trusted: {detail}",
+            reason="tls",
+            retry="never",
+            hint="ca= has whom you trust, that certificate itself or who has signed it; server_name= whom it is for",
+        )
     if any(reason.endswith(alert) for alert in _ABOUT_US):
         return Unauthenticated(
-            f"the peer does not trust our certificate: {words_of(error)}",
+            f"{about}the peer does not trust our certificate: {words_of(error)}",
             reason="tls",
             retry="never",
             hint="certificate= is what it must know, in its ca=",
         )
-    return Unavailable(f"TLS with the peer fails: {words_of(error)}", reason="tls", retry="never")
+    return Unavailable(f"{about}TLS with the peer fails: {words_of(error)}", reason="tls", retry="never", hint=SAME)
 
 
 def words_of(error: Exception) -> str:

@@ -92,7 +92,9 @@ def show(token: str) -> Steps:
     both = nonce + b" " + mine
     answer = yield from _whole(mine + b" " + _proof(token, b"client", both) + b"\n", _PROOF + 1)
     if not hmac.compare_digest(answer.removesuffix(b"\n"), _proof(token, b"server", both)):
-        raise Unauthenticated("the listener has another token", reason="token", retry="never")
+        raise Unauthenticated(
+            "the listener has another token", reason="token", retry="never", hint="token= is the same on both sides"
+        )
 
 
 def _whole(out: bytes, size: int) -> Generator[tuple[bytes, int], bytes, bytes]:

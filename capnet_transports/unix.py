@@ -246,7 +246,11 @@ def _clear(path: str) -> None:
             hint="choose another path, or remove it yourself",
         )
     if _is_live(path):
-        raise AlreadyExists(f"unix:{path}: somebody listens there already", reason="eaddrinuse")
+        raise AlreadyExists(
+            f"unix:{path}: somebody listens there already",
+            reason="eaddrinuse",
+            hint="choose another path, or end that one",
+        )
     _remove(path, _identity(status))
 
 

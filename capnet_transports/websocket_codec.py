@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from capnet.errors import CapnetError, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
-from capnet_transports.handshakes import READ, Refusal, Steps
+from capnet_transports.handshakes import READ, SAME, Refusal, Steps
 from capnet_transports.layers import Codec
 from capnet_transports.web import SUBPROTOCOL, TOKEN, WRONG_HOST, WRONG_PATH, WRONG_TOKEN, host_name, is_shown, messages
 
@@ -41,6 +41,12 @@ _DENIED: Final[dict[int, tuple[type[CapnetError], str]]] = {
     421: (PermissionDenied, "host"),
 }
 """What the answers mean by which a listener turns a client away."""
+_HINTS: Final = {
+    401: "token= is the same on both sides",
+    403: "origins= of the listener has the page, or None for programs",
+    404: "the path in the URL is the one that is listened at",
+    421: "hosts= of the listener has the name in the URL",
+}
 _FOR_NOW: Final = frozenset({408, 425, 429})
 """Those beside the failures of servers (5xx) that are said of this attempt alone."""
 
@@ -230,10 +236,11 @@ def _turned_away(error: Exception, begins: bytes) -> CapnetError:
     if not isinstance(error, InvalidStatus):
         unread = isinstance(error, InvalidMessage) and b"HTTP".startswith(begins)
         retry = None if unread else "never"
-        return Unavailable(f"what answers does not speak WebSocket: {error}"[:300], reason="websocket", retry=retry)
+        words = f"what answers does not speak WebSocket: {error}"[:300]
+        return Unavailable(words, reason="websocket", retry=retry, hint=SAME)
     status = error.response.status_code
     kind, reason = _DENIED.get(status, (Unavailable, f"http_{status}"))
     lines = error.response.body.decode("ascii", "replace").splitlines()
     words = "".join(letter for letter in "".join(lines[:1])[:200] if letter.isprintable())
     retry = None if status >= 500 or status in _FOR_NOW else "never"
-    return kind(f"not let in: HTTP {status} {words}".rstrip(), reason=reason, retry=retry)
+    return kind(f"not let in: HTTP {status} {words}".rstrip(), reason=reason, retry=retry, hint=_HINTS.get(status))
