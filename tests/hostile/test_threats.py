@@ -110,6 +110,7 @@ THREATS: dict[str, list[str]] = {
     "T30": [
         "tests/hostile/test_t28_strangers.py::test_t30_nothing_is_compressed",
         "tests/transports/test_websocket.py::test_no_compression_is_agreed_on",
+        "tests/interop/test_nginx.py::test_through_nginx",
         "tests/transports/test_websocket.py::test_what_breaks_it",
     ],
 }

@@ -18,7 +18,9 @@ from capnet.errors import NotFound, PermissionDenied, Unauthenticated, Unavailab
 from capnet_transports.asgi import mount
 from tests.interop.counterparts import ROOT, program
 from tests.transports.servers import SERVERS
+from tests.transports.strangers import heard, stranger
 from tests.transports.test_tcp import Adder, PlainAdder
+from tests.transports.test_websocket import request
 
 TOKEN = "correct-horse-battery-staple"
 LIMIT = 60.0
@@ -94,6 +96,12 @@ async def test_through_nginx(server: Any, tmp_path: Path) -> None:
                 await connect(url, token=TOKEN, origin="https://evil.example")
             with pytest.raises(NotFound):
                 await connect(f"{url}/elsewhere", token=TOKEN)
+            with stranger(url) as sock:
+                sock.send(request({"Host": "127.0.0.1", "Sec-WebSocket-Extensions": "permessage-deflate"}))
+                answer = await heard(sock, 12)
+                while not answer.endswith(b"\r\n\r\n"):
+                    answer += await heard(sock, 1)
+                assert answer.startswith(b"HTTP/1.1 101") and b"sec-websocket-extensions" not in answer.lower()
     with nginx(tmp_path, upstream) as port:  # the server has gone
         with pytest.raises(Unavailable) as caught:
             await connect(f"ws://127.0.0.1:{port}/capnet", token=TOKEN, wait=1)
