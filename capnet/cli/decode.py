@@ -53,7 +53,8 @@ def _line(entry: Entry) -> str:
     if fields.get("full"):
         said = "the recording is full: what followed is not in it"
     elif "opened" in fields:
-        said = f"connected by {fields['opened']}"
+        inside = f", inside of {fields['inside']}" if "inside" in fields else ""
+        said = f"connected by {fields['opened']}{inside}"
     elif "closed" in fields:
         said = f"closed{': ' + str(fields['closed']) if fields['closed'] else ''}"
     else:

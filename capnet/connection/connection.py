@@ -410,10 +410,10 @@ class Connection(Serving):
 
 
 def _begun(loop: Loop, transport: VirtualTransport, **settings: Any) -> Connection:
-    """One inside of another, which is recorded where that one is; its transport is closed when that fails."""
+    """One inside of another, recorded if that is; its transport is closed when that fails."""
     around = transport.around
     try:
-        return Connection(loop, around.beside(transport) if isinstance(around, Tap) else transport, **settings)
+        return Connection(loop, around.inside(transport) if isinstance(around, Tap) else transport, **settings)
     except BaseException:
         transport.abort()
         raise

@@ -209,8 +209,9 @@ def _reject(frame: Sequence[Any], show: Show) -> dict[str, Any]:
     return {"op": "reject", "channel": frame[1], **_failure(frame[2:], show)}
 
 
-def _data(frame: Sequence[Any], show: Show) -> dict[str, Any]:
-    return {"op": "data", "channel": frame[1], "data": show(frame[2])}
+def _data(frame: Sequence[Any], _: Show) -> dict[str, Any]:
+    """What is said inside is told where it is a connection, and there is no secret of its hello in it."""
+    return {"op": "data", "channel": frame[1], "data": size_of(frame[2])}
 
 
 def _close(frame: Sequence[Any], show: Show) -> dict[str, Any]:

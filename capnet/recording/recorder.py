@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
@@ -75,8 +76,12 @@ class Recorder:
         Args:
             transport: not started.
         """
+        return self._tap(transport, None)
+
+    def _tap(self, transport: Transport, around: int | None) -> Transport:
         self._connections += 1
-        return Tap(transport, _Line(self, self._connections, transport.attestation.transport, self._show))
+        line = _Line(self, self._connections, transport.attestation.transport, around, self._show)
+        return Tap(transport, line, partial(self._tap, around=self._connections))
 
     @property
     def closed(self) -> bool:
@@ -120,14 +125,16 @@ class Recorder:
 class _Line:
     """What is said on one connection (see `Listening`)."""
 
-    def __init__(self, recorder: Recorder, number: int, transport: str, show: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, recorder: Recorder, number: int, transport: str, around: int | None, show: Callable[[Any], Any]
+    ) -> None:
         self._recorder = recorder
         self._number = number
         limits = Limits.trusted()
         self._codec = Codec(limits)
         self._show = show
         self._readers: dict[str, FrameReader | None] = {"out": FrameReader(_LONGEST), "in": FrameReader(_LONGEST)}
-        recorder.write(number, opened=transport)
+        recorder.write(number, opened=transport, **({} if around is None else {"inside": around}))
 
     def sent(self, chunks: Sequence[bytes]) -> None:
         for chunk in chunks:
@@ -139,9 +146,6 @@ class _Line:
     def closed(self, error: Exception | None) -> None:
         self._recorder.write(self._number, closed=None if error is None else str(error))
         self._readers = dict.fromkeys(self._readers)
-
-    def beside(self, transport: Transport) -> Transport:
-        return self._recorder.tap(transport)
 
     def _take(self, direction: str, data: bytes | bytearray | memoryview) -> None:
         reader = self._readers[direction]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from capnet.transport import Receiver, Transport
@@ -22,10 +22,6 @@ class Listening(Protocol):
     def closed(self, error: Exception | None, /) -> None:
         """The end."""
 
-    def beside(self, transport: Transport, /) -> Transport:
-        """Another one, for a connection that is listened to as well."""
-        ...
-
 
 class Tap(Transport, Receiver):
     """A transport that tells what goes through it.
@@ -33,11 +29,15 @@ class Tap(Transport, Receiver):
     Args:
         inner: not started; belongs to the tap from here on.
         listening: is told first.
+        inside: taps one that goes through this one, for its connection.
     """
 
     _receiver: Receiver
 
-    def __init__(self, inner: Transport, listening: Listening) -> None:
+    def __init__(
+        self, inner: Transport, listening: Listening, inside: Callable[[Transport], Transport] = lambda inner: inner
+    ) -> None:
+        self.inside = inside
         self.attestation = inner.attestation
         self.process = inner.process
         self.start_timeout = inner.start_timeout
@@ -45,10 +45,6 @@ class Tap(Transport, Receiver):
         self.within = inner.within
         self._inner = inner
         self._listening = listening
-
-    def beside(self, transport: Transport) -> Transport:
-        """Another transport, of a connection inside of this one: whoever listens here listens there."""
-        return self._listening.beside(transport)
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver

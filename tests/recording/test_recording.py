@@ -185,9 +185,6 @@ class Ignores:
 
     def closed(self, error: object) -> None: ...
 
-    def beside(self, transport: Transport) -> Transport:
-        return transport
-
 
 async def test_a_recorded_transport_keeps_every_rule_of_transports(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "rules.rec")
@@ -326,3 +323,32 @@ def test_a_last_line_that_was_cut_off_is_left_out() -> None:
         yield '{"t": 2'
 
     assert [one.t for one in read(lines())] == [0.0, 1.0]
+
+
+async def test_what_is_said_inside_is_recorded_as_a_connection(tmp_path: Path) -> None:
+    """P-VIRT: on both sides, one inside of the other; as bytes it is told by its size, for a hello is in there."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+
+    def take(opening: Opening) -> None:
+        child = opening.accept(auth={"token": SECRET})
+        child.serve(MemLine())
+        child.on_open(take)
+
+    async with Host(record=theirs, record_values=True) as host:
+        host.on_open(take)
+        await host.listen("memory:recorded-inside")
+        async with (
+            connect("memory:recorded-inside", record=ours, record_values=True) as conn,
+            conn.open(auth={"token": SECRET}) as inner,
+            inner.open({"n": 1}) as deep,
+        ):
+            assert await (await deep.bootstrap(Line)).say("deep") == "deep"
+    for path in (ours, theirs):
+        assert SECRET not in path.read_text() and SECRET.encode().hex() not in path.read_text()
+        with path.open() as lines:
+            entries = list(read(lines))
+        around = {entry.connection: entry.fields.get("inside") for entry in entries if "opened" in entry.fields}
+        assert around == {1: None, 2: 1, 3: 2}
+        calls = [entry for entry in entries if entry.fields.get("method") == "say"]
+        assert [entry.connection for entry in calls] == [3] and '"deep"' in json.dumps(calls[0].fields)
+        assert {entry.connection for entry in entries if entry.fields.get("op") == "data"} == {1, 2}
