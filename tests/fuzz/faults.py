@@ -19,6 +19,8 @@ from capnet.engine.stream import InStream
 from capnet.errors import ProtocolViolation
 from capnet.gateways.bounds import Share
 from capnet.gateways.jsonrpc import Session
+from capnet.gateways.mcp import session as of_mcp
+from capnet.gateways.mcp.asking import Asking
 from capnet.native import RUNS
 from capnet.wire import codec, framing, hello
 from tests.native.alone import pure_code_alone
@@ -225,6 +227,30 @@ def the_share_of_a_principal_is_not_looked_at(patch: pytest.MonkeyPatch) -> str:
     return "jsonrpc"
 
 
+def requests_of_mcp_are_answered_twice(patch: pytest.MonkeyPatch) -> str:
+    """One that is worked on is begun again."""
+    patch.setattr(of_mcp.Request, "key", property(lambda _: object()))
+    return "mcp"
+
+
+def requests_of_mcp_have_any_id(patch: pytest.MonkeyPatch) -> str:
+    """What is no id is taken for one."""
+    patch.setattr(of_mcp, "_is_id", _yes)
+    return "mcp"
+
+
+def answers_of_mcp_are_taken_twice(patch: pytest.MonkeyPatch) -> str:
+    """A server may answer what nobody has asked."""
+    feed = Asking.feed
+
+    def any_answer(self: Asking, text: str | bytes) -> Any:
+        self._open.update(range(1, 4))
+        return feed(self, text)
+
+    patch.setattr(Asking, "feed", any_answer)
+    return "mcp"
+
+
 def _shared(mutant: mutants.Patch, target: str) -> Fault:
     def fault(patch: pytest.MonkeyPatch) -> str:
         mutant(patch)
@@ -254,6 +280,9 @@ FAULTS: list[Fault] = [
     requests_are_answered_twice,
     what_was_sent_is_forgotten,
     the_share_of_a_principal_is_not_looked_at,
+    requests_of_mcp_are_answered_twice,
+    requests_of_mcp_have_any_id,
+    answers_of_mcp_are_taken_twice,
     *(
         _shared(mutant, "engine")
         for mutant in (

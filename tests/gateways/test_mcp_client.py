@@ -231,6 +231,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         ([HEAD + b"x: " + b"y" * 20_000 + b"\r\n\r\n"], Unavailable),
         ([HEAD + b"x: y\r\n" * 300 + b"\r\n"], Unavailable),
         ([b"HTTP/1.1 200"], Unavailable),
+        ([b"HTTP/1.1 20\xb2 OK\r\n\r\n"], Unavailable),
+        ([HEAD + b"content-length: \xb2\r\n\r\nab"], b"ab"),
         ([], Unavailable),
     ],
 )

@@ -325,7 +325,7 @@ def _accepted(headers: Mapping[str, str]) -> frozenset[str]:
 async def _body(headers: Mapping[str, str], receive: _Receive, most: int) -> bytes | None:
     """The message; None when it is too long, or the client has gone."""
     length = headers.get("content-length", "0")
-    if not length.isdigit() or len(length) > 15 or int(length) > most:
+    if not (length.isascii() and length.isdigit()) or len(length) > 15 or int(length) > most:
         return None
     parts, size = list[bytes](), 0
     while True:

@@ -145,7 +145,7 @@ async def _head(received: BufferedByteReceiveStream) -> tuple[int, dict[str, str
     while True:
         version, _, rest = (await _line(received)).partition(" ")
         status = rest[:3]
-        if not version.startswith("HTTP/1.") or not status.isdigit() or len(status) < 3:
+        if not version.startswith("HTTP/1.") or not (status.isascii() and status.isdigit()) or len(status) < 3:
             raise Unavailable("this is no HTTP server", reason="no_http", retry="never")
         headers: dict[str, str] = {}
         for _ in range(MAX_LINES):
@@ -183,7 +183,7 @@ async def _body(received: BufferedByteReceiveStream, headers: Mapping[str, str])
             await _line(received)
         return
     length = headers.get("content-length", "")
-    if length.isdigit() and len(length) < 16:
+    if length.isascii() and length.isdigit() and len(length) < 16:
         left = int(length)
         while left:
             part = await received.receive(min(left, 65536))
