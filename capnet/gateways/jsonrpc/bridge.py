@@ -19,7 +19,7 @@ from capnet.gateways.tasks import tasks_of_block
 from capnet.gateways.values import Handles, check_travels
 
 from .calling import Begins, Begun, Calling, Method
-from .foreign import Foreign, Remote, remote
+from .remotes import Foreign, Remote, remote
 from .session import Action, Answered, Asked, Begin, Cancel, Close, Dropped, Request, Send, Session
 
 __all__ = ["GONE", "Bridge", "Profile"]

@@ -22,7 +22,7 @@ from capnet.gateways.tasks import tasks_of_block
 from .bridge import GONE, Bridge, Profile
 from .calling import Method
 from .dialect import PLAIN, Dialect
-from .foreign import Remote
+from .remotes import Remote
 from .session import Session
 
 __all__ = ["Gateway", "Settings", "Stream", "connected", "serve", "serve_messages", "serve_stdio"]
