@@ -21,6 +21,7 @@ from capnet.toolbox import toolbox
 from tests.attenuation.store import Clock
 from tests.connection.shop import until
 from tests.gateways.test_mcp_bridge import client
+from tests.loops import ONE_LOOP
 
 
 @dataclass
@@ -113,6 +114,7 @@ SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("form", SHAPES)
+@ONE_LOOP
 async def test_a_form_of_values(form: str) -> None:
     value, wanted = SHAPES[form]
     async with Host() as host:

@@ -1,4 +1,4 @@
-"""A server made with the MCP Python SDK in a toolbox: as a program, and by HTTP."""
+"""Servers made with the MCP SDKs in a toolbox: as programs, and by HTTP."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ async def use(tools: McpTools) -> None:
 @ONE_LOOP
 async def test_a_program() -> None:
     await use(mcp_tools([counterparts.python(), SERVER]))
+
+
+@pytest.mark.parametrize("which", ["new", "sdk"])
+@ONE_LOOP
+async def test_a_program_in_typescript(which: str) -> None:
+    """Of the newer package, which speaks both protocols, and of the one that knows the older protocol alone."""
+    await use(mcp_tools(counterparts.node("mcp_server.mjs", which)))
 
 
 @ONE_LOOP
