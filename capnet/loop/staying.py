@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from anyio import CancelScope, Event
 
-from capnet.loop import spawn_detached
+from .running import spawn_detached
 
 __all__ = ["Staying"]
 
