@@ -15,6 +15,9 @@ the peer calls them, and whatever is given to `call`. They must not block it; `c
 Each method here may be called by any thread but that one, also by several at once. Ctrl-C in one that waits cancels
 what it waits for.
 
+Owns: the thread with the loop, and what of connections and links other threads use.
+Must not know: hosts, the engine, what calls are made of.
+
 Open `connection.py` first, then `opened.py`, which has what connections and `links.py` share; the thread, and what
 others have it do, is `background.py`.
 """

@@ -1,8 +1,8 @@
 """The contract room: what a capability looks like.
 
-It owns how a capability is declared (`Cap`, `@call`, `@stream`, `@options`), the spec derived from its annotations, the
-binding of arguments, the conversion of values from and to plain data, and the comparison of contracts. It may not know
-wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
+Owns: how a capability is declared (`Cap`, `@call`, `@stream`, `@options`), the spec derived from its annotations, the
+binding of arguments, the conversion of values from and to plain data, and the comparison of contracts.
+Must not know: wire, loop or connection; it imports the standard library, msgspec and `capnet.errors`.
 
 Open `capability.py` first (what a user writes), then `spec.py` (what the rest of capnet reads).
 

@@ -9,6 +9,9 @@ server and no state.
 A signature is over all that stands before it, so no link can be taken out, put elsewhere, or used in another chain.
 Needs the extra `tokens` (the package `cryptography`).
 
+Owns: how tokens are made, narrowed and verified, and the restrictions in them as data.
+Must not know: hosts, connections and what is served; who has a token shows it to a policy.
+
 Open `delegation.py` first; what links may say is in `claims.py`, how they are written and signed in `chain.py`.
 """
 
