@@ -24,24 +24,22 @@ class TrioSocketTransport(SocketTransport):
     ) -> None:
         super().__init__(sock, attestation, on_end, buffer_of(trio.lowlevel.current_trio_token()))
         self.pump: Callable[[], Coroutine[Any, Any, None]] | None = self._run
-        self._readers = trio.lowlevel.ParkingLot()
-        self._writers = trio.lowlevel.ParkingLot()
-        self._lingering = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._resumed: trio.Event | None = None
+        self._waits_for_room = False
         self._patience = 0.0
-        self._ended = trio.Event()
+        """Seconds that it was to linger before `pump` ran."""
 
     async def _run(self) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._reads)
-                nursery.start_soon(self._writes)
-                await self._lingering.wait()
-                while not self._ended.is_set():
-                    with trio.move_on_after(self._patience) as patience:
-                        await self._ended.wait()
-                    if patience.cancelled_caught:
-                        self._lingered_enough()
+            async with trio.open_nursery() as self._nursery:
+                if self._writing:
+                    self._await_room(True)
+                if self._patience:
+                    self._start_timer(self._patience)
+                await self._reads()
         finally:
+            self._nursery = None
             self._end(None)
             if self._receiver is not None:
                 self._receiver.closed(self._error)
@@ -50,7 +48,8 @@ class TrioSocketTransport(SocketTransport):
         with suppress(trio.ClosedResourceError):
             while self._state is not State.CLOSED:
                 if not self._reading:
-                    await self._readers.park()
+                    self._resumed = trio.Event()
+                    await self._resumed.wait()
                     continue
                 await trio.lowlevel.wait_readable(self._socket)
                 if self._reading:
@@ -58,34 +57,40 @@ class TrioSocketTransport(SocketTransport):
 
     async def _writes(self) -> None:
         with suppress(trio.ClosedResourceError):
-            while self._state is not State.CLOSED:
-                if not self._writing:
-                    await self._writers.park()
-                    continue
+            while self._writing:
                 await trio.lowlevel.wait_writable(self._writing_end)
                 if self._writing:
                     self._writable()
+        self._waits_for_room = False
+
+    async def _lingers(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._lingered_enough()
 
     def _read(self, on: bool, /) -> None:
         self._reading = on
-        self._readers.unpark_all()
+        if on and self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
 
     def _await_room(self, on: bool, /) -> None:
         self._writing = on
-        self._writers.unpark_all()
+        if on and self._nursery is not None and not self._waits_for_room:
+            self._waits_for_room = True
+            self._nursery.start_soon(self._writes)
 
     def _start_timer(self, seconds: float, /) -> None:
-        self._patience = seconds
-        self._lingering.set()
+        if self._nursery is None:
+            self._patience = seconds
+        else:
+            self._nursery.start_soon(self._lingers, seconds)
 
     def _close_socket(self) -> None:
         trio.lowlevel.notify_closing(self._socket)
         with suppress(OSError):  # it is closed all the same
             self._socket.close()
-        self._readers.unpark_all()
-        self._writers.unpark_all()
-        self._lingering.set()
-        self._ended.set()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def _announce_end(self) -> None:
         """Nothing: `pump` tells it, last of all."""

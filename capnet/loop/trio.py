@@ -1,9 +1,10 @@
-"""trio: tasks in a nursery, waiting by rescheduling, timers as one sleeping task each."""
+"""trio: tasks in a nursery, waiting by rescheduling, and one task that sleeps until the next of all timers."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
+from heapq import heapify, heappop, heappush
 from math import inf
 from os import getpid
 from types import TracebackType
@@ -21,7 +22,7 @@ __all__ = ["TrioLoop", "TrioScope", "TrioTimer", "TrioWaiter", "spawn_detached"]
 class TrioLoop:
     """The services on trio."""
 
-    __slots__ = ("_context", "_nursery", "_process", "_token", "idle", "in_callback")
+    __slots__ = ("_context", "_nursery", "_process", "_timers", "_token", "idle", "in_callback")
 
     cancelled: type[BaseException] = trio.Cancelled
 
@@ -29,6 +30,7 @@ class TrioLoop:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
         self._context = copy_context()
+        self._timers: _Timers | None = None
         self._process = getpid()  # trio in a forked child takes itself for the one that runs
         self.in_callback = False
         self.idle: list[Any] | None = []
@@ -58,10 +60,12 @@ class TrioLoop:
             return
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TrioTimer:
-        timer = TrioTimer(when, callback)
-        # In the context of the connection: during a call it must not keep that call's, and all that hangs on it.
-        self._context.run(self._nursery.start_soon, timer.run)
-        return timer
+        timers = self._timers
+        if timers is None or timers.ended:
+            timers = self._timers = _Timers()
+            # In the context of the connection: during a call it must not keep that call's, and all that hangs on it.
+            self._context.run(self._nursery.start_soon, timers.run)
+        return timers.add(when, callback)
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         try:
@@ -185,23 +189,67 @@ def _alone(error: BaseException) -> BaseException:
 class TrioTimer:
     """One callback at one time."""
 
-    __slots__ = ("_callback", "_scope")
+    __slots__ = ("_timers", "callback")
 
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self._callback: Callable[[], None] | None = callback
-        self._scope = trio.CancelScope(deadline=when)
-
-    async def run(self) -> None:
-        """Sleep until it is time, or until it is cancelled."""
-        with self._scope:
-            await trio.sleep_forever()
-        if self._callback is not None:
-            self._callback()
+    def __init__(self, timers: _Timers, callback: Callable[[], None]) -> None:
+        self._timers = timers
+        self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
         """Do not call back."""
-        self._callback = None
-        self._scope.cancel()
+        if self.callback is not None:
+            self.callback = None
+            self._timers.one_less()
+
+
+class _Timers:
+    """The timers of one loop; its task sleeps until the first of them, and ends when it finds none.
+
+    One that is cancelled stays where it is until its time, or until more than half of all are such.
+    """
+
+    __slots__ = ("_alarm", "_heap", "_live", "_serial", "ended")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, TrioTimer]] = []
+        self._serial = 0
+        self._live = 0
+        self._alarm = trio.CancelScope()
+        self.ended = False
+
+    def add(self, when: float, callback: Callable[[], None]) -> TrioTimer:
+        """One more."""
+        timer = TrioTimer(self, callback)
+        self._serial += 1
+        self._live += 1
+        heappush(self._heap, (when, self._serial, timer))
+        self._alarm.deadline = min(self._alarm.deadline, when)
+        return timer
+
+    def one_less(self) -> None:
+        """One was cancelled."""
+        self._live -= 1
+        if self._live * 2 < len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapify(self._heap)
+
+    async def run(self) -> None:
+        """Call back whose time has come, until there are none."""
+        try:
+            while self._heap:
+                with trio.CancelScope(deadline=self._heap[0][0]) as self._alarm:
+                    await trio.sleep_forever()
+                now = trio.current_time()
+                while self._heap and self._heap[0][0] <= now:
+                    self._ring(heappop(self._heap)[2])
+        finally:
+            self.ended = True
+
+    def _ring(self, timer: TrioTimer) -> None:
+        callback, timer.callback = timer.callback, None
+        if callback is not None:
+            self._live -= 1
+            callback()
 
 
 class TrioWaiter:
