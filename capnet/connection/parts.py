@@ -140,7 +140,7 @@ class Parts:
         calls.payloads = streams.payloads = payloads = Payloads(session, calls, streams, pumps, lineage)
         held.passing = self.forwarders = Forwarders(calls, lineage)
         # What answers calls
-        hook = hook_of(policy, "guard")
+        hook = None if policy is None else hook_of(policy, "guard")
         guard = None if hook is None else Guard(session, hook)
         session.guarded = guard is not None
         if self.watchdog is None:
@@ -282,7 +282,8 @@ class Parts:
         publisher = self.session.publisher
         publisher.opened(self.session.attestation.transport, event.version)
         self.identification.begin()
-        self._tell_waiting()
+        if self._waiting:
+            self._tell_waiting()
 
     def pong_received(self, event: engine_events.PongReceived) -> None:
         """A ping of ours came back."""
@@ -299,8 +300,10 @@ class Parts:
     def engine_closed(self, event: engine_events.Closed) -> None:
         """Nothing more will happen: end what is ours."""
         session = self.session
-        session.publisher.closing(event.cause)
-        self._tell_waiting()
+        if session.bus.observed:
+            session.publisher.closing(event.cause)
+        if self._waiting:
+            self._tell_waiting()
         for registry in self.names.registries:
             registry.unsubscribe(self.follower)
         if self._scopes is not None:
@@ -317,7 +320,8 @@ class Parts:
         """Nothing new starts: the engine refuses it."""
         if self._inside is not None:
             self._inside.draining()
-        self._tell_waiting()
+        if self._waiting:
+            self._tell_waiting()
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Wait until something holds that the handshake brings, the begin of the end, or the end."""
@@ -365,7 +369,8 @@ class Parts:
         session.publisher.closed(cause)
         if self.watchdog is not None:
             self.watchdog.end(self)
-        session.unheard.clear()
+        if session.unheard.used:
+            session.unheard.clear()
         if self.capacity is not None:
             self.capacity.ended(session)
         if self.within is not None:
@@ -374,7 +379,8 @@ class Parts:
         for callback in self.on_close:
             self.call_back(callback)
         self.on_close.clear()
-        self._tell_waiting()
+        if self._waiting:
+            self._tell_waiting()
 
     def call_back(self, callback: Callable[[CloseCause], object]) -> None:
         """Tell somebody of the end."""

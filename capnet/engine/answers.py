@@ -252,9 +252,11 @@ class Answers:
 
     def clear(self) -> list[Answer]:
         """Forget every answer; returns those whose handlers run and were not told to stop yet."""
-        running = [answer for answer in self.active.values() if answer.state is AnswerState.RUNNING]
-        for answer in self:
-            answer.state = AnswerState.GONE
+        running: list[Answer] = []
+        if self.active or self.queue or self.waiting:
+            running += (answer for answer in self.active.values() if answer.state is AnswerState.RUNNING)
+            for answer in self:
+                answer.state = AnswerState.GONE
         self.active = {}
         self.queue.clear()
         self.waiting = {}

@@ -297,10 +297,11 @@ class Calls:
 
     def clear(self) -> list[tuple[Call, bool]]:
         """Forget every call, sent and held, oldest first. Gives each with whether it was sent."""
-        held = [call for line in self.held.values() for call in line]
-        for call in held:
-            call.frame = None
-        calls = [*((call, True) for call in self.by_id.values()), *((call, False) for call in held)]
+        calls = [(call, True) for call in self.by_id.values()] if self.by_id else []
+        for line in self.held.values():
+            for call in line:
+                call.frame = None
+                calls.append((call, False))
         self.by_id = {}
         self.charge = 0
         self.held.clear()

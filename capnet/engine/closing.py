@@ -92,4 +92,5 @@ class Closing:
     def _drain(self, cause: CloseCause) -> None:
         self._tables.lifecycle.move(State.DRAINING, cause)
         self._tables.emit(Draining(cause))
-        self._held.take_all_back(cause)
+        if self._tables.calls.held:
+            self._held.take_all_back(cause)

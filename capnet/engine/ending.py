@@ -35,14 +35,15 @@ class Ending:
             return
         tables.lifecycle.move(State.CLOSED, cause)
         tables.turn.unread = False
-        error = tables.lifecycle.error()  # one for all: whoever raises it raises a copy
+        cause = tables.lifecycle.cause or cause
+        error = cause.error()  # one for all: whoever raises it raises a copy
         self._end_calls(error)
         self._end_streams(error)
         self._end_channels(error)
         self._end_capabilities(error)
         tables.outbox.forget_drops()
         tables.timers.clear_all()
-        tables.emit(Closed(tables.lifecycle.cause or cause))
+        tables.emit(Closed(cause))
 
     def _end_calls(self, error: CapnetError) -> None:
         tables = self._tables
@@ -56,10 +57,9 @@ class Ending:
         for answer in tables.answers.clear():
             tables.emit(AnswerEnded(answer, error))
         tables.pipelines.clear()
-        tables.call_charge.clear()
-        tables.held_charge.clear()
-        tables.partial_charge.clear()
-        tables.backlog_charge.clear()
+        for ledger in (tables.call_charge, tables.held_charge, tables.partial_charge, tables.backlog_charge):
+            if ledger.used:
+                ledger.clear()
         tables.reader.forget()
 
     def _end_streams(self, error: CapnetError) -> None:

@@ -105,8 +105,7 @@ class Ledger:
 
     def clear(self) -> None:
         """Nothing is held any more."""
-        if self.used:
-            self.give(self.used)
+        self.give(self.used)
 
 
 class Budget(Ledger):

@@ -100,7 +100,8 @@ class Bus:
         """From now on events are handed over by this loop; None stops it, and what waits is handed over now."""
         self._scheduler = scheduler
         if scheduler is None:
-            self._say_farewell()
+            if self._observers or self.children:
+                self._say_farewell()
         elif any(observer.queue for observer in self._observers):
             self._wake()
 

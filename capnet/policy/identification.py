@@ -48,7 +48,7 @@ class Identification:
 
     def begin(self) -> None:
         """The peer has said hello: if the policy wants to know who it is, its calls wait for that."""
-        if hook_of(self._policy, "identify") is not None:
+        if self._policy is not None and hook_of(self._policy, "identify") is not None:
             self.known = Signal()
             self._calls.hold()
             self._session.loop.spawn(self._run)

@@ -207,7 +207,8 @@ class Driver:
         if self.share is not None:
             self.share.leave()
         self._end_stall()
-        self._wake_writers()
+        if self._writers:
+            self._wake_writers()
         if self._closing_timer is not None:
             self._closing_timer.cancel()
         self._owner.part_ended()
@@ -359,14 +360,15 @@ class Driver:
         self.closing = True
         self.flush()
         if not self.transport_closed:
-            self._end_stall()
+            if self._stall is not None:
+                self._end_stall()
             self.transport.close()
             self._closing_timer = self.loop.call_at(self.loop.now() + CLOSE_TIMEOUT, self.transport.abort)
 
     def _set_clock(self) -> None:
         """Have a timer no later than the engine's next deadline. An early one is harmless, so it is not moved back."""
         self.engine.timers.changed = False
-        deadline = self.engine.next_deadline()
+        deadline = None if self.closing else self.engine.timers.next()  # `Engine.next_deadline`, without another step
         if deadline is None:
             if self._timer is not None and self.closing:
                 self._timer.cancel()

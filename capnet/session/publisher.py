@@ -108,8 +108,8 @@ class Publisher:
             self.publish(ConnectionOpened, transport=transport, version=version)
 
     def closing(self, cause: CloseCause) -> None:
-        """Everything ends; a violation is told apart."""
-        if cause.kind == "violation" and self.bus.observed:
+        """Everything ends; a violation is told apart. Only while somebody observes."""
+        if cause.kind == "violation":
             self.publish(ViolationSeen, clause=cause.clause or "", message=cause.message)
 
     def closed(self, cause: CloseCause) -> None:
