@@ -135,8 +135,10 @@ class connect:
             finally:
                 if self._recorder is not None:
                     self._recorder.close()
-                await self._scope.__aexit__(None, None, None)
-                parts.session.bus.attach(None)
+                try:
+                    await self._scope.__aexit__(None, None, None)
+                finally:
+                    parts.session.bus.attach(None)  # no sooner: what ends with the scope is told as well
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return Staying(copy(self), Connection.wait_closed).enter().__await__()

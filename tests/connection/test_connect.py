@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +12,14 @@ import anyio
 import pytest
 
 from capnet import Connection, Host, InvalidArgument, PermissionDenied, Unavailable, connect
+from capnet.connection.connect import OWN
+from capnet.observe import ConnectionClosed, Event
+from capnet.observe.observer import TURN
+from capnet.transport import Transport
+from capnet_transports.memory import memory_pair
 from tests.connection.shop import MemShop, Shop, until
 from tests.cost import HANGS
+from tests.loops import TRIO
 from tests.loops import on_every_loop as on_every_loop
 
 
@@ -96,6 +104,43 @@ async def test_an_await_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None
         tasks.cancel_scope.cancel()
         await connect("memory:cancelled")
     assert host.connections == ()
+
+
+@pytest.mark.parametrize("anyio_backend", [TRIO], scope="module")
+async def test_observers_are_told_of_an_end_that_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that has held up the loop and waits for its next turn, which does not come any more. (On asyncio what a
+    task has failed with does not come out of the block.)"""
+    broken, seen = anyio.Event(), list[Event]()
+
+    class Scheme:
+        async def connect(self, _rest: str, /) -> Transport:
+            near, far = memory_pair()
+            host.accept(far)
+            near.pump = partial(fail, near)
+            return near
+
+    async def fail(transport: Transport) -> None:
+        await broken.wait()
+        transport.abort()
+        raise LookupError("the transport is broken")
+
+    def hold_up(event: Event) -> None:
+        seen.append(event)
+        time.sleep(2 * TURN)
+
+    async def use() -> None:
+        async with connect("broken:") as connection:
+            connection.on(Event, hold_up)
+            await connection.bootstrap(Shop)
+            broken.set()
+            await connection.wait_closed()
+
+    monkeypatch.setitem(cast("dict[str, Any]", OWN), "broken", Scheme)
+    async with Host() as host:
+        host.serve(MemShop())
+        with pytest.raises(LookupError):
+            await use()
+    assert isinstance(seen[-1], ConnectionClosed)
 
 
 @pytest.mark.parametrize("before", ["nothing", "a stale file", "no directory"])
