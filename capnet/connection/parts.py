@@ -233,7 +233,7 @@ class Parts:
     def inside(self) -> Inside:
         """What this connection knows of those inside of it."""
         if self._inside is None:
-            self._inside = Inside(self.session, whole_of(self.within, self.capacity))
+            self._inside = Inside(self.session, whole_of(self.within, self.capacity), self.within)
         return self._inside
 
     # Events of the engine

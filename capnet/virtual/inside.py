@@ -17,12 +17,17 @@ class Inside:
     Args:
         session: of the one that carries.
         whole: counts what all connections of a host hold.
+        within: the same of the one around it.
+
+    Attributes:
+        depth: 1, and 1 more for each connection around it.
     """
 
-    __slots__ = ("_sessions", "_whole", "session")
+    __slots__ = ("_sessions", "_whole", "depth", "session")
 
-    def __init__(self, session: Session, whole: Ledger | None) -> None:
+    def __init__(self, session: Session, whole: Ledger | None, within: Inside | None) -> None:
         self.session = session
+        self.depth: int = 1 if within is None else within.depth + 1
         self._whole = whole
         self._sessions: dict[int, Session] = {}
 

@@ -11,7 +11,14 @@ from anyio import CancelScope
 from anyio import Event as Signal
 
 from capnet.engine.channels import Channel
-from capnet.errors import CapnetError, FailedPrecondition, PermissionDenied, Unavailable, Unimplemented
+from capnet.errors import (
+    CapnetError,
+    FailedPrecondition,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
 from capnet.limits import Limits
 from capnet.policy.policy import Policy
 from capnet.session.disclosure import goes_on, told_of
@@ -25,6 +32,9 @@ from .transport import VirtualTransport, join
 __all__ = ["OpenHandler", "Opening", "decide", "open_in"]
 
 C = TypeVar("C")
+DEEPEST: Final = 8
+"""Virtual connections, each inside of the one before: each byte of the last goes through all of them, so whoever sends
+a few would have others work for many."""
 _AROUND: Final = 1
 """The frame that metadata stands in."""
 
@@ -148,7 +158,14 @@ def decide(
     """
     session = inside.session
     handler = next(filter(None, handlers), None)
-    if handler is None:
+    if inside.depth > DEEPEST:
+        error: CapnetError = ResourceExhausted(
+            f"no more than {DEEPEST} virtual connections inside of each other",
+            reason="max_virtual_depth",
+            retry="never",
+        )
+        session.engine.virtual.close(channel, error)
+    elif handler is None:
         error = Unimplemented("nobody here takes virtual connections", reason="no_virtual_connections")
         session.engine.virtual.close(channel, error)
     else:

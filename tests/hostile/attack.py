@@ -47,9 +47,9 @@ class Raw:
             except (BrokenPipeError, ConnectionResetError):
                 return
 
-    async def greet(self) -> None:
+    async def greet(self, *features: str) -> None:
         """An honest hello, and the host's."""
-        await self.send(Hello("raw").to_frame())
+        await self.send(Hello("raw", features=features).to_frame())
         assert (await self.frame())[0] == Op.HELLO
 
     async def more(self) -> bool:
