@@ -24,9 +24,8 @@ from capnet import (
     Unauthenticated,
     call,
     connect,
-    tokens,
 )
-from capnet.tokens import delegate, identity_of, issue, new_key, public_key, restricted, verify
+from capnet.tokens import chain, delegate, identity_of, issue, new_key, public_key, restricted, verify
 from capnet.tokens.chain import MAX_DEPTH
 
 ROOT, ANN, BOB, EVE = (new_key() for _ in range(4))
@@ -190,7 +189,7 @@ def test_a_chain_that_is_too_long_costs_nothing(links: int, monkeypatch: pytest.
     def look(*_: object) -> bool:
         raise AssertionError
 
-    monkeypatch.setattr(tokens, "_is_signed", look)
+    monkeypatch.setattr(chain, "_is_signed", look)
     assert reason_of("capnet1" + ".AA.AA" * links) in ("token_depth", "token_invalid")
 
 
