@@ -19,7 +19,9 @@ from tests.fuzz.corpus import CORPUS, TARGETS, seeds
 
 SCRATCH = Path(__file__).parents[2] / "build" / "fuzz"
 MISSING = 3
-LONGEST = {"framing": 512, "engine": 1024, "pair": 1024, "circle": 1024, "jsonrpc": 512, "mcp": 512}
+LONGEST = {
+    "framing": 512, "engine": 1024, "pair": 1024, "circle": 1024, "jsonrpc": 512, "mcp": 512, "capnweb": 512,
+}  # fmt: skip
 """Longest input in bytes where that is not 4,096: a script of that length is played to its last step."""
 
 SMALL = {"framing", "conversion"}

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 __all__ = ["CORPUS", "TARGETS", "inputs", "seeds"]
 
-TARGETS: Final = ("framing", "decoding", "native", "hello", "conversion", "engine", "pair", "circle", "jsonrpc", "mcp")
+TARGETS: Final = (
+    "framing", "decoding", "native", "hello", "conversion", "engine", "pair", "circle", "jsonrpc", "mcp", "capnweb",
+)  # fmt: skip
 CORPUS: Final = Path(__file__).parent / "corpus"
 _VECTORS: Final = Path(__file__).parents[2] / "docs" / "reference" / "vectors.json"
 
@@ -44,6 +46,8 @@ def seeds(target: str) -> Iterator[bytes]:
             asks, gives_up = (0, 1, 0, 0, 0, 1, 0, 7, 1, 1), (0, 1, 0, 1, 1, 2, 9, 2, 7, 1, 1)
             script = bytes((*asks, 4, 0, 5, 0, *asks, *gives_up))
             yield from (bytes((0, dialect, framing)) + script for dialect in range(6) for framing in range(2))
+            four = [one for number in (0, 1, 5, 6) for one in (0, 1, 0, 0, 0, number, 0, 7, 1, 1)]
+            yield bytes((2, 0, 0, *four))  # more than is left of what the principal may have
         case "mcp":  # a client that calls and gives up, a server that answers, and requests by HTTP
             asks, ends = (3, 7, 2, 0, 1, 3, 0), (0, 0, 0, 0, 0, 2)
             yield from (bytes((who, *(asks[:3]), one, *asks[3:], *ends)) * 3 for who in range(3) for one in range(8))

@@ -5,6 +5,7 @@ A fault returns the name of that target. Faults of the engine's logic are shared
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
@@ -16,9 +17,14 @@ from capnet.engine.answers import Answers
 from capnet.engine.closing import Closing
 from capnet.engine.engine import Engine
 from capnet.engine.stream import InStream
-from capnet.errors import ProtocolViolation
+from capnet.errors import ProtocolViolation, ResourceExhausted
 from capnet.gateways.bounds import Share
+from capnet.gateways.capnweb import messages
+from capnet.gateways.capnweb.answers import Answers as WebAnswers
+from capnet.gateways.capnweb.session import Session as WebSession
+from capnet.gateways.capnweb.streams import Pipe
 from capnet.gateways.jsonrpc import Session
+from capnet.gateways.jsonrpc.pending import Load, Pending
 from capnet.gateways.mcp import session as of_mcp
 from capnet.gateways.mcp.asking import Asking
 from capnet.native import RUNS
@@ -213,17 +219,16 @@ def what_was_sent_is_forgotten(patch: pytest.MonkeyPatch) -> str:
 
 def the_share_of_a_principal_is_not_looked_at(patch: pytest.MonkeyPatch) -> str:
     """Sessions of one principal do not know of each other."""
-    requested = Session._requested
+    refusal = Pending.refusal
 
-    def alone(self: Session, request: Any) -> Any:
+    def alone(self: Pending, load: Load) -> ResourceExhausted | None:
         share, self._share = self._share, Share()
         try:
-            return requested(self, request)
+            return refusal(self, load)
         finally:
-            share.calls += self._share.calls
             self._share = share
 
-    patch.setattr(Session, "_requested", alone)
+    patch.setattr(Pending, "refusal", alone)
     return "jsonrpc"
 
 
@@ -249,6 +254,36 @@ def answers_of_mcp_are_taken_twice(patch: pytest.MonkeyPatch) -> str:
 
     patch.setattr(Asking, "feed", any_answer)
     return "mcp"
+
+
+def stubs_are_given_back_twice(patch: pytest.MonkeyPatch) -> str:
+    """What is given back to the client is given back again."""
+    original = WebSession.give_back
+
+    def give_back(self: WebSession, number: int) -> None:
+        original(self, number)
+        original(self, number)
+
+    patch.setattr(WebSession, "give_back", give_back)
+    return "capnweb"
+
+
+def what_is_there_counts_as_worked_on(patch: pytest.MonkeyPatch) -> str:
+    """What was worked on takes up room for ever."""
+    patch.setattr(WebAnswers, "is_there", _nothing)
+    return "capnweb"
+
+
+def pipes_are_never_over(patch: pytest.MonkeyPatch) -> str:
+    """A pipe that the client gives back stays open."""
+    patch.setattr(Pipe, "break_off", _nothing)
+    return "capnweb"
+
+
+def halves_of_surrogates_are_kept(patch: pytest.MonkeyPatch) -> str:
+    """What no message can hold is in one."""
+    patch.setattr(messages, "_HALF", re.compile("(?!)"))
+    return "capnweb"
 
 
 def _shared(mutant: mutants.Patch, target: str) -> Fault:
@@ -283,6 +318,10 @@ FAULTS: list[Fault] = [
     requests_of_mcp_are_answered_twice,
     requests_of_mcp_have_any_id,
     answers_of_mcp_are_taken_twice,
+    stubs_are_given_back_twice,
+    what_is_there_counts_as_worked_on,
+    pipes_are_never_over,
+    halves_of_surrogates_are_kept,
     *(
         _shared(mutant, "engine")
         for mutant in (

@@ -22,7 +22,7 @@ __all__ = ["one_input"]
 
 _BOUNDS: Final = Bounds(
     max_message=400, max_depth=8, max_values=32, max_batch=4, max_calls=4, max_asked=3, max_output=2000,
-    max_pending=1500, max_shared_calls=5, max_shared_pending=2000, max_shared_output=3000,
+    max_pending=4000, max_shared_calls=5, max_shared_pending=5000, max_shared_output=3000,
 )  # fmt: skip
 _DIALECTS: Final = (PLAIN, LSP, ACP, MCP, Dialect(), Dialect(cancelling=MCP.cancelling, batches=True))
 _IDS: Final = (
@@ -88,7 +88,7 @@ class _Play:
         assert self.share.calls == self.others + len(self.open) <= max(_BOUNDS.max_shared_calls, self.others)
         weight = self.share.pending
         assert (weight > 0) is bool(self.open)
-        assert weight <= _BOUNDS.max_pending or len({id(one.load) for one in self.open}) == 1
+        assert weight <= _BOUNDS.max_pending
         assert len(self.open) <= _BOUNDS.max_calls and len(self.asked) <= _BOUNDS.max_asked
         waiting = sum(map(len, self.unsent))
         assert waiting <= self.share.output
