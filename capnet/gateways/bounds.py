@@ -19,8 +19,7 @@ class Bounds:
         max_values: values in a message that is taken, keys not counted.
         max_batch: requests, notifications and answers in a batch that is taken.
         max_calls: requests and notifications of the client that are worked on at a time; more are refused.
-        max_pending: bytes that all of these take up, nearly; a message that has more is refused unless it is
-            alone.
+        max_pending: bytes that all of these take up, nearly; a message that is one too many is refused.
         max_asked: requests of ours that the client has not answered; more fail here.
         max_output: bytes that are to be sent and that the client has not taken; nothing is read from it above a
             sixteenth of that, and above all of it the session ends.
@@ -38,7 +37,7 @@ class Bounds:
     max_values: int = 65_536
     max_batch: int = 100
     max_calls: int = 64
-    max_pending: int = 16 * 1024 * 1024
+    max_pending: int = 12 * 1024 * 1024
     max_asked: int = 256
     max_output: int = 16 * 1024 * 1024
     write_timeout: float = 60.0

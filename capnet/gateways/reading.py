@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from sys import getsizeof
 from typing import Any, Final
 
 from .bounds import Bounds
 
-__all__ = ["EACH", "Unreadable", "bare", "no_constant", "read", "spelled", "weight_of"]
+__all__ = ["EACH", "Unreadable", "bare", "no_constant", "read", "spelled", "weighed", "weight_of"]
 
 _TEXTS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A text in quotes, or one that does not end. It always fits where a quote is, so nothing is looked at twice."""
@@ -17,8 +18,6 @@ _NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 EACH: Final = 64
 """What a value takes beside its letters, nearly."""
-_WIDE: Final = 4
-"""Bytes of a letter in a text that has some which are not those of ASCII."""
 
 
 class Unreadable(ValueError):
@@ -34,7 +33,12 @@ class Unreadable(ValueError):
 
 
 def read(text: str | bytes, bounds: Bounds) -> Any:
-    """The value of a JSON text.
+    """The value of a JSON text; see `weighed`."""
+    return weighed(text, bounds)[0]
+
+
+def weighed(text: str | bytes, bounds: Bounds) -> tuple[Any, int]:
+    """The value of a JSON text, and bytes that it takes up at most, nearly.
 
     Args:
         text: UTF-8, if it is bytes.
@@ -45,7 +49,7 @@ def read(text: str | bytes, bounds: Bounds) -> Any:
     try:
         text = text if isinstance(text, str) else text.decode()
         _check(text, bounds)
-        return json.loads(text, parse_constant=no_constant)
+        return json.loads(text, parse_constant=no_constant), weight_of(text)
     except Unreadable:
         raise
     except (ValueError, RecursionError) as error:
@@ -67,13 +71,10 @@ def no_constant(word: str) -> Any:
     raise ValueError(word)  # NaN and infinities are no JSON
 
 
-def weight_of(text: str | bytes) -> int:
+def weight_of(text: str) -> int:
     """Bytes that the value of a JSON text takes up at most, nearly."""
-    if isinstance(text, bytes):
-        marks, escapes = sum(map(text.count, (b",", b":", b"[", b"{"))), b"\\u" in text
-    else:
-        marks, escapes = sum(map(text.count, ",:[{")), "\\u" in text
-    return EACH * (1 + marks) + len(text) * (1 if text.isascii() and not escapes else _WIDE)
+    wide = 1 if "\\u" not in text else 4 if "\\ud" in text or "\\uD" in text else 2
+    return EACH * (1 + sum(map(text.count, ",:[{"))) + max(getsizeof(text), wide * len(text))
 
 
 def _check(text: str, bounds: Bounds) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from capnet import Attestation, CapnetError, Host, Limits
 from capnet.gateways.acp import connected, for_editors
 from capnet.gateways.bounds import Bounds
-from capnet.gateways.jsonrpc import LSP, Gateway, Settings
+from capnet.gateways.jsonrpc import LSP, Gateway, Session, Settings
 from tests.cost import BARS
 from tests.gateways.agents import MemAgent, MemClient
 from tests.gateways.pipes import Speaker, pipe
@@ -211,28 +212,68 @@ async def test_a_program_that_says_it_is_an_agent(seed: int, caplog: pytest.LogC
     nothing_unexpected(caplog.records)
 
 
+CLIENTS, TOOLS = 50, 20
+
+
 @ONE_LOOP
-async def test_fifty_clients_and_a_hostile_one() -> None:
-    """All are answered, whatever one of them does, and the host counts them as it does any peer."""
+@pytest.mark.parametrize("protocol", ["jsonrpc", "acp"])
+async def test_fifty_clients_and_a_hostile_one(protocol: str) -> None:
+    """All are answered by twenty capabilities, whatever one of them does; the host counts them as it does any peer."""
+    settings = for_editors() if protocol == "acp" else Settings()
     limits = Limits(max_calls=16)
-    async with office(limits=limits) as (host, odd), Gateway(host) as gateway, anyio.create_task_group() as tasks:
-        hostile, other = pipe()
-        tasks.start_soon(gateway.serve, other, GUEST)
-        done = 0
+    async with office(limits=limits) as (host, _), Gateway(host, settings) as gateway:
+        host.serve(MemAgent())
+        for number in range(TOOLS):
+            host.serve(MemOdd(), name=f"tool-{number}")
+        done = Counter[int]()
 
         async def honest(number: int) -> None:
-            nonlocal done
             ours, theirs = pipe()
             tasks.start_soon(gateway.serve, theirs, Attestation(principal=f"client-{number}"))
             speaker = Speaker(ours)
-            for turn in range(10):
-                assert await speaker.ask("odd.Odd.double", [turn]) == [2 * turn, "", None]
-            done += 1
+            for turn in range(4):
+                if protocol == "acp":
+                    opened = await speaker.ask("session/new", {"cwd": "/"})
+                    prompt = [{"type": "text", "text": str(turn)}]
+                    assert (await speaker.ask("session/prompt", {**opened, "prompt": prompt}))[
+                        "stopReason"
+                    ] == "end_turn"
+                else:
+                    tool = f"tool-{(number + turn) % TOOLS}"
+                    assert await speaker.ask(f"{tool}.double", [turn]) == [2 * turn, "", None]
+                done[number] += 1
             await ours.aclose()
 
-        async with anyio.create_task_group() as clients:
-            for number in range(50):
-                clients.start_soon(honest, number)
-            await Hostile(7).talk(hostile, ROUNDS)
-        assert done == 50 and isinstance(odd, MemOdd)
-        await hostile.aclose()
+        async with anyio.create_task_group() as tasks:
+            hostile, other = pipe()
+            tasks.start_soon(gateway.serve, other, GUEST)
+            async with anyio.create_task_group() as clients:
+                for number in range(CLIENTS):
+                    clients.start_soon(honest, number)
+                await Hostile(7).talk(hostile, ROUNDS)
+            await hostile.aclose()
+        assert done == dict.fromkeys(range(CLIENTS), 4)
+
+
+async def test_a_fault_in_one_session_ends_that_one_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody has thought of does not reach the listener, which has the others."""
+    fed = Session.feed
+
+    def feed(self: Session, text: str | bytes) -> Any:
+        if b"fault" in (text if isinstance(text, bytes) else text.encode()):
+            raise LookupError("of a test")
+        return fed(self, text)
+
+    monkeypatch.setattr(Session, "feed", feed)
+    async with office() as (host, _), Gateway(host) as gateway, anyio.create_task_group() as tasks:
+        (good, one), (bad, other) = pipe(), pipe()
+        tasks.start_soon(gateway.serve, one, Attestation(principal="honest"))
+        tasks.start_soon(gateway.serve, other, GUEST)
+        await bad.send(b"fault\n")
+        with pytest.raises(anyio.EndOfStream):
+            await bad.receive()
+        assert await Speaker(good).ask("odd.Odd.double", [1]) == [2, "", None]
+        await good.aclose()
+    assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]

@@ -16,7 +16,7 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from capnet import HostLimits, Limits
 from capnet.observe import ConnectionClosed, LimitHit, ViolationSeen
 from tests.cost import BARS
 from tests.hostile import bait as baits
+from tests.hostile import foreign
 
 __all__ = ["BAR", "Figures"]
 
@@ -197,8 +198,10 @@ async def _serve(path: str, order: dict[str, Any], meter: _Meter) -> None:
             bait={key: value for key, value in vars(bait).items() if type(value) is int},
         )
 
-    async with host:
+    async with host, AsyncExitStack() as stack:
         await host.listen(f"unix:{path}")
+        if order["gateway"]:
+            await foreign.serve(host, order["gateway"], path, stack)
         _tell({})
         while True:
             await anyio.wait_readable(sys.stdin.fileno())

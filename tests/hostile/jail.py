@@ -155,6 +155,14 @@ class Jail:
         sock.setblocking(False)
         return Raw(sock)
 
+    def foreigner(self) -> socket.socket:
+        """A client of the gateway."""
+        sock = socket.socket(socket.AF_UNIX)
+        self._sockets.append(sock)
+        sock.connect(f"{self.path}.gateway")
+        sock.setblocking(False)
+        return sock
+
     async def attacker(self, name: str = "raw", limits: Limits | None = None) -> Raw:
         """A peer that has said hello."""
         raw = self.stranger()
@@ -253,6 +261,7 @@ class Jail:
 async def jailed(
     make: str = "plain",
     *,
+    gateway: str = "",
     limits: dict[str, Any] | None = None,
     host_limits: dict[str, Any] | None = None,
     loop: str = "asyncio",
@@ -263,6 +272,7 @@ async def jailed(
 
     Args:
         make: function of `bait.py` that makes it.
+        gateway: `jsonrpc`, `acp` or `capnweb`, which it has beside.
         limits: fields of `Limits` that differ from the default, or from `PATIENT`.
         host_limits: the same of `HostLimits`.
         loop: `asyncio` or `trio`.
@@ -272,6 +282,7 @@ async def jailed(
     watch = _watch.get()
     order = {
         "make": make,
+        "gateway": gateway,
         "limits": PATIENT | (limits or {}),
         "host_limits": host_limits or {},
         "loop": loop,

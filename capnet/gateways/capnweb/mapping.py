@@ -18,7 +18,7 @@ __all__ = ["VALUES", "Mapped", "Within"]
 
 DEPTH: Final = 2
 """Of maps in maps."""
-PAUSE: Final = 4096
+PAUSE: Final = 2048
 """Values that are looked at until others have their turn."""
 AT_ONCE: Final = 16
 """Elements that are worked on at once; in a map in a map it is one."""

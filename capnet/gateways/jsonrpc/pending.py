@@ -44,8 +44,8 @@ class Pending:
         if load.requests:
             return None  # what it is in is there already
         for weight, most in ((self._weight, bounds.max_pending), (share.pending, bounds.max_shared_pending)):
-            if weight and weight + load.weight > most:
-                return ResourceExhausted("what is worked on already takes up too much", reason="max_pending")
+            if weight + load.weight > most:
+                return ResourceExhausted("what is worked on takes up too much", reason="max_pending")
         return None
 
     def add(self, load: Load) -> None:

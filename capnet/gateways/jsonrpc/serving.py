@@ -109,6 +109,8 @@ class Gateway:
                     await serve(connection, stream, self._settings, share=share)
             except CapnetError as error:  # it is not let in
                 _log.info("a client is sent away: %s", error)
+            except Exception:  # of this client alone: the listener has others
+                _log.exception("a session has ended by a fault")
 
     async def serve_messages(self, receive: _Receive, send: _Send, attestation: Attestation) -> None:
         """Serve one client that sends whole messages, such as those of a WebSocket, until it goes.

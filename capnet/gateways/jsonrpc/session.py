@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeGuard, cast
 from capnet import CallCancelled, CapnetError, ResourceExhausted, Unavailable
 from capnet.gateways.actions import Close, Send
 from capnet.gateways.bounds import Bounds, Share
-from capnet.gateways.reading import Unreadable, read, spelled, weight_of
+from capnet.gateways.reading import Unreadable, spelled, weighed
 
 from .dialect import PLAIN, Dialect
 from .failures import INTERNAL, INVALID, PARAMS, PARSE, as_error, as_failure
@@ -136,10 +136,10 @@ class Session:
         if self._closed or not text.strip():
             return ()
         try:
-            message: Any = read(text, self.bounds)
+            message, weight = weighed(text, self.bounds)
         except Unreadable as error:
             return self._sent([failure_text("null", INVALID if error.too_much else PARSE, str(error))])
-        load = Load(weight_of(text))
+        load = Load(weight)
         if _is_array(message):
             return self._batch(message, text, load)
         return self._message(message, lambda: spelled(text), load, None)

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from capnet import Attestation, CapnetError, Host, InvalidArgument, ResourceExhausted, Unauthenticated
 from capnet.gateways.bounds import Bounds
 from capnet.gateways.jsonrpc.failures import INVALID, PARSE
-from capnet.gateways.reading import Unreadable, read, weight_of
+from capnet.gateways.reading import Unreadable, weighed
 from capnet_transports.lifespan import live
 from capnet_transports.web import (
     LOOPBACK,
@@ -197,10 +197,10 @@ class McpApp:
             await reply.words(413, f"a message has at most {self.rooms.bounds.max_message} bytes\n")
             return
         try:
-            message: object = read(body, self.rooms.bounds)
+            message, weight = weighed(body, self.rooms.bounds)
             if not isinstance(message, dict):
                 raise Unreadable("a message is one object", too_much=True)
-            told, weight = cast("dict[str, Any]", message), weight_of(body)
+            told = cast("dict[str, Any]", message)
             body = b""  # its value is there
             stateless = is_stateless(headers, told)
             if stateless:
