@@ -13,7 +13,7 @@ TWICE   := tests/unit/wire tests/conformance tests/hostile/test_wire.py
 NATIVE  := $(wildcard setup.py capnet/native/*.[ch])
 
 # What `make soak` holds to the bars in milliseconds and bytes, or repeats more often, beside the long programme.
-BARS    := $(wildcard tests/hostile/test_t*.py) $(addprefix tests/gateways/test_,hostile_clients.py mcp_hostile.py) tests/transports/test_noise.py tests/host/test_swap_under_load.py $(addprefix tests/integration/test_,kills.py starts.py) tests/scenarios/test_revoke_races.py
+BARS    := $(wildcard tests/hostile/test_t*.py) tests/hostile/test_gateways.py $(addprefix tests/gateways/test_,hostile_clients.py mcp_hostile.py) tests/transports/test_noise.py tests/host/test_swap_under_load.py $(addprefix tests/integration/test_,kills.py starts.py) tests/scenarios/test_revoke_races.py
 
 # Tests run side by side, in one process more than there are cores, as many of them wait; `make WORKERS=0 test` runs them
 # one after another, for a debugger.

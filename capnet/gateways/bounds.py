@@ -34,7 +34,7 @@ class Bounds:
 
     max_message: int = 4 * 1024 * 1024
     max_depth: int = 64
-    max_values: int = 65_536
+    max_values: int = 40_000
     max_batch: int = 100
     max_calls: int = 64
     max_pending: int = 12 * 1024 * 1024

@@ -48,10 +48,10 @@ def test_the_corpus_is_played_again(name: str) -> None:
 
 
 def test_the_corpus_is_small() -> None:
-    """It is read by people who clone, so 550 files and 1 MiB are enough."""
+    """It is read by people who clone, so 500 files and 1 MiB are enough."""
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert {path.parent.name for path in files} == set(TARGETS)
-    assert len(files) <= 550 and sum(path.stat().st_size for path in files) <= 1 << 20
+    assert len(files) <= 500 and sum(path.stat().st_size for path in files) <= 1 << 20
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

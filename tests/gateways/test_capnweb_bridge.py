@@ -609,6 +609,7 @@ NO_MAPS: list[Any] = [
     [["readable", 1]],
     [["promise", -1]],
     [[1, 2]],
+    [[[[1] * 1100]], ["pipeline", 0]],
 ]
 
 

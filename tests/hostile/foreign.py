@@ -54,7 +54,7 @@ async def _web(application: Any, stream: SocketStream) -> None:
         while not events:
             try:
                 data = await stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return {"type": "websocket.disconnect"}
             events.extend({"type": "websocket.receive", "text": (line or b"").decode()} for line in lines.feed(data))
         return events.pop(0)

@@ -23,7 +23,7 @@ from tests.hostile.jail import anyio_backend as anyio_backend  # a fixture
 WIDE: Final = "\U0001f600" + "x" * (LONGEST - 1000)
 """Letters of a message that take four times as much."""
 LONG: Final = "x" * (MIB - 1000)
-NUMBERS: Final = [number + 0.5 for number in range(60_000)]
+NUMBERS: Final = [number + 0.5 for number in range(39_000)]
 
 MESSAGES: Final = 8
 """How many of each are said in `make test`."""
@@ -39,7 +39,7 @@ def ask(number: int, method: str, params: Any) -> Any:
 def rpc_calls_that_hang() -> Iterator[Any]:
     """With all that a message can hold."""
     for number in range(80):
-        yield ask(number, "test.Bait.hold", [(WIDE, NUMBERS, LONG, [{"a": {}}] * 20_000)[number % 4]])
+        yield ask(number, "test.Bait.hold", [(WIDE, NUMBERS, LONG, [{"a": {}}] * 13_000)[number % 4]])
 
 
 def rpc_answers_that_nobody_reads() -> Iterator[Any]:
@@ -93,10 +93,10 @@ def web_streams_that_nobody_reads() -> Iterator[Any]:
 def web_maps() -> Iterator[Any]:
     """Over each other, as large as they may be."""
     yield ["push", [[0] * 1000]]
-    inner = ["remap", 0, [], [["import", -1]], [["remap", -1, [], [], [["pipeline", 0]] * 32]]]
+    inner = ["remap", 0, [], [["import", -1]], [["remap", -1, [], [], [["pipeline", 0]] * 8]]]
     for _ in range(60):
-        yield ["push", ["remap", 1, [], [["import", 1]], [inner] * 32]]
-        yield ["push", ["remap", 1, [], [], [[[["pipeline", 0]] * 60]] * 32]]
+        yield ["push", ["remap", 1, [], [["import", 1]], [inner] * 16]]
+        yield ["push", ["remap", 1, [], [], [[[["pipeline", 0]] * 15]] * 16]]
 
 
 def web_all_at_once() -> Iterator[Any]:

@@ -37,7 +37,7 @@ class Bounds:
         max_stream_bytes: what the client has written into all its streams and nobody has used; with more the stream
             fails `resource_exhausted/max_stream_bytes`.
         max_elements: elements that one `map` goes over.
-        max_instructions: instructions that one `map` has.
+        max_instructions: instructions that one `map` has; with 1024 values in all of them.
         max_backlog: what is to be sent and the client has not taken; while there is more, nothing is read of it,
             and with four times as much the session ends.
         write_timeout: how long there may be so much until the session ends.

@@ -12,14 +12,16 @@ from .cells import Cell
 from .expressions import Reader, Remap
 from .messages import BadMessage
 from .session import Session
-from .values import UNDEFINED
+from .values import UNDEFINED, count_of
 
 __all__ = ["VALUES", "Mapped", "Within"]
 
 DEPTH: Final = 2
 """Of maps in maps."""
-PAUSE: Final = 2048
-"""Values that are looked at until others have their turn."""
+SIZE: Final = 1024
+"""Values in the instructions of one map."""
+PAUSE: Final = 1024
+"""Values that are looked at until others have their turn, and those of one element."""
 AT_ONCE: Final = 16
 """Elements that are worked on at once; in a map in a map it is one."""
 VALUES: Final = 4
@@ -76,6 +78,7 @@ class Mapped:
             raise ResourceExhausted(f"maps are in at most {DEPTH - 1} other", reason="max_map_depth")
         if len(remap.instructions) > bounds.max_instructions:
             raise ResourceExhausted(f"a map has at most {bounds.max_instructions} instructions", reason="max_map")
+        count_of(remap.instructions, SIZE, bounds.max_depth)
         if not remap.instructions:
             raise InvalidArgument("a map has at least one instruction")
         self._instructions = instructions

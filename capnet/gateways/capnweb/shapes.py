@@ -13,7 +13,7 @@ from capnet import CapnetError, InvalidArgument, MethodDescription, Sink
 from .actions import Stub, Writable
 from .expressions import Thrown
 from .streams import Readable
-from .values import UNDEFINED, Moment, moment_of, text_of
+from .values import SCALARS, UNDEFINED, Moment, moment_of, text_of
 
 __all__ = ["Declared", "Lender", "arguments_of", "incoming", "mentions", "outgoing"]
 
@@ -101,7 +101,7 @@ def incoming(value: Any, shape: Shape, scope: _Scope, lender: Lender) -> Any:
 
 def _plain(value: Any, word: str, lender: Lender) -> Any:
     if isinstance(value, list):
-        return [_plain(item, "any", lender) for item in cast("Any", value)]
+        return [item if type(item) in SCALARS else _plain(item, "any", lender) for item in cast("Any", value)]
     if isinstance(value, dict):
         return {key: _plain(item, "any", lender) for key, item in _items(value)}
     if isinstance(value, Moment):
