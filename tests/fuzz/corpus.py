@@ -49,7 +49,9 @@ def seeds(target: str) -> Iterator[bytes]:
             four = [one for number in (0, 1, 5, 6) for one in (0, 1, 0, 0, 0, number, 0, 7, 1, 1)]
             yield bytes((2, 0, 0, *four))  # more than is left of what the principal may have
         case "mcp":  # a client that calls and gives up, a server that answers, and requests by HTTP
-            asks, ends = (3, 7, 2, 0, 1, 3, 0), (0, 0, 0, 0, 0, 2)
-            yield from (bytes((who, *(asks[:3]), one, *asks[3:], *ends)) * 3 for who in range(3) for one in range(8))
+            begins, ends = (3, 7, 2, 0, 1, 3, 0), (0, 0, 0, 0, 0, 2)
+            yield from (
+                bytes((who, *(begins[:3]), one, *begins[3:], *ends)) * 3 for who in range(3) for one in range(8)
+            )
         case _:
             pass

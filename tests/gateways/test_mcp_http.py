@@ -380,7 +380,7 @@ async def test_what_requests_take_up_is_bounded_for_a_session_and_for_a_principa
             return browser.begin("POST", body, {"mcp-session-id": session})
 
         await until(lambda: not any(room.open for room in app.rooms))
-        assert (await ask_for(sessions[0], 20_000).until(lambda answer: answer.ended)).status == 429  # alone it is too much
+        assert (await ask_for(sessions[0], 20_000).until(lambda answer: answer.ended)).status == 429  # by itself
         await until(lambda: not any(room.open for room in app.rooms))
         hung = message("tools/call", name="t.Desk.hang", _meta={"padding": "x" * 6000})
         browser.begin("POST", hung, {"mcp-session-id": sessions[0]})
@@ -396,7 +396,7 @@ async def test_what_requests_take_up_is_bounded_for_a_session_and_for_a_principa
             assert (await browser.send("DELETE", mcp_session_id=session)).status == 204
         session = await begin(browser)
         await until(lambda: not any(room.open for room in app.rooms))
-        assert (await ask_for(session, 9000).until(lambda answer: answer.ended)).status == 200
+        assert (await ask_for(session, 8000).until(lambda answer: answer.ended)).status == 200
 
 
 async def test_a_client_that_takes_nothing_is_as_one_that_has_gone() -> None:
