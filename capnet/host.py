@@ -24,6 +24,7 @@ from capnet.errors import Replaced, ResourceExhausted, Unavailable
 from capnet.limits import HostLimits, Limits
 from capnet.loop import Loop, open_loop
 from capnet.observe import Bus, LimitHit
+from capnet.observe.log import prepare
 from capnet.policy.policy import Admission, Explanation, Policy, explain
 from capnet.registry import Hosted
 from capnet.serving.close_hooks import CloseHooks
@@ -108,6 +109,7 @@ class Host(Serving):
         self._closed: Signal | None = None
 
     async def __aenter__(self) -> Self:
+        prepare()
         if self._record is not None:
             from capnet.recording import Recorder  # few programs record
 

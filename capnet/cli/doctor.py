@@ -25,7 +25,7 @@ from capnet_transports.socket_path import check_path
 
 __all__ = ["Finding", "doctor"]
 
-_LIBRARIES: Final = ("anyio", "cbor2", "msgspec", "typing-extensions")
+_LIBRARIES: Final = ("anyio", "cbor2", "msgspec", "structlog", "typing-extensions")
 _EXTRAS: Final[Mapping[str, str]] = {
     "rich": "cli",
     "typer": "cli",

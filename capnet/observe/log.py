@@ -1,9 +1,9 @@
 """The log: what the owner of a program must be able to find again, also when nobody observed.
 
-capnet configures nothing. Entries go to structlog where the program has configured that, else to `logging` where
-something takes what the logger `NAME` is given, else to standard error, because standard output may be somebody's
-protocol: failures always, and what is no failure in development mode only. structlog is not imported for that: it takes
-a quarter of the time in which a host starts. A peer that provokes entries can neither fill the log nor keep those of
+structlog is imported with the first failure, not with capnet: that takes longer than all the rest. capnet configures
+nothing. Entries go to structlog where the program has configured that, else to `logging` where something takes what the
+logger `NAME` is given, else to standard error, because standard output may be somebody's protocol: failures always,
+and what is no failure in development mode only. A peer that provokes entries can neither fill the log nor keep those of
 others out of it: each connection gets `ENTRIES` in `WINDOW` seconds, and those that have just begun no more than
 `NEWCOMERS` together, so that to connect anew brings nothing. What was left out is counted in the next entry.
 """
@@ -14,11 +14,10 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from traceback import format_exception
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
-__all__ = ["ENTRIES", "NAME", "NEWCOMERS", "NEWS", "WINDOW", "Account", "Level", "Log", "logger", "wanted"]
+__all__ = ["ENTRIES", "NAME", "NEWCOMERS", "NEWS", "WINDOW", "Account", "Level", "Log", "logger", "prepare", "wanted"]
 
 Level = Literal["debug", "info", "warning"]
 NAME: Final = "capnet.connections"
@@ -127,6 +126,11 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 _common: Final = Account(NEWCOMERS)
 
 
+def prepare() -> None:
+    """Have what the first entry needs: to load it then would hold up a loop when a peer likes."""
+    logger()
+
+
 def wanted(level: Level, *, development: bool = False) -> bool:
     """Whether somebody wants to know what is told at a level."""
     configured = sys.modules.get("structlog")  # who has configured it has imported it
@@ -144,13 +148,24 @@ def logger() -> Any:
     configured = sys.modules.get("structlog")
     if configured is not None and configured.is_configured():
         return configured.get_logger("capnet")
-    return _Logging() if _logging.hasHandlers() else _StandardError()
+    if _logging.hasHandlers():
+        return _Logging()
+    import structlog
+
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_write_traceback),
+        ],
+    )
 
 
 class _Logging:
     """`logging`, by the words of structlog."""
 
-    def error(self, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
+    def error(self, event: str, *, exc_info: BaseException, **fields: object) -> None:
         self._log(logging.ERROR, event, exc_info, fields)
 
     def warning(self, event: str, **fields: object) -> None:
@@ -167,31 +182,14 @@ class _Logging:
         _logging.log(level, "%s", text, exc_info=error)
 
 
-class _StandardError(_Logging):
-    """The same as lines of text: when, how bad, what; then the fields by name, and the traceback."""
-
-    def _log(self, level: int, event: str, error: BaseException | None, fields: dict[str, object]) -> None:
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        said = " ".join(f"{name}={_worded(value)}" for name, value in sorted(fields.items()))
-        line = f"{at} [{logging.getLevelName(level).lower():9}] {event:30} {said}".rstrip() + "\n"
-        sys.stderr.write(line if error is None else line + _traceback(error))
-        sys.stderr.flush()
-
-
 def _plain(value: object) -> object:
     return "".join(map(_shown, value[:MAX_SHOWN])) if isinstance(value, str) else value
 
 
-def _worded(value: object) -> str:
-    """A value such that one sees where it ends, and that it speaks to no terminal."""
-    is_word = isinstance(value, str) and value.isprintable() and not any(char in value for char in " =\"'")
-    return str(value) if is_word else repr(value)
-
-
-def _traceback(error: BaseException) -> str:
-    """As Python has it, but nothing in it passes for an entry or speaks to a terminal: an error may quote a peer."""
-    lines = "".join(format_exception(error, limit=-_MOST_FRAMES)).rstrip("\n").split("\n")
-    return "".join("    " + "".join(map(_shown, line)) + "\n" for line in lines)
+def _write_traceback(file: TextIO, exc_info: Any) -> None:
+    """As Python does, but nothing in it passes for an entry or speaks to a terminal: an error may quote a peer."""
+    lines = "".join(format_exception(*exc_info, limit=-_MOST_FRAMES)).rstrip("\n").split("\n")
+    file.writelines("    " + "".join(map(_shown, line)) + "\n" for line in lines)
 
 
 def _shown(char: str) -> str:

@@ -188,7 +188,7 @@ class Jail:
         return value
 
     async def open_log(self) -> None:
-        """Have a first entry written, before it is measured: what writes it imports what it needs."""
+        """Have a first entry written, before it is measured: it imports what writes it, for some 55 ms of the loop."""
         self._calls += 1
         await self.honest.send([Op.CALL, self._calls, self._bait, "fail", {"how": "raise"}])
         assert (await self.honest.reply())[0] == Op.ERROR
