@@ -15,6 +15,7 @@ KNOWN = {
     "benchmarks/test_relay.py": "what is delayed takes at least so long",
     "cost.py": "tells time as the reference machine would take it",
     "faults/injection.py": "has a virtual clock go on slowly",
+    "gateways/test_mcp_hostile.py": "latencies for `make soak`",
     "hostile/cell.py": "tells time as the reference machine would take it; memory for `make soak`",
     "hostile/encounter.py": "its user tells time as the reference machine would take it",
     "hostile/jail.py": "a guard against hanging; latencies for `make soak`",

@@ -155,7 +155,7 @@ async def _sent(sock: socket.socket, message: Any) -> bool:
                     raise
                 return False
             continue
-        with anyio.move_on_after(1) as waiting:
+        with anyio.move_on_after(0.5) as waiting:
             await anyio.wait_writable(sock)
         if waiting.cancelled_caught:
             return False

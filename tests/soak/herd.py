@@ -111,7 +111,7 @@ class RealGate(Gate):
 
 def measure(count: int, folder: Path) -> Back:
     """Run both programs; the host is killed when all links are up, and started again."""
-    path = str(folder / "s")
+    path, told = str(folder / "s"), dict[str, dict[str, int]]()
     with running("tests.soak.herd", "links", path, str(count)) as links:
         for word in ("up", "back"):
             with running("tests.soak.herd", "host", path):
