@@ -148,10 +148,13 @@ def main(words: list[str], pages: Sequence[Path] = PAGES) -> str | None:
     for path in pages:
         page = path.read_text(encoding="utf-8")
         anew = renewed(page, taken(page))
-        if alike(anew) == alike(page):
+        shown, printed = alike(page), alike(anew)
+        if shown == printed:
             continue
         if words:
-            return f"{path.name} does not show what the commands print: run `python docs/screenshots.py`"
+            other = {command: sorted(shown[command] ^ printed[command]) for command in shown}
+            lines = "\n".join(f"{command}: {line}" for command, lines in other.items() for line in lines)
+            return f"{path.name} does not show what the commands print: run `python docs/screenshots.py`\n{lines}"
         path.write_text(anew, encoding="utf-8")
     return None
 

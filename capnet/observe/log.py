@@ -165,7 +165,7 @@ def logger() -> Any:
 class _Logging:
     """`logging`, by the words of structlog."""
 
-    def error(self, event: str, *, exc_info: BaseException, **fields: object) -> None:
+    def error(self, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
         self._log(logging.ERROR, event, exc_info, fields)
 
     def warning(self, event: str, **fields: object) -> None:
