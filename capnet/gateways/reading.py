@@ -47,9 +47,11 @@ def weighed(text: str | bytes, bounds: Bounds) -> tuple[Any, int]:
         Unreadable: it has none, or is out of bounds.
     """
     try:
-        text = text if isinstance(text, str) else text.decode()
-        _check(text, bounds)
-        return json.loads(text, parse_constant=no_constant), weight_of(text)
+        opened, commas, weight = _looked_at(text)
+        value = text if isinstance(text, str) else text.decode()
+        if opened > bounds.max_depth or opened + commas >= bounds.max_values:
+            _check(value, bounds)
+        return json.loads(value, parse_constant=no_constant), weight + getsizeof(value)
     except Unreadable:
         raise
     except (ValueError, RecursionError) as error:
@@ -73,14 +75,25 @@ def no_constant(word: str) -> Any:
 
 def weight_of(text: str) -> int:
     """Bytes that the value of a JSON text takes up at most, nearly."""
-    wide = 1 if "\\u" not in text else 4 if "\\ud" in text or "\\uD" in text else 2
-    return EACH * (1 + sum(map(text.count, ",:[{"))) + max(getsizeof(text), wide * len(text))
+    return _looked_at(text)[2] + getsizeof(text)
+
+
+def _looked_at(text: str | bytes) -> tuple[int, int, int]:
+    """Marks in a text that open something, commas, and bytes that its value takes up at most beside the text as it is
+    read: where letters are escapes they may be wide there. Bytes are faster to look at than letters."""
+    wide = 0
+    if isinstance(text, str):
+        marks = [text.count(mark) for mark in "[{,:"]
+        if "\\" in text:
+            wide = 3 if "\\ud" in text or "\\uD" in text else int("\\u" in text)
+    else:
+        marks = [text.count(mark) for mark in (b"[", b"{", b",", b":")]
+        if b"\\" in text:
+            wide = 3 if b"\\ud" in text or b"\\uD" in text else int(b"\\u" in text)
+    return marks[0] + marks[1], marks[2], EACH * (1 + sum(marks)) + wide * len(text)
 
 
 def _check(text: str, bounds: Bounds) -> None:
-    opened = text.count("[") + text.count("{")
-    if opened <= bounds.max_depth and opened + text.count(",") < bounds.max_values:
-        return
     marks = bare(text)
     opened = marks.count("[") + marks.count("{")
     if opened + marks.count(",") >= bounds.max_values:
