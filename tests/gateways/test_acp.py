@@ -342,3 +342,26 @@ def test_bases_have_every_method() -> None:
     for base in (AgentBase, SessionBase, ClientBase):
         assert not getattr(base, "__abstractmethods__", ())
     assert issubclass(SessionBase, Session)
+
+
+async def test_early_news_reach_an_editor_behind_both_ends() -> None:
+    """A program tells of a session in the piece that opens it, before its answer or behind it; nothing is lost."""
+    ours, theirs = pipe()
+    speaker = Speaker(theirs)
+    async with connected(ours) as agent, serving(agent) as (stream, _):
+        editor = Speaker(stream)
+        for number, answer_first in enumerate((True, False)):
+            session = f"s{number}"
+            opening = await editor.begin("session/new", {"cwd": "/"})
+            asked = await speaker.read()
+            update = {"sessionId": session, "update": {"content": {"text": session}}}
+            pieces = [
+                {"jsonrpc": "2.0", "id": asked["id"], "result": {"sessionId": session}},
+                {"jsonrpc": "2.0", "method": "session/update", "params": update},
+            ]
+            lines = map(json.dumps, pieces if answer_first else reversed(pieces))
+            await speaker.stream.send("".join(f"{line}\n" for line in lines).encode())
+            assert (await editor.answer(opening))["result"] == {"sessionId": session}
+            news = editor.others.pop() if editor.others else await editor.read()
+            assert (news["method"], news["params"]) == ("session/update", update)
+    await theirs.aclose()

@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from anyio import Event, Lock, move_on_after
+
 from capnet import (
     CapnetError,
     Connection,
@@ -35,6 +37,8 @@ __all__ = ["Editor"]
 MAX_SESSIONS: Final = 256
 """Sessions that one editor has open."""
 MAX_ID: Final = 256
+EARLY: Final = 0.5
+"""Seconds in which the answer that opens a session may come behind the first news of it."""
 _OF_AGENT: Final[Mapping[str, str]] = {
     "initialize": "initialize",
     "authenticate": "authenticate",
@@ -106,17 +110,23 @@ class Editor:
         made = agent.call(_OPENING[method], params=params, client=client)
 
         async def opened() -> Any:
+            try:
+                return await told_of()
+            finally:
+                client.known.set()
+
+        async def told_of() -> Any:
             told = object_of(await made, "what the agent has opened")
             session, answer = told.get("session"), object_of(told.get("answer"), "answer")
             if not isinstance(session, Untyped):
                 raise Internal("the agent has opened no session")
             number = wanted or _own_id(told.get("id"))
-            client.session = number
             former = self._sessions.pop(number, None)
             self._sessions[number] = session
             on_broken(session, lambda _: self._forget(number, session))
             if former is not None:
                 await former.aclose()
+            client.session = number
             return self._bridge.json(answer | ({"sessionId": number} if wanted is None else {}))
 
         return opened
@@ -155,15 +165,18 @@ class _Client(Client):
 
     Attributes:
         session: its id; None as long as the editor does not know it.
+        known: the editor is told of it, in the same turn, or never will be.
     """
 
     def __init__(self, bridge: Bridge, session: str | None) -> None:
         self._bridge = bridge
         self.session = session
+        self.known = Event()
+        self._order = Lock()
 
     async def update(self, params: dict[str, Any]) -> None:
         """`session/update`."""
-        await self._bridge.tell("session/update", self._of_session(params))
+        await self._bridge.tell("session/update", await self._of_session(params))
 
     async def request_permission(self, params: dict[str, Any]) -> dict[str, Any]:
         """`session/request_permission`."""
@@ -202,9 +215,13 @@ class _Client(Client):
         await self._bridge.tell(method, params)
 
     async def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        return object_of(await self._bridge.ask(method, self._of_session(params)), f"the answer to {method}")
+        return object_of(await self._bridge.ask(method, await self._of_session(params)), f"the answer to {method}")
 
-    def _of_session(self, params: dict[str, Any]) -> dict[str, Any]:
+    async def _of_session(self, params: dict[str, Any]) -> dict[str, Any]:
+        async with self._order:
+            if self.session is None:
+                with move_on_after(EARLY):  # what opens it may be on another way
+                    await self.known.wait()
         if self.session is None:
             raise FailedPrecondition("the editor does not know of this session yet: answer first", reason="early")
         return {**params, "sessionId": self.session}
