@@ -18,7 +18,7 @@ from tests.property.routes.faults import FAULTS, Patch
 from tests.property.routes.route import CROSSING, Wrong, play
 
 SEED = os.environ.get("CAPNET_SEED")
-ROUTES = 250
+ROUTES = 500
 """Each loop plays as many, and other ones."""
 PARTS = {"asyncio": 0, "asyncio+uvloop": ROUTES, "trio": 2 * ROUTES}
 MOST_ROUTES = 1000
