@@ -16,6 +16,9 @@ from capnet.loop import Loop, open_loop
 
 __all__ = ["Background", "Errand", "forget", "gone"]
 
+GLANCE: Final = 1.0
+"""Seconds after which who waits looks whether it was interrupted."""
+
 
 class Errand:
     """What one thread waits for while the loop does it.
@@ -36,13 +39,22 @@ class Errand:
         """Have it done, and wait. Who is interrupted gives it up."""
         try:
             loop.begin(self)
-            return self._future.result()
+            return self._waited()
         except Exception:
             raise
         except BaseException:
             self._given_up = True  # it may not have begun: then it must not
             loop.post(self.give_up)
             raise
+
+    def _waited(self) -> Any:
+        # A signal that comes just before a thread goes to sleep does not wake it.
+        while True:
+            try:
+                return self._future.result(GLANCE)
+            except TimeoutError:
+                if self._future.done():
+                    return self._future.result()
 
     def give_up(self) -> None:
         """Cancel it; in the loop."""

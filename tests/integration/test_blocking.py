@@ -37,7 +37,7 @@ from capnet import (
     pipe,
     stream,
 )
-from capnet.blocking import BlockingConnection
+from capnet.blocking import BlockingConnection, background
 from capnet.blocking.background import Errand
 from tests.cost import HANGS
 from tests.integration.programs import ROOT
@@ -379,6 +379,21 @@ def test_an_interrupt_while_a_stream_is_read(conn: BlockingConnection, shop: Sho
         next(numbers)
     thread.join()
     conn.call(shop.happened, "cancelled")
+
+
+def test_who_waits_looks_up_now_and_then(conn: BlockingConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt may have come just before it began to wait; a timeout of what it waits for is no such look."""
+    monkeypatch.setattr(background, "GLANCE", 0.01)
+
+    async def late(error: Exception | None = None) -> int:
+        await anyio.sleep(0.05)
+        if error is not None:
+            raise error
+        return 5
+
+    assert conn.call(late) == 5
+    with pytest.raises(TimeoutError, match="its own"):
+        conn.call(late, TimeoutError("its own"))
 
 
 def test_an_interrupt_while_nobody_listens_yet(tmp_path: Path, backend: Backend) -> None:
