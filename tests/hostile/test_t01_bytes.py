@@ -252,20 +252,20 @@ async def test_t03_the_largest_result_that_can_be_kept() -> None:
         assert (await raw.reply())[:2] == [Op.RESULT, 2]
 
 
+@measured
 async def test_t03_the_dearest_values_of_the_largest_frame() -> None:
     """T3, T8: to look at them and build what the contract declares takes no longer than a frame may."""
-    with watching("steps"):
-        async with jailed("dear") as jail:
-            raw, _ = await jail.holder()
-            await raw.send([Op.CALL, 2, 0, "bootstrap", {"name": "test.Dear"}])
-            target = (await raw.reply())[2].id
-            for id, (method, value) in enumerate(LARGEST.items(), 3):
-                await raw.send([Op.CALL, id, target, method, {"value": value}])
-                assert (await raw.reply())[:2] == [Op.RESULT, id], method
-                jail.figures()
-                jail.begin_anew()
-            await raw.send([Op.CALL, 90, target, "lists", {"value": [{}] * 65_000}])
-            assert (await raw.reply())[2] == "invalid_argument"
+    async with jailed("dear") as jail:
+        raw, _ = await jail.holder()
+        await raw.send([Op.CALL, 2, 0, "bootstrap", {"name": "test.Dear"}])
+        target = (await raw.reply())[2].id
+        for id, (method, value) in enumerate(LARGEST.items(), 3):
+            await raw.send([Op.CALL, id, target, method, {"value": value}])
+            assert (await raw.reply())[:2] == [Op.RESULT, id], method
+            jail.figures()
+            jail.begin_anew()
+        await raw.send([Op.CALL, 90, target, "lists", {"value": [{}] * 65_000}])
+        assert (await raw.reply())[2] == "invalid_argument"
 
 
 @measured
