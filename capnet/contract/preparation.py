@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial, reduce
 from types import UnionType
@@ -22,6 +21,7 @@ from capnet.contract.capability import Cap
 from capnet.contract.construction import is_called
 from capnet.contract.fields import Fields, fields_of, is_array, tag_of
 from capnet.contract.flags import bits_of, check_flag, check_flag_keys
+from capnet.contract.growth import SETS
 from capnet.contract.hints import meant_by, member_hints
 from capnet.contract.keys import (
     Prepare,
@@ -38,7 +38,6 @@ __all__ = ["BYTES", "Hook", "fields_step", "preparation"]
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 BYTES: Final = (bytes, bytearray, memoryview)
-SETS: Final = frozenset({set, frozenset, abc.Set, abc.MutableSet})
 _kind: Callable[[Any], Any] = type
 """`type`, by another name: checkers leave the class alone."""
 
