@@ -227,7 +227,8 @@ class Bus:
             if observer.rests or scheduler is None:
                 continue
             held_up = observer.deliver(perf_counter() + TURN / len(observers))
-            if held_up >= TURN and observer.queue:
+            was_slow, observer.slow = observer.slow, held_up >= TURN
+            if was_slow and observer.slow and observer.queue:
                 observer.rests = True
                 scheduler.call_at(scheduler.now() + held_up * REST, partial(self._resume, observer))
             elif observer.queue:

@@ -21,7 +21,7 @@ QUEUE_BYTES: Final = 1024 * 1024
 """What they may take up; likewise."""
 TURN: Final = 0.01
 """Seconds that observers may take of one turn of the loop. What is left waits for the next; one that holds up the loop
-for as long with a single event is given no other before the loop has had its share of the time."""
+for as long with a single event, and then again, is given no other before the loop has had its share of the time."""
 _log: Final = Log()
 
 
@@ -40,7 +40,7 @@ class Counter(Protocol):
 class Observer:
     """A function that is called with events."""
 
-    __slots__ = ("counter", "dropped", "failures", "kinds", "observe", "queue", "rests", "size")
+    __slots__ = ("counter", "dropped", "failures", "kinds", "observe", "queue", "rests", "size", "slow")
 
     wait_for_turn: ClassVar[bool] = True
     """Whether what it was given waits for a turn of the loop."""
@@ -55,8 +55,10 @@ class Observer:
         """Where that is counted as well."""
         self.dropped = 0
         self.failures = 0
+        self.slow = False
+        """It held up the loop in its last turn. Once may be the machine's doing, which set the process aside."""
         self.rests = False
-        """It has held up the loop, and gets nothing for a while."""
+        """It has held up the loop in two turns, one after the other, and gets nothing for a while."""
 
     def put(self, event: Event, size: int) -> bool:
         """Take an event, and lose the oldest if there are too many; whether `deliver` is to follow."""

@@ -220,24 +220,44 @@ def test_one_that_holds_up_the_loop_rests_and_goes_on_later(clock: Clock) -> Non
 
     bus.on(Event, blocks)
     bus.on(Event, quick.append)
-    for number in range(3):
+    for number in range(4):
         bus.publish(LimitHit, limit=str(number))
     later.run()
-    assert (len(slow), len(quick)) == (1, 3)
-    bus.publish(LimitHit, limit="3")
-    later.run()
     assert (len(slow), len(quick)) == (1, 4)
+    later.run()
+    assert (len(slow), len(quick)) == (2, 4)
+    bus.publish(LimitHit, limit="4")
+    later.run()
+    assert (len(slow), len(quick)) == (2, 5)
     later.sleep(REST - 1)
     later.run()
-    assert len(slow) == 1
+    assert len(slow) == 2
     later.sleep(1)
     later.run()
-    assert len(slow) == 2
+    assert len(slow) == 3
     later.sleep(2 * REST)
     later.run()
     later.sleep(2 * REST)
     later.run()
     assert slow == quick and not later.timers
+
+
+def test_one_that_was_slow_once_does_not_rest(clock: Clock) -> None:
+    """A busy machine sets a process aside for longer than a turn: that is not the observer's doing."""
+    later, seen = Later(), list[Event]()
+    bus = Bus(scheduler=later)
+
+    def blocks_now_and_then(event: Event) -> None:
+        clock.time += TURN if len(seen) % 2 == 0 else 0.0
+        seen.append(event)
+
+    bus.on(Event, blocks_now_and_then)
+    for _ in range(3):
+        bus.publish(LimitHit, limit="a")
+        later.run()
+        bus.publish(LimitHit, limit="a")
+        later.run()
+    assert len(seen) == 6 and not later.timers
 
 
 def test_the_end_does_not_wait_for_one_that_holds_it_up(clock: Clock) -> None:
