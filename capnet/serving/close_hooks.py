@@ -62,6 +62,7 @@ class CloseHooks:
         self._running -= 1
         if not self._running and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     async def ended(self) -> None:
         """Wait until none is left, within `HOOKS_TIMEOUT` and also when we are cancelled: a hook frees what is dear."""
@@ -69,5 +70,5 @@ class CloseHooks:
             return
         with CancelScope(shield=True), move_on_after(HOOKS_TIMEOUT):
             while self._running:
-                self._idle = Signal()
+                self._idle = self._idle or Signal()  # several may wait
                 await self._idle.wait()

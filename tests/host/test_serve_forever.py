@@ -10,6 +10,7 @@ import pytest
 from anyio import to_thread
 
 from capnet import Cap, Host, Unavailable, call, connect
+from capnet.serving import close_hooks
 from tests.cost import HANGS
 from tests.loops import on_every_loop as on_every_loop
 
@@ -48,7 +49,9 @@ async def test_it_ends_when_the_host_is_closed_in_another_way(tmp_path: Path) ->
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-async def test_waiting_for_the_end_waits_for_close_hooks() -> None:
+async def test_waiting_for_the_end_waits_for_close_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, here three: none is forgotten, and goes on when the hook's time is up only."""
+    monkeypatch.setattr(close_hooks, "HOOKS_TIMEOUT", 3600.0)
     begun, finish, ended = anyio.Event(), anyio.Event(), anyio.Event()
 
     class Slow(Closes):
