@@ -35,7 +35,7 @@ class TrioSocketTransport(SocketTransport):
             async with trio.open_nursery() as self._nursery:
                 if self._writing:
                     self._await_room(True)
-                if self._patience:
+                if self._patience and self._state is not State.CLOSED:
                     self._start_timer(self._patience)
                 await self._reads()
         finally:

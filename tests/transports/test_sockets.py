@@ -19,6 +19,7 @@ from capnet_transports import sockets
 from capnet_transports.attach import attach
 from capnet_transports.listeners import SocketListener
 from capnet_transports.sockets import SocketTransport
+from tests.cost import HANGS
 from tests.transports.ends import pump, started
 
 
@@ -99,6 +100,19 @@ async def test_close_does_not_wait_for_a_peer_that_does_nothing(size: int) -> No
         await recorder.until(lambda: recorder.ends, "closing has an end")
         assert recorder.ends == [None]
         assert peer.fileno() != -1
+
+
+async def test_one_that_was_aborted_while_it_closed_does_not_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where its pump has not begun to run."""
+    monkeypatch.setattr(sockets, "LINGER", 3600)
+    ours, peer = socket.socketpair()
+    transport, recorder = attach(ours, Attestation(transport="test")), Recorder()
+    with peer, anyio.fail_after(HANGS):
+        transport.start(recorder)
+        transport.close()
+        transport.abort()
+        await pump(transport)
+        await recorder.until(lambda: recorder.ends, "it ends")
 
 
 async def test_close_goes_on_while_the_peer_takes_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
