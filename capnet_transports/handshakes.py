@@ -19,7 +19,7 @@ from capnet.transport import Attestation
 from capnet_transports.attach import attach
 from capnet_transports.failures import failure
 
-__all__ = ["PATIENCE", "READ", "SAME", "Refusal", "Steps", "converse", "cut", "within"]
+__all__ = ["PATIENCE", "READ", "SAME", "Refusal", "Steps", "converse", "cut", "greet"]
 
 PATIENCE: Final = 10.0
 """Seconds that the side which connects gives an address to answer, and then its handshake."""
@@ -77,17 +77,17 @@ async def converse(sock: socket.socket, steps: Steps) -> None:
         raise failure(error, "handshake") from error
 
 
-async def within(seconds: float, sock: socket.socket, steps: Steps) -> None:
-    """`converse`, for `seconds` at most.
+async def greet(sock: socket.socket, steps: Steps) -> None:
+    """`converse`, as the side that connects: for `PATIENCE` seconds at most.
 
     Raises:
         CapnetError: see `converse`. Unavailable: the peer was too slow, reason `handshake_timeout`.
     """
-    with anyio.move_on_after(seconds) as patience:
+    with anyio.move_on_after(PATIENCE) as patience:
         await converse(sock, steps)
     if patience.cancelled_caught:
         raise Unavailable(
-            f"the handshake was not over within {seconds:g} seconds",
+            f"the handshake was not over within {PATIENCE:g} seconds",
             reason="handshake_timeout",
             hint=SAME,
         )

@@ -14,7 +14,7 @@ from typing import Any
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
 from capnet_transports.attach import attach
-from capnet_transports.handshakes import PATIENCE, converse, within
+from capnet_transports.handshakes import converse, greet
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import TcpListenOptions, TcpOptions, refuse_others
 from capnet_transports.tokens import Token
@@ -41,7 +41,7 @@ async def connect(address: str, *, token: Token = ...) -> Transport:
     try:
         attestation = attest(sock)
         if secret is not None:
-            await within(PATIENCE, sock, tokens.show(secret))
+            await greet(sock, tokens.show(secret))
         return attach(sock, attestation)
     except BaseException:
         sock.close()

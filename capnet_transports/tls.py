@@ -19,7 +19,7 @@ from capnet.errors import InvalidArgument
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
 from capnet_transports.attach import attach
-from capnet_transports.handshakes import PATIENCE, converse, within
+from capnet_transports.handshakes import converse, greet
 from capnet_transports.layers import Layer, through
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import Identity, TlsListenOptions, TlsOptions, Trust, refuse_others
@@ -67,7 +67,7 @@ async def connect(
         attestation = replace(attest(sock), transport="tls")
         codec, attestation = await side.secure(sock, attestation, last=secret is None)
         if secret is not None:
-            await within(PATIENCE, sock, through(codec, tokens.show(secret)))
+            await greet(sock, through(codec, tokens.show(secret)))
         return Layer(attach(sock, attestation), codec, attestation)
     except BaseException:
         sock.close()

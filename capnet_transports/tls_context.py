@@ -13,7 +13,7 @@ from typing import Final
 from capnet.errors import InvalidArgument, Unauthenticated
 from capnet.transport import Attestation
 from capnet_transports.certificates import Certificate
-from capnet_transports.handshakes import PATIENCE, within
+from capnet_transports.handshakes import greet
 from capnet_transports.options import Identity, Trust
 from capnet_transports.tls_codec import TlsCodec, words_of
 
@@ -40,7 +40,7 @@ class Connecting:
             CapnetError: see `tls.connect`.
         """
         codec = TlsCodec(self.context, self._hostname, last=last)
-        await within(PATIENCE, sock, codec.handshake())
+        await greet(sock, codec.handshake())
         proven = codec.proven(attestation)
         if self._pins and proven.tls_key not in self._pins:
             raise Unauthenticated(

@@ -19,7 +19,7 @@ from capnet.errors import InvalidArgument
 from capnet.transport import Attestation, Listener, Transport, TransportScheme
 from capnet_transports import inet, tokens
 from capnet_transports.attach import attach
-from capnet_transports.handshakes import PATIENCE, converse, within
+from capnet_transports.handshakes import converse, greet
 from capnet_transports.layers import Layer, through
 from capnet_transports.listeners import HandshakeListener
 from capnet_transports.options import Identity, Trust, WebSocketListenOptions, WebSocketOptions, refuse_others
@@ -94,10 +94,10 @@ async def connect(
     try:
         attestation = replace(attest(sock), transport=scheme)
         if side is None:
-            await within(PATIENCE, sock, codec.handshake())
+            await greet(sock, codec.handshake())
             return Layer(attach(sock, attestation), codec, attestation)
         below, attestation = await side.secure(sock, attestation, last=False)
-        await within(PATIENCE, sock, through(below, codec.handshake()))
+        await greet(sock, through(below, codec.handshake()))
         return Layer(Layer(attach(sock, attestation), below, attestation), codec, attestation)
     except BaseException:
         sock.close()

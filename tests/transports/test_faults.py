@@ -34,7 +34,7 @@ from capnet.wire.codec import Codec
 from capnet.wire.frames import Op
 from capnet.wire.framing import FrameReader, header
 from capnet.wire.hello import Hello
-from capnet_transports import asgi_transport, layers, listeners, sockets, tcp, tls, unix, websocket
+from capnet_transports import asgi_transport, handshakes, layers, listeners, sockets, unix
 from capnet_transports.memory import memory_pair
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.connection.shop import MemShop, Shop, until
@@ -106,8 +106,7 @@ async def test_slow_drip_in_the_handshake(carrier: Carrier, folder: Path, monkey
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have who connects give up a handshake soon."""
-    for module in (tcp, tls, websocket):
-        monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(handshakes, "PATIENCE", 0.2)
 
 
 def framed(*frames: list[Any]) -> bytes:

@@ -338,7 +338,7 @@ async def test_time_for_a_handshake_is_bounded(words: bytes, monkeypatch: pytest
 
 
 async def test_a_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "PATIENCE", 0.1)
+    monkeypatch.setattr(handshakes, "PATIENCE", 0.1)
     with impostor() as (_, port):
         with pytest.raises(Unavailable) as caught:
             await tcp.connect(f"127.0.0.1:{port}", token=TOKEN)

@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from capnet import Host, connect
 from capnet.errors import CapnetError, InvalidArgument, Unauthenticated, Unavailable
 from capnet.transport import Attestation, Transport
-from capnet_transports import layers, listeners, sockets, tls
+from capnet_transports import handshakes, layers, listeners, sockets, tls
 from capnet_transports.certificates import Certificate, key_of, make
 from capnet_transports.tls_context import _load
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
@@ -386,7 +386,7 @@ def old_server(sock: socket.socket, context: ssl.SSLContext) -> None:
 
 
 async def test_a_listener_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "PATIENCE", 0.1)
+    monkeypatch.setattr(handshakes, "PATIENCE", 0.1)
     with impostor() as (_, port):
         with pytest.raises(Unavailable) as caught:
             await tls.connect(f"127.0.0.1:{port}", ca=HOST)
