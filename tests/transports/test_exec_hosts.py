@@ -40,8 +40,11 @@ PROGRAMS = {
 HOST = """
 import os, signal, sys, time
 import anyio
+from capnet_transports import guard
 from capnet_transports.exec import spawn
 
+if os.environ["HURRY"]:  # it gives them two seconds, in which nothing is to be seen
+    guard._SCRIPT = guard._SCRIPT.replace("sleep 1", "sleep 0.1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may have been started by nohup
 
 class Heard:
@@ -77,7 +80,12 @@ anyio.run(main, backend=os.environ["BACKEND"])
 
 @asynccontextmanager
 async def host(
-    backend: str, *programs: str, between: str = "pass", then: str = "pass", how: str = "stdout=1"
+    backend: str,
+    *programs: str,
+    between: str = "pass",
+    then: str = "pass",
+    how: str = "stdout=1",
+    hurry: bool = True,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], int]]:
     """A host whose programs have all said a word, and the end of the pipe that it and all of them hold.
 
@@ -87,10 +95,11 @@ async def host(
         between: what the host does before the second, and each that follows.
         then: what it does when they all run.
         how: it starts them, as options of `spawn`.
+        hurry: its guard is to end them at once, where they have no time to clean up.
     """
     read, write = os.pipe()
     ready, told = os.pipe()
-    environment = os.environ | {"PYTHONPATH": ROOT, "BACKEND": backend}
+    environment = os.environ | {"PYTHONPATH": ROOT, "BACKEND": backend, "HURRY": "1" if hurry else ""}
     with subprocess.Popen(  # noqa: ASYNC220 (it starts at once)
         [*python(HOST.replace("stdout=1", how)), then, between, *(BARE + program for program in programs)],
         stdout=write,
@@ -143,7 +152,7 @@ async def test_nor_does_one_that_is_reached_by_its_standard_input(anyio_backend_
 
 async def test_a_program_that_is_polite_has_time_to_clean_up(anyio_backend_name: str) -> None:
     program = "s.send(b'!'); s.recv(1); import time; time.sleep(0.3); os.write(1, b'done')"
-    async with host(anyio_backend_name, program, PROGRAMS["busy"]) as (process, read):
+    async with host(anyio_backend_name, program, PROGRAMS["busy"], hurry=False) as (process, read):
         process.kill()
         with anyio.fail_after(HANGS):
             await anyio.wait_readable(read)

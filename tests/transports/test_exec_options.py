@@ -472,7 +472,8 @@ s.send(b'%d' % p.pid); os._exit({code})
     assert [record.getMessage() for record in caplog.records] == ["exec: on_exit failed"]
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
+async def test_a_start_that_is_cancelled_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_process, "GRACE", 0.1)
     await missing()
     before = len(os.listdir("/dev/fd"))
     for delay in range(8):

@@ -15,7 +15,7 @@ import pytest
 
 from capnet import Host
 from capnet.errors import InvalidArgument, Unavailable
-from capnet_transports import stdio
+from capnet_transports import process, stdio
 from tests.connection.leaks import nothing_left as nothing_left  # a fixture
 from tests.cost import HANGS
 from tests.transports.test_tcp import Adder
@@ -103,7 +103,8 @@ async def test_a_program_that_does_not_connect(script: str, words: str) -> None:
     assert words in caught.value.message
 
 
-async def test_a_program_that_says_nothing() -> None:
+async def test_a_program_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.1)
     ended, gone = list[int | None](), anyio.Event()
 
     def on_exit(code: int | None) -> None:
@@ -122,7 +123,8 @@ def _set(event: anyio.Event, _code: int | None) -> None:
     event.set()
 
 
-async def test_cancelled_while_it_starts() -> None:
+async def test_cancelled_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.1)
     gone = anyio.Event()
     with anyio.move_on_after(0.1):
         await stdio.scheme.connect("", argv=["sleep", "60"], on_exit=partial(_set, gone))
