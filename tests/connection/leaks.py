@@ -61,6 +61,11 @@ def open_descriptors() -> int:
 
 def forget_timers() -> None:
     """Loops keep timers that were cancelled, with what they refer to, until they are many: make them many."""
-    for _ in range(CANCELLED_TIMERS):
-        with anyio.move_on_after(60):  # noqa: ASYNC100 - that it ends before its time is what it is for
-            pass
+    if current_async_library() == "trio":
+        for _ in range(CANCELLED_TIMERS):
+            with trio.move_on_after(60):  # noqa: ASYNC100 - that it ends before its time is what it is for
+                pass
+    else:
+        loop = asyncio.get_running_loop()
+        for _ in range(CANCELLED_TIMERS):
+            loop.call_later(60, int).cancel()
