@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 LIBRARY := $(VENV)/.library
 TOOLS   := $(VENV)/.tools
 # The tests of the rooms where every branch is tested; their coverage is a gate, not a figure.
-CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) $(addprefix tests/hostile/test_,engine.py wire.py)
+CORE    := tests/unit tests/scenarios tests/conformance $(addprefix tests/property/test_,charge.py chunking.py codec.py) tests/hostile/test_wire.py
 
 # These run on the pure code and, where that was built, on the code in C as well.
 TWICE   := tests/unit/wire tests/conformance tests/hostile/test_wire.py
