@@ -157,9 +157,14 @@ def _text(value: Any) -> str:
     return str.__str__(value)
 
 
+def _octets(value: bytes | bytearray) -> bytes:
+    return bytes(memoryview(value))
+
+
 def _moment(value: dt.datetime) -> Any:
     # msgspec writes exact classes only.
     exact = dt.datetime.combine(value.date(), value.timetz())
+    _check_whole(exact, value)
     if not _is_whole(value.utcoffset()):  # it would be written in whole minutes, which is another moment
         try:
             exact = exact.astimezone(dt.UTC)
@@ -188,7 +193,17 @@ def _is_whole(offset: dt.timedelta | None) -> bool:
 
 
 def _duration(value: dt.timedelta) -> Any:
-    return msgspec.to_builtins(dt.timedelta(value.days, value.seconds, value.microseconds))
+    exact = dt.timedelta(value.days, value.seconds, value.microseconds)
+    _check_whole(exact, value)
+    return msgspec.to_builtins(exact)
+
+
+def _check_whole(exact: object, value: object) -> None:
+    """Subclasses may count nanoseconds, which would be lost."""
+    if exact == value:
+        return
+    name, form = type(value).__qualname__, type(exact).__name__
+    raise _DoesNotTravel(f"a `{name}` that is equal to no `{form}` does not travel: send a `{form}`")
 
 
 # The first base that fits decides.
@@ -196,11 +211,11 @@ _BASES: tuple[tuple[type, _TakeApart], ...] = (
     (msgspec.Struct, _struct),
     (enum.Enum, _member),
     (str, _text),
-    (bytes, bytes),
-    (bytearray, bytes),
+    (bytes, _octets),
+    (bytearray, _octets),
     (memoryview, bytes),
-    (int, int),
-    (float, float),
+    (int, int.__int__),
+    (float, float.__float__),
     (dt.datetime, _moment),
     (dt.date, _date),
     (dt.time, _time),
