@@ -137,6 +137,8 @@ def read_annotation(hint: Any, where: str) -> Annotation:
 def _for_msgspec(hint: Any) -> Any:
     """`Iterable[T]` is unknown to msgspec, a sequence is not; those in fields of classes pass through the hook."""
     origin = get_origin(hint) or hint
+    if hasattr(origin, "__value__"):  # an alias, of which msgspec does not know those of typing_extensions
+        return _for_msgspec(stands_for(hint))
     arguments = tuple(map(_for_msgspec, get_args(hint)))
     if origin is abc.Iterable:
         sequence: Any = abc.Sequence
@@ -161,6 +163,10 @@ def _check_msgspec(where: str, hint: Any) -> None:
 _WAYS_OUT: Final = {
     "unions": "wrap them in tagged msgspec structs, or declare one of them",
     "Enums": "declare text or whole numbers, or give the members such values and keep in a dict what they stand for",
+    "`InitVar`": "make it a field: what the constructor takes is all that travels",
+    "Literal may": "list texts and whole numbers; instead of members of an enum declare the enum",
+    "ReadOnly[": "leave `ReadOnly` out: whoever gets a value has one of their own",
+    "Type '": "declare what it stands for",
 }
 """What to do instead, by a word of what msgspec says."""
 
