@@ -53,8 +53,11 @@ def declare(
     for base in cls.__mro__:
         if base not in root.__mro__ and declaration_of(base) is None:
             for method, function in vars(base).items():
+                where = f"contract {name}: '{method}'"
                 if method not in known and not method.startswith("_"):
-                    _check_undeclared(f"contract {name}: '{method}'", function)
+                    _check_undeclared(where, function)
+                elif method not in methods and getattr(cls, method, None) is function:
+                    _check_local(where, method, function, inherited=method in known)
     return Declaration(name, version, dict(methods), _checked_ordered(cls, name, ordered))
 
 
@@ -132,6 +135,16 @@ def _check_undeclared(where: str, function: object) -> None:
         )
 
 
+def _check_local(where: str, method: str, function: object, inherited: bool) -> None:
+    """What stays here may well do something; where it is only declared, it was meant to be a method of the contract."""
+    if inherited and _is_empty(function):
+        hint = "put @call or @stream above it, or leave it out"
+        raise ContractError(f"{where} is declared by a base, and not here", hint=hint)
+    if method.startswith("__") and _is_empty(function):
+        hint = "name it without underscores, and put @call above it"
+        raise ContractError(f"{where} cannot be declared", hint=hint)
+
+
 def _check_kind(where: str, kind: Kind, function: FunctionType) -> None:
     unwrapped = inspect.unwrap(function)
     if kind == "call" and not inspect.iscoroutinefunction(unwrapped):
@@ -191,5 +204,12 @@ def _documented() -> Any:
     """Nothing but these words."""
 
 
-_EMPTY: Final = (_bare.__code__.co_code, _documented.__code__.co_code)
+async def _bare_coroutine() -> Any: ...
+
+
+async def _documented_coroutine() -> Any:
+    """Nothing but these words."""
+
+
+_EMPTY: Final = tuple(one.__code__.co_code for one in (_bare, _documented, _bare_coroutine, _documented_coroutine))
 """What functions without a body are compiled to."""

@@ -67,9 +67,16 @@ def _as_declared(function: Any, spec: ContractSpec, method: MethodSpec) -> Any:
     stub = method.stub
     function.__name__, function.__qualname__ = method.name, f"{spec.cls.__name__}.{method.name}"
     function.__doc__, function.__module__, function.__wrapped__ = stub.__doc__, stub.__module__, stub
+    _copy_annotations(function, stub)
     if method.kind == "call":
         _mark_coroutine_function(function)
     return function
+
+
+def _copy_annotations(function: Any, stub: Any) -> None:
+    """Since Python 3.14 they are not evaluated before they are asked for."""
+    name = "__annotate__" if getattr(stub, "__annotate__", None) else "__annotations__"
+    setattr(function, name, getattr(stub, name))
 
 
 def _flag_code(function: Any) -> None:

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import new_class
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_type_hints
 
 import pytest
 
@@ -73,6 +73,7 @@ def test_it_has_the_contract_and_its_words() -> None:
     assert room.post(1) == "post" and room.lines() == "lines"
     assert room.post.__doc__ == "Say something." and room.post.__qualname__ == "Room.post"
     assert list(inspect.signature(room.post).parameters) == ["text", "urgent"]
+    assert get_type_hints(room.post) == {"text": T, "urgent": bool, "return": int}
     assert inspect.iscoroutinefunction(room.post) and not inspect.iscoroutinefunction(room.lines)
     assert inspect.iscoroutinefunction(made(Room).post)
 
@@ -144,6 +145,22 @@ def test_what_seems_to_be_a_method_and_is_not_declared_is_refused(method: Any) -
         assert "@call" in caught.value.__notes__[0]
 
 
+async def _declared(self: object) -> int: ...  # type: ignore[empty-body]
+
+
+async def _told_later(self: object) -> int:  # type: ignore[empty-body]
+    """Nothing but these words."""
+
+
+@pytest.mark.parametrize(("name", "word"), [("fine", "or leave it out"), ("__call__", "without underscores")])
+@pytest.mark.parametrize("method", [_declared, _told_later, _count, _told], ids=lambda method: str(method.__name__))
+def test_what_only_looks_like_a_declaration_is_refused(name: str, word: str, method: Any) -> None:
+    """It would be the method that runs on a proxy, or in an object, and give nothing."""
+    with pytest.raises(ContractError, match=f"'{name}' (is|cannot be) declared") as caught:
+        new_class("Again", (_Fine,), {"name": "stand.Again"}, lambda body: body.update({name: method}))
+    assert word in caught.value.__notes__[0]
+
+
 class _Fine(Cap, name="stand.Fine"):
     """What it has beside its methods is its own."""
 
@@ -176,9 +193,17 @@ def test_what_a_contract_may_have_beside() -> None:
     class Finished:
         async def fine(self) -> None: ...
 
+        async def __aenter__(self) -> Self: ...  # type: ignore[empty-body]
+
     class More(Finished, _Fine, name="stand.More"):
         @call
         async def more(self) -> None: ...
+
+        async def __call__(self) -> int:
+            return 1
+
+        async def __aenter__(self) -> Self:
+            return self
 
     assert list(contract_spec(More).methods) == ["fine", "more"]
 
