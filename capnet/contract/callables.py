@@ -47,8 +47,16 @@ def callable_contract(hint: Any) -> type[CallableCap]:
         raise ContractError(f"`{hint}` is not a capability", hint="write Callable[[A, B], Awaitable[R]]")
     arguments, result = parts
     annotations = {f"a{index}": argument for index, argument in enumerate(arguments)}
-    body = {"call": call(_stub(annotations | {"return": result})), "__module__": __name__}
+    stub = call(_stub(annotations | {"return": result}))
+    body = {"call": stub, "__module__": __name__, "__signature__": _signature(annotations, result)}
     return new_class("Callable", (CallableCap,), {"name": CALLABLE_NAME}, lambda namespace: namespace.update(body))
+
+
+def _signature(annotations: dict[str, Any], result: Any) -> inspect.Signature:
+    """What calling a proxy takes and gives."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    parameters = [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in annotations.items()]
+    return inspect.Signature(parameters, return_annotation=result)
 
 
 def _stub(annotations: dict[str, Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -49,6 +50,7 @@ async def test_an_object_of_the_contract_is_called_like_a_function() -> None:
             return 2 * a0
 
     assert await Double()(21) == 42
+    assert str(inspect.signature(Double())) == "(a0: int, /) -> int"
 
 
 async def test_the_declared_method_has_no_body() -> None:
