@@ -22,6 +22,7 @@ from capnet.contract import (
     contract_spec,
     implementation_table,
 )
+from capnet.contract.copied import copied
 from capnet.contract.generics import bindings_of
 from capnet.contract.stand_in import StandIn, stand_in_class
 from capnet.errors import CapnetError, ContractError, InvalidArgument
@@ -203,12 +204,22 @@ def _wrapper_class(kind: type[W], contract: Any) -> type[W]:
 
 
 def _method(method: MethodSpec) -> Callable[..., Any]:
-    async def run(self: Wrapper, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
-        context = None if _capnet_context is INJECT else _capnet_context
-        return await self._capnet_call(method, arguments, keywords, context)
+    def run(self: Wrapper, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
+        return self._capnet_call(method, *_given(arguments, keywords, _capnet_context))
 
     def open_stream(self: Wrapper, *arguments: Any, _capnet_context: CallContext = INJECT, **keywords: Any) -> Any:
-        context = None if _capnet_context is INJECT else _capnet_context
-        return self._capnet_stream(method, arguments, keywords, context)
+        return self._capnet_stream(method, *_given(arguments, keywords, _capnet_context))
 
     return open_stream if method.kind == "stream" else run
+
+
+def _given(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], context: CallContext
+) -> tuple[tuple[Any, ...], dict[str, Any], CallContext | None]:
+    """What a call takes: it begins when it is awaited, or later, and what is sent is what its caller had at first.
+
+    What comes from a peer, which is when there is a context, is nobody else's.
+    """
+    if context is not INJECT:
+        return arguments, keywords, context
+    return copied(arguments), copied(keywords), None

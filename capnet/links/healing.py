@@ -14,7 +14,6 @@ from anyio import current_time, move_on_after
 from capnet.calls.metadata import going_along
 from capnet.connection.connection import Connection
 from capnet.contract import CallContext, MethodSpec, contract_at, contract_spec
-from capnet.contract.copied import copied
 from capnet.dispatch.operations import EXPIRED
 from capnet.errors import (
     CapnetError,
@@ -166,7 +165,6 @@ class Healing(Slot[C]):
         attempts = Once(
             self.keeper, method, arguments, keywords, context, wait, self._occupied, self._lost, self._counted
         )
-        attempts.keep()
         return attempts, self._now()
 
     def _replaced(self) -> int:
@@ -306,7 +304,6 @@ class HealingProxy(SlotProxy):
     ) -> Any:
         if not method.idempotent or contract_at(method.result) is None:
             return await super()._capnet_call(method, arguments, keywords, context)
-        arguments, keywords = copied(arguments), copied(keywords)
         made = await super()._capnet_call(method, arguments, keywords, context)
         return self._capnet_healing.derived(self, method, arguments, keywords, made)
 

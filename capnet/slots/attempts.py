@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 from anyio import current_time
 
 from capnet.contract import CallContext, MethodSpec
-from capnet.contract.copied import copied
 from capnet.errors import CapnetError, Indeterminate, Unavailable
 
 from .occupant import Broken, Occupant
@@ -56,11 +55,6 @@ class Attempts:
         self._counted = counted
         self.may_have_run = False
         self.what = method, arguments, keywords, context
-
-    def keep(self) -> None:
-        """It may leave later: with the arguments as they are now."""
-        method, arguments, keywords, context = self.what
-        self.what = method, copied(arguments), copied(keywords), context
 
     async def occupant(self) -> Occupant[Any]:
         """What to make it on.

@@ -278,10 +278,7 @@ class Slot(Generic[C]):
         """A call, and what to make it on at once, if that is there."""
         self._check()
         attempts = Attempts(method, arguments, keywords, context, wait, self._occupied, self._lost, self._counted)
-        occupant = self._now()
-        if context is None and (occupant is None or method.idempotent):  # nobody else has what came from a peer
-            attempts.keep()
-        return attempts, occupant
+        return attempts, self._now()
 
 
 class HostedSlot(HostedWrapper):

@@ -22,6 +22,8 @@ from capnet import (
     ResourceExhausted,
     Restriction,
     Revoked,
+    Slot,
+    Stream,
     Unavailable,
     call,
     cast_cap,
@@ -30,6 +32,8 @@ from capnet import (
     release,
     restrict,
     restrictions,
+    revocable,
+    stream,
 )
 from capnet.references.proxy import Proxy
 from capnet.references.revoke import revoke
@@ -70,6 +74,22 @@ class MemShelf(Shelf):
         self.store = store
 
 
+class Sums(Cap, name="test.Sums"):
+    @call
+    async def of(self, numbers: list[int], *, more: dict[str, int]) -> int: ...
+    @stream
+    def each(self, numbers: list[int]) -> Stream[int]: ...
+
+
+class MemSums(Sums):
+    async def of(self, numbers: list[int], *, more: dict[str, int]) -> int:
+        return sum(numbers) + sum(more.values())
+
+    async def each(self, numbers: list[int]) -> Stream[int]:
+        for number in numbers:
+            yield number
+
+
 def _yes(method: str, arguments: Any) -> bool:
     return True
 
@@ -94,6 +114,21 @@ async def test_only_the_methods_that_were_granted() -> None:
         del proxy, one
         await assert_nothing_left(server, client)
     assert "write a" not in store.log and store.values == {"a": "1"}
+
+
+async def test_a_call_takes_its_arguments_when_it_is_made() -> None:
+    """Not when it is awaited: the list may be used again by then, as after a call of a proxy."""
+    async with connected(MemSums()) as (_, client):
+        sums = await client.bootstrap(Sums)
+        for one in (sums, restrict(sums, methods={"of", "each"}), revocable(sums)[0], Slot(Sums, wait=1)):
+            numbers, more = [1, 2], {"a": 3}
+            if isinstance(one, Slot):
+                one.set(sums)
+                one = one.proxy
+            made, items = one.of(numbers, more=more), one.each(numbers)
+            numbers.append(4)
+            more["b"] = 5
+            assert await made == 6 and [item async for item in items] == [1, 2]
 
 
 async def test_a_condition_on_the_arguments() -> None:
