@@ -96,6 +96,9 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 if driver.engine.outbox.chunks and not driver.receiving and len(driver.engine.calls.by_id) == 1:
                     driver.flush()  # no company to wait for
                 yield from waiter.__await__()
+                if self._value is _PENDING:  # a task was given the coroutine in which another one waits here
+                    loop.wake(waiter)  # that other one would wait for ever
+                    raise RuntimeError("another task awaits this coroutine already: give both the same task")
             except BaseException:
                 if self._waiting == 1:
                     self.give_up("")
@@ -104,7 +107,7 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
                 self._waiting -= 1
                 if self._waiter is waiter:
                     self._waiter = None
-        return self._value if self.entry is None and self._error is None else self.outcome()
+        return self._value if self._error is None else self.outcome()
 
     def cancel(self, reason: str = "") -> None:
         """Have the callee stop, and hear no more of it; the call counts as cancelled here at once. Idempotent."""

@@ -126,3 +126,22 @@ async def test_waiting_in_slices(anyio_backend: object) -> None:
         job.gate.set()
         assert await asyncio.gather(*both) == ["result", "result"]
         assert await asyncio.wait_for(asyncio.shield(pending), 60) == "result"
+
+
+async def _run(proxy: Job) -> str:
+    return await proxy.run()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_coroutine_around_a_call_that_two_tasks_are_given(anyio_backend: str) -> None:
+    """A coroutine is awaited once: both say so, and the first does not wait for ever."""
+    job = MemJob()
+    async with connected(job) as (_, client):
+        around = _run(await client.bootstrap(Job))
+        first = asyncio.ensure_future(around)
+        await until(lambda: job.begun == 1)
+        with anyio.fail_after(60):
+            both = await asyncio.gather(first, asyncio.shield(around), return_exceptions=True)
+        assert [type(each) for each in both] == [RuntimeError, RuntimeError]
+        assert "another task awaits this coroutine" in str(both[1])
+        await until(lambda: job.cancelled == 1)
