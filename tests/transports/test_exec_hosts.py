@@ -181,7 +181,10 @@ async def test_a_second_interrupt_means_now(anyio_backend_name: str) -> None:
 
 async def test_a_guard_that_was_killed_is_started_again(anyio_backend_name: str) -> None:
     """With the next program, and it knows all of them."""
-    between = "from capnet_transports import guard; pid = guard._guard[0]; os.kill(pid, signal.SIGKILL)"
+    between = (
+        "from capnet_transports import guard; pid = guard._guard[0]; os.kill(pid, signal.SIGKILL);"
+        "os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)"  # until it has ended its pipe can still be written to
+    )
     async with host(anyio_backend_name, PROGRAMS["busy"], PROGRAMS["idle"], between=between) as (process, _):
         process.kill()
 
