@@ -116,12 +116,16 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, floor in _FLOORS.items():
-            if getattr(self, name) < floor:
+            if (value := getattr(self, name)) < floor:
                 raise ValueError(
-                    f"{name} must be at least {floor}: a peer may send that much before it knows our limits"
+                    f"{name} must be at least {floor}, not {value}: "
+                    "a peer may send that much before it knows our limits"
                 )
         if self.stream_bytes > self.max_held_charge:
-            raise ValueError("max_held_charge must be at least stream_bytes: an honest peer may fill its window")
+            raise ValueError(
+                f"max_held_charge must be at least stream_bytes ({self.stream_bytes}), not {self.max_held_charge}: "
+                "an honest peer may fill its window"
+            )
 
     @classmethod
     def untrusted(cls) -> Limits:
