@@ -118,7 +118,6 @@ class Link(Serving):
         self._slots: WeakSet[Healing[Any]] = WeakSet()
         self._roots: WeakSet[Root[Any]] = WeakSet()
         self._hooks: list[Hook] = []
-        self._run_scope = CancelScope()
         self._again = self._indeterminate = 0
         self.operations = operations
         self._id = uuid4().hex
@@ -131,6 +130,7 @@ class Link(Serving):
         except BaseException as error:
             await self._host.__aexit__(type(error), error, error.__traceback__)
             raise
+        self._run_scope = CancelScope()
         self._services.loop.spawn(self._run)
         return self
 
@@ -213,6 +213,7 @@ class Link(Serving):
 
         Entering raises what `Connection.open` does. What the peer refuses it with later ends it, and not this link.
         """
+        self._services.check_loop()
         retry = self._retry if wait is None else retry_of(wait)
         where, reach = f"inside of {self._where}", partial(self.open_transport, metadata)
         return Link(where, reach, retry, patience, name, limits, policy, auth, operations, self)
@@ -240,6 +241,7 @@ class Link(Serving):
 
     async def wait_closed(self) -> CapnetError:
         """Wait until the link is over, because nobody was found again or its block has ended; returns why."""
+        self._services.check_loop()
         while self._over is None:
             await self._news()
         return self._over
@@ -342,6 +344,7 @@ class Link(Serving):
         )
 
     async def _there(self) -> Connection:
+        self._services.check_loop()
         while (connection := self.connection) is None:
             if self._over is not None:
                 raise self._over.again()

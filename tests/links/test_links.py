@@ -7,15 +7,18 @@ import itertools
 import math
 from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from capnet import (
     Admission,
     CapnetError,
     FailedPrecondition,
+    Host,
     Indeterminate,
     InvalidArgument,
     NotFound,
@@ -415,3 +418,39 @@ async def test_a_hook_that_is_new_when_the_line_is_cut(raises: bool) -> None:
         assert len(hooked) == 2 and hooked[-1] is one.connection is not None
         await server.cut(one)
         await until(lambda: len(hooked) == 3)
+
+
+async def test_from_another_thread() -> None:
+    """Each way in says so before anything is sent, and what the link gave goes on."""
+    first = MemDesk("a")
+    async with linked(first) as (_server, _tasks, one):
+        desk = await one.bootstrap(Desk)
+
+        async def hook(_: object) -> None: ...
+
+        def begin(way: Any) -> None:
+            way().send(None)
+
+        ways: list[Any] = [
+            lambda: desk.work("k"),
+            lambda: one.bootstrap(Desk),
+            lambda: one.open().__aenter__(),
+            lambda: one.open_transport(),
+            lambda: one.on_connected(hook),
+            lambda: one.wait_closed(),
+        ]
+        for number, way in enumerate(ways):
+            with pytest.raises(FailedPrecondition, match="from_thread") as caught:
+                await to_thread.run_sync(partial(begin, way))
+            assert caught.value.reason == "another_loop", number
+        assert await desk.who() == "a" and first.ran == []
+
+
+async def test_one_that_is_made_outside_of_a_loop(tmp_path: Path) -> None:
+    """As a host may be: it belongs to the loop in which its block is entered."""
+    one = await to_thread.run_sync(link, f"unix:{tmp_path}/s")
+    async with Host() as host:
+        host.serve(MemDesk("a"))
+        await host.listen(f"unix:{tmp_path}/s")
+        async with one:
+            assert await (await one.bootstrap(Desk)).who() == "a"
