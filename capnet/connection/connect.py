@@ -237,7 +237,10 @@ def find_scheme(url: str) -> tuple[TransportScheme, str]:
 
     Raises:
         InvalidArgument: no scheme, or one that nothing installed provides. MissingExtra: it lacks its dependency.
+        TypeError: it is no text.
     """
+    if not isinstance(cast("object", url), str):
+        raise TypeError(f"a URL is text, such as 'unix:/run/app.sock', not {type(url).__name__}")
     name, separator, rest = url.partition(":")
     if separator and name in OWN:
         return _own(name), rest
