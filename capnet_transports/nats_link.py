@@ -382,7 +382,8 @@ class _Client(Client):
                 task.cancel()
         parts["_subs"].clear()
         if parts["_transport"] is not None:
-            parts["_transport"].close()
+            with suppress(AttributeError):  # nats-py before 2.15 stumbles where nobody has answered
+                parts["_transport"].close()
 
     def _connect_command(self) -> bytes:
         if self.options.get("tls") is not None and not self._server_info.get("tls_required"):
