@@ -164,7 +164,7 @@ def _octets(value: bytes | bytearray) -> bytes:
 def _moment(value: dt.datetime) -> Any:
     # msgspec writes exact classes only.
     exact = dt.datetime.combine(value.date(), value.timetz())
-    _check_whole(exact, value)
+    _check_equal(exact, value)
     if not _is_whole(value.utcoffset()):  # it would be written in whole minutes, which is another moment
         try:
             exact = exact.astimezone(dt.UTC)
@@ -194,11 +194,11 @@ def _is_whole(offset: dt.timedelta | None) -> bool:
 
 def _duration(value: dt.timedelta) -> Any:
     exact = dt.timedelta(value.days, value.seconds, value.microseconds)
-    _check_whole(exact, value)
+    _check_equal(exact, value)
     return msgspec.to_builtins(exact)
 
 
-def _check_whole(exact: object, value: object) -> None:
+def _check_equal(exact: object, value: object) -> None:
     """Subclasses may count nanoseconds, which would be lost."""
     if exact == value:
         return
